@@ -1,0 +1,180 @@
+package dataplane
+
+import (
+	"net/netip"
+	"time"
+
+	"dove.network/dove"
+)
+
+// Reason says why a packet was dropped. The numbers are shared with the eBPF
+// programs and with metrics: never renumber, only append.
+type Reason uint8
+
+// Reasons.
+const (
+	NotDropped      Reason = iota
+	Malformed              // headers cut short or contradictory
+	NoPort                 // the device has no assignment
+	SpoofedMAC             // source MAC is not the port's
+	SpoofedAddress         // source address is not one of the port's (ARP and ND included)
+	NotUnicast             // broadcast or multicast that the switch does not answer
+	NotIP                  // neither IPv4, IPv6 nor ARP
+	Fragment               // fragments are not carried
+	ExtensionHeader        // IPv6 extension headers are not carried
+	TooBig                 // longer than the network's MTU
+	NoEndpoint             // nobody has the destination (or source) address
+	Hidden                 // the peer's location is withheld: nothing here may talk to it
+	Policy                 // a table said deny; the drop names the rule
+	UnknownVTEP            // outer source is no member of the fleet
+	UnknownNetwork         // the VNI has no port on this host
+	NotHere                // inner destination is not a port of this host
+	SourceMismatch         // outer source or class is not what the DPC says of the inner source
+	BadOverlay             // VXLAN header without group policy, or with reserved bits
+	MissLimit              // too many misses from this port
+	HoldLimit              // held too long or too many held; no answer came
+	FlowTableFull          // no room for another flow
+	FlowBudget             // the port has as many flows as it may
+	BadReply               // a reply that its flow cannot have (direction of ICMP echo)
+	Underlay               // a guest sent to an address of the fleet itself
+	EncapFailed            // the kernel could not encapsulate or decapsulate
+	NotSwitched            // the host's own stack tried to send into a guest port
+	reasonEnd
+)
+
+var reasonNames = [reasonEnd]string{
+	"not-dropped", "malformed", "no-port", "spoofed-mac", "spoofed-address", "not-unicast", "not-ip",
+	"fragment", "extension-header", "too-big", "no-endpoint", "hidden", "policy", "unknown-vtep",
+	"unknown-network", "not-here", "source-mismatch", "bad-overlay", "miss-limit", "hold-limit",
+	"flow-table-full", "flow-budget", "bad-reply", "underlay", "encap-failed", "not-switched",
+}
+
+func (r Reason) String() string {
+	if r < reasonEnd {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
+
+// Reasons counts the reasons that exist.
+const Reasons = int(reasonEnd)
+
+// Direction says which way a packet goes, as this host sees it.
+type Direction uint8
+
+// Directions.
+const (
+	FromGuest   Direction = 0 // a local port sent it
+	FromOverlay Direction = 1 // it came through the tunnel
+)
+
+func (d Direction) String() string {
+	if d == FromOverlay {
+		return "from-overlay"
+	}
+	return "from-guest"
+}
+
+// Tuple is what identifies a packet's flow, in the packet's own direction.
+// For ICMP echo, one port is the identifier and the other type<<8|code of the
+// request: a request has SrcPort = id and DstPort = type<<8|code, a reply the
+// reverse. Other ICMP has SrcPort 0 and DstPort = type<<8|code. Protocols
+// without ports have 0 and 0.
+type Tuple struct {
+	VNI      dove.VNI // of the local port
+	Src, Dst netip.Addr
+	Protocol dove.Protocol
+	SrcPort  uint16
+	DstPort  uint16
+}
+
+// Want says what a missing packet lacks.
+type Want uint8
+
+// Wants.
+const (
+	WantPeer    Want = iota // the remote address is not known
+	WantPair                // the class pair, or its table, is not known
+	WantConfirm             // the overlay header contradicts what is known of the source
+)
+
+// Miss is a packet that the switch cannot judge yet. Local is the address of
+// the local port that sends or receives it, Peer the other one. An ARP request
+// or neighbour solicitation is a miss with Protocol 0.
+type Miss struct {
+	Port      PortID
+	Direction Direction
+	Want      Want
+	Tuple     Tuple // zero Protocol and ports for ARP and ND
+	Local     netip.Addr
+	Peer      netip.Addr
+	Frame     []byte // as Inject needs it back; opaque to the agent
+}
+
+// Drop is a refused packet, sampled: at most about one a second for one tuple
+// and reason. Rule is set where Reason is Policy.
+type Drop struct {
+	At        time.Time
+	Port      PortID // 0 where none is known
+	Direction Direction
+	Reason    Reason
+	Rule      string
+	Tuple     Tuple
+}
+
+// Count is how many packets a reason, and where a table refused them a rule,
+// has dropped at a port since the switch started. Port 0 counts what no port
+// could be found for.
+type Count struct {
+	Port    PortID
+	Reason  Reason
+	Rule    string
+	Packets uint64
+	Bytes   uint64
+}
+
+// Flow is one entry of the flow table. Tuple is in the initiator's direction.
+type Flow struct {
+	Tuple   Tuple
+	Rule    string // what allowed it
+	Idle    time.Duration
+	Packets uint64
+	Bytes   uint64
+}
+
+// Action is what a switch did with one packet.
+type Action uint8
+
+// Actions.
+const (
+	Dropped   Action = iota
+	Delivered        // to a local port
+	Tunneled         // to another host
+	Answered         // ARP or ND answered to the port it came from
+	Missed           // to the agent
+	Passed           // not ours: left to the host's stack
+)
+
+var actionNames = [...]string{"dropped", "delivered", "tunneled", "answered", "missed", "passed"}
+
+func (a Action) String() string { return actionNames[a] }
+
+// Outcome is what a switch did with one packet and why. Fields beyond Action
+// are set where they mean something: Reason for Dropped; Rule for Dropped by
+// Policy and for a new flow's Delivered or Tunneled; Port for Delivered and
+// Answered; VTEP, VNI and Class for Tunneled; Want for Missed.
+type Outcome struct {
+	Action Action
+	Reason Reason
+	Rule   string
+	Port   PortID
+	VTEP   netip.Addr
+	VNI    dove.VNI
+	Class  dove.Class
+	Want   Want
+}
+
+// Sizes says how much a switch holds.
+type Sizes struct {
+	Ports, Peers, Absent, Pairs, Tables, VTEPs, Flows int
+}

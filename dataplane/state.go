@@ -1,0 +1,129 @@
+package dataplane
+
+import (
+	"net/netip"
+	"time"
+
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+// Config is what does not change while a switch runs.
+type Config struct {
+	VTEP     netip.Addr // this host's underlay address
+	Underlay string     // name of the device that carries it
+}
+
+// PortID is the agent's handle of a local port, 1 to 65535.
+type PortID uint32
+
+// DeviceKind says how a port's device is delivered to.
+type DeviceKind uint8
+
+// Kinds of device.
+const (
+	Veth DeviceKind = 1 // the peer end is in another network namespace
+	Tap  DeviceKind = 2
+)
+
+// Network is a segment that has a port on this host.
+type Network struct {
+	VNI    dove.VNI
+	Domain uint32 // the agent's handle of the class space (dove.Domain), not 0
+	MTU    uint16 // largest IP packet of a guest, bytes
+}
+
+// Address is one address of a port or peer, and its class in the domain.
+type Address struct {
+	Addr  netip.Addr
+	Class dove.Class
+}
+
+// Port is a local endpoint with its device.
+type Port struct {
+	ID        PortID
+	Endpoint  dove.Endpoint
+	UID       dove.UID
+	VNI       dove.VNI
+	MAC       dove.MAC
+	Addresses []Address
+	Device    string // name in the switch's namespace
+	Ifindex   int
+	Kind      DeviceKind
+}
+
+// PeerKey asks for an address as seen from a local network.
+type PeerKey struct {
+	VNI  dove.VNI
+	Addr netip.Addr
+}
+
+// Peer is where and what an address is, as the DPC says. VTEP is the zero
+// netip.Addr when the location is withheld because nothing here may talk to it.
+type Peer struct {
+	UID   dove.UID
+	MAC   dove.MAC
+	Class dove.Class
+	VTEP  netip.Addr
+}
+
+// PairKey is an ordered pair of classes in a domain.
+type PairKey struct {
+	Domain   uint32
+	Src, Dst dove.Class
+}
+
+// Op is one change to what a switch holds: SetNetwork, DelNetwork, SetVTEP,
+// DelVTEP, SetPort, DelPort, SetPeer, DelPeer, SetAbsent, DelAbsent, SetPair or DelPair.
+type Op interface{ op() }
+
+type (
+	// SetNetwork adds or changes a network. It precedes its ports and peers.
+	SetNetwork struct{ Network Network }
+	// DelNetwork forgets a network that has no port and no peer left.
+	DelNetwork struct{ VNI dove.VNI }
+	// SetVTEP admits an underlay address as a member of the fleet.
+	SetVTEP struct{ Addr netip.Addr }
+	// DelVTEP no longer accepts what comes from Addr.
+	DelVTEP struct{ Addr netip.Addr }
+	// SetPort attaches the switch's programs to the port's device and opens it.
+	SetPort struct{ Port Port }
+	// DelPort closes a port, forgets its flows and detaches.
+	DelPort struct{ ID PortID }
+	// SetPeer adds or changes a remote address. A changed UID ends its flows'
+	// state; a changed Class has its flows judged again.
+	SetPeer struct {
+		Key  PeerKey
+		Peer Peer
+	}
+	// DelPeer forgets a remote address: its next packet misses.
+	DelPeer struct{ Key PeerKey }
+	// SetAbsent says that nobody has the address; packets to or from it are
+	// dropped as NoEndpoint for TTL, after which they miss again.
+	SetAbsent struct {
+		Key PeerKey
+		TTL time.Duration
+	}
+	// DelAbsent takes a SetAbsent back.
+	DelAbsent struct{ Key PeerKey }
+	// SetPair sets the table of an ordered pair; its flows are judged again.
+	SetPair struct {
+		Key   PairKey
+		Table *verdict.Table
+	}
+	// DelPair forgets a pair: its next packet, also of a known flow, misses.
+	DelPair struct{ Key PairKey }
+)
+
+func (SetNetwork) op() {}
+func (DelNetwork) op() {}
+func (SetVTEP) op()    {}
+func (DelVTEP) op()    {}
+func (SetPort) op()    {}
+func (DelPort) op()    {}
+func (SetPeer) op()    {}
+func (DelPeer) op()    {}
+func (SetAbsent) op()  {}
+func (DelAbsent) op()  {}
+func (SetPair) op()    {}
+func (DelPair) op()    {}

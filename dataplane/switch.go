@@ -1,0 +1,32 @@
+package dataplane
+
+// Switch is what the agent drives: the kernel's (dataplane/ebpf) or the one in
+// memory (dataplane/soft).
+type Switch interface {
+	// Apply makes the changes in order. It returns once they are in force for
+	// every later packet, flows included. An error joins one OpError for each
+	// op that failed; the others are in force.
+	Apply(ops []Op) error
+
+	// Inject gives a missed packet back. It is judged as if it had just arrived;
+	// if it would miss again for the same want, it is dropped (NoEndpoint for
+	// WantPeer, Policy with verdict.DefaultDeny for WantPair, SourceMismatch for WantConfirm).
+	Inject(m Miss) error
+
+	// Discard counts a held packet that is not given back.
+	Discard(m Miss, r Reason)
+
+	// Counts, Flows and Sizes read what the switch holds.
+	Counts() ([]Count, error)
+	Flows() ([]Flow, error)
+	Sizes() (Sizes, error)
+}
+
+// OpError says which op failed.
+type OpError struct {
+	Op  Op
+	Err error
+}
+
+func (e *OpError) Error() string { return e.Err.Error() }
+func (e *OpError) Unwrap() error { return e.Err }

@@ -1,0 +1,3 @@
+module dove.network
+
+go 1.26.0
