@@ -1,0 +1,17 @@
+// Package control knows the conversation between a DPC member and a dSwitch:
+// its messages as plain values, what each end may say, frontiers, receipts and
+// resync.
+//
+// A dSwitch opens with Hello, which lists what it holds. The member answers
+// Welcome, assigns the host's own endpoints (Assign, Unassign), lists the fleet
+// (Tunnels) and sends what differs from what is held. From then on the dSwitch
+// asks (PolicyRequest), the member answers (PolicyReply) and later says what
+// changed (Update). Everything to one host travels in one order; a Frontier
+// closes the messages of a revision and is acknowledged (Ack) once the kernel
+// enforces them.
+//
+// Encode and Decode turn messages into protobuf bytes and back; Decode is the
+// door: what it returns is well-formed, whatever the peer sent.
+//
+// The package knows no sockets, no clock and no policy.
+package control

@@ -1,0 +1,250 @@
+package control
+
+import (
+	"net/netip"
+	"time"
+
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+// Version is the protocol's version; both ends name theirs in the first message.
+//
+//	1: 2026-11-22: the first.
+const Version = 1
+
+// Up is a message from a dSwitch: *Hello, *PolicyRequest, *EndpointUpdate, *Ack, *Release or *Heartbeat.
+type Up interface{ up() }
+
+// Down is a message from a DPC member: *Welcome, *Assign, *Unassign, *Tunnels,
+// *PolicyReply, *Update, *Frontier, *Refusal or *Heartbeat.
+type Down interface{ down() }
+
+// Hello opens a session. Incarnation and Seen say what the dSwitch knew last (0
+// if nothing). Peers and Pairs list what it holds, by digest; a zero digest
+// means "held, content forgotten". Attached lists the endpoints whose ports are open.
+type Hello struct {
+	Version     int
+	Host        dove.HostName
+	VTEP        netip.Addr
+	Software    string // "dswitch 0.1.0"
+	Incarnation uint64
+	Seen        dove.Revision
+	Peers       []HeldPeer
+	Pairs       []HeldPair
+	Attached    []EndpointUpdate
+}
+
+// HeldPeer is a peer row that a dSwitch holds.
+type HeldPeer struct {
+	Key    PeerKey
+	Digest Digest
+}
+
+// HeldPair is a class pair that a dSwitch holds.
+type HeldPair struct {
+	Key    PairKey
+	Digest Digest
+}
+
+// PolicyRequest asks; the reply repeats ID.
+type PolicyRequest struct {
+	ID        uint64
+	Questions []Question
+}
+
+// Question is "may Local, an address bound to me on the network, talk with Peer,
+// and where is it?". Outgoing says which of the two sent the first packet. It only orders the work: an answer holds both directions.
+type Question struct {
+	VNI      dove.VNI
+	Local    netip.Addr
+	Peer     netip.Addr
+	Outgoing bool
+}
+
+// EndpointUpdate says what became of an assignment on the host.
+type EndpointUpdate struct {
+	Endpoint dove.Endpoint
+	Epoch    dove.Epoch
+	State    EndpointState
+	Device   string
+	Detail   string // why, where State is EndpointFailed
+}
+
+// EndpointState is the state of an assigned endpoint on its host.
+type EndpointState uint8
+
+// States of an endpoint.
+const (
+	EndpointWaiting EndpointState = 1 // assigned; its device is not there
+	EndpointActive  EndpointState = 2 // assignment, spoof filter and port are in the switch
+	EndpointFailed  EndpointState = 3 // the switch could not open the port
+)
+
+// Ack says that everything up to the frontier is enforced in the kernel.
+type Ack struct{ Revision dove.Revision }
+
+// Release says that the dSwitch no longer holds these.
+type Release struct {
+	Peers []PeerKey
+	Pairs []PairKey
+}
+
+// Heartbeat keeps a quiet session alive, either way.
+type Heartbeat struct{}
+
+// Welcome answers Hello.
+type Welcome struct {
+	Version     int
+	Member      string
+	Incarnation uint64
+	Revision    dove.Revision
+}
+
+// Assign gives the host one of its own endpoints. It replaces an assignment of
+// the same endpoint with an older epoch or other content.
+type Assign struct {
+	Revision dove.Revision
+	Endpoint dove.Endpoint
+	UID      dove.UID
+	Epoch    dove.Epoch
+	VNI      dove.VNI
+	Network  dove.Network
+	Domain   dove.Domain
+	MTU      uint16
+	MAC      dove.MAC
+	Device   string // "" = either default name
+	Address  []Address
+	Subnets  []netip.Prefix
+}
+
+// Address is an address and its class in the network's domain.
+type Address struct {
+	Addr  netip.Addr
+	Class dove.Class
+}
+
+// Unassign takes an endpoint away: its port closes.
+type Unassign struct {
+	Revision dove.Revision
+	Endpoint dove.Endpoint
+	Epoch    dove.Epoch
+}
+
+// Tunnels lists the fleet's underlay addresses. Full means that what is not in
+// Add is gone.
+type Tunnels struct {
+	Revision dove.Revision
+	Full     bool
+	Add      []Tunnel
+	Del      []netip.Addr
+}
+
+// Tunnel is a host and its underlay address.
+type Tunnel struct {
+	Host dove.HostName
+	VTEP netip.Addr
+}
+
+// PolicyReply answers the questions of one request, in their order, with the
+// rows they need. Peers and Pairs hold only what this session does not hold with equal content.
+type PolicyReply struct {
+	ID       uint64
+	Revision dove.Revision
+	Answers  []Answer
+	Peers    []Peer
+	Pairs    []Pair
+}
+
+// Answer is what became of one question.
+type Answer struct {
+	Question Question
+	Status   Status
+	// Local and Peer are the classes of the two addresses where Status is Found.
+	Local, Peer dove.Class
+	Domain      dove.Domain
+	Detail      string        // why, where Status is Refused or Retry
+	After       time.Duration // ask again after, where Status is Retry
+}
+
+// Status of an answer.
+type Status uint8
+
+// Statuses.
+const (
+	Found      Status = 1 // the rows hold the answer
+	NoEndpoint Status = 2 // nobody has the address: a negative row is held
+	Refused    Status = 3 // Local is not bound to the asking host
+	Retry      Status = 4 // the member cannot say yet
+)
+
+// Update says what changed of what the session holds.
+type Update struct {
+	Revision dove.Revision
+	Peers    []Peer
+	Pairs    []Pair
+}
+
+// Frontier says that all that concerned this session up to Revision was sent.
+type Frontier struct{ Revision dove.Revision }
+
+// Refusal is the last message of a session that the member ends: why, and
+// whether asking again can help.
+type Refusal struct {
+	Kind    dove.Kind
+	Message string
+}
+
+// PeerKey asks for an address as seen from a network.
+type PeerKey struct {
+	VNI  dove.VNI
+	Addr netip.Addr
+}
+
+// PairKey is an ordered pair of classes of a domain.
+type PairKey struct {
+	Domain   dove.Domain
+	Src, Dst dove.Class
+}
+
+// Peer is a row: what and where an address is. Absent rows are negative answers
+// and have only Key and TTL. VTEP is the zero Addr where the location is withheld.
+type Peer struct {
+	Key      PeerKey
+	Absent   bool
+	TTL      time.Duration // of a negative answer
+	Endpoint dove.Endpoint
+	UID      dove.UID
+	MAC      dove.MAC
+	Domain   dove.Domain
+	Class    dove.Class
+	Host     dove.HostName
+	VTEP     netip.Addr
+}
+
+// Pair is a row: the table of an ordered pair of classes. A nil Table says that
+// the pair no longer exists (a class is gone).
+type Pair struct {
+	Key   PairKey
+	Table *verdict.Table
+}
+
+// Digest names a row by its content: equal digests, equal content.
+type Digest [16]byte
+
+func (*Hello) up()          {}
+func (*PolicyRequest) up()  {}
+func (*EndpointUpdate) up() {}
+func (*Ack) up()            {}
+func (*Release) up()        {}
+func (*Heartbeat) up()      {}
+
+func (*Welcome) down()     {}
+func (*Assign) down()      {}
+func (*Unassign) down()    {}
+func (*Tunnels) down()     {}
+func (*PolicyReply) down() {}
+func (*Update) down()      {}
+func (*Frontier) down()    {}
+func (*Refusal) down()     {}
+func (*Heartbeat) down()   {}

@@ -1,0 +1,137 @@
+package world
+
+import (
+	"net/netip"
+	"time"
+
+	"dove.network/dove"
+)
+
+// Meta is the one document about the store itself, under MetaKey. Incarnation
+// is drawn when a store is made and renewed by a restore: revisions compare
+// only inside one.
+type Meta struct {
+	Incarnation uint64    `json:"incarnation"`
+	CreatedAt   time.Time `json:"createdAt"`
+}
+
+// Tenant is an owner of blueprints and endpoints.
+type Tenant struct {
+	Name dove.Tenant `json:"name"`
+}
+
+// Blueprint is a tenant's document as it was given. Domain repeats what the
+// text says, so that a reader need not parse.
+type Blueprint struct {
+	Tenant dove.Tenant `json:"tenant"`
+	Name   string      `json:"name"`
+	Domain string      `json:"domain"`
+	Text   string      `json:"text"`
+}
+
+// Network is a segment with its decided VNI. Blueprint names its owner, "" if
+// it was made by itself. Domain is fixed when the network is made.
+type Network struct {
+	Tenant    dove.Tenant    `json:"tenant"`
+	Name      string         `json:"name"`
+	Domain    string         `json:"domain"`
+	Blueprint string         `json:"blueprint,omitempty"`
+	Subnets   []netip.Prefix `json:"subnets"`
+	VNI       dove.VNI       `json:"vni"`
+	MTU       uint16         `json:"mtu"`
+}
+
+// Endpoint is one interface of a workload. Class ids are not here: they follow
+// from Groups and the alloc documents. Host is "" while it is bound to none;
+// Epoch grows with each binding.
+type Endpoint struct {
+	Tenant    dove.Tenant     `json:"tenant"`
+	ID        dove.EndpointID `json:"id"`
+	UID       dove.UID        `json:"uid"`
+	Network   string          `json:"network"`
+	MAC       dove.MAC        `json:"mac"`
+	Addresses []netip.Addr    `json:"addresses"`
+	Groups    []dove.Group    `json:"groups,omitempty"`
+	Host      dove.HostName   `json:"host,omitempty"`
+	Epoch     dove.Epoch      `json:"epoch,omitempty"`
+	Device    string          `json:"device,omitempty"` // "" = DefaultDevice
+}
+
+// Host is a machine of the fleet. VTEP is bound to its certificate at join.
+type Host struct {
+	Name dove.HostName `json:"name"`
+	VTEP netip.Addr    `json:"vtep"`
+	// Serial is the serial number of the one certificate that is valid for the
+	// host, in hexadecimal; "" until it joined.
+	Serial string `json:"serial,omitempty"`
+}
+
+// JoinToken admits one host, once, before Expires. Only a digest of the secret is kept.
+type JoinToken struct {
+	ID      string        `json:"id"`
+	Digest  []byte        `json:"digest"` // SHA-256 of the secret
+	Host    dove.HostName `json:"host"`
+	Expires time.Time     `json:"expires"`
+}
+
+// APIToken lets its bearer use the API as an administrator.
+type APIToken struct {
+	ID     string `json:"id"`
+	Digest []byte `json:"digest"` // SHA-256 of the secret
+}
+
+// ClassAlloc decides the class id of a signature (policy.Signature's key) in a domain.
+type ClassAlloc struct {
+	Tenant    dove.Tenant `json:"tenant"`
+	Domain    string      `json:"domain"`
+	Class     dove.Class  `json:"class"`
+	Signature string      `json:"signature"`
+	FreedAt   *time.Time  `json:"freedAt,omitempty"` // rests before the id is used again
+}
+
+// VNIAlloc decides whose a VNI is.
+type VNIAlloc struct {
+	VNI     dove.VNI   `json:"vni"`
+	Network string     `json:"network"` // "tenant/name"
+	FreedAt *time.Time `json:"freedAt,omitempty"`
+}
+
+// Prefix heads every key; no two kinds of document share a folder.
+const Prefix = "/dove/v1/"
+
+// Keys.
+const (
+	MetaKey      = Prefix + "meta"
+	ClassNextKey = Prefix + "alloc/class-next/" // + tenant/domain: serializes choices of class ids
+	VNINextKey   = Prefix + "alloc/vni-next"    // serializes choices of VNIs
+)
+
+// TenantKey and the rest give each document's key.
+func TenantKey(t dove.Tenant) string { return Prefix + "tenants/" + string(t) }
+
+// BlueprintKey is the key of a blueprint.
+func BlueprintKey(t dove.Tenant, name string) string {
+	return Prefix + "blueprints/" + string(t) + "/" + name
+}
+
+// NetworkKey is the key of a network.
+func NetworkKey(n dove.Network) string { return Prefix + "networks/" + n.String() }
+
+// EndpointKey is the key of an endpoint.
+func EndpointKey(e dove.Endpoint) string { return Prefix + "endpoints/" + e.String() }
+
+// HostKey is the key of a host.
+func HostKey(h dove.HostName) string { return Prefix + "hosts/" + string(h) }
+
+// JoinTokenKey is the key of a join token.
+func JoinTokenKey(id string) string { return Prefix + "join-tokens/" + id }
+
+// APITokenKey is the key of an API token.
+func APITokenKey(id string) string { return Prefix + "api-tokens/" + id }
+
+// DefaultDevice is the device name of an endpoint that names none: "tap" or
+// "dv" followed by the first eleven characters of its id; either is accepted.
+func DefaultDevice(prefix string, id dove.EndpointID) string {
+	s := string(id)
+	return prefix + s[:min(len(s), 11)]
+}
