@@ -1,0 +1,29 @@
+# DOVE. `make demo` shows the system at work, `make test` runs everything that must pass.
+.DEFAULT_GOAL := help
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+
+.PHONY: help build setup demo test gate privileged generate clean
+
+help: ## show the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the programs into bin/
+	$(GO) build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+setup: ## install the Debian packages that tests and demo need
+	@scripts/setup
+
+demo: setup build ## two tenants, three hosts, real connections (needs root, about two minutes)
+	@bin/dovelab demo
+
+test: setup build ## everything that must pass: the gate, then the privileged set
+	@scripts/gate
+
+generate: setup ## rebuild every generated file
+	$(GO) generate ./...
+
+clean: ## remove what was built and any lab left behind
+	-[ ! -x bin/dovelab ] || bin/dovelab down --all
+	rm -rf bin results
