@@ -7,5 +7,8 @@
 // pointer and named by its Digest: equal digests mean equal verdicts, rules
 // and names.
 //
+// Two halves become a table by Product; Encode and Decode carry it between
+// programs, and Prefixes turns an interval into keys for prefix tries.
+//
 // The package knows nothing of blueprints, groups, endpoints or packets.
 package verdict

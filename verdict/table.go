@@ -1,6 +1,18 @@
 package verdict
 
-import "dove.network/dove"
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"dove.network/dove"
+)
 
 // Match selects packets by what their flow's first packet asks for. Protocol
 // ProtocolAny matches every protocol, and then First and Last are 0 and 65535.
@@ -60,10 +72,115 @@ type Table struct {
 	Names           []string
 	EgressStateful  bool
 	IngressStateful bool
+
+	digest Digest // of the encoding; zero in a literal
 }
 
-// Digest names a table by its content (SHA-256, first 16 bytes).
+// Digest names a table by its content: the first 16 bytes of the SHA-256 of
+// its encoding.
 type Digest [16]byte
+
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
 // DefaultDeny names the rule behind a verdict that no policy gave.
 const DefaultDeny = "default-deny"
+
+// TableTooLarge names the rule behind every verdict of a table that would not
+// fit IntervalsMax or EncodedMax: it denies everything.
+const TableTooLarge = "table-too-large"
+
+// Limits of one table.
+const (
+	IntervalsMax = 16384   // intervals in all sections together
+	NameMax      = 600     // bytes of one name
+	EncodedMax   = 1 << 20 // bytes of the encoding
+)
+
+// Lookup says what the table says of a packet: its protocol, and its
+// destination port (ICMP and ICMPv6: type<<8|code; others: 0).
+func (t *Table) Lookup(protocol dove.Protocol, port uint16) Verdict {
+	for i := range t.Sections {
+		s := &t.Sections[i]
+		if s.Protocol != protocol {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(s.Intervals, port, func(iv Interval, port uint16) int {
+			return cmp.Compare(iv.Last, port)
+		})
+		return s.Intervals[at].Verdict
+	}
+	return t.Default
+}
+
+// Name returns the name of the rule behind a verdict of this table.
+func (t *Table) Name(v Verdict) string { return t.Names[v.Rule] }
+
+// AllowsAny reports whether any packet at all is allowed.
+func (t *Table) AllowsAny() bool {
+	if t.Default.Allow {
+		return true
+	}
+	for _, s := range t.Sections {
+		for _, iv := range s.Intervals {
+			if iv.Verdict.Allow {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Digest names the table by its content. Tables made by Product or Decode know
+// theirs; that of a literal is computed at each call.
+func (t *Table) Digest() Digest {
+	if t.digest == (Digest{}) {
+		return digestOf(t.Encode())
+	}
+	return t.digest
+}
+
+// Equal reports whether two tables say the same in the same names.
+func (t *Table) Equal(o *Table) bool {
+	if t == nil || o == nil {
+		return t == o
+	}
+	return t.Digest() == o.Digest()
+}
+
+// String draws the table, one line a range, for people and for tests.
+func (t *Table) String() string {
+	var b strings.Builder
+	line := func(what string, v Verdict) {
+		word := "deny"
+		if v.Allow {
+			word = "allow"
+		}
+		fmt.Fprintf(&b, "%-18s %-5s %s\n", what, word, t.Name(v))
+	}
+	for _, s := range t.Sections {
+		for _, iv := range s.Intervals {
+			line(fmt.Sprintf("%s/%d-%d", s.Protocol, iv.First, iv.Last), iv.Verdict)
+		}
+	}
+	line("other", t.Default)
+	return b.String()
+}
+
+func digestOf(encoded []byte) Digest {
+	sum := sha256.Sum256(encoded)
+	return Digest(sum[:16])
+}
+
+// checkName reports what is wrong with a rule's name: names are shown in logs,
+// metrics and terminals, wherever a table came from.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a rule's name is empty")
+	case len(name) > NameMax:
+		return fmt.Errorf("a rule's name is %d bytes long, at most %d are allowed", len(name), NameMax)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("rule name %q holds what cannot be printed", name)
+	}
+	return nil
+}
