@@ -1,0 +1,92 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"dove.network/dove"
+)
+
+// JoinPath is where the API takes a JoinRequest (POST, no bearer token).
+const JoinPath = "/v1/join"
+
+// replyMax bounds what a host reads of an answer, in bytes.
+const replyMax = 64 << 10
+
+// JoinRequest is what a new host sends. The join token says which host it is.
+type JoinRequest struct {
+	Token   string     `json:"token" doc:"The join token as it was printed." maxLength:"256"`
+	Host    string     `json:"host" doc:"The host's name, as the token was made for." maxLength:"63"`
+	VTEP    netip.Addr `json:"vtep" doc:"The host's underlay address."`
+	Request string     `json:"request" doc:"A PKCS #10 certificate request (PEM) for an ECDSA P-256 key, with the URI dove://host/NAME and the underlay address as alternative names." maxLength:"16384"`
+}
+
+// JoinReply is what the host gets.
+type JoinReply struct {
+	Certificate string        `json:"certificate" doc:"The host's certificate (PEM)."`
+	Authority   string        `json:"authority" doc:"The authority's certificate (PEM)."`
+	Revision    dove.Revision `json:"revision" doc:"The revision that made the certificate valid."`
+}
+
+// Join asks a DPC member's API at server ("https://host:port" or "host:port")
+// to admit this machine under the host name and the underlay address. It
+// believes only a server of the authority that the token names. The token is
+// used up if Join succeeds; the caller saves the credentials.
+func Join(ctx context.Context, server string, token Token, host dove.HostName, vtep netip.Addr) (*HostCredentials, error) {
+	key, request, err := NewHostKey(host, vtep)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(JoinRequest{Token: token.Text(), Host: string(host), VTEP: vtep, Request: string(request)})
+	if err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	server = "https://" + strings.TrimPrefix(server, "https://")
+	if strings.Contains(server[len("https://"):], "://") {
+		return nil, fmt.Errorf("join at %s: the address must be host:port or https://host:port", server)
+	}
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(server, "/")+JoinPath, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("join at %s: %w", server, err)
+	}
+	post.Header.Set("Content-Type", "application/json")
+	transport := &http.Transport{TLSClientConfig: PinnedTLS(token.Pin), ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: transport}).Do(post)
+	if err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, replyMax))
+	if err != nil {
+		return nil, fmt.Errorf("join at %s: %w", server, err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		var problem struct{ Detail string }
+		if json.Unmarshal(text, &problem) != nil || problem.Detail == "" {
+			problem.Detail = strings.TrimSpace(string(text[:min(len(text), 200)]))
+		}
+		return nil, fmt.Errorf("join at %s: %s: %s", server, answer.Status, problem.Detail)
+	}
+	var reply JoinReply
+	if err := json.Unmarshal(text, &reply); err != nil {
+		return nil, fmt.Errorf("join at %s: the answer cannot be read: %w", server, err)
+	}
+	credentials, err := NewHostCredentials(key, []byte(reply.Certificate), []byte(reply.Authority))
+	if err != nil {
+		return nil, fmt.Errorf("join at %s: %w", server, err)
+	}
+	switch {
+	case PinOf(credentials.Authority) != token.Pin:
+		return nil, fmt.Errorf("join at %s: the answer names another authority than the token", server)
+	case credentials.Identity.Host != host || credentials.Identity.VTEP != vtep:
+		return nil, fmt.Errorf("join at %s: the certificate is for host %s at %s", server, credentials.Identity.Host, credentials.Identity.VTEP)
+	}
+	return credentials, nil
+}
