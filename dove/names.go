@@ -59,6 +59,16 @@ func (g Group) Compare(o Group) int {
 	return strings.Compare(g.Name, o.Name)
 }
 
+// MarshalText prints the group for JSON and YAML as "tenant/blueprint/name".
+func (g Group) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// UnmarshalText reads what MarshalText prints.
+func (g *Group) UnmarshalText(b []byte) error {
+	v, err := ParseGroup(string(b))
+	*g = v
+	return err
+}
+
 // ParseGroup reads "tenant/blueprint/name".
 func ParseGroup(s string) (Group, error) {
 	parts := strings.Split(s, "/")

@@ -96,6 +96,19 @@ type VNIAlloc struct {
 	FreedAt *time.Time `json:"freedAt,omitempty"`
 }
 
+// ClassNext makes two choices of class ids in one domain collide in the store:
+// each writes it. Next is where the next search begins.
+type ClassNext struct {
+	Tenant dove.Tenant `json:"tenant"`
+	Domain string      `json:"domain"`
+	Next   dove.Class  `json:"next"`
+}
+
+// VNINext does the same for VNIs.
+type VNINext struct {
+	Next dove.VNI `json:"next"`
+}
+
 // Prefix heads every key; no two kinds of document share a folder.
 const Prefix = "/dove/v1/"
 

@@ -1,0 +1,73 @@
+package world
+
+import (
+	"cmp"
+	"slices"
+
+	"dove.network/dove"
+)
+
+// Change is what became of one document: Old is nil if it was made, New if it was
+// deleted. Both belong to Worlds and must not be written to.
+type Change[D any] struct{ Old, New *D }
+
+// Delta says what one Apply changed, each list in ascending order of names. A document that
+// was written again with equal content is listed too.
+type Delta struct {
+	Revision   dove.Revision
+	Meta       bool // the incarnation changed: nothing known before compares with what comes
+	Tenants    []Change[Tenant]
+	Blueprints []Change[Blueprint]
+	Networks   []Change[Network]
+	Endpoints  []Change[Endpoint]
+	Hosts      []Change[Host]
+	JoinTokens []Change[JoinToken]
+	APITokens  []Change[APIToken]
+	Classes    []Change[ClassAlloc]
+	VNIs       []Change[VNIAlloc]
+	// Domains are those whose compiled intent was made anew.
+	Domains []dove.Domain
+}
+
+// record notes a change.
+func record[D any](to *[]Change[D], old, new *held[D]) {
+	c := Change[D]{}
+	if old != nil {
+		c.Old = &old.doc
+	}
+	if new != nil {
+		c.New = &new.doc
+	}
+	*to = append(*to, c)
+}
+
+// settle sorts the lists and joins the changes of one document into one.
+func (d *Delta) settle() {
+	d.Tenants = settle(d.Tenants, func(a, b *Tenant) int { return cmp.Compare(a.Name, b.Name) })
+	d.Blueprints = settle(d.Blueprints, func(a, b *Blueprint) int { return pair(a.Tenant, a.Name, b.Tenant, b.Name) })
+	d.Networks = settle(d.Networks, func(a, b *Network) int { return compareNetwork(a.Full(), b.Full()) })
+	d.Endpoints = settle(d.Endpoints, func(a, b *Endpoint) int { return pair(a.Tenant, a.ID, b.Tenant, b.ID) })
+	d.Hosts = settle(d.Hosts, func(a, b *Host) int { return cmp.Compare(a.Name, b.Name) })
+	d.JoinTokens = settle(d.JoinTokens, func(a, b *JoinToken) int { return cmp.Compare(a.ID, b.ID) })
+	d.APITokens = settle(d.APITokens, func(a, b *APIToken) int { return cmp.Compare(a.ID, b.ID) })
+	d.Classes = settle(d.Classes, func(a, b *ClassAlloc) int {
+		return cmp.Or(compareDomain(a.DomainOf(), b.DomainOf()), cmp.Compare(a.Signature, b.Signature))
+	})
+	d.VNIs = settle(d.VNIs, func(a, b *VNIAlloc) int { return cmp.Compare(a.VNI, b.VNI) })
+	slices.SortFunc(d.Domains, compareDomain)
+}
+
+func settle[D any](changes []Change[D], order func(a, b *D) int) []Change[D] {
+	slices.SortStableFunc(changes, func(a, b Change[D]) int {
+		return order(cmp.Or(a.New, a.Old), cmp.Or(b.New, b.Old))
+	})
+	kept := changes[:0]
+	for _, c := range changes {
+		if n := len(kept); n > 0 && order(cmp.Or(kept[n-1].New, kept[n-1].Old), cmp.Or(c.New, c.Old)) == 0 {
+			kept[n-1].New = c.New
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	return slices.DeleteFunc(kept, func(c Change[D]) bool { return c.Old == nil && c.New == nil })
+}

@@ -1,0 +1,157 @@
+package world
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/policy"
+)
+
+// intent is what the blueprints of one domain say, compiled.
+type intent struct {
+	domain   dove.Domain
+	compiled *policy.Domain
+}
+
+// noIntent is that of a domain without blueprints: nothing is allowed.
+var noIntent = policy.Compile(nil)
+
+// classified is a class id with its signature as a value.
+type classified struct {
+	alloc     *held[ClassAlloc]
+	signature policy.Signature
+}
+
+func byClass(a, b classified) int {
+	if c := compareDomain(a.alloc.doc.DomainOf(), b.alloc.doc.DomainOf()); c != 0 {
+		return c
+	}
+	return pair(a.alloc.doc.Class, a.alloc.digest, b.alloc.doc.Class, b.alloc.digest)
+}
+
+// compile makes anew the intents of the domains whose blueprints changed.
+func (d *draft) compile() {
+	for name := range d.changed {
+		d.delta.Domains = append(d.delta.Domains, name)
+		var all []*blueprint.Blueprint
+		for b := range d.ParsedOf(name.Tenant) {
+			if b.Domain == name.Name {
+				all = append(all, b)
+			}
+		}
+		if len(all) == 0 {
+			d.intents.remove(&intent{domain: name})
+		} else {
+			d.intents.put(&intent{name, policy.Compile(all)})
+		}
+	}
+}
+
+// applyClass puts the decision about one class id in its place.
+func (d *draft) applyClass(doc dove.Doc, domain dove.Domain, digest string) error {
+	old, _ := d.classes.find(classAt(domain, digest))
+	new, err := read[ClassAlloc](doc)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		d.byClass.remove(classified{alloc: old})
+	}
+	if new != nil {
+		new.digest = digest
+		signature, err := policy.ParseSignature(new.doc.Signature)
+		if err != nil {
+			return dove.Errorf(dove.Internal, "document %s at revision %d: %v", doc.Key, doc.Revision, err)
+		}
+		d.byClass.put(classified{new, signature})
+	}
+	record(&d.delta.Classes, old, new)
+	exchange(old, new, &d.classes)
+	return nil
+}
+
+// Domain returns what the blueprints of a domain say at this revision. It is
+// the same pointer as long as none of them is written; never nil.
+func (w *World) Domain(d dove.Domain) *policy.Domain {
+	i, ok := w.intents.find(func(i *intent) int { return compareDomain(i.domain, d) })
+	if !ok {
+		return noIntent
+	}
+	return i.compiled
+}
+
+// Domains yields the domains that a blueprint names.
+func (w *World) Domains() iter.Seq[dove.Domain] {
+	return func(yield func(dove.Domain) bool) {
+		for i := range w.intents.all() {
+			if !yield(i.domain) {
+				return
+			}
+		}
+	}
+}
+
+// ClassOf returns the class id of a signature in a domain.
+func (w *World) ClassOf(d dove.Domain, s policy.Signature) (dove.Class, bool) {
+	a, ok := w.ClassAlloc(d, s.Key())
+	return a.Class, ok
+}
+
+// ClassAlloc returns the decision about a signature's key in a domain.
+func (w *World) ClassAlloc(d dove.Domain, signature string) (ClassAlloc, bool) {
+	return docOf(w.classes.find(classAt(d, classDigest(signature))))
+}
+
+// SignatureOf returns the signature that a class id stands for in a domain.
+func (w *World) SignatureOf(d dove.Domain, c dove.Class) (policy.Signature, bool) {
+	found, ok := w.byClass.find(func(x classified) int {
+		return cmp.Or(compareDomain(x.alloc.doc.DomainOf(), d), cmp.Compare(x.alloc.doc.Class, c))
+	})
+	return found.signature, ok
+}
+
+// Classes yields the class ids of a domain, resting ones too.
+func (w *World) Classes(d dove.Domain) iter.Seq[ClassAlloc] {
+	return func(yield func(ClassAlloc) bool) {
+		for x := range w.byClass.within(func(x classified) int { return compareDomain(x.alloc.doc.DomainOf(), d) }) {
+			if !yield(x.alloc.doc) {
+				return
+			}
+		}
+	}
+}
+
+// ClassNext returns where the next search for a class id of a domain begins.
+func (w *World) ClassNext(d dove.Domain) ClassNext {
+	n, ok := docOf(w.classNext.find(classNextAt(d)))
+	if !ok {
+		return ClassNext{Tenant: d.Tenant, Domain: d.Name}
+	}
+	return n
+}
+
+// SignatureFor returns the signature of an endpoint's address. It is false if
+// the address is not the endpoint's or its network does not exist.
+func (w *World) SignatureFor(e Endpoint, addr netip.Addr) (dove.Domain, policy.Signature, bool) {
+	n, ok := w.networks.find(networkAt(e.NetworkOf()))
+	if !ok || !slices.Contains(e.Addresses, addr) {
+		return dove.Domain{}, policy.Signature{}, false
+	}
+	domain := n.doc.DomainOf()
+	return domain, w.Domain(domain).Signature(e.Groups, addr), true
+}
+
+// AddressClass returns the class of an endpoint's address in the domain of its
+// network, or ClassNone where it has none.
+func (w *World) AddressClass(e Endpoint, addr netip.Addr) dove.Class {
+	domain, signature, ok := w.SignatureFor(e, addr)
+	if !ok {
+		return dove.ClassNone
+	}
+	c, _ := w.ClassOf(domain, signature)
+	return c
+}
