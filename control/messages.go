@@ -13,7 +13,17 @@ import (
 //	1: 2026-11-22: the first.
 const Version = 1
 
-// Up is a message from a dSwitch: *Hello, *PolicyRequest, *EndpointUpdate, *Ack, *Release or *Heartbeat.
+// Limits of one message. What is longer is split by Parts and Split.
+const (
+	MessageMax = 16 << 20 // encoded bytes
+	RowsMax    = 4096     // rows, questions or keys in each list
+	TextMax    = 1024     // bytes of a text for people
+	HeldMax    = 1 << 20  // rows that one dSwitch may hold
+	DelayMax   = time.Hour
+)
+
+// Up is a message from a dSwitch: *Hello, *Held, *PolicyRequest,
+// *EndpointUpdate, *Ack, *Release or *Heartbeat.
 type Up interface{ up() }
 
 // Down is a message from a DPC member: *Welcome, *Assign, *Unassign, *Tunnels,
@@ -23,6 +33,8 @@ type Down interface{ down() }
 // Hello opens a session. Incarnation and Seen say what the dSwitch knew last (0
 // if nothing). Peers and Pairs list what it holds, by digest; a zero digest
 // means "held, content forgotten". Attached lists the endpoints whose ports are open.
+// More says that Held messages continue the lists; SendHello and ReceiveHello
+// split and join them.
 type Hello struct {
 	Version     int
 	Host        dove.HostName
@@ -33,6 +45,15 @@ type Hello struct {
 	Peers       []HeldPeer
 	Pairs       []HeldPair
 	Attached    []EndpointUpdate
+	More        bool
+}
+
+// Held continues the lists of a Hello. The last has no More.
+type Held struct {
+	Peers    []HeldPeer
+	Pairs    []HeldPair
+	Attached []EndpointUpdate
+	More     bool
 }
 
 // HeldPeer is a peer row that a dSwitch holds.
@@ -47,7 +68,8 @@ type HeldPair struct {
 	Digest Digest
 }
 
-// PolicyRequest asks; the reply repeats ID.
+// PolicyRequest asks; the reply repeats ID. Who asks counts as not holding the
+// peer rows of the questions, whatever was sent before.
 type PolicyRequest struct {
 	ID        uint64
 	Questions []Question
@@ -93,7 +115,9 @@ type Release struct {
 // Heartbeat keeps a quiet session alive, either way.
 type Heartbeat struct{}
 
-// Welcome answers Hello.
+// Welcome answers Hello. Until the next Frontier follow all of the host's
+// assignments, the full list of tunnels, and the held rows that differ; an
+// assignment that is not among them is gone.
 type Welcome struct {
 	Version     int
 	Member      string
@@ -147,7 +171,10 @@ type Tunnel struct {
 }
 
 // PolicyReply answers the questions of one request, in their order, with the
-// rows they need. Peers and Pairs hold only what this session does not hold with equal content.
+// rows they need. Peers holds each answered peer's row; Pairs holds only what
+// this session does not hold with equal content. Long replies come in several
+// messages of one ID; each answers some of the questions, with all that these need.
+// A dSwitch that lacks a pair after Found (it released it meanwhile) asks again.
 type PolicyReply struct {
 	ID       uint64
 	Revision dove.Revision
@@ -164,7 +191,7 @@ type Answer struct {
 	Local, Peer dove.Class
 	Domain      dove.Domain
 	Detail      string        // why, where Status is Refused or Retry
-	After       time.Duration // ask again after, where Status is Retry
+	After       time.Duration // ask again after, where Status is Retry; at most DelayMax
 }
 
 // Status of an answer.
@@ -178,7 +205,8 @@ const (
 	Retry      Status = 4 // the member cannot say yet
 )
 
-// Update says what changed of what the session holds.
+// Update says what changed of what the session holds. A dSwitch ignores rows
+// that it does not hold: it released them meanwhile.
 type Update struct {
 	Revision dove.Revision
 	Peers    []Peer
@@ -208,11 +236,13 @@ type PairKey struct {
 }
 
 // Peer is a row: what and where an address is. Absent rows are negative answers
-// and have only Key and TTL. VTEP is the zero Addr where the location is withheld.
+// and have only Key and TTL. A TTL of 0, only in an Update, takes the row back:
+// the dSwitch no longer holds anything of that key and asks when it needs to.
+// Host is "" and VTEP the zero Addr where the location is withheld.
 type Peer struct {
 	Key      PeerKey
 	Absent   bool
-	TTL      time.Duration // of a negative answer
+	TTL      time.Duration // of a negative answer, at most DelayMax
 	Endpoint dove.Endpoint
 	UID      dove.UID
 	MAC      dove.MAC
@@ -229,10 +259,8 @@ type Pair struct {
 	Table *verdict.Table
 }
 
-// Digest names a row by its content: equal digests, equal content.
-type Digest [16]byte
-
 func (*Hello) up()          {}
+func (*Held) up()           {}
 func (*PolicyRequest) up()  {}
 func (*EndpointUpdate) up() {}
 func (*Ack) up()            {}

@@ -1,0 +1,165 @@
+package control
+
+import (
+	"dove.network/control/controlpb"
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+func (d *door) hello(m *controlpb.Hello) *Hello {
+	h := &Hello{
+		Version:     d.version("version", m.GetVersion()),
+		Host:        dove.HostName(d.name("host", m.GetHost())),
+		VTEP:        d.addr("vtep", m.GetVtep()),
+		Software:    d.text("software", m.GetSoftware()),
+		Incarnation: m.GetIncarnation(),
+		Seen:        d.revision("seen", m.GetSeen()),
+		More:        m.GetMore(),
+	}
+	h.Peers = list(d, "peers", m.GetPeers(), d.heldPeer)
+	h.Pairs = list(d, "pairs", m.GetPairs(), d.heldPair)
+	h.Attached = list(d, "attached", m.GetAttached(), d.endpointUpdate)
+	d.within("hello")
+	return h
+}
+
+func (d *door) heldPeer(h *controlpb.HeldPeer) HeldPeer {
+	return HeldPeer{Key: d.key(h.GetKey()), Digest: d.digest(h.GetDigest())}
+}
+
+func (d *door) heldPair(h *controlpb.HeldPair) HeldPair {
+	return HeldPair{Key: d.pairKeyIn(h.GetKey()), Digest: d.digest(h.GetDigest())}
+}
+
+func (d *door) peerKey(k *controlpb.PeerKey) PeerKey {
+	return PeerKey{VNI: d.vni("vni", k.GetVni()), Addr: d.addr("addr", k.GetAddr())}
+}
+
+func (d *door) pairKey(k *controlpb.PairKey) PairKey {
+	return PairKey{Domain: d.domain(k.GetDomain()), Src: d.class("src", k.GetSrc()), Dst: d.class("dst", k.GetDst())}
+}
+
+// key is a peer key in the field "key".
+func (d *door) key(k *controlpb.PeerKey) PeerKey {
+	if d.err != nil {
+		return PeerKey{}
+	}
+	out := d.peerKey(k)
+	d.within("key")
+	return out
+}
+
+// pairKeyIn is a pair key in the field "key".
+func (d *door) pairKeyIn(k *controlpb.PairKey) PairKey {
+	if d.err != nil {
+		return PairKey{}
+	}
+	out := d.pairKey(k)
+	d.within("key")
+	return out
+}
+
+func (d *door) question(q *controlpb.Question) Question {
+	out := Question{
+		VNI:      d.vni("vni", q.GetVni()),
+		Local:    d.addr("local", q.GetLocal()),
+		Peer:     d.addr("peer", q.GetPeer()),
+		Outgoing: q.GetOutgoing(),
+	}
+	if out.Local.Is4() != out.Peer.Is4() {
+		d.fail("peer", "%s and %s are not of one family", out.Local, out.Peer)
+	}
+	return out
+}
+
+func (d *door) endpointUpdate(u *controlpb.EndpointUpdate) EndpointUpdate {
+	return EndpointUpdate{
+		Endpoint: d.endpoint(u.GetEndpoint()),
+		Epoch:    dove.Epoch(u.GetEpoch()),
+		State:    EndpointState(d.number("state", uint32(u.GetState()), uint32(EndpointWaiting), uint32(EndpointFailed))),
+		Device:   d.device("device", u.GetDevice()),
+		Detail:   d.text("detail", u.GetDetail()),
+	}
+}
+
+func (d *door) assign(a *controlpb.Assign) *Assign {
+	out := &Assign{
+		Revision: d.revision("revision", a.GetRevision()),
+		Endpoint: d.endpoint(a.GetEndpoint()),
+		UID:      dove.UID(a.GetUid()),
+		Epoch:    dove.Epoch(a.GetEpoch()),
+		VNI:      d.vni("vni", a.GetVni()),
+		Network: dove.Network{
+			Tenant: dove.Tenant(d.name("network_tenant", a.GetNetworkTenant())),
+			Name:   d.name("network", a.GetNetwork()),
+		},
+		Domain: d.domain(a.GetDomain()),
+		MTU:    uint16(d.number("mtu", a.GetMtu(), 68, 65535)),
+		MAC:    d.mac(a.GetMac()),
+		Device: d.device("device", a.GetDevice()),
+	}
+	out.Address = list(d, "addresses", a.GetAddresses(), func(x *controlpb.Address) Address {
+		return Address{Addr: d.addr("addr", x.GetAddr()), Class: d.class("class", x.GetClass())}
+	})
+	out.Subnets = list(d, "subnets", a.GetSubnets(), d.prefix)
+	return out
+}
+
+func (d *door) answer(a *controlpb.Answer) Answer {
+	q := d.question(a.GetQuestion())
+	if d.err != nil {
+		d.within("question")
+		return Answer{}
+	}
+	out := Answer{
+		Question: q,
+		Status:   Status(d.number("status", uint32(a.GetStatus()), uint32(Found), uint32(Retry))),
+		Local:    d.class("local", a.GetLocal()),
+		Peer:     d.class("peer", a.GetPeer()),
+		Detail:   d.text("detail", a.GetDetail()),
+		After:    d.delay("after_ms", a.GetAfterMs()),
+	}
+	if a.Domain != nil || out.Status == Found {
+		out.Domain = d.domain(a.GetDomain())
+	}
+	return out
+}
+
+func (d *door) peer(p *controlpb.Peer) Peer {
+	key := d.key(p.GetKey())
+	if p.GetAbsent() {
+		if p.Endpoint != nil || p.Domain != nil || p.Uid != 0 || len(p.Mac) > 0 || p.Class != 0 || p.Host != "" || len(p.Vtep) > 0 {
+			d.fail("absent", "a row about an absent peer says more than its key and ttl")
+		}
+		return Peer{Key: key, Absent: true, TTL: d.delay("ttl_ms", p.GetTtlMs())}
+	}
+	out := Peer{
+		Key:      key,
+		Endpoint: d.endpoint(p.GetEndpoint()),
+		UID:      dove.UID(p.GetUid()),
+		MAC:      d.mac(p.GetMac()),
+		Domain:   d.domain(p.GetDomain()),
+		Class:    d.class("class", p.GetClass()),
+	}
+	if p.GetTtlMs() != 0 {
+		d.fail("ttl_ms", "only a row about an absent peer has one")
+	}
+	if len(p.GetVtep()) > 0 || p.GetHost() != "" {
+		out.Host = dove.HostName(d.name("host", p.GetHost()))
+		out.VTEP = d.addr("vtep", p.GetVtep())
+	}
+	return out
+}
+
+func (d *door) pair(p *controlpb.Pair) Pair {
+	out := Pair{Key: d.pairKeyIn(p.GetKey())}
+	if len(p.GetTable()) == 0 || d.err != nil {
+		return out
+	}
+	table, err := verdict.Decode(p.GetTable())
+	if err != nil {
+		d.fail("table", "%w", err)
+	}
+	out.Table = table
+	return out
+}

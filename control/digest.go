@@ -1,0 +1,56 @@
+package control
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+)
+
+// Digest names a row by its content: equal digests, equal content. The zero
+// Digest names no content at all.
+type Digest [16]byte
+
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// Digest names the row's content. A row that takes itself back (Absent, with
+// TTL 0) has the zero Digest.
+func (p Peer) Digest() Digest {
+	if p.Absent && p.TTL == 0 {
+		return Digest{}
+	}
+	b := make([]byte, 0, 512)
+	if p.Absent {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(p.Key.VNI))
+	b = binary.BigEndian.AppendUint64(b, uint64(p.TTL))
+	b = binary.BigEndian.AppendUint64(b, uint64(p.UID))
+	b = binary.BigEndian.AppendUint16(b, uint16(p.Class))
+	b = append(b, p.MAC[:]...)
+	b = appendString(b, string(p.Key.Addr.AsSlice()))
+	b = appendString(b, string(p.VTEP.AsSlice()))
+	b = appendString(b, string(p.Endpoint.Tenant))
+	b = appendString(b, string(p.Endpoint.ID))
+	b = appendString(b, string(p.Domain.Tenant))
+	b = appendString(b, p.Domain.Name)
+	b = appendString(b, string(p.Host))
+	sum := sha256.Sum256(b)
+	return Digest(sum[:16])
+}
+
+// Digest names the row's content, which is its table's. A pair that is gone has
+// the zero Digest.
+func (p Pair) Digest() Digest {
+	if p.Table == nil {
+		return Digest{}
+	}
+	return Digest(p.Table.Digest())
+}
+
+// appendString makes the fields of a digest self-delimiting.
+func appendString(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}

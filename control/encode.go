@@ -1,0 +1,248 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"dove.network/control/controlpb"
+	"dove.network/dove"
+)
+
+// EncodeUp turns a message from a dSwitch into its wire form. Messages are
+// ours and trusted: one that Decode would refuse makes the peer end the session.
+func EncodeUp(m Up) *controlpb.Envelope {
+	switch m := m.(type) {
+	case *Hello:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Hello{Hello: &controlpb.Hello{
+			Version:     uint32(m.Version),
+			Host:        string(m.Host),
+			Vtep:        m.VTEP.AsSlice(),
+			Software:    printable(m.Software),
+			Incarnation: m.Incarnation,
+			Seen:        int64(m.Seen),
+			Peers:       each(m.Peers, encodeHeldPeer),
+			Pairs:       each(m.Pairs, encodeHeldPair),
+			Attached:    each(m.Attached, encodeEndpointUpdate),
+			More:        m.More,
+		}}}
+	case *Held:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Held{Held: &controlpb.Held{
+			Peers:    each(m.Peers, encodeHeldPeer),
+			Pairs:    each(m.Pairs, encodeHeldPair),
+			Attached: each(m.Attached, encodeEndpointUpdate),
+			More:     m.More,
+		}}}
+	case *PolicyRequest:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_PolicyRequest{PolicyRequest: &controlpb.PolicyRequest{
+			Id:        m.ID,
+			Questions: each(m.Questions, encodeQuestion),
+		}}}
+	case *EndpointUpdate:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_EndpointUpdate{EndpointUpdate: encodeEndpointUpdate(*m)}}
+	case *Ack:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Ack{Ack: &controlpb.Ack{Revision: int64(m.Revision)}}}
+	case *Release:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Release{Release: &controlpb.Release{
+			Peers: each(m.Peers, encodePeerKey),
+			Pairs: each(m.Pairs, encodePairKey),
+		}}}
+	case *Heartbeat:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Heartbeat{Heartbeat: &controlpb.Heartbeat{}}}
+	}
+	panic(fmt.Sprintf("control: no wire form for %T", m))
+}
+
+// EncodeDown turns a message from a DPC member into its wire form.
+func EncodeDown(m Down) *controlpb.Envelope {
+	switch m := m.(type) {
+	case *Welcome:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Welcome{Welcome: &controlpb.Welcome{
+			Version:     uint32(m.Version),
+			Member:      printable(m.Member),
+			Incarnation: m.Incarnation,
+			Revision:    int64(m.Revision),
+		}}}
+	case *Assign:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Assign{Assign: encodeAssign(m)}}
+	case *Unassign:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Unassign{Unassign: &controlpb.Unassign{
+			Revision: int64(m.Revision),
+			Endpoint: encodeEndpoint(m.Endpoint),
+			Epoch:    uint64(m.Epoch),
+		}}}
+	case *Tunnels:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Tunnels{Tunnels: &controlpb.Tunnels{
+			Revision: int64(m.Revision),
+			Full:     m.Full,
+			Add: each(m.Add, func(t Tunnel) *controlpb.Tunnel {
+				return &controlpb.Tunnel{Host: string(t.Host), Vtep: t.VTEP.AsSlice()}
+			}),
+			Del: each(m.Del, netip.Addr.AsSlice),
+		}}}
+	case *PolicyReply:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_PolicyReply{PolicyReply: &controlpb.PolicyReply{
+			Id:       m.ID,
+			Revision: int64(m.Revision),
+			Answers:  each(m.Answers, encodeAnswer),
+			Peers:    each(m.Peers, encodePeer),
+			Pairs:    each(m.Pairs, encodePair),
+		}}}
+	case *Update:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Update{Update: &controlpb.Update{
+			Revision: int64(m.Revision),
+			Peers:    each(m.Peers, encodePeer),
+			Pairs:    each(m.Pairs, encodePair),
+		}}}
+	case *Frontier:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Frontier{Frontier: &controlpb.Frontier{Revision: int64(m.Revision)}}}
+	case *Refusal:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Refusal{Refusal: &controlpb.Refusal{
+			Kind:    uint32(m.Kind),
+			Message: printable(m.Message),
+		}}}
+	case *Heartbeat:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Heartbeat{Heartbeat: &controlpb.Heartbeat{}}}
+	}
+	panic(fmt.Sprintf("control: no wire form for %T", m))
+}
+
+// each maps a list; an empty one becomes nil.
+func each[A, B any](list []A, f func(A) B) []B {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]B, len(list))
+	for i, a := range list {
+		out[i] = f(a)
+	}
+	return out
+}
+
+func encodeEndpoint(e dove.Endpoint) *controlpb.Endpoint {
+	return &controlpb.Endpoint{Tenant: string(e.Tenant), Id: string(e.ID)}
+}
+
+func encodeDomain(d dove.Domain) *controlpb.Domain {
+	if d == (dove.Domain{}) {
+		return nil
+	}
+	return &controlpb.Domain{Tenant: string(d.Tenant), Name: d.Name}
+}
+
+func encodePeerKey(k PeerKey) *controlpb.PeerKey {
+	return &controlpb.PeerKey{Vni: uint32(k.VNI), Addr: k.Addr.AsSlice()}
+}
+
+func encodePairKey(k PairKey) *controlpb.PairKey {
+	return &controlpb.PairKey{Domain: encodeDomain(k.Domain), Src: uint32(k.Src), Dst: uint32(k.Dst)}
+}
+
+func encodeDigest(d Digest) []byte {
+	if d == (Digest{}) {
+		return nil
+	}
+	return d[:]
+}
+
+func encodeHeldPeer(h HeldPeer) *controlpb.HeldPeer {
+	return &controlpb.HeldPeer{Key: encodePeerKey(h.Key), Digest: encodeDigest(h.Digest)}
+}
+
+func encodeHeldPair(h HeldPair) *controlpb.HeldPair {
+	return &controlpb.HeldPair{Key: encodePairKey(h.Key), Digest: encodeDigest(h.Digest)}
+}
+
+func encodeQuestion(q Question) *controlpb.Question {
+	return &controlpb.Question{Vni: uint32(q.VNI), Local: q.Local.AsSlice(), Peer: q.Peer.AsSlice(), Outgoing: q.Outgoing}
+}
+
+func encodeEndpointUpdate(u EndpointUpdate) *controlpb.EndpointUpdate {
+	return &controlpb.EndpointUpdate{
+		Endpoint: encodeEndpoint(u.Endpoint),
+		Epoch:    uint64(u.Epoch),
+		State:    controlpb.EndpointUpdate_State(u.State),
+		Device:   u.Device,
+		Detail:   printable(u.Detail),
+	}
+}
+
+func encodeAssign(a *Assign) *controlpb.Assign {
+	return &controlpb.Assign{
+		Revision:      int64(a.Revision),
+		Endpoint:      encodeEndpoint(a.Endpoint),
+		Uid:           uint64(a.UID),
+		Epoch:         uint64(a.Epoch),
+		Vni:           uint32(a.VNI),
+		Network:       a.Network.Name,
+		NetworkTenant: string(a.Network.Tenant),
+		Domain:        encodeDomain(a.Domain),
+		Mtu:           uint32(a.MTU),
+		Mac:           a.MAC[:],
+		Device:        a.Device,
+		Addresses: each(a.Address, func(x Address) *controlpb.Address {
+			return &controlpb.Address{Addr: x.Addr.AsSlice(), Class: uint32(x.Class)}
+		}),
+		Subnets: each(a.Subnets, func(p netip.Prefix) *controlpb.Prefix {
+			return &controlpb.Prefix{Addr: p.Addr().AsSlice(), Bits: uint32(p.Bits())}
+		}),
+	}
+}
+
+func encodeAnswer(a Answer) *controlpb.Answer {
+	return &controlpb.Answer{
+		Question: encodeQuestion(a.Question),
+		Status:   controlpb.Answer_Status(a.Status),
+		Local:    uint32(a.Local),
+		Peer:     uint32(a.Peer),
+		Domain:   encodeDomain(a.Domain),
+		Detail:   printable(a.Detail),
+		AfterMs:  milliseconds(a.After),
+	}
+}
+
+func encodePeer(p Peer) *controlpb.Peer {
+	if p.Absent {
+		return &controlpb.Peer{Key: encodePeerKey(p.Key), Absent: true, TtlMs: milliseconds(p.TTL)}
+	}
+	return &controlpb.Peer{
+		Key:      encodePeerKey(p.Key),
+		Endpoint: encodeEndpoint(p.Endpoint),
+		Uid:      uint64(p.UID),
+		Mac:      p.MAC[:],
+		Domain:   encodeDomain(p.Domain),
+		Class:    uint32(p.Class),
+		Host:     string(p.Host),
+		Vtep:     p.VTEP.AsSlice(),
+	}
+}
+
+func encodePair(p Pair) *controlpb.Pair {
+	if p.Table == nil {
+		return &controlpb.Pair{Key: encodePairKey(p.Key)}
+	}
+	return &controlpb.Pair{Key: encodePairKey(p.Key), Table: p.Table.Encode()}
+}
+
+// printable makes a text for people fit to be sent: errors of others may hold
+// line ends and be long.
+func printable(s string) string {
+	fit := strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	for len(fit) > TextMax {
+		_, n := utf8.DecodeLastRuneInString(fit)
+		fit = fit[:len(fit)-n]
+	}
+	return fit
+}
+
+func milliseconds(d time.Duration) uint32 {
+	return uint32(min(max(d, 0), DelayMax) / time.Millisecond)
+}

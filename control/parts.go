@@ -1,0 +1,87 @@
+package control
+
+import (
+	"slices"
+
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+// partBytes is where a message is full: it keeps one host's tables from
+// holding up what another waits for. One row may exceed it, never MessageMax.
+const partBytes = 256 << 10
+
+// Answered is an answer with the rows that go with it.
+type Answered struct {
+	Answer Answer
+	Peers  []Peer
+	Pairs  []Pair
+}
+
+// Parts makes the reply to one request: at least one message, each within the limits.
+func Parts(id uint64, revision dove.Revision, answered []Answered) []*PolicyReply {
+	part := &PolicyReply{ID: id, Revision: revision}
+	parts := []*PolicyReply{part}
+	size := 0
+	for _, a := range answered {
+		s := answerBytes + peerBytes*len(a.Peers)
+		for _, p := range a.Pairs {
+			s += p.bytes()
+		}
+		if len(part.Answers) > 0 && (size+s > partBytes || len(part.Answers) == RowsMax ||
+			len(part.Peers)+len(a.Peers) > RowsMax || len(part.Pairs)+len(a.Pairs) > RowsMax) {
+			part = &PolicyReply{ID: id, Revision: revision}
+			parts = append(parts, part)
+			size = 0
+		}
+		size += s
+		part.Answers = append(part.Answers, a.Answer)
+		part.Peers = append(part.Peers, a.Peers...)
+		part.Pairs = append(part.Pairs, a.Pairs...)
+	}
+	return parts
+}
+
+// Split makes the updates that carry the rows, each within the limits: none if
+// there are no rows. Peers go before pairs.
+func Split(revision dove.Revision, peers []Peer, pairs []Pair) []*Update {
+	var parts []*Update
+	for chunk := range slices.Chunk(peers, partBytes/peerBytes) {
+		parts = append(parts, &Update{Revision: revision, Peers: chunk})
+	}
+	size := partBytes
+	for _, p := range pairs {
+		s := p.bytes()
+		if size+s > partBytes || len(parts[len(parts)-1].Pairs) == RowsMax {
+			parts = append(parts, &Update{Revision: revision})
+			size = 0
+		}
+		size += s
+		last := parts[len(parts)-1]
+		last.Pairs = append(last.Pairs, p)
+	}
+	return parts
+}
+
+// The most that rows take when encoded: names of dove.NameMax bytes and all.
+const (
+	answerBytes = 256 + TextMax
+	peerBytes   = 512
+	pairBytes   = 192
+)
+
+// bytes is the most that the row takes when encoded.
+func (p Pair) bytes() int {
+	n := pairBytes
+	if p.Table == nil {
+		return n
+	}
+	n += 16
+	for _, name := range p.Table.Names {
+		n += 3 + len(name)
+	}
+	for _, s := range p.Table.Sections {
+		n += 1 + 6*len(s.Intervals)
+	}
+	return min(n, pairBytes+verdict.EncodedMax)
+}
