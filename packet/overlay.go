@@ -1,0 +1,108 @@
+package packet
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"dove.network/dove"
+)
+
+// OverlayPort is the UDP port of VXLAN (RFC 7348).
+const OverlayPort = 4789
+
+// OverlaySize is how many bytes Encap puts before the inner frame: Ethernet,
+// IPv4, UDP and VXLAN. Of these, and the inner Ethernet header, an MTU loses 50.
+const OverlaySize = ethernetSize + ipv4Size + udpSize + vxlanSize
+
+const (
+	udpSize   = 8
+	vxlanSize = 8
+	vxlanGBP  = 0x88 // G (group policy id present) and I (VNI present)
+)
+
+// Outer is what an overlay packet's outer headers say. Both VTEPs are IPv4.
+type Outer struct {
+	SrcMAC, DstMAC dove.MAC // zero until a neighbour is known
+	Src, Dst       netip.Addr
+	SrcPort        uint16
+	VNI            dove.VNI
+	Class          dove.Class // the sender's, as the group policy id
+}
+
+// Encap returns inner behind the outer headers of o: don't-fragment, TTL 64, no
+// UDP checksum, VXLAN with the group policy extension. It panics when the VTEPs
+// are not IPv4, the VNI has more than 24 bits, or the result exceeds 64 KiB.
+func (o Outer) Encap(inner []byte) []byte {
+	length := OverlaySize - ethernetSize + len(inner)
+	if !o.Src.Is4() || !o.Dst.Is4() || o.VNI > dove.VNIMax || length > 0xffff {
+		panic(fmt.Sprintf("packet: cannot encapsulate %d bytes from %v to %v in VNI %d", len(inner), o.Src, o.Dst, o.VNI))
+	}
+	b := make([]byte, OverlaySize, OverlaySize+len(inner))
+	putEthernet(b, o.SrcMAC, o.DstMAC, etherTypeIPv4)
+	putIPv4(b[ethernetSize:], o.Src, o.Dst, dove.ProtocolUDP, length)
+
+	udp := b[ethernetSize+ipv4Size:]
+	binary.BigEndian.PutUint16(udp[0:], o.SrcPort)
+	binary.BigEndian.PutUint16(udp[2:], OverlayPort)
+	binary.BigEndian.PutUint16(udp[4:], uint16(length-ipv4Size))
+
+	vxlan := udp[udpSize:]
+	vxlan[0] = vxlanGBP
+	binary.BigEndian.PutUint16(vxlan[2:], uint16(o.Class))
+	binary.BigEndian.PutUint32(vxlan[4:], uint32(o.VNI)<<8)
+	return append(b, inner...)
+}
+
+// Decap reads an overlay packet and returns its outer headers and the inner
+// frame, a part of frame. NotOverlay means that it is no whole IPv4 UDP packet
+// to port 4789 (an outer fragment included); Malformed that it is cut short;
+// BadOverlay that a flag other than G and I is set, or one of these is not. With
+// Malformed and BadOverlay the addresses are there.
+func Decap(frame []byte) (Outer, []byte, Fault) {
+	var o Outer
+	if len(frame) < ethernetSize+ipv4Size || binary.BigEndian.Uint16(frame[12:14]) != etherTypeIPv4 {
+		return o, nil, NotOverlay
+	}
+	o.DstMAC, o.SrcMAC = dove.MAC(frame[0:6]), dove.MAC(frame[6:12])
+	b := frame[ethernetSize:]
+	header, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:4]))
+	if b[0]>>4 != 4 || header < ipv4Size || total > len(b) || total < header+udpSize ||
+		dove.Protocol(b[9]) != dove.ProtocolUDP || binary.BigEndian.Uint16(b[6:8])&0x3fff != 0 {
+		return o, nil, NotOverlay
+	}
+	o.Src, o.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+	udp := b[header:total]
+	if binary.BigEndian.Uint16(udp[2:4]) != OverlayPort {
+		return o, nil, NotOverlay
+	}
+	o.SrcPort = binary.BigEndian.Uint16(udp[0:2])
+	if len(udp) < udpSize+vxlanSize+ethernetSize {
+		return o, nil, Malformed
+	}
+	vxlan := udp[udpSize:]
+	o.Class = dove.Class(binary.BigEndian.Uint16(vxlan[2:4]))
+	o.VNI = dove.VNI(binary.BigEndian.Uint32(vxlan[4:8]) >> 8)
+	if vxlan[0] != vxlanGBP || vxlan[1] != 0 || vxlan[7] != 0 {
+		return o, nil, BadOverlay
+	}
+	return o, vxlan[vxlanSize:], OK
+}
+
+// SourcePort spreads flows over the underlay's paths: the outer source port for
+// a flow, the same in both directions, 0xc000 to 0xffff.
+func (p Packet) SourcePort() uint16 {
+	h := uint32(2166136261) // FNV-1a over what both directions share
+	for _, v := range []uint32{hash(p.Src) ^ hash(p.Dst), uint32(p.SrcPort ^ p.DstPort), uint32(p.Protocol)} {
+		h = (h ^ v) * 16777619
+	}
+	return 0xc000 | uint16(h>>16^h)&0x3fff
+}
+
+func hash(a netip.Addr) uint32 {
+	h := uint32(2166136261)
+	for _, b := range a.As16() {
+		h = (h ^ uint32(b)) * 16777619
+	}
+	return h
+}

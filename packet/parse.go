@@ -1,0 +1,256 @@
+package packet
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"dove.network/dove"
+)
+
+// Fault says why a frame is not carried. It is the zero value when nothing is wrong.
+type Fault uint8
+
+// Faults, of Parse and, from NotOverlay on, of Decap alone.
+const (
+	OK              Fault = iota
+	Malformed             // headers cut short or contradictory
+	NotIP                 // neither IPv4, IPv6 nor ARP
+	NotUnicast            // broadcast, multicast, or link-local chatter that no switch answers
+	Fragment              // an IP fragment, first or later
+	ExtensionHeader       // IPv6 with an extension header
+	NotOverlay            // not a whole VXLAN packet over IPv4
+	BadOverlay            // VXLAN without group policy, or with reserved bits
+)
+
+var faultNames = [...]string{
+	"ok", "malformed", "not-ip", "not-unicast", "fragment", "extension-header", "not-overlay", "bad-overlay",
+}
+
+func (f Fault) String() string { return faultNames[f] }
+
+// Kind tells the packets that policy judges from those that ask for an address.
+type Kind uint8
+
+// Kinds.
+const (
+	IP      Kind = iota // IPv4 or IPv6, to be carried
+	ARP                 // an ARP request
+	Solicit             // an IPv6 neighbour solicitation
+)
+
+// TCPFlags are the flag bits of a TCP header (RFC 9293, CWR and ECE included).
+type TCPFlags uint8
+
+// Flags of TCP.
+const (
+	FIN TCPFlags = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+	URG
+)
+
+// Echo says which part of an ICMP or ICMPv6 echo a packet is.
+type Echo uint8
+
+// Parts of an echo.
+const (
+	NoEcho Echo = iota
+	Request
+	Reply
+)
+
+// Packet is what Parse finds in a frame.
+type Packet struct {
+	Kind   Kind
+	SrcMAC dove.MAC // of the Ethernet header
+	DstMAC dove.MAC
+	Sender dove.MAC   // ARP: the sender hardware address; else SrcMAC
+	Src    netip.Addr // ARP: the sender's address
+	Dst    netip.Addr // ARP and Solicit: the address asked for
+
+	// The rest is zero unless Kind is IP.
+
+	Protocol dove.Protocol
+	// SrcPort and DstPort of TCP, UDP and SCTP. An echo request has its
+	// identifier as SrcPort and type<<8|code as DstPort, an echo reply has
+	// type<<8|code of the request as SrcPort and the identifier as DstPort.
+	// Other ICMP has 0 and type<<8|code, other protocols 0 and 0.
+	SrcPort, DstPort uint16
+	TypeCode         uint16   // ICMP and ICMPv6: type<<8|code of this very packet
+	Echo             Echo     // ICMP and ICMPv6
+	Flags            TCPFlags // TCP
+}
+
+// Numbers of the formats read here.
+const (
+	ethernetSize   = 14
+	arpSize        = 28
+	ipv4Size       = 20
+	ipv6Size       = 40
+	neighborSize   = 24 // ICMPv6 neighbour solicitation and advertisement without options
+	etherTypeIPv4  = 0x0800
+	etherTypeARP   = 0x0806
+	etherTypeIPv6  = 0x86dd
+	icmpEchoReply  = 0
+	icmpEcho       = 8
+	icmp6Echo      = 128
+	icmp6EchoReply = 129
+	routerSolicit  = 133
+	neighSolicit   = 135
+	neighAdvertise = 136
+	redirect       = 137
+)
+
+// Parse reads a whole Ethernet frame, padding allowed. On a Fault the Packet has
+// the fields that were read before it was found; the MACs are there unless the
+// frame is shorter than 14 bytes. Checksums are not checked.
+func Parse(frame []byte) (Packet, Fault) {
+	var p Packet
+	if len(frame) < ethernetSize {
+		return p, Malformed
+	}
+	p.DstMAC, p.SrcMAC = dove.MAC(frame[0:6]), dove.MAC(frame[6:12])
+	p.Sender = p.SrcMAC
+	body := frame[ethernetSize:]
+	switch binary.BigEndian.Uint16(frame[12:14]) {
+	case etherTypeARP:
+		return p, p.parseARP(body)
+	case etherTypeIPv4:
+		return p, p.parseIPv4(body)
+	case etherTypeIPv6:
+		return p, p.parseIPv6(body)
+	}
+	return p, NotIP
+}
+
+func (p *Packet) parseARP(b []byte) Fault {
+	if len(b) < arpSize || [6]byte(b[:6]) != [6]byte{0, 1, 8, 0, 6, 4} {
+		return Malformed
+	}
+	p.Kind = ARP
+	p.Sender = dove.MAC(b[8:14])
+	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[14:18])), netip.AddrFrom4([4]byte(b[24:28]))
+	if binary.BigEndian.Uint16(b[6:8]) != 1 || p.Src.IsUnspecified() {
+		return NotUnicast // an answer nobody asked for, or a probe for a duplicate
+	}
+	return OK
+}
+
+func (p *Packet) parseIPv4(b []byte) Fault {
+	if len(b) < ipv4Size || b[0]>>4 != 4 {
+		return Malformed
+	}
+	header, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:4]))
+	if header < ipv4Size || total < header || total > len(b) {
+		return Malformed
+	}
+	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+	p.Protocol = dove.Protocol(b[9])
+	switch {
+	case p.Src == p.Dst:
+		return Malformed
+	case p.DstMAC[0]&1 != 0 || b[16] >= 224:
+		return NotUnicast
+	case binary.BigEndian.Uint16(b[6:8])&0x3fff != 0: // more fragments, or an offset
+		return Fragment
+	case p.Protocol == dove.ProtocolICMPv6:
+		return Malformed
+	}
+	return p.parseTransport(b[header:total])
+}
+
+func (p *Packet) parseIPv6(b []byte) Fault {
+	if len(b) < ipv6Size || b[0]>>4 != 6 {
+		return Malformed
+	}
+	payload := int(binary.BigEndian.Uint16(b[4:6]))
+	if payload > len(b)-ipv6Size {
+		return Malformed
+	}
+	p.Src, p.Dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+	p.Protocol = dove.Protocol(b[6])
+	if p.Src == p.Dst || p.Src.Is4In6() || p.Dst.Is4In6() {
+		return Malformed
+	}
+	l4 := b[ipv6Size : ipv6Size+payload]
+	if p.Protocol == dove.ProtocolICMPv6 && payload > 0 && l4[0] >= routerSolicit && l4[0] <= redirect {
+		return p.parseNeighbor(l4, b[7])
+	}
+	if p.DstMAC[0]&1 != 0 || b[24] == 0xff {
+		return NotUnicast
+	}
+	switch p.Protocol {
+	case 44:
+		return Fragment
+	case 0, 43, 51, 60, 135, 139, 140:
+		return ExtensionHeader
+	case dove.ProtocolICMP:
+		return Malformed
+	}
+	return p.parseTransport(l4)
+}
+
+// parseNeighbor reads ICMPv6 of types 133 to 137 (RFC 4861). Only a
+// solicitation is answered; the others never leave their link.
+func (p *Packet) parseNeighbor(l4 []byte, hopLimit byte) Fault {
+	if l4[0] != neighSolicit || p.Src.IsUnspecified() {
+		return NotUnicast
+	}
+	if len(l4) < neighborSize || l4[1] != 0 || hopLimit != 255 {
+		return Malformed
+	}
+	target := netip.AddrFrom16([16]byte(l4[8:24]))
+	if target.IsMulticast() || target.Is4In6() {
+		return Malformed
+	}
+	p.Kind, p.Dst, p.Protocol = Solicit, target, 0
+	return OK
+}
+
+func (p *Packet) parseTransport(b []byte) Fault {
+	if len(b) < transportSize(p.Protocol) {
+		return Malformed
+	}
+	switch {
+	case p.Protocol.HasPorts():
+		p.SrcPort, p.DstPort = binary.BigEndian.Uint16(b[0:2]), binary.BigEndian.Uint16(b[2:4])
+		if p.Protocol == dove.ProtocolTCP {
+			p.Flags = TCPFlags(b[13])
+		}
+	case p.Protocol.IsICMP():
+		p.parseICMP(b)
+	}
+	return OK
+}
+
+// transportSize is the least size of a protocol's header, 0 where nothing is read.
+func transportSize(p dove.Protocol) int {
+	switch p {
+	case dove.ProtocolTCP:
+		return 20
+	case dove.ProtocolSCTP:
+		return 12
+	case dove.ProtocolUDP, dove.ProtocolICMP, dove.ProtocolICMPv6:
+		return 8
+	}
+	return 0
+}
+
+func (p *Packet) parseICMP(b []byte) {
+	request, reply := byte(icmpEcho), byte(icmpEchoReply)
+	if p.Protocol == dove.ProtocolICMPv6 {
+		request, reply = icmp6Echo, icmp6EchoReply
+	}
+	p.TypeCode = uint16(b[0])<<8 | uint16(b[1])
+	id := binary.BigEndian.Uint16(b[4:6])
+	switch b[0] {
+	case request:
+		p.Echo, p.SrcPort, p.DstPort = Request, id, p.TypeCode
+	case reply:
+		p.Echo, p.SrcPort, p.DstPort = Reply, uint16(request)<<8|uint16(b[1]), id
+	default:
+		p.DstPort = p.TypeCode
+	}
+}
