@@ -3,9 +3,15 @@
 // order and compares two of them.
 //
 // Parse turns text into a Blueprint or a *dove.Error with all faults. Check
-// looks at a Blueprint together with the others of its domain and the networks
-// that exist (a Context), where names may cross documents. Inside the system a
-// checked Blueprint is trusted.
+// looks at a Blueprint together with the others of its tenant and the networks
+// that exist (a Context), where names may cross documents; CheckDelete asks the
+// same before one goes away. Inside the system a checked Blueprint is trusted.
+// Format writes the canonical text, which parses back into an equal Blueprint;
+// Compare lists what changed between two versions.
+//
+// What the language has words for but this version cannot enforce (services,
+// outside, rate, ...) is refused by name with kind Unsupported, never accepted
+// and ignored.
 //
 // The package knows nothing of endpoints, hosts, classes or tables.
 package blueprint

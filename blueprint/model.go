@@ -21,6 +21,8 @@ type Blueprint struct {
 	Networks []Network
 	Groups   []Group
 	Policies []Policy
+
+	places map[item]place // where Parse read each part; nil if made by hand, no part of the value
 }
 
 // Network is a segment that the blueprint makes.

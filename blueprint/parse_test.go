@@ -1,0 +1,192 @@
+package blueprint
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"dove.network/dove"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const shop = `# the shop, as a person writes it
+apiVersion: dove/v1
+kind: Blueprint
+name: shop
+networks:
+  front:
+    subnets:
+      - fd00:0:0:1::/64
+      - 10.0.1.0/24
+groups:
+  web: {network: front}
+  app: {network: front}
+  db:  {network: front, isolated: true}
+  ops:
+policies:
+  - {name: web-app, from: web, to: app, allow: [tcp/8080, tcp/443]}
+  - name: app-db
+    from: [web, app]
+    to: db
+    allow: tcp/5432
+  - {name: admin, from: ops, to: [web, shop/app, billing/ledger], allow: [any], deny: [icmp, tcp/1-1023, proto/47]}
+`
+
+func group(blueprint, name string) dove.Group {
+	return dove.Group{Tenant: "acme", Blueprint: blueprint, Name: name}
+}
+
+func shopValue() *Blueprint {
+	return &Blueprint{
+		Tenant: "acme", Name: "shop", Domain: "shop",
+		Networks: []Network{{"front", []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00:0:0:1::/64")}}},
+		Groups:   []Group{{"app", "front", false}, {"db", "front", true}, {"ops", "", false}, {"web", "front", false}},
+		Policies: []Policy{
+			{
+				Name: "admin", From: []dove.Group{group("shop", "ops")},
+				To:    []dove.Group{group("billing", "ledger"), group("shop", "app"), group("shop", "web")},
+				Allow: []Traffic{{dove.ProtocolAny, 0, 65535}},
+				Deny:  []Traffic{{dove.ProtocolICMP, 0, 65535}, {dove.ProtocolTCP, 1, 1023}, {47, 0, 65535}, {dove.ProtocolICMPv6, 0, 65535}},
+			},
+			{Name: "app-db", From: []dove.Group{group("shop", "app"), group("shop", "web")}, To: []dove.Group{group("shop", "db")}, Allow: []Traffic{{dove.ProtocolTCP, 5432, 5432}}},
+			{Name: "web-app", From: []dove.Group{group("shop", "web")}, To: []dove.Group{group("shop", "app")}, Allow: []Traffic{{dove.ProtocolTCP, 443, 443}, {dove.ProtocolTCP, 8080, 8080}}},
+		},
+	}
+}
+
+func TestParse(t *testing.T) {
+	got, err := Parse("acme", []byte(shop))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(*shopValue(), *got, cmpopts.IgnoreUnexported(Blueprint{}), cmpopts.EquateComparable(netip.Prefix{})); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if !got.Equal(shopValue()) {
+		t.Error("equal values are not Equal")
+	}
+}
+
+func TestFormat(t *testing.T) {
+	want := `apiVersion: dove/v1
+kind: Blueprint
+name: shop
+networks:
+  front: {subnets: [10.0.1.0/24, "fd00:0:0:1::/64"]}
+groups:
+  app: {network: front}
+  db: {network: front, isolated: true}
+  ops: {}
+  web: {network: front}
+policies:
+  - {name: admin, from: ops, to: [billing/ledger, app, web], allow: [any], deny: [icmp, tcp/1-1023, proto/47]}
+  - {name: app-db, from: [app, web], to: db, allow: [tcp/5432]}
+  - {name: web-app, from: web, to: app, allow: [tcp/443, tcp/8080]}
+`
+	if d := cmp.Diff(want, string(Format(shopValue()))); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+func TestParseTraffic(t *testing.T) {
+	every := func(p dove.Protocol) []Traffic { return []Traffic{{p, 0, 65535}} }
+	for text, want := range map[string][]Traffic{
+		"any":            every(dove.ProtocolAny),
+		"tcp":            every(dove.ProtocolTCP),
+		"tcp/80":         {{dove.ProtocolTCP, 80, 80}},
+		"tcp/8000-8080":  {{dove.ProtocolTCP, 8000, 8080}},
+		"udp/1-65535":    {{dove.ProtocolUDP, 1, 65535}},
+		"sctp/65535":     {{dove.ProtocolSCTP, 65535, 65535}},
+		"icmp":           {{dove.ProtocolICMP, 0, 65535}, {dove.ProtocolICMPv6, 0, 65535}},
+		"icmpv4":         every(dove.ProtocolICMP),
+		"icmpv6":         every(dove.ProtocolICMPv6),
+		"icmp/8":         {{dove.ProtocolICMP, 8 << 8, 8<<8 | 255}},
+		"icmpv4/8/0":     {{dove.ProtocolICMP, 8 << 8, 8 << 8}},
+		"icmpv6/255/255": {{dove.ProtocolICMPv6, 65535, 65535}},
+		"proto/6":        every(dove.ProtocolTCP),
+		"proto/255":      every(255),
+	} {
+		got, fault := parseTraffic(text)
+		if fault != nil {
+			t.Errorf("%s: %s", text, fault.message)
+		} else if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: -want +got:\n%s", text, d)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	_, err := Parse("acme", []byte("# "+strings.Repeat("x", MaxBytes)))
+	if dove.KindOf(err) != dove.TooLarge {
+		t.Errorf("beyond MaxBytes: %v", err)
+	}
+	_, err = Parse("acme", []byte("name: a\n# \xff\n"))
+	if dove.KindOf(err) != dove.Invalid || !strings.Contains(err.Error(), "2:0: the text is not UTF-8") {
+		t.Errorf("not UTF-8: %v", err)
+	}
+	var bomb strings.Builder
+	bomb.WriteString("a: &a [x, x]\n")
+	for c := 'b'; c <= 'z'; c++ {
+		bomb.WriteString(string(c) + ": &" + string(c) + strings.Replace(" [*?, *?]\n", "?", string(c-1), 2))
+	}
+	_, err = Parse("acme", []byte(bomb.String()))
+	if dove.KindOf(err) != dove.Invalid || !strings.Contains(err.Error(), "alias *a is not allowed") {
+		t.Errorf("alias bomb: %v", err)
+	}
+}
+
+// A big document with the worst of names must not take long to refuse.
+func TestManyFaults(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("apiVersion: dove/v1\nkind: Blueprint\nname: shop\ngroups:\n")
+	word := func(i int) string {
+		letters := []byte("aaaaaaaaaaaaaaaaaaaa")
+		for j := range 14 {
+			letters[j] += byte(i >> j & 1)
+		}
+		return string(letters)
+	}
+	for i := range 8000 {
+		text.WriteString("  " + word(i) + ": {}\n")
+	}
+	text.WriteString("policies:\n")
+	for i := range 8000 {
+		text.WriteString("  - {name: " + word(i) + ", from: zzzz" + word(i)[4:] + ", to: zz" + word(i)[2:] + ", allow: any}\n")
+	}
+	if text.Len() > MaxBytes {
+		t.Fatalf("%d bytes", text.Len())
+	}
+	_, err := Parse("acme", []byte(text.String()))
+	if err == nil || !strings.Contains(err.Error(), "100 faults, 15900 more are not shown") {
+		t.Errorf("%.300v", err)
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b        string
+		limit, want int
+	}{
+		{"web", "web", 3, 0}, {"wep", "web", 3, 1}, {"we", "web", 3, 1}, {"webb", "web", 3, 1},
+		{"bcak", "back", 3, 1}, {"form", "from", 3, 1}, {"", "ab", 3, 2}, {"abcd", "wxyz", 3, 3},
+		{"abcdef", "abdcef", 2, 1}, {"networks", "netwroks", 2, 1}, {"app", "application", 3, 3},
+	} {
+		if got := distance(c.a, c.b, c.limit); got != c.want {
+			t.Errorf("distance(%q, %q, %d) = %d, want %d", c.a, c.b, c.limit, got, c.want)
+		}
+		if got := distance(c.b, c.a, c.limit); got != c.want {
+			t.Errorf("distance(%q, %q, %d) = %d, want %d", c.b, c.a, c.limit, got, c.want)
+		}
+	}
+}
+
+func TestRuleNames(t *testing.T) {
+	b := shopValue()
+	if got := b.RuleName(b.Policies[0]); got != "shop/admin" {
+		t.Error(got)
+	}
+	if got := GroupRuleName(group("shop", "web")); got != "shop/web/members" {
+		t.Error(got)
+	}
+}

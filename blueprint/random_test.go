@@ -1,0 +1,150 @@
+package blueprint
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"dove.network/dove"
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+	"pgregory.net/rapid"
+)
+
+// names are drawn from names that readers of YAML like to take for something else.
+var names = rapid.OneOf(
+	rapid.SampledFrom([]string{"null", "true", "no", "on", "y", "1", "007", "1e3", "0x1f", "2026-01-02", "web", "a-b", "inf"}),
+	rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?`),
+)
+
+func traffics() *rapid.Generator[[]Traffic] {
+	one := rapid.Custom(func(t *rapid.T) Traffic {
+		p := rapid.SampledFrom([]dove.Protocol{dove.ProtocolAny, dove.ProtocolTCP, dove.ProtocolUDP, dove.ProtocolSCTP, dove.ProtocolICMP, dove.ProtocolICMPv6, 47, 255}).Draw(t, "protocol")
+		low := rapid.Uint16Range(1, 65535).Draw(t, "low")
+		switch {
+		case rapid.Bool().Draw(t, "every"):
+		case p.HasPorts():
+			return Traffic{p, low, rapid.Uint16Range(low, 65535).Draw(t, "high")}
+		case p.IsICMP() && rapid.Bool().Draw(t, "code"):
+			return Traffic{p, low, low}
+		case p.IsICMP():
+			return Traffic{p, low &^ 255, low | 255}
+		}
+		return every(p)
+	})
+	return rapid.SliceOfNDistinct(one, 0, 4, rapid.ID[Traffic])
+}
+
+func blueprints() *rapid.Generator[*Blueprint] {
+	return rapid.Custom(func(t *rapid.T) *Blueprint {
+		b := &Blueprint{Tenant: "acme", Name: names.Draw(t, "name")}
+		b.Domain = rapid.OneOf(rapid.Just(b.Name), names).Draw(t, "domain")
+		for i, name := range rapid.SliceOfNDistinct(names, 0, 3, rapid.ID[string]).Draw(t, "networks") {
+			n := Network{Name: name, Subnets: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), rapid.IntRange(16, 30).Draw(t, "bits"))}}
+			if rapid.Bool().Draw(t, "v6") {
+				n.Subnets = append(n.Subnets, netip.MustParsePrefix(fmt.Sprintf("fd00:%d::/64", i+1)))
+			}
+			b.Networks = append(b.Networks, n)
+		}
+		network := rapid.OneOf(rapid.Just(""), names).Draw(t, "network") // one for all, for policies join them
+		groups := []dove.Group{}
+		for _, name := range rapid.SliceOfNDistinct(names, 1, 4, rapid.ID[string]).Draw(t, "groups") {
+			b.Groups = append(b.Groups, Group{name, network, rapid.Bool().Draw(t, "isolated")})
+			groups = append(groups, b.GroupOf(name))
+		}
+		for _, name := range rapid.SliceOfNDistinct(names, 0, 3, rapid.ID[string]).Draw(t, "others") {
+			if other := (dove.Group{Tenant: "acme", Blueprint: name, Name: "x"}); name != b.Name {
+				groups = append(groups, other)
+			}
+		}
+		ends := rapid.SliceOfNDistinct(rapid.SampledFrom(groups), 1, len(groups), rapid.ID[dove.Group])
+		for _, name := range rapid.SliceOfNDistinct(names, 0, 4, rapid.ID[string]).Draw(t, "policies") {
+			p := Policy{Name: name, From: ends.Draw(t, "from"), To: ends.Draw(t, "to"), Allow: traffics().Draw(t, "allow"), Deny: traffics().Draw(t, "deny")}
+			p.Deny = slices.DeleteFunc(p.Deny, func(t Traffic) bool { return slices.Contains(p.Allow, t) })
+			if len(p.Allow)+len(p.Deny) > 0 {
+				b.Policies = append(b.Policies, p)
+			}
+		}
+		b.order()
+		return b
+	})
+}
+
+func TestRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := blueprints().Draw(t, "blueprint")
+		text := Format(b)
+		again, err := Parse("acme", text)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if !b.Equal(again) {
+			t.Fatalf("parsed differently:\n%s%s", text, cmp.Diff(b.parts(), again.parts(), cmp.AllowUnexported(printed{})))
+		}
+		if changes := Compare(b, again); changes != nil {
+			t.Fatalf("equal, but changed: %v", changes)
+		}
+		allText(t, text)
+	})
+}
+
+// allText fails if another reader of YAML would take a name for something else.
+func allText(t *rapid.T, text []byte) {
+	var n yaml.Node
+	if err := yaml.Load(text, &n); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(n *yaml.Node)
+	walk = func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && n.ShortTag() != "!!str" && n.ShortTag() != "!!bool" {
+			t.Fatalf("%q reads as %s", n.Value, n.ShortTag())
+		}
+		for _, c := range n.Content {
+			walk(c)
+		}
+	}
+	walk(&n)
+}
+
+// Two blueprints are equal if and only if nothing changed between them.
+func TestCompareAgreesWithEqual(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := blueprints().Draw(t, "a"), blueprints().Draw(t, "b")
+		b.Name = a.Name // as versions of one
+		if a.Equal(b) != (len(Compare(a, b)) == 0) {
+			t.Fatalf("Equal is %t, changes are %v", a.Equal(b), Compare(a, b))
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(shop))
+	files, _ := filepath.Glob("testdata/faults/*.txt")
+	for _, file := range files {
+		for _, s := range sections(f, file) {
+			if s.title == "blueprint" {
+				f.Add([]byte(s.text))
+			}
+		}
+	}
+	f.Add([]byte("{\"apiVersion\": \"dove/v1\", \"kind\": \"Blueprint\", \"name\": \"a\"}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		b, err := Parse("acme", text)
+		if err != nil {
+			if k := dove.KindOf(err); k != dove.Invalid && k != dove.Unsupported && k != dove.TooLarge {
+				t.Fatalf("kind %v: %v", k, err)
+			}
+			return
+		}
+		again, err := Parse("acme", Format(b))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, Format(b))
+		}
+		if !b.Equal(again) {
+			t.Fatalf("parsed differently: %v\n%s", Compare(b, again), Format(b))
+		}
+		_ = Check(b, Context{Blueprints: []*Blueprint{again}})
+	})
+}
