@@ -1,0 +1,100 @@
+package policy
+
+import (
+	"math/bits"
+	"slices"
+	"strings"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+)
+
+// Terms of a policy that a packet can fail. Of policies that fail equally many,
+// the one that fails the least significant terms is the nearest.
+const (
+	failPort = 1 << iota
+	failProtocol
+	failTo
+	failFrom
+)
+
+// Isolated is the term that Nearest names for members of an isolated group.
+const Isolated = "isolated"
+
+var failNames = []string{"port", "protocol", "to", "from"}
+
+// Nearest explains a default deny of a packet from src to dst: the rule that
+// would have allowed it if the fewest of its terms were different, and those
+// terms: "from", "to", "protocol" and "port", separated by ", ", or Isolated
+// for members of an isolated group. The port is as in verdict.Table.Lookup.
+// Only policies that name a group of src in from or one of dst in to are near;
+// both strings are empty if there is none. A rule that does allow the packet
+// is returned without a term.
+func (d *Domain) Nearest(src, dst Signature, protocol dove.Protocol, port uint16) (rule, failed string) {
+	best := 0
+	for _, i := range d.near(src, dst) {
+		r := d.rules[i]
+		ends := 0
+		if !meet(r.from, src.Groups) {
+			ends |= failFrom
+		}
+		if !meet(r.to, dst.Groups) {
+			ends |= failTo
+		}
+		for _, t := range r.allow {
+			fails := ends | misses(t, protocol, port)
+			if rule == "" || nearer(fails, best) {
+				rule, best = r.name, fails
+			}
+		}
+	}
+	if rule != "" && best == 0 {
+		return rule, ""
+	}
+	for _, g := range src.Groups {
+		if d.shut[g] && names(dst.Groups, g) {
+			return blueprint.GroupRuleName(g), Isolated
+		}
+	}
+	var terms []string
+	for bit := len(failNames) - 1; bit >= 0; bit-- {
+		if best&(1<<bit) != 0 {
+			terms = append(terms, failNames[bit])
+		}
+	}
+	return rule, strings.Join(terms, ", ")
+}
+
+// near returns the rules that name one end, ascending.
+func (d *Domain) near(src, dst Signature) []int {
+	var found []int
+	for _, g := range src.Groups {
+		found = append(found, d.from[g]...)
+	}
+	for _, g := range dst.Groups {
+		found = append(found, d.to[g]...)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// misses says which terms of one traffic a packet fails. A port counts across
+// protocols that have ports: udp/80 is nearer to tcp/80 than udp/53 is.
+func misses(t blueprint.Traffic, protocol dove.Protocol, port uint16) int {
+	fails := 0
+	if t.Protocol != dove.ProtocolAny && t.Protocol != protocol {
+		fails |= failProtocol
+	}
+	comparable := t.Protocol == protocol || t.Protocol.HasPorts() && protocol.HasPorts()
+	if comparable && (port < t.First || port > t.Last) {
+		fails |= failPort
+	}
+	return fails
+}
+
+func nearer(a, b int) bool {
+	if x, y := bits.OnesCount(uint(a)), bits.OnesCount(uint(b)); x != y {
+		return x < y
+	}
+	return a < b
+}

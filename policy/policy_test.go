@@ -1,0 +1,291 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/verdict"
+	"github.com/google/go-cmp/cmp"
+)
+
+// compile parses blueprints of the tenant acme.
+func compile(t testing.TB, texts ...string) *Domain {
+	t.Helper()
+	var all []*blueprint.Blueprint
+	for _, text := range texts {
+		b, err := blueprint.Parse("acme", []byte("apiVersion: dove/v1\nkind: Blueprint\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	return Compile(all)
+}
+
+// in returns the signature of an endpoint in groups "blueprint/group" of acme.
+func in(groups ...string) Signature {
+	var list []dove.Group
+	for _, g := range groups {
+		parsed, err := dove.ParseGroup("acme/" + g)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, parsed)
+	}
+	return (*Domain)(nil).Signature(list, netip.Addr{})
+}
+
+const shop = `
+name: shop
+groups: {web: {}, app: {}, db: {isolated: true}}
+policies:
+  - {name: web-app, from: web, to: app, allow: [tcp/8080, icmp]}
+  - {name: app-db, from: app, to: db, allow: [tcp/5432-5433]}
+  - {name: admin, from: [base/ops], to: [web, app, db], allow: [tcp/22]}
+  - {name: no-udp, from: [web, app], to: app, deny: [udp]}
+`
+
+const base = `
+name: base
+domain: shop
+groups: {ops: {}}
+policies:
+  - {name: ping, from: ops, to: [shop/web], allow: [icmp/8]}
+`
+
+func TestTable(t *testing.T) {
+	d := compile(t, shop, base)
+	tests := []struct {
+		name     string
+		src, dst Signature
+		want     string
+	}{
+		{"a policy", in("shop/web"), in("shop/app"), `icmp/0-65535       allow shop/web-app
+tcp/0-8079         deny  default-deny
+tcp/8080-8080      allow shop/web-app
+tcp/8081-65535     deny  default-deny
+udp/0-65535        deny  shop/no-udp
+icmpv6/0-65535     allow shop/web-app
+other              deny  default-deny
+`},
+		{"backwards", in("shop/app"), in("shop/web"), "other              deny  default-deny\n"},
+		{"members", in("shop/web"), in("shop/web"), "other              allow shop/web/members\n"},
+		{"members, but for a deny", in("shop/app"), in("shop/app"), `udp/0-65535        deny  shop/no-udp
+other              allow shop/app/members
+`},
+		{"isolated members", in("shop/db"), in("shop/db"), "other              deny  default-deny\n"},
+		{"in two groups, one isolated", in("shop/db", "base/ops"), in("base/ops", "shop/db"), "other              allow base/ops/members\n"},
+		{"across blueprints", in("base/ops"), in("shop/web"), `icmp/0-2047        deny  default-deny
+icmp/2048-2303     allow base/ping
+icmp/2304-65535    deny  default-deny
+tcp/0-21           deny  default-deny
+tcp/22-22          allow shop/admin
+tcp/23-65535       deny  default-deny
+other              deny  default-deny
+`},
+		{"no group", in(), in("shop/web"), "other              deny  default-deny\n"},
+		{"nobody in a group", in(), in(), "other              deny  default-deny\n"},
+		{"an unknown group", in("shop/gone"), in("shop/gone"), "other              deny  default-deny\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			table := d.Table(tt.src, tt.dst)
+			if diff := cmp.Diff(tt.want, table.String()); diff != "" {
+				t.Error(diff)
+			}
+			if !table.EgressStateful || !table.IngressStateful {
+				t.Error("policies of blueprints are stateful at both ends")
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	d := compile(t, shop, base)
+	tests := []struct {
+		name         string
+		src, dst     Signature
+		protocol     dove.Protocol
+		port         uint16
+		rule, failed string
+	}{
+		{"port", in("shop/web"), in("shop/app"), dove.ProtocolTCP, 8081, "shop/web-app", "port"},
+		{"protocol", in("shop/web"), in("shop/app"), dove.ProtocolUDP, 8080, "shop/web-app", "protocol"},
+		{"from", in("shop/web"), in("shop/db"), dove.ProtocolTCP, 5432, "shop/app-db", "from"},
+		{"to", in("shop/app"), in("shop/web"), dove.ProtocolTCP, 5433, "shop/app-db", "to"},
+		{"two terms", in("shop/web"), in("shop/db"), dove.ProtocolTCP, 23, "shop/web-app", "to, port"},
+		{"no ports to compare", in("shop/app"), in("shop/db"), 47, 0, "shop/app-db", "protocol"},
+		{"isolated", in("shop/db"), in("shop/db"), dove.ProtocolTCP, 5432, "shop/db/members", Isolated},
+		{"no group", in(), in("shop/db"), dove.ProtocolTCP, 22, "shop/admin", "from"},
+		{"nothing near", in("shop/db"), in("base/ops"), dove.ProtocolTCP, 22, "", ""},
+		{"allowed", in("shop/web"), in("shop/app"), dove.ProtocolTCP, 8080, "shop/web-app", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rule, failed := d.Nearest(tt.src, tt.dst, tt.protocol, tt.port)
+			if rule != tt.rule || failed != tt.failed {
+				t.Errorf("%q, %q, want %q, %q", rule, failed, tt.rule, tt.failed)
+			}
+		})
+	}
+}
+
+func TestSignatureKey(t *testing.T) {
+	for key, s := range map[string]Signature{
+		"groups=":                           in(),
+		"groups=acme/shop/web":              in("shop/web"),
+		"groups=acme/base/ops,acme/shop/db": in("shop/db", "base/ops", "shop/db"),
+	} {
+		if s.Key() != key {
+			t.Errorf("key %q, want %q", s.Key(), key)
+		}
+		back, err := ParseSignature(key)
+		if err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(s.Groups, back.Groups); diff != "" && !s.Empty() {
+			t.Errorf("%s: %s", key, diff)
+		}
+		if s.Empty() != (key == "groups=") || back.Empty() != s.Empty() {
+			t.Errorf("%s: empty %t, read back %t", key, s.Empty(), back.Empty())
+		}
+	}
+	for _, key := range []string{
+		"", "acme/shop/web", "groups=web", "groups=acme/shop/Web", "groups=acme/shop/web,", "groups=,acme/shop/web",
+		"groups=acme/shop/web,acme/shop/db", "groups=acme/shop/web,acme/shop/web", "groups=acme/shop/web;prefix=10.0.0.0/8",
+	} {
+		if s, err := ParseSignature(key); err == nil {
+			t.Errorf("%q reads as %v", key, s)
+		}
+	}
+}
+
+func TestSignatureLeavesItsInputAlone(t *testing.T) {
+	groups := append(in("shop/web").Groups, in("shop/db").Groups...)
+	(*Domain)(nil).Signature(groups, netip.Addr{})
+	if groups[0].Name != "web" {
+		t.Error("the caller's groups were sorted")
+	}
+}
+
+func TestFreeClass(t *testing.T) {
+	used := map[dove.Class]bool{2: true, 3: true, 65001: true}
+	for next, want := range map[dove.Class]dove.Class{
+		0: 4, 1: 4, 2: 4, 4: 4, 5: 5, 65000: 65000, 65001: 4, 65002: 4, 65535: 4,
+	} {
+		if c, ok := FreeClass(func(c dove.Class) bool { return used[c] }, next); c != want || !ok {
+			t.Errorf("from %d on: %d, %t, want %d", next, c, ok, want)
+		}
+	}
+	all := map[dove.Class]bool{}
+	next := dove.Class(40000)
+	for range ClassesMax {
+		c, ok := FreeClass(func(c dove.Class) bool { return all[c] }, next)
+		if !ok || all[c] || c == dove.ClassNone || c == dove.ClassInfra || c == dove.ClassReserved {
+			t.Fatalf("class %d, %t after %d of them", c, ok, len(all))
+		}
+		all[c] = true
+		next = c + 1
+	}
+	if c, ok := FreeClass(func(c dove.Class) bool { return all[c] }, next); ok {
+		t.Errorf("class %d when all %d are used", c, len(all))
+	}
+}
+
+func TestPairsShareEqualTables(t *testing.T) {
+	p := NewPairs(compile(t, shop, base))
+	a := p.Table(in("shop/web"), in("shop/app"))
+	if p.Table(in("shop/web"), in("shop/app")) != a {
+		t.Error("a pair was compiled twice")
+	}
+	none := p.Table(in(), in("shop/web"))
+	if p.Table(in("shop/db"), in("shop/web")) != none {
+		t.Error("equal tables are two")
+	}
+
+	edited := compile(t, `
+name: shop
+groups: {web: {}, app: {}, db: {isolated: true}}
+policies:
+  - {name: web-app, from: web, to: app, allow: [tcp/8080, icmp]}
+  - {name: app-db, from: app, to: db, allow: [tcp/5432]}
+  - {name: no-udp, from: [web, app], to: app, deny: [udp]}
+`)
+	before := p.Table(in("shop/app"), in("shop/db"))
+	p.Renew(edited)
+	if p.Table(in("shop/web"), in("shop/app")) != a {
+		t.Error("a table that did not change has another pointer")
+	}
+	if after := p.Table(in("shop/app"), in("shop/db")); after == before || after.Equal(before) {
+		t.Error("a changed table is remembered")
+	}
+	if v := before.Lookup(dove.ProtocolTCP, 5433); !v.Allow {
+		t.Error("the old table changed")
+	}
+}
+
+// hub is a domain of many policies, of which few touch one pair.
+func hub(policies int) *Domain {
+	b := &blueprint.Blueprint{Tenant: "acme", Name: "hub", Domain: "hub", Groups: []blueprint.Group{{Name: "all"}}}
+	all := []dove.Group{b.GroupOf("all")}
+	for i := range policies {
+		name := fmt.Sprintf("g%05d", i)
+		b.Groups = append(b.Groups, blueprint.Group{Name: name})
+		b.Policies = append(b.Policies, blueprint.Policy{
+			Name: name, From: all, To: []dove.Group{b.GroupOf(name)},
+			Allow: []blueprint.Traffic{{Protocol: dove.ProtocolTCP, First: 443, Last: 443}},
+		})
+	}
+	return Compile([]*blueprint.Blueprint{b})
+}
+
+func TestAPairWalksOnlyPoliciesThatTouchIt(t *testing.T) {
+	small, large := hub(10), hub(10000)
+	cost := func(d *Domain) float64 {
+		return testing.AllocsPerRun(10, func() { d.Table(in("hub/all"), in("hub/g00007")) })
+	}
+	if a, b := cost(small), cost(large); b > a+2 {
+		t.Errorf("a pair costs %v allocations among 10 policies, %v among 10000", a, b)
+	}
+	d := large
+	if found := d.between(in("hub/all"), in("hub/g00007")); len(found) != 1 || d.rules[found[0]].name != "hub/g00007" {
+		t.Errorf("rules %v", found)
+	}
+}
+
+func BenchmarkTable(b *testing.B) {
+	for _, n := range []int{10, 10000} {
+		b.Run(fmt.Sprintf("policies=%d", n), func(b *testing.B) {
+			d := hub(n)
+			src, dst := in("hub/all"), in("hub/g00007")
+			b.ReportAllocs()
+			for b.Loop() {
+				d.Table(src, dst)
+			}
+		})
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	h := hub(10000)
+	bp := &blueprint.Blueprint{Tenant: "acme", Name: "hub", Domain: "hub"}
+	for i, r := range h.rules {
+		bp.Policies = append(bp.Policies, blueprint.Policy{Name: fmt.Sprint(i), From: r.from, To: r.to, Allow: r.allow})
+	}
+	for b.Loop() {
+		Compile([]*blueprint.Blueprint{bp})
+	}
+}
+
+func BenchmarkPairs(b *testing.B) {
+	p := NewPairs(hub(100))
+	src, dst := in("hub/all"), in("hub/g00007")
+	var t *verdict.Table
+	for b.Loop() {
+		t = p.Table(src, dst)
+	}
+	_ = t
+}
