@@ -50,7 +50,7 @@ func (s Signature) Key() string {
 // version does not know would distinguish classes that it cannot tell apart.
 func ParseSignature(key string) (Signature, error) {
 	groups, known := strings.CutPrefix(key, groupsPart)
-	if part := strings.IndexByte(groups, ';'); !known || part >= 0 {
+	if !known || strings.Contains(groups, ";") {
 		return Signature{}, fmt.Errorf("class signature %q: want groups=tenant/blueprint/group,... alone; a newer version may have written it", key)
 	}
 	var s Signature
