@@ -1,0 +1,253 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dataplane"
+	"dove.network/dove"
+)
+
+// Limits.
+const (
+	HeldPerPeer    = 8  // packets held for one destination (network and address)
+	HeldPerPort    = 64 // packets held for one port
+	HoldFor        = time.Second
+	QuestionsMax   = 4096 // questions without an answer
+	QuestionsBatch = 64   // questions in one PolicyRequest
+	RowsMax        = 1 << 18
+	PlugsMax       = 4096
+	confirmEvery   = time.Second // a peer is confirmed at most this often
+	askAgainAfter  = 2 * time.Second
+	heartbeatEvery = 10 * time.Second
+)
+
+// Config says who the host is.
+type Config struct {
+	Host     dove.HostName
+	VTEP     netip.Addr
+	Software string // as Hello says it, for example "dswitch 0.1.0"
+	Rows     int    // rows held at most; 0 means RowsMax
+}
+
+// Core decides for one host. It is not safe for concurrent use. What it returns
+// depends only on the events so far and their times.
+type Core struct {
+	config Config
+	now    time.Time
+	out    []Effect
+
+	// What is held.
+	tracker     tracker
+	assignments map[dove.Endpoint]*assignment
+	ports       map[dataplane.PortID]*assignment
+	devices     map[string]device
+	users       map[string]*assignment // by device
+	plugs       map[dove.Endpoint]string
+	networks    map[dove.VNI]*network
+	domains     map[dove.Domain]*domain
+	locals      map[control.PeerKey]local
+	tunnels     map[netip.Addr]dove.HostName
+	negatives   map[control.PeerKey]time.Time // when they expire
+	rows        int                           // peers, negatives and pairs
+	lastPort    dataplane.PortID
+	handles     map[dove.Domain]uint32
+	lastHandle  uint32
+	unsaved     bool
+	touched     []*assignment // whose state may be news to the DPC
+
+	// The session.
+	session     session
+	incarnation uint64
+	seen        dove.Revision
+
+	// What is under way.
+	seq, done uint64 // of the last Apply, and of the last that is Applied
+	flying    bool
+	questions map[questionKey]*question
+	asked     map[control.Question]questionKey
+	askedFor  map[control.PeerKey]int // questions that wait for an answer
+	unasked   []*question
+	holds     []*packet // in order of their deadlines
+	heldFor   map[control.PeerKey]int
+	ready     []release
+	freed     control.Release
+	lastID    uint64
+}
+
+// release is a missed packet that goes back once the Apply of seq is done.
+type release struct {
+	miss dataplane.Miss
+	seq  uint64
+}
+
+// NewCore makes a Core for a host that starts with what restored says.
+func NewCore(config Config, restored Restored) *Core {
+	if config.Rows == 0 {
+		config.Rows = RowsMax
+	}
+	c := &Core{
+		config:      config,
+		tracker:     newTracker(),
+		assignments: map[dove.Endpoint]*assignment{},
+		ports:       map[dataplane.PortID]*assignment{},
+		devices:     map[string]device{},
+		users:       map[string]*assignment{},
+		plugs:       map[dove.Endpoint]string{},
+		networks:    map[dove.VNI]*network{},
+		domains:     map[dove.Domain]*domain{},
+		handles:     map[dove.Domain]uint32{},
+		locals:      map[control.PeerKey]local{},
+		tunnels:     map[netip.Addr]dove.HostName{},
+		negatives:   map[control.PeerKey]time.Time{},
+		questions:   map[questionKey]*question{},
+		asked:       map[control.Question]questionKey{},
+		askedFor:    map[control.PeerKey]int{},
+		heldFor:     map[control.PeerKey]int{},
+	}
+	c.restore(restored)
+	return c
+}
+
+// Step takes events that happened until now, which never goes back, and returns
+// what to do about them, in order.
+func (c *Core) Step(now time.Time, events ...Event) []Effect {
+	c.now = now
+	for _, e := range events {
+		switch e := e.(type) {
+		case Connected:
+			c.connected()
+		case Received:
+			c.received(e.Message)
+		case Disconnected:
+			c.disconnected()
+		case DeviceUp:
+			c.deviceUp(e.Device)
+		case DeviceGone:
+			c.deviceGone(e.Name)
+		case DevicesListed:
+			c.devicesListed()
+		case Missed:
+			c.missed(e.Miss)
+		case Applied:
+			c.applied(e)
+		case Plug:
+			c.plug(e)
+		case Unplug:
+			c.unplug(e.Endpoint)
+		case Tick:
+			c.tick()
+		case Stopping:
+			c.stopping()
+		default:
+			panic(fmt.Sprintf("agent: event %T is not known", e))
+		}
+	}
+	c.settle()
+	out := c.out
+	c.out = nil
+	return out
+}
+
+func (c *Core) emit(e Effect) { c.out = append(c.out, e) }
+
+func (c *Core) send(m control.Up) {
+	if c.session.open {
+		c.session.quiet = c.now
+		c.emit(Send{m})
+	}
+}
+
+// settle turns what the events changed into effects: words first, because the
+// answer takes longest, then packets, then the switch.
+func (c *Core) settle() {
+	if !c.flying && len(c.tracker.dirty) > 0 {
+		// What comes out may be nothing: then the switch is there already.
+		ops := c.tracker.next()
+		c.seq++
+		if c.flying = len(ops) > 0; c.flying {
+			defer c.apply(ops)
+		} else {
+			c.done = c.seq
+		}
+	}
+	c.announce()
+	c.sendFreed()
+	c.ask()
+	c.inject()
+	c.acknowledge()
+	if c.unsaved {
+		c.unsaved = false
+		c.emit(Save{c.saved()})
+	}
+}
+
+func (c *Core) apply(ops []dataplane.Op) { c.emit(Apply{c.seq, ops}) }
+
+// covering is the number of the Apply after which all that is wanted now was
+// tried.
+func (c *Core) covering() uint64 {
+	if len(c.tracker.dirty) > 0 {
+		return c.seq + 1
+	}
+	return c.seq
+}
+
+func (c *Core) applied(e Applied) {
+	if !c.flying || e.Seq != c.seq {
+		panic(fmt.Sprintf("agent: Applied %d while the last Apply was %d", e.Seq, c.seq))
+	}
+	c.flying, c.done = false, e.Seq
+	for _, o := range c.tracker.applied(c.now, e.Err) {
+		if o.kind != kindPort {
+			continue
+		}
+		if a := c.ports[o.port]; a != nil {
+			if o.fault != "" {
+				c.portFailed(a, o.fault)
+			} else {
+				a.failure = failure{}
+			}
+			c.touch(a)
+		}
+	}
+}
+
+// inject gives back the packets whose Apply is done.
+func (c *Core) inject() {
+	n := 0
+	for ; n < len(c.ready) && c.ready[n].seq <= c.done; n++ {
+		if m := c.ready[n].miss; c.ports[m.Port] != nil {
+			c.emit(Inject{m})
+		} else {
+			c.emit(Discard{m, dataplane.NoPort})
+		}
+	}
+	c.ready = append(c.ready[:0], c.ready[n:]...)
+	clear(c.ready[len(c.ready):cap(c.ready)]) // let go of the frames
+}
+
+func (c *Core) tick() {
+	c.expireHolds()
+	c.expireNegatives()
+	c.tracker.retry(c.now)
+	c.retryPorts()
+	if c.session.open && c.now.Sub(c.session.quiet) >= heartbeatEvery {
+		c.send(&control.Heartbeat{})
+	}
+}
+
+func (c *Core) stopping() {
+	for _, p := range c.holds {
+		if !p.gone {
+			c.drop(p, dataplane.HoldLimit)
+		}
+	}
+	c.holds = nil
+	for _, r := range c.ready {
+		c.emit(Discard{r.miss, dataplane.HoldLimit})
+	}
+	c.ready = nil
+}

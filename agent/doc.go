@@ -1,0 +1,27 @@
+// Package agent knows how a host reacts: an endpoint is assigned, a device
+// appears, a packet misses, the DPC answers or says what changed.
+//
+// Core decides and does nothing else. Step takes events (Connected, Received,
+// DeviceUp, Missed, Applied, Tick, ...) with the time, and returns effects
+// (Send, Apply, Inject, Discard, Save) that the caller carries out in order. A
+// missed packet is held, asked about once for all that wait for the same
+// answer, and leaves Core exactly once: as Inject, after the Apply that holds
+// the answer has succeeded, or as Discard with a reason. What the switch should
+// hold and what it was last seen to hold are two values; the difference is
+// what Apply carries, dependencies first, and what fails is tried again. A
+// Frontier is acknowledged when everything before it is in the switch.
+//
+// Without a session everything held stays in force. On the next one Hello lists
+// it by digest, the member assigns every endpoint of the host again and sends
+// only the rows that differ; what was assigned before and is not by the first
+// Frontier is closed. A row that was neither held nor asked for is refused with
+// a Release, so both ends always agree on what is held.
+//
+// Agent is the shell around Core: one goroutine owns it and feeds it from the
+// switch, the devices, the session and the local socket, <state>/dswitch.sock
+// (HTTP and JSON, for which Client has the calls). It keeps the last drops with
+// the names of their endpoints.
+//
+// The package does not know how policy is made, how a switch lays out its
+// tables, how devices are found or how bytes travel.
+package agent

@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"dove.network/control"
+	"dove.network/dataplane"
+	"dove.network/dove"
+)
+
+// Event is something that happened: Connected, Received, Disconnected,
+// DeviceUp, DeviceGone, DevicesListed, Missed, Applied, Plug, Unplug, Tick or Stopping.
+type Event interface{ event() }
+
+type (
+	// Connected says that a session is open; Core sends Hello.
+	Connected struct{}
+	// Received is a message of the session.
+	Received struct{ Message control.Down }
+	// Disconnected says that the session is over. Nothing held is given up.
+	Disconnected struct{}
+	// DeviceUp says that a device appeared or changed.
+	DeviceUp struct{ Device Device }
+	// DeviceGone says that a device disappeared.
+	DeviceGone struct{ Name string }
+	// DevicesListed says that every device that exists now has been told.
+	DevicesListed struct{}
+	// Missed is a packet that the switch cannot judge yet.
+	Missed struct{ Miss dataplane.Miss }
+	// Applied answers Apply. Err is the switch's, with an OpError for each op
+	// that failed.
+	Applied struct {
+		Seq uint64
+		Err error
+	}
+	// Plug names the device of an endpoint, in place of what the DPC or the
+	// default says. An empty Device takes an earlier Plug or Unplug back.
+	Plug struct {
+		Endpoint dove.Endpoint
+		Device   string
+	}
+	// Unplug closes an endpoint's port until the next Plug.
+	Unplug struct{ Endpoint dove.Endpoint }
+	// Tick says that time passed; a few times a second.
+	Tick struct{}
+	// Stopping is the last event: held packets are discarded, nothing is taken down.
+	Stopping struct{}
+)
+
+func (Connected) event()     {}
+func (Received) event()      {}
+func (Disconnected) event()  {}
+func (DeviceUp) event()      {}
+func (DeviceGone) event()    {}
+func (DevicesListed) event() {}
+func (Missed) event()        {}
+func (Applied) event()       {}
+func (Plug) event()          {}
+func (Unplug) event()        {}
+func (Tick) event()          {}
+func (Stopping) event()      {}
+
+// Device is a network device that can be a port.
+type Device struct {
+	Name    string
+	Ifindex int
+	Kind    dataplane.DeviceKind
+}
+
+// Effect is something to do now, in order: Send, Save, Inject, Discard or Apply.
+type Effect interface{ effect() }
+
+type (
+	// Send is for the session. Without a session it is dropped.
+	Send struct{ Message control.Up }
+	// Save is to be written durably before the Apply that follows it.
+	Save struct{ Saved Saved }
+	// Inject gives a missed packet back to the switch.
+	Inject struct{ Miss dataplane.Miss }
+	// Discard counts a missed packet that is not given back.
+	Discard struct {
+		Miss   dataplane.Miss
+		Reason dataplane.Reason
+	}
+	// Apply changes the switch. The next Apply comes only after its Applied.
+	Apply struct {
+		Seq uint64
+		Ops []dataplane.Op
+	}
+)
+
+func (Send) effect()    {}
+func (Save) effect()    {}
+func (Inject) effect()  {}
+func (Discard) effect() {}
+func (Apply) effect()   {}

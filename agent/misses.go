@@ -1,0 +1,316 @@
+package agent
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dataplane"
+	"dove.network/dove"
+)
+
+// questionKey names what is asked: whether local addresses of a class may talk
+// with a peer. All of a class get the same answer.
+type questionKey struct {
+	vni   dove.VNI
+	class dove.Class
+	peer  netip.Addr
+}
+
+func (k questionKey) compare(o questionKey) int {
+	return cmp.Or(cmp.Compare(k.vni, o.vni), k.peer.Compare(o.peer), cmp.Compare(k.class, o.class))
+}
+
+func (k questionKey) peerKey() control.PeerKey { return control.PeerKey{VNI: k.vni, Addr: k.peer} }
+
+// question waits to be asked or for its answer.
+type question struct {
+	key      questionKey
+	question control.Question
+	sent     bool
+	sentAt   time.Time
+	from     time.Time // not asked before
+	tries    int
+	held     []*packet
+	gone     bool
+}
+
+// packet is a missed packet that waits for an answer.
+type packet struct {
+	miss     dataplane.Miss
+	question *question
+	port     *assignment
+	deadline time.Time
+	gone     bool
+}
+
+func (c *Core) missed(m dataplane.Miss) {
+	a := c.ports[m.Port]
+	if a == nil {
+		c.emit(Discard{m, dataplane.NoPort})
+		return
+	}
+	class, ours := a.class(m.Local)
+	if !ours {
+		reason := dataplane.SpoofedAddress
+		if m.Direction == dataplane.FromOverlay {
+			reason = dataplane.NotHere
+		}
+		c.emit(Discard{m, reason})
+		return
+	}
+	key := questionKey{a.VNI, class, m.Peer}
+	q := c.questions[key]
+	if q == nil && c.answerable(a, key, m.Want) {
+		c.giveBack(m)
+		return
+	}
+	switch {
+	case a.held >= HeldPerPort || c.heldFor[key.peerKey()] >= HeldPerPeer:
+		c.emit(Discard{m, dataplane.HoldLimit})
+		return
+	case q == nil && (len(c.questions) >= QuestionsMax || c.rows+len(c.questions) >= c.config.Rows):
+		c.emit(Discard{m, dataplane.MissLimit})
+		return
+	case q == nil:
+		q = &question{key: key, question: control.Question{
+			VNI: a.VNI, Local: m.Local, Peer: m.Peer, Outgoing: m.Direction == dataplane.FromGuest}}
+		c.questions[key] = q
+		c.unasked = append(c.unasked, q)
+	case q.sent && c.now.Sub(q.sentAt) >= askAgainAfter:
+		// Nobody answers what was asked; the address may be another one by now.
+		q.question.Local = m.Local
+		c.askAgain(q, 0)
+	}
+	if m.Want == dataplane.WantConfirm {
+		if held := c.networks[a.VNI].peers[m.Peer]; held != nil {
+			held.confirmed = c.now
+		}
+	}
+	p := &packet{miss: m, question: q, port: a, deadline: c.now.Add(HoldFor)}
+	q.held = append(q.held, p)
+	c.holds = append(c.holds, p)
+	c.heldFor[key.peerKey()]++
+	a.held++
+}
+
+// answerable reports whether the packet need not wait for an answer: what it
+// lacks is held (and perhaps on its way into the switch), or what it contradicts
+// was confirmed a moment ago.
+func (c *Core) answerable(a *assignment, key questionKey, want dataplane.Want) bool {
+	if want == dataplane.WantConfirm {
+		held := c.networks[a.VNI].peers[key.peer]
+		return held != nil && !held.confirmed.IsZero() && c.now.Sub(held.confirmed) < confirmEvery
+	}
+	return c.knows(key)
+}
+
+// knows reports whether the peer and both directions of its pair are held.
+func (c *Core) knows(key questionKey) bool {
+	n := c.networks[key.vni]
+	if n == nil {
+		return false
+	}
+	class := dove.ClassNone
+	if l, ok := c.locals[key.peerKey()]; ok {
+		class = l.class
+	} else if held := n.peers[key.peer]; held == nil || held.digest == (control.Digest{}) {
+		return false
+	} else if held.row.Absent {
+		return true
+	} else {
+		class = held.row.Class
+	}
+	return n.domain.pairs[classes{key.class, class}] != nil && n.domain.pairs[classes{class, key.class}] != nil
+}
+
+// awaits reports whether a question about the address waits for its answer.
+func (c *Core) awaits(key control.PeerKey) bool {
+	return c.askedFor[key] > 0
+}
+
+// giveBack injects a packet once all that is wanted by now is in the switch.
+func (c *Core) giveBack(m dataplane.Miss) {
+	c.ready = append(c.ready, release{m, c.covering()})
+}
+
+// ask sends the questions whose time has come.
+func (c *Core) ask() {
+	if c.session.member == "" {
+		return
+	}
+	var batch []control.Question
+	flush := func() {
+		if len(batch) > 0 {
+			c.lastID++
+			c.send(&control.PolicyRequest{ID: c.lastID, Questions: batch})
+			batch = nil
+		}
+	}
+	later := c.unasked[:0]
+	for _, q := range c.unasked {
+		switch {
+		case q.gone || q.sent:
+		case c.now.Before(q.from):
+			later = append(later, q)
+		default:
+			q.sent, q.sentAt = true, c.now
+			q.tries++
+			c.asked[q.question] = q.key
+			c.askedFor[q.key.peerKey()]++
+			if batch = append(batch, q.question); len(batch) == QuestionsBatch {
+				flush()
+			}
+		}
+	}
+	clear(c.unasked[len(later):])
+	c.unasked = later
+	flush()
+}
+
+// unask takes back that a question waits for its answer.
+func (c *Core) unask(q *question) {
+	if !q.sent {
+		return
+	}
+	q.sent = false
+	if c.asked[q.question] == q.key {
+		delete(c.asked, q.question)
+	}
+	if key := q.key.peerKey(); c.askedFor[key] > 1 {
+		c.askedFor[key]--
+	} else {
+		delete(c.askedFor, key)
+	}
+}
+
+func (c *Core) askAgain(q *question, after time.Duration) {
+	c.unask(q)
+	q.from = c.now.Add(after)
+	c.unasked = append(c.unasked, q)
+}
+
+func (c *Core) forgetQuestion(q *question) {
+	c.unask(q)
+	q.gone = true
+	delete(c.questions, q.key)
+}
+
+// reply takes rows and answers. Answers are matched by their question: one
+// request may be answered by several replies.
+func (c *Core) reply(m *control.PolicyReply) {
+	for _, row := range m.Pairs {
+		c.takePair(row, true)
+	}
+	for _, row := range m.Peers {
+		c.takePeer(row)
+	}
+	for _, answer := range m.Answers {
+		key, ok := c.asked[answer.Question]
+		if !ok {
+			continue
+		}
+		if q := c.questions[key]; q != nil && q.sent {
+			c.answered(q, answer)
+		}
+	}
+}
+
+// triesMax is how often a question is asked whose rows were given up meanwhile.
+const triesMax = 3
+
+func (c *Core) answered(q *question, a control.Answer) {
+	switch a.Status {
+	case control.Found:
+		if !c.knows(q.key) && q.tries < triesMax && len(q.held) > 0 && c.rows < c.config.Rows {
+			c.askAgain(q, 0)
+			return
+		}
+		c.finish(q, dataplane.NotDropped)
+	case control.NoEndpoint:
+		if c.knows(q.key) {
+			c.finish(q, dataplane.NotDropped) // the switch says no, and counts it
+		} else {
+			c.finish(q, dataplane.NoEndpoint)
+		}
+	case control.Retry:
+		if len(q.held) == 0 {
+			c.forgetQuestion(q)
+			return
+		}
+		c.askAgain(q, min(max(a.After, 20*time.Millisecond), HoldFor))
+	default: // Refused: the DPC does not know the local address as this host's
+		c.finish(q, dataplane.NoPort)
+	}
+}
+
+// finish ends a question: its packets go back to the switch, or are discarded.
+func (c *Core) finish(q *question, r dataplane.Reason) {
+	c.forgetQuestion(q)
+	for _, p := range q.held {
+		c.unhold(p)
+		if r == dataplane.NotDropped {
+			c.giveBack(p.miss)
+		} else {
+			c.emit(Discard{p.miss, r})
+		}
+	}
+	q.held = nil
+}
+
+// unhold takes a packet out of the counts; it stays in the queue of deadlines.
+func (c *Core) unhold(p *packet) {
+	p.gone = true
+	p.port.held--
+	if key := p.question.key.peerKey(); c.heldFor[key] > 1 {
+		c.heldFor[key]--
+	} else {
+		delete(c.heldFor, key)
+	}
+}
+
+// drop discards one held packet. A question that was not asked and that nobody
+// waits for any more is not asked.
+func (c *Core) drop(p *packet, r dataplane.Reason) {
+	c.unhold(p)
+	q := p.question
+	q.held = slices.DeleteFunc(q.held, func(o *packet) bool { return o == p })
+	if len(q.held) == 0 && !q.sent {
+		c.forgetQuestion(q)
+	}
+	c.emit(Discard{p.miss, r})
+}
+
+func (c *Core) expireHolds() {
+	n := 0
+	for ; n < len(c.holds) && (c.holds[n].gone || !c.now.Before(c.holds[n].deadline)); n++ {
+		if p := c.holds[n]; !p.gone {
+			c.drop(p, dataplane.HoldLimit)
+		}
+	}
+	c.holds = slices.Delete(c.holds, 0, n)
+}
+
+// dropHeld discards what is held for a port that closes.
+func (c *Core) dropHeld(a *assignment) {
+	for _, p := range c.holds {
+		if !p.gone && p.port == a {
+			c.drop(p, dataplane.NoPort)
+		}
+	}
+}
+
+// dropQuestions forgets the questions of a network without a port.
+func (c *Core) dropQuestions(vni dove.VNI) {
+	for key, q := range c.questions {
+		if key.vni != vni {
+			continue
+		}
+		if len(q.held) > 0 {
+			panic("agent: packets are held for a network without a port")
+		}
+		c.forgetQuestion(q)
+	}
+}

@@ -1,0 +1,269 @@
+package agent
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+// network is a network with an open port, and what is held of its addresses.
+type network struct {
+	vni    dove.VNI
+	name   dove.Network
+	domain *domain
+	mtu    uint16
+	ports  int
+	peers  map[netip.Addr]*peer
+}
+
+// peer is a held row, negative ones included.
+type peer struct {
+	row       control.Peer
+	digest    control.Digest // zero: held, content forgotten
+	confirmed time.Time      // when it was last asked about because of WantConfirm
+}
+
+// domain is a class space with an open network.
+type domain struct {
+	name     dove.Domain
+	handle   uint32
+	networks int
+	pairs    map[classes]*pair
+}
+
+type classes struct{ src, dst dove.Class }
+
+type pair struct {
+	table  *verdict.Table
+	digest control.Digest // zero: held, content forgotten
+}
+
+// Bounds of a negative answer's life.
+const (
+	negativeMin = time.Second
+	negativeMax = 30 * time.Second
+)
+
+// joinNetwork counts one more open port on the assignment's network.
+func (c *Core) joinNetwork(a *assignment) {
+	n := c.networks[a.VNI]
+	if n == nil {
+		d := c.domains[a.Domain]
+		if d == nil {
+			d = &domain{name: a.Domain, handle: c.handle(a.Domain), pairs: map[classes]*pair{}}
+			c.domains[a.Domain] = d
+		}
+		d.networks++
+		n = &network{vni: a.VNI, domain: d, peers: map[netip.Addr]*peer{}}
+		c.networks[a.VNI] = n
+	}
+	n.ports++
+}
+
+// handle returns the number that stands for a domain in the switch. It stays the
+// same for as long as the agent runs, so that a network never changes its own.
+func (c *Core) handle(d dove.Domain) uint32 {
+	h := c.handles[d]
+	if h == 0 {
+		c.lastHandle++
+		h = c.lastHandle
+		c.handles[d] = h
+		c.unsaved = true
+	}
+	return h
+}
+
+// refreshNetwork has the switch know the network as the assignment says it.
+func (c *Core) refreshNetwork(a *assignment) {
+	n := c.networks[a.VNI]
+	if n.name == a.Network && n.mtu == a.MTU {
+		return
+	}
+	n.name, n.mtu = a.Network, a.MTU
+	c.tracker.set(dataplane.SetNetwork{Network: dataplane.Network{VNI: n.vni, Domain: n.domain.handle, MTU: n.mtu}})
+}
+
+// leaveNetwork counts one port less; after the last one, nothing of the network
+// is held any more.
+func (c *Core) leaveNetwork(a *assignment) {
+	n := c.networks[a.VNI]
+	if n.ports--; n.ports > 0 {
+		return
+	}
+	for _, addr := range slices.SortedFunc(maps.Keys(n.peers), netip.Addr.Compare) {
+		c.dropPeer(n, addr)
+		c.freed.Peers = append(c.freed.Peers, control.PeerKey{VNI: n.vni, Addr: addr})
+	}
+	c.dropQuestions(n.vni)
+	c.tracker.remove(target{kind: kindNetwork, vni: n.vni})
+	delete(c.networks, n.vni)
+	d := n.domain
+	if d.networks--; d.networks > 0 {
+		return
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(d.pairs), classes.compare) {
+		c.dropPair(d, k)
+		c.freed.Pairs = append(c.freed.Pairs, control.PairKey{Domain: d.name, Src: k.src, Dst: k.dst})
+	}
+	delete(c.domains, d.name)
+}
+
+func (k classes) compare(o classes) int {
+	return cmp.Or(cmp.Compare(k.src, o.src), cmp.Compare(k.dst, o.dst))
+}
+
+// takePeer holds a row that was asked for, or changes one that is held. Another
+// row is refused.
+func (c *Core) takePeer(row control.Peer) {
+	n := c.networks[row.Key.VNI]
+	var held *peer
+	if n != nil {
+		held = n.peers[row.Key.Addr]
+	}
+	if row.Absent && row.TTL <= 0 {
+		if held != nil {
+			c.dropPeer(n, row.Key.Addr)
+		}
+		return
+	}
+	if n == nil || held == nil && (!c.awaits(row.Key) || c.rows >= c.config.Rows) {
+		c.freed.Peers = append(c.freed.Peers, row.Key)
+		return
+	}
+	digest := row.Digest()
+	if held == nil {
+		held = &peer{}
+		n.peers[row.Key.Addr] = held
+		c.rows++
+	} else if held.digest == digest && !row.Absent {
+		return
+	}
+	key := dataplane.PeerKey(row.Key)
+	if row.Absent {
+		c.tracker.remove(target{kind: kindPeer, vni: key.VNI, addr: key.Addr})
+		ttl := min(max(row.TTL, negativeMin), negativeMax)
+		c.tracker.set(dataplane.SetAbsent{Key: key, TTL: ttl})
+		c.negatives[row.Key] = c.now.Add(ttl)
+	} else {
+		if _, negative := c.negatives[row.Key]; negative {
+			delete(c.negatives, row.Key)
+			c.tracker.remove(target{kind: kindAbsent, vni: key.VNI, addr: key.Addr})
+		}
+		c.tracker.set(dataplane.SetPeer{Key: key, Peer: dataplane.Peer{UID: row.UID, MAC: row.MAC, Class: row.Class, VTEP: row.VTEP}})
+	}
+	held.row, held.digest = row, digest
+}
+
+// dropPeer no longer holds a row of an address, negative or not.
+func (c *Core) dropPeer(n *network, addr netip.Addr) {
+	key := control.PeerKey{VNI: n.vni, Addr: addr}
+	c.tracker.remove(target{kind: kindPeer, vni: n.vni, addr: addr})
+	if _, negative := c.negatives[key]; negative {
+		delete(c.negatives, key)
+		c.tracker.remove(target{kind: kindAbsent, vni: n.vni, addr: addr})
+	}
+	delete(n.peers, addr)
+	c.rows--
+}
+
+// takePair holds a pair that a reply brings (solicited), or changes one that is
+// held. Another pair is refused.
+func (c *Core) takePair(row control.Pair, solicited bool) {
+	d := c.domains[row.Key.Domain]
+	k := classes{row.Key.Src, row.Key.Dst}
+	var held *pair
+	if d != nil {
+		held = d.pairs[k]
+	}
+	if row.Table == nil {
+		if held != nil {
+			c.dropPair(d, k)
+		}
+		return
+	}
+	if d == nil || held == nil && (!solicited || c.rows >= c.config.Rows) {
+		c.freed.Pairs = append(c.freed.Pairs, row.Key)
+		return
+	}
+	digest := row.Digest()
+	if held == nil {
+		held = &pair{}
+		d.pairs[k] = held
+		c.rows++
+	} else if held.digest == digest {
+		return
+	}
+	held.table, held.digest = row.Table, digest
+	c.tracker.set(dataplane.SetPair{Key: dataplane.PairKey{Domain: d.handle, Src: k.src, Dst: k.dst}, Table: row.Table})
+}
+
+func (c *Core) dropPair(d *domain, k classes) {
+	c.tracker.remove(target{kind: kindPair, pair: dataplane.PairKey{Domain: d.handle, Src: k.src, Dst: k.dst}})
+	delete(d.pairs, k)
+	c.rows--
+}
+
+// expireNegatives forgets negative answers whose time is over, as the switch does.
+func (c *Core) expireNegatives() {
+	var over []control.PeerKey
+	for key, at := range c.negatives {
+		if !c.now.Before(at) {
+			over = append(over, key)
+		}
+	}
+	slices.SortFunc(over, comparePeerKeys)
+	for _, key := range over {
+		c.dropPeer(c.networks[key.VNI], key.Addr)
+	}
+	c.freed.Peers = append(c.freed.Peers, over...)
+}
+
+func comparePeerKeys(a, b control.PeerKey) int {
+	return cmp.Or(cmp.Compare(a.VNI, b.VNI), a.Addr.Compare(b.Addr))
+}
+
+// sendFreed tells the DPC what is no longer held.
+func (c *Core) sendFreed() {
+	for len(c.freed.Peers)+len(c.freed.Pairs) > 0 && c.session.open {
+		peers := c.freed.Peers[:min(len(c.freed.Peers), control.RowsMax)]
+		pairs := c.freed.Pairs[:min(len(c.freed.Pairs), control.RowsMax)]
+		c.freed.Peers, c.freed.Pairs = c.freed.Peers[len(peers):], c.freed.Pairs[len(pairs):]
+		c.send(&control.Release{Peers: peers, Pairs: pairs})
+	}
+	c.freed = control.Release{}
+}
+
+// setTunnels changes the fleet. The host's own address is not in the switch:
+// nobody else may send from it.
+func (c *Core) setTunnels(m *control.Tunnels) {
+	gone := slices.Clone(m.Del)
+	if m.Full {
+		stay := map[netip.Addr]bool{}
+		for _, t := range m.Add {
+			stay[t.VTEP] = true
+		}
+		for _, vtep := range slices.SortedFunc(maps.Keys(c.tunnels), netip.Addr.Compare) {
+			if !stay[vtep] {
+				gone = append(gone, vtep)
+			}
+		}
+	}
+	for _, vtep := range gone {
+		delete(c.tunnels, vtep)
+		c.tracker.remove(target{kind: kindVTEP, addr: vtep})
+	}
+	for _, t := range m.Add {
+		_, known := c.tunnels[t.VTEP]
+		c.tunnels[t.VTEP] = t.Host
+		if !known && t.VTEP != c.config.VTEP {
+			c.tracker.set(dataplane.SetVTEP{Addr: t.VTEP})
+		}
+	}
+}

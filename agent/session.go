@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// session is what Core knows of the present session, and why the last one ended.
+type session struct {
+	open    bool
+	member  string // of Welcome; "" before it
+	swept   bool   // the first Frontier has come
+	acks    []pendingAck
+	quiet   time.Time        // when something was sent last
+	refusal *control.Refusal // that ended the last session
+}
+
+// pendingAck is a frontier that waits for an Apply.
+type pendingAck struct {
+	revision dove.Revision
+	seq      uint64
+}
+
+func (c *Core) connected() {
+	c.session = session{open: true, quiet: c.now, refusal: c.session.refusal}
+	for _, a := range c.assignments {
+		a.confirmed = false
+	}
+	c.send(c.hello())
+}
+
+// hello lists what is held, in order.
+func (c *Core) hello() *control.Hello {
+	h := &control.Hello{
+		Version: control.Version, Host: c.config.Host, VTEP: c.config.VTEP, Software: c.config.Software,
+		Incarnation: c.incarnation, Seen: c.seen,
+	}
+	for _, vni := range slices.Sorted(maps.Keys(c.networks)) {
+		n := c.networks[vni]
+		for _, addr := range slices.SortedFunc(maps.Keys(n.peers), netip.Addr.Compare) {
+			h.Peers = append(h.Peers, control.HeldPeer{
+				Key: control.PeerKey{VNI: vni, Addr: addr}, Digest: n.peers[addr].digest})
+		}
+	}
+	for _, d := range c.sortedDomains() {
+		for _, k := range slices.SortedFunc(maps.Keys(d.pairs), classes.compare) {
+			h.Pairs = append(h.Pairs, control.HeldPair{
+				Key: control.PairKey{Domain: d.name, Src: k.src, Dst: k.dst}, Digest: d.pairs[k].digest})
+		}
+	}
+	for _, a := range c.sortedAssignments() {
+		u, ok := c.state(a)
+		if !ok {
+			u.State = control.EndpointWaiting
+		}
+		a.told = u
+		c.touch(a)
+		h.Attached = append(h.Attached, u)
+	}
+	return h
+}
+
+// disconnected ends the session. All that is held stays, and so do the held
+// packets and their questions.
+func (c *Core) disconnected() {
+	c.session = session{refusal: c.session.refusal}
+	c.freed = control.Release{}
+	c.unasked = nil
+	for _, key := range slices.SortedFunc(maps.Keys(c.questions), questionKey.compare) {
+		if q := c.questions[key]; len(q.held) > 0 {
+			q.tries = 0
+			c.askAgain(q, 0)
+		} else {
+			c.forgetQuestion(q)
+		}
+	}
+}
+
+func (c *Core) received(m control.Down) {
+	if !c.session.open {
+		return
+	}
+	if _, ok := m.(*control.Welcome); !ok && c.session.member == "" {
+		if r, ok := m.(*control.Refusal); ok {
+			c.session.refusal = r
+		}
+		return
+	}
+	switch m := m.(type) {
+	case *control.Welcome:
+		c.welcome(m)
+	case *control.Assign:
+		c.see(m.Revision)
+		c.assign(m)
+	case *control.Unassign:
+		c.see(m.Revision)
+		c.unassign(m)
+	case *control.Tunnels:
+		c.see(m.Revision)
+		c.setTunnels(m)
+	case *control.PolicyReply:
+		c.see(m.Revision)
+		c.reply(m)
+	case *control.Update:
+		c.see(m.Revision)
+		for _, row := range m.Peers {
+			c.takePeer(row)
+		}
+		for _, row := range m.Pairs {
+			c.takePair(row, false)
+		}
+	case *control.Frontier:
+		c.see(m.Revision)
+		c.frontier(m)
+	case *control.Refusal:
+		c.session.refusal = m
+	}
+}
+
+func (c *Core) see(r dove.Revision) { c.seen = max(c.seen, r) }
+
+func (c *Core) welcome(m *control.Welcome) {
+	c.session.member = m.Member
+	c.session.refusal = nil
+	if m.Incarnation != c.incarnation {
+		// Revisions and epochs start anew; what is held stays until it is told otherwise.
+		c.incarnation, c.seen = m.Incarnation, 0
+		for _, a := range c.assignments {
+			a.outlived = true
+		}
+		c.unsaved = true
+	}
+}
+
+// frontier schedules the acknowledgement of all that came before it. The first
+// one of a session ends the list of assignments.
+func (c *Core) frontier(m *control.Frontier) {
+	if !c.session.swept {
+		c.session.swept = true
+		for _, a := range c.sortedAssignments() {
+			if !a.confirmed {
+				c.forgetAssignment(a)
+			}
+		}
+	}
+	c.session.acks = append(c.session.acks, pendingAck{m.Revision, c.covering()})
+}
+
+// acknowledge says which frontier is in force. While an op fails, none is.
+func (c *Core) acknowledge() {
+	s := &c.session
+	if len(c.tracker.failed) > 0 {
+		return
+	}
+	n := 0
+	for n < len(s.acks) && s.acks[n].seq <= c.done {
+		n++
+	}
+	if n > 0 {
+		revision := s.acks[n-1].revision
+		s.acks = slices.Delete(s.acks, 0, n)
+		c.send(&control.Ack{Revision: revision})
+	}
+}
+
+func compareDomains(a, b dove.Domain) int {
+	return cmp.Or(strings.Compare(string(a.Tenant), string(b.Tenant)), strings.Compare(a.Name, b.Name))
+}
+
+func (c *Core) sortedDomains() []*domain {
+	return slices.SortedFunc(maps.Values(c.domains), func(a, b *domain) int { return compareDomains(a.name, b.name) })
+}

@@ -1,0 +1,299 @@
+package agent
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+)
+
+// tracker holds what the switch should hold and what it was last seen to hold,
+// each thing under its target, and finds the ops between the two.
+type tracker struct {
+	want   map[target]dataplane.Op // Set ops
+	have   map[target]dataplane.Op // Set ops that succeeded; a zero content is unknown
+	dirty  map[target]bool         // want changed since the last next
+	flight map[target]dataplane.Op // ops whose outcome is not known yet
+	failed map[target]failure      // ops that failed and have not succeeded since
+}
+
+// failure is an op that the switch refused.
+type failure struct {
+	text  string
+	tries int
+	retry time.Time
+}
+
+// Bounds of the time after which a failed op is tried again.
+const (
+	retryFirst = 500 * time.Millisecond
+	retryMax   = 30 * time.Second
+)
+
+func retryAfter(tries int) time.Duration {
+	return min(retryFirst<<min(tries-1, 10), retryMax)
+}
+
+func newTracker() tracker {
+	return tracker{
+		want:   map[target]dataplane.Op{},
+		have:   map[target]dataplane.Op{},
+		dirty:  map[target]bool{},
+		flight: map[target]dataplane.Op{},
+		failed: map[target]failure{},
+	}
+}
+
+// target names one thing that a switch can hold.
+type target struct {
+	kind kind
+	vni  dove.VNI
+	addr netip.Addr
+	pair dataplane.PairKey
+	port dataplane.PortID
+}
+
+// kind orders things by dependency: what is set first comes first.
+type kind uint8
+
+const (
+	kindNetwork kind = iota
+	kindVTEP
+	kindPort
+	kindPair
+	kindPeer
+	kindAbsent
+)
+
+// targetOf names what an op sets or removes, and says whether it sets it.
+func targetOf(op dataplane.Op) (t target, sets bool) {
+	switch op := op.(type) {
+	case dataplane.SetNetwork:
+		return target{kind: kindNetwork, vni: op.Network.VNI}, true
+	case dataplane.DelNetwork:
+		return target{kind: kindNetwork, vni: op.VNI}, false
+	case dataplane.SetVTEP:
+		return target{kind: kindVTEP, addr: op.Addr}, true
+	case dataplane.DelVTEP:
+		return target{kind: kindVTEP, addr: op.Addr}, false
+	case dataplane.SetPort:
+		return target{kind: kindPort, port: op.Port.ID}, true
+	case dataplane.DelPort:
+		return target{kind: kindPort, port: op.ID}, false
+	case dataplane.SetPair:
+		return target{kind: kindPair, pair: op.Key}, true
+	case dataplane.DelPair:
+		return target{kind: kindPair, pair: op.Key}, false
+	case dataplane.SetPeer:
+		return target{kind: kindPeer, vni: op.Key.VNI, addr: op.Key.Addr}, true
+	case dataplane.DelPeer:
+		return target{kind: kindPeer, vni: op.Key.VNI, addr: op.Key.Addr}, false
+	case dataplane.SetAbsent:
+		return target{kind: kindAbsent, vni: op.Key.VNI, addr: op.Key.Addr}, true
+	case dataplane.DelAbsent:
+		return target{kind: kindAbsent, vni: op.Key.VNI, addr: op.Key.Addr}, false
+	}
+	panic("agent: an op of no known kind")
+}
+
+func (t target) removal() dataplane.Op {
+	key := dataplane.PeerKey{VNI: t.vni, Addr: t.addr}
+	switch t.kind {
+	case kindNetwork:
+		return dataplane.DelNetwork{VNI: t.vni}
+	case kindVTEP:
+		return dataplane.DelVTEP{Addr: t.addr}
+	case kindPort:
+		return dataplane.DelPort{ID: t.port}
+	case kindPair:
+		return dataplane.DelPair{Key: t.pair}
+	case kindPeer:
+		return dataplane.DelPeer{Key: key}
+	default:
+		return dataplane.DelAbsent{Key: key}
+	}
+}
+
+func (t target) compare(o target) int {
+	return cmp.Or(
+		cmp.Compare(t.kind, o.kind),
+		cmp.Compare(t.vni, o.vni),
+		t.addr.Compare(o.addr),
+		cmp.Compare(t.pair.Domain, o.pair.Domain),
+		cmp.Compare(t.pair.Src, o.pair.Src),
+		cmp.Compare(t.pair.Dst, o.pair.Dst),
+		cmp.Compare(t.port, o.port),
+	)
+}
+
+// sameOp reports whether two Set ops of one target have equal content. A
+// SetAbsent always counts as new: it starts its TTL again.
+func sameOp(a, b dataplane.Op) bool {
+	switch a := a.(type) {
+	case dataplane.SetPort:
+		b := b.(dataplane.SetPort)
+		addresses := slices.Equal(a.Port.Addresses, b.Port.Addresses)
+		a.Port.Addresses, b.Port.Addresses = nil, nil
+		return addresses && portHead(a.Port) == portHead(b.Port)
+	case dataplane.SetPair:
+		return a.Table.Equal(b.(dataplane.SetPair).Table)
+	case dataplane.SetPeer:
+		return a == b.(dataplane.SetPeer)
+	case dataplane.SetNetwork:
+		return a == b.(dataplane.SetNetwork)
+	case dataplane.SetVTEP:
+		return true
+	default:
+		return false
+	}
+}
+
+// head is what can be compared of a port.
+type head struct {
+	endpoint dove.Endpoint
+	uid      dove.UID
+	vni      dove.VNI
+	mac      dove.MAC
+	device   Device
+}
+
+func portHead(p dataplane.Port) head {
+	return head{p.Endpoint, p.UID, p.VNI, p.MAC, Device{p.Device, p.Ifindex, p.Kind}}
+}
+
+// set wants a Set op in force.
+func (t *tracker) set(op dataplane.Op) {
+	key, _ := targetOf(op)
+	t.want[key] = op
+	t.dirty[key] = true
+}
+
+// remove wants a thing gone.
+func (t *tracker) remove(key target) {
+	delete(t.want, key)
+	t.dirty[key] = true
+}
+
+// inForce reports whether the switch holds what is wanted of a target, and
+// something is.
+func (t *tracker) inForce(key target) bool {
+	want, wanted := t.want[key]
+	have, held := t.have[key]
+	_, flying := t.flight[key]
+	_, failed := t.failed[key]
+	return wanted && held && !flying && !failed && sameOp(want, have)
+}
+
+// next returns the ops from what the switch holds to what it should hold, in
+// the order that they depend on each other, and takes them for in flight.
+// Nothing may be in flight.
+func (t *tracker) next() []dataplane.Op {
+	if len(t.flight) > 0 {
+		panic("agent: ops are in flight already")
+	}
+	type step struct {
+		phase int
+		target
+	}
+	steps := make([]step, 0, len(t.dirty))
+	for key := range t.dirty {
+		want, wanted := t.want[key]
+		have, held := t.have[key]
+		_, failed := t.failed[key]
+		switch {
+		case wanted && !failed && held && sameOp(want, have), !wanted && !held && !failed:
+			continue
+		case wanted:
+			t.flight[key] = want
+			steps = append(steps, step{1, key})
+		default:
+			t.flight[key] = key.removal()
+			// What frees a device or an address goes before what takes it; what
+			// others may still refer to goes last.
+			phase := 0
+			if key.kind == kindPair || key.kind == kindVTEP || key.kind == kindNetwork {
+				phase = 2
+			}
+			steps = append(steps, step{phase, key})
+		}
+	}
+	clear(t.dirty)
+	slices.SortFunc(steps, func(a, b step) int {
+		if c := cmp.Compare(a.phase, b.phase); c != 0 {
+			return c
+		}
+		if a.phase == 1 {
+			return a.compare(b.target)
+		}
+		return b.compare(a.target)
+	})
+	ops := make([]dataplane.Op, len(steps))
+	for i, s := range steps {
+		ops[i] = t.flight[s.target]
+	}
+	return ops
+}
+
+// applied takes the outcome of what was in flight and returns the targets that
+// settled, in order, with a text for those that failed.
+func (t *tracker) applied(now time.Time, err error) []outcome {
+	faults, all := map[target]string{}, false
+	if err != nil {
+		collectFaults(err, faults)
+		all = len(faults) == 0
+	}
+	outcomes := make([]outcome, 0, len(t.flight))
+	for key, op := range t.flight {
+		text, bad := faults[key]
+		if all {
+			text, bad = err.Error(), true
+		}
+		switch _, sets := targetOf(op); {
+		case bad:
+			tries := t.failed[key].tries + 1
+			t.failed[key] = failure{text, tries, now.Add(retryAfter(tries))}
+		case sets:
+			delete(t.failed, key)
+			t.have[key] = op
+		default:
+			delete(t.failed, key)
+			delete(t.have, key)
+		}
+		outcomes = append(outcomes, outcome{key, text})
+	}
+	clear(t.flight)
+	slices.SortFunc(outcomes, func(a, b outcome) int { return a.compare(b.target) })
+	return outcomes
+}
+
+// outcome is what became of one op; fault is empty if it succeeded.
+type outcome struct {
+	target
+	fault string
+}
+
+// retry marks what failed long enough ago for another try.
+func (t *tracker) retry(now time.Time) {
+	for key, f := range t.failed {
+		if !now.Before(f.retry) {
+			t.dirty[key] = true
+		}
+	}
+}
+
+func collectFaults(err error, into map[target]string) {
+	switch e := err.(type) {
+	case *dataplane.OpError:
+		key, _ := targetOf(e.Op)
+		into[key] = e.Error()
+	case interface{ Unwrap() []error }:
+		for _, e := range e.Unwrap() {
+			collectFaults(e, into)
+		}
+	case interface{ Unwrap() error }:
+		collectFaults(e.Unwrap(), into)
+	}
+}
