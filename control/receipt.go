@@ -1,0 +1,246 @@
+package control
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"dove.network/dove"
+)
+
+// SessionID numbers the sessions of one member, ascending, from 1.
+type SessionID uint64
+
+// SessionStatus is what a member knows of one session.
+type SessionStatus struct {
+	Session   SessionID        `json:"session"`
+	Host      dove.HostName    `json:"host"`
+	VTEP      netip.Addr       `json:"vtep"`
+	Serial    string           `json:"serial"` // of its certificate
+	Software  string           `json:"software"`
+	Opened    time.Time        `json:"opened"`
+	Told      dove.Revision    `json:"told"`  // last frontier that was sent
+	Acked     dove.Revision    `json:"acked"` // last frontier that was acknowledged
+	Peers     int              `json:"peers"` // rows held, negative ones too
+	Absent    int              `json:"absent"`
+	Pairs     int              `json:"pairs"`
+	Endpoints []EndpointUpdate `json:"endpoints"` // what the host said of its assignments
+}
+
+// Receipt says how far a revision got. It is complete once no live session has
+// an unacknowledged frontier at or below it. A host that lost its session
+// before it acknowledged stays pending for what it was told, until it comes back
+// and acknowledges or has no endpoint left; so does one that has not come back
+// since the member started, for all before. Unconfirmed hosts have endpoints
+// but no session, and enforce what they knew last.
+type Receipt struct {
+	Revision    dove.Revision   `json:"revision"`
+	Complete    bool            `json:"complete"`
+	Committed   time.Time       `json:"committed,omitzero"` // when the member applied it; zero if too long ago
+	Completed   time.Time       `json:"completed,omitzero"`
+	Took        time.Duration   `json:"took,omitzero"` // from Committed to Completed, ns
+	Told        int             `json:"told"`          // hosts that it concerned
+	Pending     []dove.HostName `json:"pending,omitempty"`
+	Unconfirmed []dove.HostName `json:"unconfirmed,omitempty"`
+}
+
+// ReceiptsMax is how many of the latest revisions a Ledger remembers by time.
+const ReceiptsMax = 4096
+
+// OutstandingMax is how many frontiers one session may leave unacknowledged.
+const OutstandingMax = 1 << 16
+
+// Ledger keeps the frontiers of a member's sessions. A session that is told
+// nothing of a revision advances over it without a message.
+type Ledger struct {
+	current  dove.Revision
+	done     dove.Revision // everything up to here is acknowledged by all live sessions
+	sessions map[SessionID]*frontiers
+	lost     map[dove.HostName]lost
+	entries  []entry // ascending revisions
+}
+
+// frontiers are those of one session: what was sent and is not acknowledged.
+// While it opens, it may lack any revision.
+type frontiers struct {
+	host        dove.HostName
+	opening     bool
+	told, acked dove.Revision
+	outstanding []dove.Revision // ascending
+}
+
+// lost are the revisions that a host was told of in a session that ended
+// before it acknowledged the first of them.
+type lost struct{ first, last dove.Revision }
+
+type entry struct {
+	revision             dove.Revision
+	committed, completed time.Time
+	told                 int
+}
+
+// NewLedger starts at the revision of the world that the member loaded. Hosts
+// are those with endpoints: whatever they were told by another member counts as
+// not acknowledged until they open a session here and acknowledge.
+func NewLedger(current dove.Revision, hosts []dove.HostName) *Ledger {
+	l := &Ledger{
+		current: current, done: current,
+		sessions: map[SessionID]*frontiers{}, lost: map[dove.HostName]lost{},
+	}
+	for _, h := range hosts {
+		l.lost[h] = lost{0, current}
+	}
+	return l
+}
+
+// Open adds a session that was sent everything as of a revision, closed by its frontier.
+func (l *Ledger) Open(id SessionID, host dove.HostName, told dove.Revision) {
+	l.sessions[id] = &frontiers{host: host, opening: true, told: told, outstanding: []dove.Revision{told}}
+}
+
+// Close removes a session.
+func (l *Ledger) Close(id SessionID, now time.Time) {
+	s := l.sessions[id]
+	if s == nil {
+		return
+	}
+	delete(l.sessions, id)
+	if n := len(s.outstanding); n > 0 {
+		first := s.outstanding[0]
+		if before, ok := l.lost[s.host]; ok {
+			first = min(first, before.first)
+		}
+		l.lost[s.host] = lost{first, s.told}
+	}
+	l.settle(now)
+}
+
+// Commit notes a revision and the sessions that were told something of it,
+// each with a frontier. It returns those with too many outstanding ones.
+func (l *Ledger) Commit(revision dove.Revision, told []SessionID, now time.Time) (overdue []SessionID) {
+	l.current = max(l.current, revision)
+	for _, id := range told {
+		s := l.sessions[id]
+		s.told = revision
+		s.outstanding = append(s.outstanding, revision)
+		if len(s.outstanding) > OutstandingMax {
+			overdue = append(overdue, id)
+		}
+	}
+	l.entries = append(l.entries, entry{revision: revision, committed: now, told: len(told)})
+	if n := len(l.entries) - ReceiptsMax; n > 0 {
+		l.entries = slices.Delete(l.entries, 0, n)
+	}
+	l.settle(now)
+	return overdue
+}
+
+// Ack notes that a session enforces everything up to a frontier. The error,
+// dove.Invalid, is about a frontier that was never sent.
+func (l *Ledger) Ack(id SessionID, revision dove.Revision, now time.Time) error {
+	s := l.sessions[id]
+	if revision > s.told {
+		return dove.Errorf(dove.Invalid, "host %s acknowledges revision %d, but was told nothing after %d", s.host, revision, s.told)
+	}
+	s.acked = max(s.acked, revision)
+	n, found := slices.BinarySearch(s.outstanding, revision)
+	if found {
+		n++
+	}
+	if s.opening && n > 0 {
+		s.opening = false
+		l.regain(s.host, now)
+	}
+	s.outstanding = slices.Delete(s.outstanding, 0, n)
+	l.settle(now)
+	return nil
+}
+
+// regain stamps what a host that was lost now enforces.
+func (l *Ledger) regain(host dove.HostName, now time.Time) {
+	gap, ok := l.lost[host]
+	delete(l.lost, host)
+	for i := range l.entries {
+		if e := &l.entries[i]; ok && e.revision >= gap.first && e.revision <= gap.last && !e.completed.IsZero() {
+			e.completed = now
+		}
+	}
+}
+
+// settle finds how far all live sessions have come.
+func (l *Ledger) settle(now time.Time) {
+	floor := l.current
+	for _, s := range l.sessions {
+		switch {
+		case s.opening:
+			return
+		case len(s.outstanding) > 0:
+			floor = min(floor, s.outstanding[0]-1)
+		}
+	}
+	if floor <= l.done {
+		return
+	}
+	from := l.find(l.done + 1)
+	l.done = floor
+	for i := from; i < len(l.entries) && l.entries[i].revision <= floor; i++ {
+		l.entries[i].completed = now
+	}
+}
+
+// find returns the index of the first entry at or after a revision.
+func (l *Ledger) find(revision dove.Revision) int {
+	i, _ := slices.BinarySearchFunc(l.entries, revision, func(e entry, r dove.Revision) int {
+		return int(e.revision - r)
+	})
+	return i
+}
+
+// opens reports whether a host is on its way back.
+func (l *Ledger) opens(host dove.HostName) bool {
+	for _, s := range l.sessions {
+		if s.host == host && s.opening {
+			return true
+		}
+	}
+	return false
+}
+
+// Settled reports whether all live sessions acknowledged a revision: its
+// receipt is complete unless a lost host holds it up.
+func (l *Ledger) Settled(revision dove.Revision) bool { return revision <= l.done }
+
+// Frontiers returns the last frontiers that a session was sent and acknowledged.
+func (l *Ledger) Frontiers(id SessionID) (told, acked dove.Revision) {
+	s := l.sessions[id]
+	return s.told, s.acked
+}
+
+// Receipt says how far a revision got. Unconfirmed are the hosts that have
+// endpoints and no session, in order.
+func (l *Ledger) Receipt(revision dove.Revision, unconfirmed []dove.HostName) Receipt {
+	r := Receipt{Revision: revision, Complete: l.Settled(revision), Unconfirmed: unconfirmed}
+	if !r.Complete {
+		for _, s := range l.sessions {
+			if revision <= l.current && (s.opening || len(s.outstanding) > 0 && s.outstanding[0] <= revision) {
+				r.Pending = append(r.Pending, s.host)
+			}
+		}
+	}
+	for host, gap := range l.lost {
+		if gap.first <= revision && revision <= gap.last && (slices.Contains(unconfirmed, host) || l.opens(host)) {
+			r.Pending = append(r.Pending, host)
+		}
+	}
+	slices.Sort(r.Pending)
+	r.Pending = slices.Compact(r.Pending)
+	r.Complete = r.Complete && len(r.Pending) == 0
+	if i := l.find(revision); i < len(l.entries) && l.entries[i].revision == revision {
+		e := l.entries[i]
+		r.Committed, r.Told = e.committed, e.told
+		if r.Complete {
+			r.Completed, r.Took = e.completed, e.completed.Sub(e.committed)
+		}
+	}
+	return r
+}

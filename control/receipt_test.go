@@ -1,0 +1,131 @@
+package control
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"dove.network/dove"
+)
+
+func at(s int) time.Time { return time.Unix(int64(s), 0) }
+
+func TestReceiptNamesWhoHasNotAcknowledged(t *testing.T) {
+	l := NewLedger(10, []dove.HostName{"h1", "h3"})
+	if r := l.Receipt(9, []dove.HostName{"h1", "h3"}); r.Complete || !slices.Equal(r.Pending, r.Unconfirmed) {
+		t.Fatalf("a receipt of what another member told: %+v", r)
+	}
+	l.Open(1, "h1", 10)
+	if r := l.Receipt(9, []dove.HostName{"h3"}); len(r.Pending) != 2 {
+		t.Fatalf("h1 opens and h3 is away: %+v", r)
+	}
+	l.Open(2, "h2", 10)
+	ack := func(id SessionID, rev dove.Revision, now int) {
+		t.Helper()
+		if err := l.Ack(id, rev, at(now)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ack(1, 10, 1)
+	l.Commit(11, nil, at(2))
+	check := func(rev dove.Revision, want Receipt, unconfirmed ...dove.HostName) {
+		t.Helper()
+		want.Revision, want.Unconfirmed = rev, unconfirmed
+		if diff := cmp.Diff(want, l.Receipt(rev, unconfirmed)); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	// h2 still opens, so nobody knows what it enforces.
+	check(11, Receipt{Committed: at(2), Pending: []dove.HostName{"h2"}})
+	ack(2, 10, 3)
+	check(11, Receipt{Complete: true, Committed: at(2), Completed: at(3), Took: time.Second})
+
+	l.Commit(12, []SessionID{1, 2}, at(4))
+	l.Commit(13, nil, at(5))
+	ack(1, 12, 6)
+	check(12, Receipt{Committed: at(4), Told: 2, Pending: []dove.HostName{"h2"}})
+	check(13, Receipt{Committed: at(5), Pending: []dove.HostName{"h2"}})
+	check(14, Receipt{})
+
+	// The session of h2 ends: what it was told of stays open, what came later does not.
+	l.Close(2, at(7))
+	l.Commit(14, []SessionID{1}, at(8))
+	ack(1, 14, 9)
+	check(12, Receipt{Committed: at(4), Told: 2, Pending: []dove.HostName{"h2"}}, "h2")
+	check(14, Receipt{Complete: true, Committed: at(8), Completed: at(9), Told: 1, Took: time.Second}, "h2")
+
+	// It comes back: until it acknowledges it is pending for all that is not complete.
+	l.Open(3, "h2", 14)
+	l.Commit(15, nil, at(10))
+	check(15, Receipt{Committed: at(10), Pending: []dove.HostName{"h2"}})
+	ack(3, 14, 11)
+	check(12, Receipt{Complete: true, Committed: at(4), Completed: at(11), Told: 2, Took: 7 * time.Second})
+	check(15, Receipt{Complete: true, Committed: at(10), Completed: at(11), Took: time.Second})
+	if err := l.Ack(3, 15, at(12)); dove.KindOf(err) != dove.Invalid {
+		t.Errorf("an acknowledgement of what was never sent gave %v", err)
+	}
+}
+
+// TestReceiptsAgreeWithTheirDefinition compares the ledger with sets of
+// revisions that were told and not acknowledged.
+func TestReceiptsAgreeWithTheirDefinition(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := NewLedger(0, nil)
+		owes := map[SessionID][]dove.Revision{}
+		done := map[dove.Revision]bool{0: true}
+		next, rev := SessionID(0), dove.Revision(0)
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			live := slices.Sorted(func(yield func(SessionID) bool) {
+				for id := range owes {
+					if !yield(id) {
+						return
+					}
+				}
+			})
+			switch rapid.IntRange(0, 4).Draw(t, "step") {
+			case 0:
+				next++
+				l.Open(next, dove.HostName(rune('a'+next)), rev)
+				owes[next] = []dove.Revision{0} // everything, until its first ack
+			case 1, 2:
+				rev++
+				var told []SessionID
+				for _, id := range live {
+					if rapid.Bool().Draw(t, "told") {
+						told = append(told, id)
+						owes[id] = append(owes[id], rev)
+					}
+				}
+				l.Commit(rev, told, at(int(rev)))
+			case 3:
+				if len(live) > 0 {
+					id := rapid.SampledFrom(live).Draw(t, "acks")
+					told, _ := l.Frontiers(id)
+					if err := l.Ack(id, told, at(int(rev))); err != nil {
+						t.Fatal(err)
+					}
+					owes[id] = nil
+				}
+			case 4:
+				if len(live) > 0 {
+					id := rapid.SampledFrom(live).Draw(t, "ends")
+					l.Close(id, at(int(rev)))
+					delete(owes, id)
+				}
+			}
+			for r := range rev + 1 {
+				complete := true
+				for _, list := range owes {
+					complete = complete && (len(list) == 0 || list[0] > r)
+				}
+				done[r] = done[r] || complete
+				if got := l.Receipt(r, nil); got.Complete != done[r] {
+					t.Fatalf("receipt of %d at %d: complete %v, want %v (owed %v)", r, rev, got.Complete, done[r], owes)
+				}
+			}
+		}
+	})
+}
