@@ -61,6 +61,10 @@ func (w *World) DocRevision(key string) dove.Revision {
 		return revisionOf(w.vnis.find(vniAt(parseVNI(parts[0]))))
 	case kind == "alloc/vni-next" && len(parts) == 0:
 		return w.vniNext.revision
+	case kind == "alloc/ledger" && len(parts) == 1:
+		return revisionOf(w.ledgers.find(ledgerAt(dove.Tenant(parts[0]))))
+	case kind == "alloc/vtep" && len(parts) == 1:
+		return revisionOf(w.vteps.find(vtepAt(parts[0])))
 	}
 	return 0
 }
@@ -119,6 +123,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	n.hosts, n.byVTEP = n.hosts.edit(g), n.byVTEP.edit(g)
 	n.joinTokens, n.apiTokens = n.joinTokens.edit(g), n.apiTokens.edit(g)
 	n.classes, n.byClass, n.classNext, n.vnis = n.classes.edit(g), n.byClass.edit(g), n.classNext.edit(g), n.vnis.edit(g)
+	n.ledgers, n.vteps = n.ledgers.edit(g), n.vteps.edit(g)
 	return &draft{World: n, delta: Delta{Revision: rev}, changed: map[dove.Domain]bool{}}
 }
 
@@ -155,6 +160,12 @@ func (d *draft) apply(doc dove.Doc) error {
 	case kind == "alloc/vni" && len(parts) == 1:
 		old, _ := d.vnis.find(vniAt(parseVNI(parts[0])))
 		return replace(doc, old, &d.delta.VNIs, &d.vnis)
+	case kind == "alloc/ledger" && len(parts) == 1:
+		old, _ := d.ledgers.find(ledgerAt(dove.Tenant(parts[0])))
+		return replace(doc, old, nil, &d.ledgers)
+	case kind == "alloc/vtep" && len(parts) == 1:
+		old, _ := d.vteps.find(vtepAt(parts[0]))
+		return replace(doc, old, nil, &d.vteps)
 	case kind == "alloc/vni-next" && len(parts) == 0:
 		next, err := read[VNINext](doc)
 		if err != nil {

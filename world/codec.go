@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 
 	"dove.network/dove"
@@ -72,6 +73,12 @@ func (a ClassAlloc) Key() string { return ClassKey(a.DomainOf(), a.Signature) }
 func (n ClassNext) Key() string { return ClassNextKey + n.DomainOf().String() }
 
 // Key returns the document's key.
+func (l Ledger) Key() string { return Prefix + "alloc/ledger/" + string(l.Tenant) }
+
+// Key returns the document's key.
+func (a VTEPAlloc) Key() string { return VTEPKey(a.VTEP) }
+
+// Key returns the document's key.
 func (a VNIAlloc) Key() string { return VNIKey(a.VNI) }
 
 // Key returns VNINextKey.
@@ -90,6 +97,9 @@ func classDigest(signature string) string {
 
 // VNIKey is the key of the owner of a VNI.
 func VNIKey(v dove.VNI) string { return Prefix + "alloc/vni/" + strconv.Itoa(int(v)) }
+
+// VTEPKey is the key of the owner of a VTEP.
+func VTEPKey(a netip.Addr) string { return Prefix + "alloc/vtep/" + a.String() }
 
 // Full returns the network's full name.
 func (n Network) Full() dove.Network { return dove.Network{Tenant: n.Tenant, Name: n.Name} }

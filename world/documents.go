@@ -96,8 +96,21 @@ type VNIAlloc struct {
 	FreedAt *time.Time `json:"freedAt,omitempty"`
 }
 
-// ClassNext makes two choices of class ids in one domain collide in the store:
-// each writes it. Next is where the next search begins.
+// Ledger makes all writes of a tenant's blueprints and networks collide in the
+// store: each writes it, because each judges the tenant's intent as a whole.
+type Ledger struct {
+	Tenant dove.Tenant `json:"tenant"`
+}
+
+// VTEPAlloc makes two hosts that claim one VTEP collide in the store. It says
+// what Host says and is not read.
+type VTEPAlloc struct {
+	VTEP netip.Addr    `json:"vtep"`
+	Host dove.HostName `json:"host"`
+}
+
+// ClassNext makes all choices in one domain collide in the store: of class ids,
+// and of addresses and groups of endpoints. Each writes it. Next is where the next search for a class id begins.
 type ClassNext struct {
 	Tenant dove.Tenant `json:"tenant"`
 	Domain string      `json:"domain"`

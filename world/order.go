@@ -2,6 +2,7 @@ package world
 
 import (
 	"cmp"
+	"net/netip"
 
 	"dove.network/dove"
 )
@@ -97,4 +98,14 @@ func classAt(d dove.Domain, digest string) func(*held[ClassAlloc]) int {
 		}
 		return cmp.Compare(h.digest, digest)
 	}
+}
+
+func ledgerAt(t dove.Tenant) func(*held[Ledger]) int {
+	return func(h *held[Ledger]) int { return cmp.Compare(h.doc.Tenant, t) }
+}
+
+// vtepAt finds nothing under what is no address.
+func vtepAt(s string) func(*held[VTEPAlloc]) int {
+	addr, _ := netip.ParseAddr(s)
+	return func(h *held[VTEPAlloc]) int { return h.doc.VTEP.Compare(addr) }
 }

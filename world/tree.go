@@ -17,12 +17,12 @@ type tree[T any] struct {
 	order      func(a, b T) int
 	generation uint64
 	root       *node[T]
-	size       int
 }
 
 // node holds items in ascending order; an inner node has one child more than items.
 type node[T any] struct {
 	generation uint64
+	count      int // items of the node and below it
 	items      []T
 	children   []*node[T]
 }
@@ -57,6 +57,23 @@ func (t tree[T]) find(at func(T) int) (T, bool) {
 		n = n.children[i]
 	}
 	return found, ok
+}
+
+// before returns how many items there are for which at is negative; at is as in find.
+func (t tree[T]) before(at func(T) int) int {
+	count := 0
+	for n := t.root; n != nil; {
+		i := n.search(at)
+		count += i
+		if n.children == nil {
+			break
+		}
+		for _, c := range n.children[:i] {
+			count += c.count
+		}
+		n = n.children[i]
+	}
+	return count
 }
 
 // within yields in order all items for which at is 0; at is as in find.
@@ -102,21 +119,16 @@ func (n *node[T]) search(at func(T) int) int {
 // put adds the item, or replaces the one that is equal in order, which it returns.
 func (t *tree[T]) put(item T) (old T, replaced bool) {
 	if t.root == nil {
-		t.root = &node[T]{generation: t.generation, items: []T{item}}
-		t.size++
+		t.root = &node[T]{generation: t.generation, count: 1, items: []T{item}}
 		return old, false
 	}
 	t.root = t.root.own(t.generation)
 	if len(t.root.items) == nodeItemsMax {
-		root := &node[T]{generation: t.generation, children: []*node[T]{t.root}}
+		root := &node[T]{generation: t.generation, count: t.root.count, children: []*node[T]{t.root}}
 		root.split(0, t.generation)
 		t.root = root
 	}
-	old, replaced = t.root.put(item, t.order, t.generation)
-	if !replaced {
-		t.size++
-	}
-	return old, replaced
+	return t.root.put(item, t.order, t.generation)
 }
 
 // put works on an owned node with room.
@@ -129,6 +141,7 @@ func (n *node[T]) put(item T, order func(a, b T) int, generation uint64) (old T,
 	}
 	if n.children == nil {
 		n.items = slices.Insert(n.items, i, item)
+		n.count++
 		return old, false
 	}
 	if len(n.children[i].items) == nodeItemsMax {
@@ -142,7 +155,11 @@ func (n *node[T]) put(item T, order func(a, b T) int, generation uint64) (old T,
 		}
 	}
 	n.children[i] = n.children[i].own(generation)
-	return n.children[i].put(item, order, generation)
+	old, replaced = n.children[i].put(item, order, generation)
+	if !replaced {
+		n.count++
+	}
+	return old, replaced
 }
 
 // split makes two of the full child i and moves its middle item up.
@@ -161,6 +178,16 @@ func (n *node[T]) split(i int, generation uint64) {
 	n.items = slices.Insert(n.items, i, up)
 	n.children[i] = left
 	n.children = slices.Insert(n.children, i+1, right)
+	left.recount()
+	right.recount()
+}
+
+// recount counts anew after items moved between nodes.
+func (n *node[T]) recount() {
+	n.count = len(n.items)
+	for _, c := range n.children {
+		n.count += c.count
+	}
 }
 
 // remove takes out the item that is equal in order, if there is one, and returns it.
@@ -178,7 +205,6 @@ func (t *tree[T]) remove(item T) (old T, removed bool) {
 			t.root = t.root.children[0]
 		}
 	}
-	t.size--
 	return old, true
 }
 
@@ -191,12 +217,14 @@ func (n *node[T]) take(at func(T) int, generation uint64) T {
 		i = min(i, len(n.items)-1)
 		item := n.items[i]
 		n.items = cut(n.items, i)
+		n.count--
 		return item
 	}
 	if len(n.children[i].items) <= nodeItemsMin {
 		n.fill(i, generation)
 		return n.take(at, generation) // the item may be elsewhere now
 	}
+	n.count--
 	child := n.children[i].own(generation)
 	n.children[i] = child
 	if i == len(n.items) || at(n.items[i]) != 0 {
@@ -224,6 +252,7 @@ func (n *node[T]) fill(i int, generation uint64) {
 			child.children = slices.Insert(child.children, 0, left.children[last+1])
 			left.children = cut(left.children, last+1)
 		}
+		left.recount()
 	case i < len(n.items) && len(n.children[i+1].items) > nodeItemsMin:
 		right := n.children[i+1].own(generation)
 		n.children[i+1] = right
@@ -234,6 +263,7 @@ func (n *node[T]) fill(i int, generation uint64) {
 			child.children = append(child.children, right.children[0])
 			right.children = cut(right.children, 0)
 		}
+		right.recount()
 	default:
 		if i == len(n.items) {
 			i--
@@ -246,6 +276,7 @@ func (n *node[T]) fill(i int, generation uint64) {
 		n.items = cut(n.items, i)
 		n.children = cut(n.children, i+1)
 	}
+	child.recount()
 }
 
 // own returns the node itself if it is of the generation, else a copy that is.
@@ -253,7 +284,7 @@ func (n *node[T]) own(generation uint64) *node[T] {
 	if n.generation == generation {
 		return n
 	}
-	c := &node[T]{generation: generation, items: append(make([]T, 0, len(n.items)+1), n.items...)}
+	c := &node[T]{generation: generation, count: n.count, items: append(make([]T, 0, len(n.items)+1), n.items...)}
 	if n.children != nil {
 		c.children = append(make([]*node[T], 0, len(n.children)+1), n.children...)
 	}

@@ -52,10 +52,12 @@ func TestTreeAgainstSlice(t *testing.T) {
 			if got := slices.Collect(v.tree.all()); !slices.Equal(got, v.items) {
 				t.Fatalf("span %d version %d: %d items, want %d", span, i, len(got), len(v.items))
 			}
-			if v.tree.size != len(v.items) {
-				t.Fatalf("span %d version %d: size %d, want %d", span, i, v.tree.size, len(v.items))
-			}
 			v.tree.root.check(t, true)
+			k := random.IntN(span)
+			rank, _ := slices.BinarySearch(v.items, k)
+			if got := v.tree.before(func(o int) int { return cmp.Compare(o, k) }); got != rank {
+				t.Fatalf("span %d version %d: %d before %d, want %d", span, i, got, k, rank)
+			}
 			from, to := random.IntN(span), random.IntN(span)
 			at := func(k int) int {
 				switch {
@@ -85,13 +87,17 @@ func TestTreeAgainstSlice(t *testing.T) {
 	}
 }
 
-// check panics if the node breaks the shape of a B-tree, and returns its height.
+// check fails if the node breaks the shape of a B-tree, and returns its height.
 func (n *node[T]) check(t *testing.T, root bool) int {
 	if n == nil {
 		return 0
 	}
 	if len(n.items) > nodeItemsMax || !root && len(n.items) < nodeItemsMin {
 		t.Fatalf("node has %d items", len(n.items))
+	}
+	count := n.count
+	if n.recount(); n.count != count {
+		t.Fatalf("node counts %d items, has %d", count, n.count)
 	}
 	if n.children == nil {
 		return 1

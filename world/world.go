@@ -43,6 +43,8 @@ type World struct {
 	byClass    tree[classified]
 	classNext  tree[*held[ClassNext]]
 	vnis       tree[*held[VNIAlloc]]
+	ledgers    tree[*held[Ledger]]
+	vteps      tree[*held[VTEPAlloc]]
 }
 
 // held is a document with the revision that wrote it.
@@ -185,22 +187,6 @@ func (w *World) EndpointByMAC(n dove.Network, mac dove.MAC) (Endpoint, bool) {
 	return docOf(w.byMAC.find(func(h *held[Endpoint]) int {
 		return cmp.Or(compareNetwork(h.doc.NetworkOf(), n), slices.Compare(h.doc.MAC[:], mac[:]))
 	}))
-}
-
-// AddressesIn yields in order the addresses from first on that endpoints have on a network.
-func (w *World) AddressesIn(n dove.Network, first netip.Addr) iter.Seq[netip.Addr] {
-	return func(yield func(netip.Addr) bool) {
-		for l := range w.byAddress.within(func(l located) int {
-			if c := compareNetwork(l.endpoint.doc.NetworkOf(), n); c != 0 {
-				return c
-			}
-			return min(0, l.addr.Compare(first))
-		}) {
-			if !yield(l.addr) {
-				return
-			}
-		}
-	}
 }
 
 // EndpointsOn yields the endpoints that are bound to a host.

@@ -1,0 +1,27 @@
+// Package edit knows what a write means: it turns a request, judged by one
+// World, into the transaction that carries it out, or says everything that is
+// wrong with it.
+//
+// Each function takes the World, the request and whatever must be chosen by
+// chance or clock (UIDs, times), and returns a dove.Txn, the document as it will
+// be, and a *dove.Error. The transaction's Reads hold all that the decision
+// relied on; if one of them does not hold any more when it is committed, the
+// caller decides again on the newer World. A request that changes nothing gives
+// an empty transaction.
+//
+// Some decisions rely on what is not there: that nobody has an address, that no
+// endpoint is in a group. Writes that could contradict each other so share a
+// document that each of them writes and reads:
+//
+//   - world.Ledger, one for each tenant: every write of its blueprints and networks;
+//   - world.ClassNext, one for each domain: every choice of a class id, address,
+//     MAC or group of an endpoint; read by whatever takes groups, networks or subnets away;
+//   - world.VNINext: every choice of a VNI;
+//   - world.VTEPAlloc, one for each VTEP: written with its host.
+//
+// The rest, which is most of what goes on (bindings, policies), relies only on
+// documents that it names. A bind and the deletion of its host may both
+// succeed: then the endpoint is bound to a host that does not exist, and is nowhere.
+//
+// The package knows no store, clock, chance or session, and does not judge who may write.
+package edit
