@@ -1,0 +1,202 @@
+package soft
+
+import (
+	"net/netip"
+	"time"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+)
+
+// flowKey names a flow alike in both directions: lo is the lesser of its two
+// sides by address, then port.
+type flowKey struct {
+	vni      dove.VNI // of the local port
+	protocol dove.Protocol
+	lo, hi   side
+}
+
+type side struct {
+	addr netip.Addr
+	port uint16
+}
+
+func (a side) less(b side) bool {
+	return a.addr.Less(b.addr) || a.addr == b.addr && a.port < b.port
+}
+
+// flow is a conversation that policy allowed when it began.
+type flow struct {
+	initiator, responder side
+	uids                 [2]dove.UID      // of initiator and responder
+	port                 dataplane.PortID // whose budget it counts in
+	last                 time.Time        // when a packet of it last passed
+	replied              bool             // the responder has sent a packet
+	fin                  [2]bool          // initiator, responder: TCP FIN sent
+	reset                bool             // TCP RST sent
+	rule                 string           // what allows it
+	packets, bytes       uint64
+}
+
+// keyOf returns the key of a packet's flow and the packet's own two sides.
+func keyOf(t dataplane.Tuple) (key flowKey, src, dst side) {
+	src, dst = side{t.Src, t.SrcPort}, side{t.Dst, t.DstPort}
+	if src.less(dst) {
+		return flowKey{t.VNI, t.Protocol, src, dst}, src, dst
+	}
+	return flowKey{t.VNI, t.Protocol, dst, src}, src, dst
+}
+
+func (f *flow) closed() bool { return f.reset || f.fin[0] && f.fin[1] }
+
+// timeOut is how long the flow lives without a packet.
+func (f *flow) timeOut(p dove.Protocol) time.Duration {
+	switch {
+	case p.IsICMP():
+		return 30 * time.Second
+	case p != dove.ProtocolTCP:
+		return 120 * time.Second
+	case f.closed():
+		return 10 * time.Second
+	case f.fin[0] || f.fin[1]:
+		return 30 * time.Second
+	case f.replied:
+		return 2 * time.Hour
+	}
+	return 60 * time.Second
+}
+
+func (f *flow) expired(p dove.Protocol, now time.Time) bool { return now.Sub(f.last) > f.timeOut(p) }
+
+// note takes a packet that passed into the flow's state.
+func (f *flow) note(t *transit, fromInitiator bool, now time.Time) {
+	sender := 1
+	if fromInitiator {
+		sender = 0
+	}
+	f.replied = f.replied || !fromInitiator
+	f.fin[sender] = f.fin[sender] || t.Flags&packet.FIN != 0
+	f.reset = f.reset || t.Flags&packet.RST != 0
+	f.last = now
+	f.packets++
+	f.bytes += uint64(len(t.inner))
+}
+
+// judge decides a packet between two known ends: whether it belongs to a flow,
+// whether policy allows it today, and whither it goes.
+func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
+	now := s.clock()
+	key, from, _ := keyOf(t.tuple)
+	f := s.flows[key]
+	if f != nil && !f.joins(from, src.uid, dst.uid) {
+		s.forget(key, f)
+		f = nil
+	}
+
+	// A live flow is always judged in its initiator's direction, and by what
+	// its first packet asked for. Everything else is judged as it comes.
+	live := f != nil && !f.expired(t.Protocol, now)
+	fromInitiator := !live || f.initiator == from
+	if live && (t.Echo == packet.Request && !fromInitiator || t.Echo == packet.Reply && fromInitiator) {
+		return s.drop(t, dataplane.BadReply, "")
+	}
+	if live && t.Flags&(packet.SYN|packet.ACK) == packet.SYN && (!fromInitiator || f.closed()) {
+		live, fromInitiator = false, true
+	}
+	pair := dataplane.PairKey{Domain: s.networks[t.port.VNI].Domain, Src: src.class, Dst: dst.class}
+	asked := t.DstPort
+	switch {
+	case !fromInitiator:
+		pair.Src, pair.Dst = pair.Dst, pair.Src
+		asked = t.SrcPort
+	case t.Echo == packet.Reply:
+		asked = t.TypeCode
+	}
+
+	table, ok := s.pairs[pair]
+	if !ok {
+		return s.miss(t, dataplane.WantPair)
+	}
+	v := table.Lookup(t.Protocol, asked)
+	rule := table.Name(v)
+	switch {
+	case !v.Allow:
+		return s.drop(t, dataplane.Policy, rule)
+	case src.where == hidden || dst.where == hidden:
+		return s.drop(t, dataplane.Hidden, "")
+	case dst.where == unplugged:
+		return s.drop(t, dataplane.NotHere, "")
+	case live:
+		f.rule = rule
+		f.note(t, fromInitiator, now)
+		return s.forward(t, src, dst, "")
+	case t.Protocol.IsICMP() && t.Echo != packet.Request:
+		return s.forward(t, src, dst, rule) // begins no flow
+	}
+	if f == nil {
+		if full := s.room(t.port); full != dataplane.NotDropped {
+			return s.drop(t, full, "")
+		}
+		f = &flow{port: t.port.ID}
+		s.flows[key] = f
+		t.port.flows++
+	}
+	f.begin(t.tuple, src.uid, dst.uid, rule)
+	f.note(t, true, now)
+	return s.forward(t, src, dst, rule)
+}
+
+// begin makes an entry, new or left over from an earlier flow of the same
+// tuple, that of a flow whose first packet is at hand.
+func (f *flow) begin(t dataplane.Tuple, src, dst dove.UID, rule string) {
+	_, initiator, responder := keyOf(t)
+	*f = flow{initiator: initiator, responder: responder, uids: [2]dove.UID{src, dst}, port: f.port, rule: rule}
+}
+
+// joins reports whether the flow is between these lives of its ends, src being
+// at the side from.
+func (f *flow) joins(from side, src, dst dove.UID) bool {
+	if f.initiator != from {
+		src, dst = dst, src
+	}
+	return f.uids == [2]dove.UID{src, dst}
+}
+
+// room says why no further flow may begin at a port, or NotDropped.
+func (s *Switch) room(p *port) dataplane.Reason {
+	switch {
+	case p.flows >= s.limits.FlowsPerPort:
+		return dataplane.FlowBudget
+	case len(s.flows) >= s.limits.Flows:
+		return dataplane.FlowTableFull
+	}
+	return dataplane.NotDropped
+}
+
+// forget deletes a flow and gives its place in a port's budget back.
+func (s *Switch) forget(key flowKey, f *flow) {
+	delete(s.flows, key)
+	if p := s.ports[f.port]; p != nil {
+		p.flows--
+	}
+}
+
+// Expire deletes flows and absent marks whose time is over. They have no effect
+// before either, but take up room.
+func (s *Switch) Expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock()
+	for key, f := range s.flows {
+		if f.expired(key.protocol, now) {
+			s.forget(key, f)
+		}
+	}
+	for key, until := range s.absent {
+		if !now.Before(until) {
+			delete(s.absent, key)
+		}
+	}
+	s.ledger.expire(now)
+}

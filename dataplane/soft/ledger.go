@@ -1,0 +1,148 @@
+package soft
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"dove.network/dataplane"
+)
+
+// dropsHeld is how many sampled drops wait for TakeDrops; later ones are only counted.
+const dropsHeld = 4096
+
+// ledger counts drops, and samples them: one a second for a tuple and reason.
+type ledger struct {
+	counts  map[countKey]*dataplane.Count
+	sampled map[sampleKey]time.Time
+	drops   []dataplane.Drop
+}
+
+type countKey struct {
+	port   dataplane.PortID
+	reason dataplane.Reason
+	rule   string
+}
+
+type sampleKey struct {
+	port   dataplane.PortID
+	reason dataplane.Reason
+	tuple  dataplane.Tuple
+}
+
+func newLedger() ledger {
+	return ledger{counts: map[countKey]*dataplane.Count{}, sampled: map[sampleKey]time.Time{}}
+}
+
+func (l *ledger) enter(d dataplane.Drop, size int) {
+	key := countKey{d.Port, d.Reason, d.Rule}
+	c := l.counts[key]
+	if c == nil {
+		c = &dataplane.Count{Port: d.Port, Reason: d.Reason, Rule: d.Rule}
+		l.counts[key] = c
+	}
+	c.Packets++
+	c.Bytes += uint64(size)
+
+	sample := sampleKey{d.Port, d.Reason, d.Tuple}
+	if last, ok := l.sampled[sample]; ok && d.At.Sub(last) < time.Second {
+		return
+	}
+	l.sampled[sample] = d.At
+	if len(l.drops) < dropsHeld {
+		l.drops = append(l.drops, d)
+	}
+}
+
+func (l *ledger) expire(now time.Time) {
+	maps.DeleteFunc(l.sampled, func(_ sampleKey, last time.Time) bool { return now.Sub(last) >= time.Second })
+}
+
+// drop refuses a packet and counts it.
+func (s *Switch) drop(t *transit, reason dataplane.Reason, rule string) (dataplane.Outcome, []byte) {
+	d := dataplane.Drop{At: s.clock(), Direction: t.direction, Reason: reason, Rule: rule, Tuple: t.tuple}
+	if t.port != nil {
+		d.Port = t.port.ID
+	}
+	s.ledger.enter(d, len(t.frame))
+	return dataplane.Outcome{Action: dataplane.Dropped, Reason: reason, Rule: rule}, nil
+}
+
+// Discard implements dataplane.Switch.
+func (s *Switch) Discard(m dataplane.Miss, r dataplane.Reason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger.enter(dataplane.Drop{
+		At: s.clock(), Port: m.Port, Direction: m.Direction, Reason: r, Tuple: m.Tuple,
+	}, len(m.Frame))
+}
+
+// TakeDrops returns the sampled drops since the last call, oldest first.
+func (s *Switch) TakeDrops() []dataplane.Drop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.ledger.drops
+	s.ledger.drops = nil
+	return taken
+}
+
+// Counts implements dataplane.Switch, in order of port, reason and rule.
+func (s *Switch) Counts() ([]dataplane.Count, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make([]dataplane.Count, 0, len(s.ledger.counts))
+	for _, c := range s.ledger.counts {
+		counts = append(counts, *c)
+	}
+	slices.SortFunc(counts, func(a, b dataplane.Count) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Rule, b.Rule))
+	})
+	return counts, nil
+}
+
+// Flows implements dataplane.Switch: the flows that are not expired, in order of
+// network, protocol and sides.
+func (s *Switch) Flows() ([]dataplane.Flow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock()
+	var flows []dataplane.Flow
+	for key, f := range s.flows {
+		if f.expired(key.protocol, now) {
+			continue
+		}
+		flows = append(flows, dataplane.Flow{
+			Tuple: dataplane.Tuple{
+				VNI: key.vni, Protocol: key.protocol,
+				Src: f.initiator.addr, SrcPort: f.initiator.port, Dst: f.responder.addr, DstPort: f.responder.port,
+			},
+			Rule: f.rule, Idle: now.Sub(f.last), Packets: f.packets, Bytes: f.bytes,
+		})
+	}
+	slices.SortFunc(flows, func(a, b dataplane.Flow) int {
+		return cmp.Or(
+			cmp.Compare(a.Tuple.VNI, b.Tuple.VNI), cmp.Compare(a.Tuple.Protocol, b.Tuple.Protocol),
+			a.Tuple.Src.Compare(b.Tuple.Src), cmp.Compare(a.Tuple.SrcPort, b.Tuple.SrcPort),
+			a.Tuple.Dst.Compare(b.Tuple.Dst), cmp.Compare(a.Tuple.DstPort, b.Tuple.DstPort),
+		)
+	})
+	return flows, nil
+}
+
+// bucket holds the misses that a port may still have; the zero value is full.
+type bucket struct {
+	spent float64
+	last  time.Time
+}
+
+func (b *bucket) take(now time.Time, l Limits) bool {
+	refilled := now.Sub(b.last).Seconds() * float64(l.MissRate)
+	b.last = now
+	b.spent = max(0, b.spent-refilled)
+	if b.spent+1 > float64(l.MissBurst) {
+		return false
+	}
+	b.spent++
+	return true
+}

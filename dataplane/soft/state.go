@@ -1,0 +1,237 @@
+package soft
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+// where says how packets reach an end.
+type where uint8
+
+const (
+	local     where = iota // through a port of this host
+	remote                 // through the tunnel
+	hidden                 // not told: nothing here may talk to it
+	unplugged              // bound to this host, but no port has it yet
+)
+
+// end is what is known of an address.
+type end struct {
+	where where
+	uid   dove.UID
+	mac   dove.MAC
+	class dove.Class
+	port  dataplane.PortID // local
+	vtep  netip.Addr       // remote
+}
+
+// port is an open port.
+type port struct {
+	dataplane.Port
+	flows  int // begun here
+	bucket bucket
+}
+
+// find returns who has an address as seen from a network. A port comes before a peer.
+func (s *Switch) find(vni dove.VNI, addr netip.Addr) (end, bool) {
+	key := dataplane.PeerKey{VNI: vni, Addr: addr}
+	if e, ok := s.locals[key]; ok {
+		return e, true
+	}
+	e, ok := s.peers[key]
+	return e, ok
+}
+
+// Apply implements dataplane.Switch.
+func (s *Switch) Apply(ops []dataplane.Op) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, op := range ops {
+		if err := s.apply(op); err != nil {
+			errs = append(errs, &dataplane.OpError{Op: op, Err: err})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Switch) apply(op dataplane.Op) error {
+	switch op := op.(type) {
+	case dataplane.SetNetwork:
+		return s.setNetwork(op.Network)
+	case dataplane.DelNetwork:
+		return s.delNetwork(op.VNI)
+	case dataplane.SetVTEP:
+		if !op.Addr.Is4() {
+			return fmt.Errorf("VTEP %v: the underlay carries IPv4 only", op.Addr)
+		}
+		s.vteps[op.Addr] = true
+	case dataplane.DelVTEP:
+		delete(s.vteps, op.Addr)
+	case dataplane.SetPort:
+		return s.setPort(op.Port)
+	case dataplane.DelPort:
+		s.delPort(op.ID)
+	case dataplane.SetPeer:
+		return s.setPeer(op.Key, op.Peer)
+	case dataplane.DelPeer:
+		delete(s.peers, op.Key)
+	case dataplane.SetAbsent:
+		if err := s.checkKey(op.Key); err != nil {
+			return err
+		}
+		s.absent[op.Key] = s.clock().Add(op.TTL)
+	case dataplane.DelAbsent:
+		delete(s.absent, op.Key)
+	case dataplane.SetPair:
+		if op.Key.Domain == 0 || op.Table == nil {
+			return fmt.Errorf("pair %d to %d of domain %d: a domain and a table are needed", op.Key.Src, op.Key.Dst, op.Key.Domain)
+		}
+		s.pairs[op.Key] = op.Table
+	case dataplane.DelPair:
+		delete(s.pairs, op.Key)
+	default:
+		return fmt.Errorf("op %T is unknown to this switch", op)
+	}
+	return nil
+}
+
+func (s *Switch) setNetwork(n dataplane.Network) error {
+	if n.VNI == 0 || n.VNI > dove.VNIMax || n.Domain == 0 || n.MTU == 0 {
+		return fmt.Errorf("network with VNI %d, domain %d and MTU %d: none may be 0, and a VNI has 24 bits", n.VNI, n.Domain, n.MTU)
+	}
+	s.networks[n.VNI] = n
+	return nil
+}
+
+func (s *Switch) delNetwork(vni dove.VNI) error {
+	for _, p := range s.ports {
+		if p.VNI == vni {
+			return fmt.Errorf("network %d still has ports: delete them first", vni)
+		}
+	}
+	for key := range s.peers {
+		if key.VNI == vni {
+			return fmt.Errorf("network %d still has peers: delete them first", vni)
+		}
+	}
+	maps.DeleteFunc(s.absent, func(key dataplane.PeerKey, _ time.Time) bool { return key.VNI == vni })
+	delete(s.networks, vni)
+	return nil
+}
+
+func (s *Switch) checkKey(k dataplane.PeerKey) error {
+	if _, ok := s.networks[k.VNI]; !ok {
+		return fmt.Errorf("address %v is on network %d, which this switch does not have: set the network first", k.Addr, k.VNI)
+	}
+	if !k.Addr.IsValid() || k.Addr.IsMulticast() || k.Addr.Is4In6() || k.Addr.Zone() != "" {
+		return fmt.Errorf("address %v on network %d: a plain unicast address is needed", k.Addr, k.VNI)
+	}
+	return nil
+}
+
+func (s *Switch) setPort(p dataplane.Port) error {
+	if p.ID == 0 || p.ID > 65535 || !p.MAC.IsUnicast() {
+		return fmt.Errorf("port %d with MAC %v: an id from 1 to 65535 and a unicast MAC are needed", p.ID, p.MAC)
+	}
+	for _, a := range p.Addresses {
+		key := dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}
+		if err := s.checkKey(key); err != nil {
+			return fmt.Errorf("port %d: %w", p.ID, err)
+		}
+		if e, ok := s.locals[key]; ok && e.port != p.ID {
+			return fmt.Errorf("port %d: port %d has address %v already: delete it first", p.ID, e.port, a.Addr)
+		}
+	}
+	if _, ok := s.networks[p.VNI]; !ok {
+		return fmt.Errorf("port %d is on network %d, which this switch does not have: set the network first", p.ID, p.VNI)
+	}
+	for id, o := range s.ports {
+		if id != p.ID && p.Ifindex != 0 && o.Ifindex == p.Ifindex {
+			return fmt.Errorf("port %d: port %d has device %s already: delete it first", p.ID, id, o.Device)
+		}
+	}
+
+	open := s.ports[p.ID]
+	if open != nil && open.VNI != p.VNI {
+		s.delPort(p.ID)
+		open = nil
+	}
+	if open == nil {
+		open = &port{}
+		s.ports[p.ID] = open
+	}
+	for _, a := range open.Addresses {
+		delete(s.locals, dataplane.PeerKey{VNI: open.VNI, Addr: a.Addr})
+	}
+	open.Port = p
+	open.Addresses = slices.Clone(p.Addresses)
+	for _, a := range p.Addresses {
+		s.locals[dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}] = end{
+			where: local, uid: p.UID, mac: p.MAC, class: a.Class, port: p.ID,
+		}
+	}
+	return nil
+}
+
+func (s *Switch) delPort(id dataplane.PortID) {
+	p := s.ports[id]
+	if p == nil {
+		return
+	}
+	for key, f := range s.flows {
+		if s.has(id, key.vni, key.lo.addr) || s.has(id, key.vni, key.hi.addr) || f.port == id {
+			s.forget(key, f)
+		}
+	}
+	for _, a := range p.Addresses {
+		delete(s.locals, dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr})
+	}
+	delete(s.ports, id)
+}
+
+// has reports whether an address is a port's.
+func (s *Switch) has(id dataplane.PortID, vni dove.VNI, addr netip.Addr) bool {
+	return s.locals[dataplane.PeerKey{VNI: vni, Addr: addr}].port == id
+}
+
+func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
+	if err := s.checkKey(k); err != nil {
+		return err
+	}
+	e := end{where: remote, uid: p.UID, mac: p.MAC, class: p.Class, vtep: p.VTEP}
+	switch {
+	case !p.MAC.IsUnicast():
+		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
+	case !p.VTEP.IsValid():
+		e.where = hidden
+	case !p.VTEP.Is4():
+		return fmt.Errorf("peer %v on network %d is behind VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.VTEP)
+	case p.VTEP == s.config.VTEP:
+		e.where = unplugged
+	}
+	s.peers[k] = e
+	return nil
+}
+
+// Sizes implements dataplane.Switch. Tables counts different ones.
+func (s *Switch) Sizes() (dataplane.Sizes, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tables := map[verdict.Digest]bool{}
+	for _, t := range s.pairs {
+		tables[t.Digest()] = true
+	}
+	return dataplane.Sizes{
+		Ports: len(s.ports), Peers: len(s.peers), Absent: len(s.absent), Pairs: len(s.pairs),
+		Tables: len(tables), VTEPs: len(s.vteps), Flows: len(s.flows),
+	}, nil
+}

@@ -1,0 +1,305 @@
+package soft
+
+import (
+	"bytes"
+	"net/netip"
+	"sync"
+	"time"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+	"dove.network/verdict"
+)
+
+// Limits bound what guests can make a switch hold and report.
+type Limits struct {
+	Flows        int // entries of the flow table
+	FlowsPerPort int // of these, begun at one port
+	MissBurst    int // misses of one port at once
+	MissRate     int // misses of one port a second, lastingly
+}
+
+// DefaultLimits is what New starts with.
+var DefaultLimits = Limits{Flows: 65536, FlowsPerPort: 16384, MissBurst: 64, MissRate: 1000}
+
+// Sent is what became of an injected packet.
+type Sent struct {
+	Outcome dataplane.Outcome
+	Frame   []byte // what left, nil if nothing did
+}
+
+// Switch switches frames by what ops told it. Its methods may be called from
+// several goroutines; packets and ops take turns.
+type Switch struct {
+	config dataplane.Config
+	clock  func() time.Time
+
+	mu       sync.Mutex
+	limits   Limits
+	networks map[dove.VNI]dataplane.Network
+	vteps    map[netip.Addr]bool
+	ports    map[dataplane.PortID]*port
+	locals   map[dataplane.PeerKey]end // addresses of ports
+	peers    map[dataplane.PeerKey]end
+	absent   map[dataplane.PeerKey]time.Time // until when
+	pairs    map[dataplane.PairKey]*verdict.Table
+	flows    map[flowKey]*flow
+
+	ledger   ledger
+	misses   []dataplane.Miss
+	injected []Sent
+}
+
+var _ dataplane.Switch = (*Switch)(nil)
+
+// New makes a switch that holds nothing. Clock says the time, by which flows,
+// absent marks and limits age.
+func New(config dataplane.Config, clock func() time.Time) *Switch {
+	return &Switch{
+		config:   config,
+		clock:    clock,
+		limits:   DefaultLimits,
+		networks: map[dove.VNI]dataplane.Network{},
+		vteps:    map[netip.Addr]bool{},
+		ports:    map[dataplane.PortID]*port{},
+		locals:   map[dataplane.PeerKey]end{},
+		peers:    map[dataplane.PeerKey]end{},
+		absent:   map[dataplane.PeerKey]time.Time{},
+		pairs:    map[dataplane.PairKey]*verdict.Table{},
+		flows:    map[flowKey]*flow{},
+		ledger:   newLedger(),
+	}
+}
+
+// SetLimits changes the limits for packets to come.
+func (s *Switch) SetLimits(l Limits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits = l
+}
+
+// FromGuest switches a frame that a guest sent on a port. It returns the frame
+// that leaves: to the port of a Delivered or Answered outcome, or with outer
+// headers (MACs zero) to the VTEP of a Tunneled one. The frame given is not kept.
+func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome, []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fromGuest(&transit{direction: dataplane.FromGuest, frame: frame, inner: frame, port: s.ports[id]})
+}
+
+// FromWire switches a frame that the underlay's device received. It returns the
+// inner frame that leaves to the port of a Delivered outcome. The frame given is
+// not kept.
+func (s *Switch) FromWire(frame []byte) (dataplane.Outcome, []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fromWire(&transit{direction: dataplane.FromOverlay, frame: frame})
+}
+
+// Inject implements dataplane.Switch. What becomes of the packet, a drop or
+// another miss too, is in TakeInjected. It never fails.
+func (s *Switch) Inject(m dataplane.Miss) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &transit{direction: m.Direction, frame: m.Frame, again: true, lacked: m.Want}
+	var sent Sent
+	switch {
+	case s.ports[m.Port] == nil:
+		t.tuple = m.Tuple
+		sent.Outcome, _ = s.drop(t, dataplane.NoPort, "")
+	case m.Direction == dataplane.FromGuest:
+		t.inner, t.port = m.Frame, s.ports[m.Port]
+		sent.Outcome, sent.Frame = s.fromGuest(t)
+	default:
+		sent.Outcome, sent.Frame = s.fromWire(t)
+	}
+	s.injected = append(s.injected, sent)
+	return nil
+}
+
+// TakeMisses returns the misses since the last call, oldest first.
+func (s *Switch) TakeMisses() []dataplane.Miss {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.misses
+	s.misses = nil
+	return taken
+}
+
+// TakeInjected returns what became of the packets injected since the last call,
+// in their order.
+func (s *Switch) TakeInjected() []Sent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.injected
+	s.injected = nil
+	return taken
+}
+
+// transit is one packet on its way through the switch.
+type transit struct {
+	packet.Packet
+	direction dataplane.Direction
+	frame     []byte       // as it arrived
+	inner     []byte       // the guest's frame
+	outer     packet.Outer // from the overlay
+	port      *port        // the local port: sender, or from the overlay receiver
+	tuple     dataplane.Tuple
+	again     bool // injected, after it missed for lacked
+	lacked    dataplane.Want
+}
+
+// parse reads the guest's frame.
+func (t *transit) parse(vni dove.VNI) packet.Fault {
+	p, fault := packet.Parse(t.inner)
+	t.Packet = p
+	t.tuple = dataplane.Tuple{VNI: vni, Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, SrcPort: p.SrcPort, DstPort: p.DstPort}
+	return fault
+}
+
+// tooBig reports whether the guest's packet exceeds its network's MTU.
+func (t *transit) tooBig(n dataplane.Network) bool { return len(t.inner)-14 > int(n.MTU) }
+
+var reasons = map[packet.Fault]dataplane.Reason{
+	packet.Malformed:       dataplane.Malformed,
+	packet.NotIP:           dataplane.NotIP,
+	packet.NotUnicast:      dataplane.NotUnicast,
+	packet.Fragment:        dataplane.Fragment,
+	packet.ExtensionHeader: dataplane.ExtensionHeader,
+	packet.BadOverlay:      dataplane.BadOverlay,
+}
+
+func (s *Switch) fromGuest(t *transit) (dataplane.Outcome, []byte) {
+	if t.port == nil {
+		return s.drop(t, dataplane.NoPort, "")
+	}
+	if fault := t.parse(t.port.VNI); fault != packet.OK {
+		return s.drop(t, reasons[fault], "")
+	}
+	if t.SrcMAC != t.port.MAC || t.Sender != t.port.MAC {
+		return s.drop(t, dataplane.SpoofedMAC, "")
+	}
+	src, ok := s.find(t.port.VNI, t.Src)
+	if !ok || src.port != t.port.ID {
+		return s.drop(t, dataplane.SpoofedAddress, "")
+	}
+	if t.Kind != packet.IP {
+		return s.answer(t)
+	}
+	if t.tooBig(s.networks[t.port.VNI]) {
+		return s.drop(t, dataplane.TooBig, "")
+	}
+	dst, ok := s.find(t.port.VNI, t.Dst)
+	if !ok {
+		return s.unknown(t, t.Dst)
+	}
+	return s.judge(t, src, dst)
+}
+
+// answer tells a guest the MAC that it asks for by ARP or ND.
+func (s *Switch) answer(t *transit) (dataplane.Outcome, []byte) {
+	target, ok := s.find(t.port.VNI, t.Dst)
+	switch {
+	case !ok:
+		return s.unknown(t, t.Dst)
+	case target.port == t.port.ID:
+		return s.drop(t, dataplane.NotUnicast, "")
+	}
+	return dataplane.Outcome{Action: dataplane.Answered, Port: t.port.ID}, packet.Answer(t.Packet, target.mac)
+}
+
+func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
+	outer, inner, fault := packet.Decap(t.frame)
+	t.outer, t.inner = outer, inner
+	t.tuple.VNI = outer.VNI
+	network, known := s.networks[outer.VNI]
+	switch {
+	case fault == packet.NotOverlay || outer.Dst != s.config.VTEP:
+		return dataplane.Outcome{Action: dataplane.Passed}, nil
+	case !s.vteps[outer.Src]:
+		return s.drop(t, dataplane.UnknownVTEP, "")
+	case fault != packet.OK:
+		return s.drop(t, reasons[fault], "")
+	case !known:
+		return s.drop(t, dataplane.UnknownNetwork, "")
+	}
+	if fault := t.parse(outer.VNI); fault != packet.OK {
+		return s.drop(t, reasons[fault], "")
+	}
+	if t.Kind != packet.IP {
+		return s.drop(t, dataplane.NotUnicast, "")
+	}
+	dst, ok := s.find(outer.VNI, t.Dst)
+	if !ok || dst.where != local {
+		return s.drop(t, dataplane.NotHere, "")
+	}
+	t.port = s.ports[dst.port]
+	if t.tooBig(network) {
+		return s.drop(t, dataplane.TooBig, "")
+	}
+	src, ok := s.find(outer.VNI, t.Src)
+	switch {
+	case !ok:
+		return s.unknown(t, t.Src)
+	case src.class != outer.Class,
+		src.where == remote && src.vtep != outer.Src,
+		src.where == local, src.where == unplugged:
+		return s.miss(t, dataplane.WantConfirm)
+	}
+	return s.judge(t, src, dst)
+}
+
+// unknown deals with a packet from or to an address that the switch knows no
+// end for: nobody has it, or it must be asked for.
+func (s *Switch) unknown(t *transit, addr netip.Addr) (dataplane.Outcome, []byte) {
+	if until, ok := s.absent[dataplane.PeerKey{VNI: t.port.VNI, Addr: addr}]; ok && s.clock().Before(until) {
+		return s.drop(t, dataplane.NoEndpoint, "")
+	}
+	return s.miss(t, dataplane.WantPeer)
+}
+
+// miss hands a packet to the agent, or ends it if the agent has already had it
+// for the same want.
+func (s *Switch) miss(t *transit, want dataplane.Want) (dataplane.Outcome, []byte) {
+	if t.again && t.lacked == want {
+		switch want {
+		case dataplane.WantPair:
+			return s.drop(t, dataplane.Policy, verdict.DefaultDeny)
+		case dataplane.WantConfirm:
+			return s.drop(t, dataplane.SourceMismatch, "")
+		}
+		return s.drop(t, dataplane.NoEndpoint, "")
+	}
+	if !t.port.bucket.take(s.clock(), s.limits) {
+		return s.drop(t, dataplane.MissLimit, "")
+	}
+	m := dataplane.Miss{
+		Port: t.port.ID, Direction: t.direction, Want: want, Tuple: t.tuple,
+		Local: t.Src, Peer: t.Dst, Frame: bytes.Clone(t.frame),
+	}
+	if t.direction == dataplane.FromOverlay {
+		m.Local, m.Peer = t.Dst, t.Src
+	}
+	s.misses = append(s.misses, m)
+	return dataplane.Outcome{Action: dataplane.Missed, Want: want}, nil
+}
+
+// forward sends a packet that may pass to its destination. Rule is what allowed
+// a new flow.
+func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outcome, []byte) {
+	inner := bytes.Clone(t.inner)
+	copy(inner[0:6], dst.mac[:])
+	if t.again && t.direction == dataplane.FromOverlay {
+		copy(inner[6:12], src.mac[:])
+	}
+	if dst.where == local {
+		return dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dst.port}, inner
+	}
+	outer := packet.Outer{
+		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: t.port.VNI, Class: src.class,
+	}
+	return dataplane.Outcome{
+		Action: dataplane.Tunneled, Rule: rule, VTEP: dst.vtep, VNI: outer.VNI, Class: outer.Class,
+	}, outer.Encap(inner)
+}
