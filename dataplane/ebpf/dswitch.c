@@ -1,0 +1,282 @@
+//go:build ignore
+
+// The programs of a switch, one for each hook:
+//
+//   guest_in   ingress of each guest port      what a guest sends
+//   guest_out  egress of each guest port       nothing but what the switch sends
+//   wire_in    ingress of the underlay         overlay packets to plain veth ports
+//   vx_in      ingress of the vxlan device     all other overlay packets
+//   up_in      ingress of the agent's tap      missed packets that come back
+//   gc         run by the agent                forgets expired flows
+//
+// guest_in, vx_in and up_in never leave a packet to the host's stack.
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+#include "packet.h"
+#include "judge.h"
+#include "report.h"
+#include "forward.h"
+#include "neighbor.h"
+
+// finish does what was judged. ifindex is the sending port's device.
+static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int judgement, __u32 ifindex, __u32 length)
+{
+	switch (judgement) {
+	case FORWARD:
+		return forward(skb, p, length);
+	case MISS:
+		return ask(skb, p, length);
+	case ANSWER:
+		tell(p, ANSWERED, 0, 0);
+		skb->mark = COOKIE;
+		return bpf_redirect(ifindex, 0);
+	}
+	return drop(p, length);
+}
+
+// from_guest judges the frame of a port. p has what is known of the port.
+static __always_inline int from_guest(struct __sk_buff *skb, struct packet *p, const __u8 *mac, __u32 ifindex)
+{
+	__u32 length = skb->len;
+	int judgement, reason = parse(skb, p, 0, length);
+
+	if (!reason && (p->sender_differs || !same_mac(p->mac, mac)))
+		reason = SPOOFED_MAC;
+	if (reason)
+		return drop_for(p, length, reason);
+	judgement = p->kind == KIND_IP ? judge(p, length) : neighbor(skb, p);
+	return finish(skb, p, judgement, ifindex, length);
+}
+
+SEC("tc")
+int guest_in(struct __sk_buff *skb)
+{
+	struct port_key k = {.ifindex = skb->ifindex};
+	struct packet p = {.direction = IN_GUEST};
+	if (testing)
+		k.ifindex = *(volatile __u32 *)&skb->mark;
+	struct port *port;
+
+	linear(skb, LINEAR);
+	port = bpf_map_lookup_elem(&ports, &k);
+	if (!port)
+		return drop_for(&p, skb->len, NO_PORT);
+	p.port = port->id;
+	p.vni = port->vni;
+	p.domain = port->domain;
+	p.mtu = port->mtu;
+	return from_guest(skb, &p, port->mac, k.ifindex);
+}
+
+SEC("tc")
+int guest_out(struct __sk_buff *skb)
+{
+	if (skb->mark == COOKIE)
+		return PASS;
+	struct port_key k = {.ifindex = skb->ifindex};
+	struct packet p = {};
+	struct port *port = bpf_map_lookup_elem(&ports, &k);
+	if (port) {
+		p.port = port->id;
+		p.vni = port->vni;
+	}
+	return drop_for(&p, skb->len, NOT_SWITCHED);
+}
+
+// admitted checks the overlay's own headers: is the sender of the fleet, is the
+// network here? It fills in what is known of the network.
+static __always_inline int admitted(struct packet *p, int well_formed)
+{
+	if (!bpf_map_lookup_elem(&vteps, &p->vtep))
+		return UNKNOWN_VTEP;
+	if (!well_formed)
+		return BAD_OVERLAY;
+	struct network *n = bpf_map_lookup_elem(&networks, &p->vni);
+	if (!n)
+		return UNKNOWN_NETWORK;
+	p->domain = n->domain;
+	return 0;
+}
+
+static __always_inline int leave(struct __sk_buff *skb, struct packet *p)
+{
+	tell(p, PASSED, 0, 0);
+	skb->mark = WIRE_COOKIE;
+	return PASS;
+}
+
+SEC("tc")
+int wire_in(struct __sk_buff *skb)
+{
+	struct packet p = {.direction = IN_OVERLAY, .wire = !testing};
+	struct config *c = settings();
+	__u32 length = skb->len, frame;
+
+	linear(skb, OUTER_SIZE + LINEAR);
+	struct ethernet *e = (void *)(long)skb->data;
+	struct outer *at = (void *)(e + 1);
+	if (!c || (void *)at + 28 > (void *)(long)skb->data_end || e->type != ETH_IPV4 || at->version >> 4 != 4 ||
+	    at->proto != PROTO_UDP || at->dst != c->vtep)
+		goto other;
+	frame = bpf_ntohs(at->total);
+	if (at->fragment & bpf_htons(0x3fff) || at->version != 0x45) {
+		if (at->version == 0x45 && !(at->fragment & bpf_htons(0x1fff)) && at->dst_port != bpf_htons(OVERLAY_PORT))
+			goto other;
+		return leave(skb, &p); // the kernel reassembles and skips options, vx_in judges
+	}
+	if (at->dst_port != bpf_htons(OVERLAY_PORT) || frame > length - ETH_SIZE || frame < 28)
+		goto other;
+
+	p.vtep = at->src;
+	frame -= 36; // the inner frame, or less than nothing
+	if ((__s32)frame < ETH_SIZE || (void *)(at + 1) > (void *)(long)skb->data_end) {
+		int reason = admitted(&p, 1);
+		return drop_for(&p, length, reason == UNKNOWN_VTEP ? reason : MALFORMED);
+	}
+	p.class = bpf_ntohs(at->class);
+	p.vni = bpf_ntohl(at->vni) >> 8;
+	int reason = admitted(&p, at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff)));
+	if (reason)
+		return drop_for(&p, length, reason);
+	reason = parse(skb, &p, OUTER_SIZE, frame);
+	if (reason)
+		return drop_for(&p, length, reason);
+	if (p.kind != KIND_IP)
+		return drop_for(&p, length, NOT_UNICAST);
+	switch (judge(&p, length - OUTER_SIZE)) {
+	case FORWARD:
+		return unwrap(skb, &p, length);
+	case DROP:
+		return drop(&p, length);
+	case MISS:
+		if (testing) {
+			tell(&p, MISSED, 0, 0);
+			return PASS;
+		}
+	}
+	return leave(skb, &p);
+other:
+	tell(&p, PASSED, 0, 0);
+	return PASS;
+}
+
+// from_overlay judges an inner frame whose outer headers the kernel has taken
+// off. p has what they said.
+static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p, int well_formed)
+{
+	__u32 length = skb->len;
+	int reason = admitted(p, well_formed);
+
+	if (!reason)
+		reason = parse(skb, p, 0, length);
+	if (!reason && p->kind != KIND_IP)
+		reason = NOT_UNICAST;
+	if (reason)
+		return drop_for(p, length, reason);
+	return finish(skb, p, judge(p, length), 0, length);
+}
+
+SEC("tc")
+int vx_in(struct __sk_buff *skb)
+{
+	struct packet p = {.direction = IN_OVERLAY};
+	struct bpf_tunnel_key key = {};
+	__u32 gbp = 0;
+
+	linear(skb, LINEAR);
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+		return drop_for(&p, skb->len, BAD_OVERLAY);
+	p.vtep = bpf_htonl(key.remote_ipv4);
+	p.vni = key.tunnel_id;
+	int options = bpf_skb_get_tunnel_opt(skb, &gbp, sizeof(gbp));
+	p.class = gbp;
+	// Without the cookie it came in by another device or to another address.
+	return from_overlay(skb, &p, options == sizeof(gbp) && !(gbp >> 16) && skb->mark == WIRE_COOKIE);
+}
+
+SEC("tc")
+int up_in(struct __sk_buff *skb)
+{
+	struct packet p = {.again = 1};
+
+	linear(skb, LINEAR);
+	struct ethernet *e = (void *)(long)skb->data;
+	if ((void *)(e + 1) > (void *)(long)skb->data_end || e->dst[0] != 0x02 || (e->dst[1] & 0xfe) != 0xd0)
+		return drop_for(&p, skb->len, MALFORMED);
+	p.direction = e->dst[1] & 1;
+	p.again_want = e->dst[4];
+	p.class = be16(e->src + 4);
+	__u32 id = be16(e->dst + 2), vtep = be16(e->src + 2);
+
+	struct port_state *s = bpf_map_lookup_elem(&port_state, &id);
+	struct port_key k = {.ifindex = s ? s->ifindex : 0};
+	struct port *port = bpf_map_lookup_elem(&ports, &k);
+	if (!port)
+		return drop_for(&p, skb->len, NO_PORT);
+	p.vni = port->vni;
+	if (p.direction == IN_GUEST) {
+		p.port = port->id;
+		p.domain = port->domain;
+		p.mtu = port->mtu;
+		return from_guest(skb, &p, port->mac, k.ifindex);
+	}
+	__be32 *addr = bpf_map_lookup_elem(&vtep_addrs, &vtep);
+	p.vtep = addr ? *addr : 0;
+	return from_overlay(skb, &p, 1);
+}
+
+struct gc_walk {
+	__u32 now, deleted;
+};
+
+static __always_inline int over(const struct flow *f, __u8 proto, __u32 now)
+{
+	__u32 port = f->port;
+	struct port_state *s = bpf_map_lookup_elem(&port_state, &port);
+
+	if (expired(f, proto, now) || !s || !s->ifindex)
+		return 1;
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		struct dest *d = dest_at(f->leg[i].slot);
+		if (d && d->kind == DEST_GONE && d->gen != f->leg[i].gen)
+			return 1;
+	}
+	return 0;
+}
+
+static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_walk *w)
+{
+	__u32 port = f->port;
+	if (over(f, k->proto, w->now) && !bpf_map_delete_elem(&flows4, k)) {
+		free_budget(port);
+		w->deleted++;
+	}
+	return 0;
+}
+
+static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_walk *w)
+{
+	__u32 port = f->port;
+	if (over(f, k->proto, w->now) && !bpf_map_delete_elem(&flows6, k)) {
+		free_budget(port);
+		w->deleted++;
+	}
+	return 0;
+}
+
+SEC("syscall")
+int gc(struct gc_args *args)
+{
+	struct gc_walk w = {.now = bpf_ktime_get_ns() >> TICK_SHIFT}; // no coarse clock here
+
+	bpf_for_each_map_elem(&flows4, gc_one4, &w, 0);
+	bpf_for_each_map_elem(&flows6, gc_one6, &w, 0);
+	args->deleted = w.deleted;
+	return 0;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,180 @@
+//go:build ignore
+
+// Where a judged packet goes: into a port, through the tunnel, or to the agent.
+// These change the packet, so no pointer into it survives them.
+#pragma once
+
+#define PASS 0
+#define COOKIE 0xd07e0001      // skb->mark of what the switch sends into a guest port
+#define WIRE_COOKIE 0xd07e0002 // skb->mark of what wire_in leaves to the kernel's decapsulation
+
+#define OVERLAY_PORT 4789
+#define DECAP_L3_IPV4 (1ULL << 7) // Linux 6.3
+#define DECAP_L3_IPV6 (1ULL << 8)
+
+struct ethernet {
+	__u8 dst[6];
+	__u8 src[6];
+	__be16 type;
+} __attribute__((packed));
+
+struct outer {
+	__u8 version, tos;
+	__be16 total, id, fragment;
+	__u8 ttl, proto;
+	__be16 check;
+	__be32 src, dst;
+	__be16 src_port, dst_port, udp_length, udp_check;
+	__u8 flags, flags2;
+	__be16 class;
+	__be32 vni;
+} __attribute__((packed));
+
+static __always_inline int set_macs(struct __sk_buff *skb, const __u8 *dst, const __u8 *src)
+{
+	struct ethernet *e = (void *)(long)skb->data;
+	if ((void *)(e + 1) > (void *)(long)skb->data_end)
+		return 0;
+	copy_mac(e->dst, dst);
+	copy_mac(e->src, src);
+	return 1;
+}
+
+// into sends a plain Ethernet frame into a local port.
+static __always_inline int into(struct __sk_buff *skb, const struct dest *dst)
+{
+	if (dst->kind == DEST_VETH) {
+		bpf_skb_change_type(skb, 0); // it was for another host as the host end saw it
+		return bpf_redirect_peer(dst->ifindex, 0);
+	}
+	skb->mark = COOKIE;
+	return bpf_redirect(dst->ifindex, 0);
+}
+
+static __always_inline __u16 source_port(const struct packet *p)
+{
+	__u32 h = p->src[3] ^ p->dst[3];
+	if (p->v6)
+		h ^= (p->src[2] ^ p->dst[2]) * 31;
+	h = (h ^ ((__u32)(p->src_port ^ p->dst_port) << 8) ^ p->proto) * 0x9e3779b1;
+	return 0xc000 | (h >> 18);
+}
+
+// sum adds the constant words of the outer IPv4 header and the given ones.
+static __always_inline __be16 outer_check(__be16 total, __be32 src, __be32 dst)
+{
+	__u32 s = bpf_htons(0x4500) + bpf_htons(0x4000) + bpf_htons(0x4011) + total;
+	s += (src & 0xffff) + (src >> 16) + (dst & 0xffff) + (dst >> 16);
+	s = (s >> 16) + (s & 0xffff);
+	return ~((s >> 16) + s);
+}
+
+static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const struct dest *src, const struct dest *dst)
+{
+	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
+			    BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_SIZE) | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
+	__u32 total = skb->len - ETH_SIZE + OUTER_SIZE, length = skb->len;
+	struct config *c = settings();
+
+	if (!c || total > 0xffff || bpf_skb_adjust_room(skb, OUTER_SIZE, BPF_ADJ_ROOM_MAC, flags))
+		return drop_for(p, length, ENCAP_FAILED);
+	void *data = (void *)(long)skb->data;
+	struct outer *o = data + ETH_SIZE;
+	struct ethernet *inner = (void *)(o + 1), *first = data;
+	if ((void *)(inner + 1) > (void *)(long)skb->data_end)
+		return drop_for(p, length, ENCAP_FAILED);
+	first->type = ETH_IPV4;
+	copy_mac(inner->dst, dst->mac);
+	copy_mac(inner->src, src->mac);
+	inner->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
+	o->version = 0x45;
+	o->tos = 0;
+	o->total = bpf_htons(total);
+	o->id = 0;
+	o->fragment = bpf_htons(0x4000);
+	o->ttl = 64;
+	o->proto = PROTO_UDP;
+	o->src = c->vtep;
+	o->dst = dst->vtep;
+	o->check = outer_check(o->total, o->src, o->dst);
+	o->src_port = bpf_htons(source_port(p));
+	o->dst_port = bpf_htons(OVERLAY_PORT);
+	o->udp_length = bpf_htons(total - 20);
+	o->udp_check = 0;
+	o->flags = 0x88;
+	o->flags2 = 0;
+	o->class = bpf_htons(src->class);
+	o->vni = bpf_htonl(p->vni << 8);
+	return bpf_redirect_neigh(c->underlay, 0, 0, 0);
+}
+
+// forward sends a frame without outer headers where its judgement says.
+static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u32 length)
+{
+	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
+	if (!src || !dst)
+		return drop_for(p, length, MALFORMED);
+	if (dst->kind == DEST_REMOTE) {
+		tell(p, TUNNELED, src, dst);
+		return tunnel(skb, p, src, dst);
+	}
+	if (!is_local(dst)) // taken away since it was judged
+		return drop_for(p, length, NO_ENDPOINT);
+	if (!set_macs(skb, dst->mac, src->mac))
+		return drop_for(p, length, MALFORMED);
+	tell(p, DELIVERED, src, dst);
+	return into(skb, dst);
+}
+
+// unwrap takes the outer headers off and delivers to a local veth.
+static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32 length)
+{
+	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (p->v6 ? DECAP_L3_IPV6 : DECAP_L3_IPV4);
+
+	if (!src || !dst)
+		return drop_for(p, length, MALFORMED);
+	if (!is_local(dst))
+		return drop_for(p, length, NO_ENDPOINT);
+	if (bpf_skb_adjust_room(skb, -OUTER_SIZE, BPF_ADJ_ROOM_MAC, flags))
+		return drop_for(p, length, ENCAP_FAILED);
+	struct ethernet *e = (void *)(long)skb->data;
+	if ((void *)(e + 1) > (void *)(long)skb->data_end)
+		return drop_for(p, length, ENCAP_FAILED);
+	copy_mac(e->dst, dst->mac);
+	copy_mac(e->src, src->mac);
+	e->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
+	tell(p, DELIVERED, src, dst);
+	return into(skb, dst);
+}
+
+// ask sends a packet to the agent with what it needs to come back written over
+// its MACs: the destination says direction, port and want, and from the overlay
+// the source says which VTEP and which class.
+static __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
+{
+	__u32 port = p->port & 0xffff;
+	struct port_state *s = bpf_map_lookup_elem(&port_state, &port);
+	struct config *c = settings();
+	__u32 vtep = 0;
+
+	if (!c || !s || !paced(&s->miss_at, c->miss_interval, c->miss_burst))
+		return drop_for(p, length, MISS_LIMIT);
+	if (p->direction == IN_OVERLAY) {
+		__u32 *at = bpf_map_lookup_elem(&vteps, &p->vtep);
+		if (!at)
+			return drop_for(p, length, UNKNOWN_VTEP);
+		vtep = *at;
+	}
+	struct ethernet *e = (void *)(long)skb->data;
+	if ((void *)(e + 1) > (void *)(long)skb->data_end)
+		return drop_for(p, length, MALFORMED);
+	__u8 dst[6] = {0x02, 0xd0 + p->direction, port >> 8, port, p->want, 0};
+	__builtin_memcpy(e->dst, dst, 6);
+	if (p->direction == IN_OVERLAY) {
+		__u8 src[6] = {0x02, 0xd2, vtep >> 8, vtep, p->class >> 8, p->class};
+		__builtin_memcpy(e->src, src, 6);
+	}
+	tell(p, MISSED, 0, 0);
+	return bpf_redirect(c->up, 0);
+}

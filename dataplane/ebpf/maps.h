@@ -1,0 +1,281 @@
+//go:build ignore
+
+// What a switch holds, as maps. Go fills all but flows, port_state, counters,
+// sampled and events, and owns the slots of dests and pair_slots: a slot's
+// generation only grows, also when the slot is used for something else, so a
+// flow that remembers an old one never takes what came after for its own.
+#pragma once
+
+#define IN_GUEST 0
+#define IN_OVERLAY 1
+
+// Kinds of destination. The first two are local.
+enum dest_kind {
+	DEST_NONE = 0,   // free, or a peer that was taken away
+	DEST_VETH = 1,
+	DEST_TAP = 2,
+	DEST_REMOTE = 3,
+	DEST_HIDDEN = 4, // location withheld
+	DEST_HERE = 5,   // bound to this host, but no port yet
+	DEST_GONE = 6,   // was of a port that was deleted: its flows are to be forgotten
+};
+
+#define DEST_ADMITTED 1 // flag: its VTEP is a member of the fleet
+
+struct config {
+	__be32 vtep;
+	__u32 underlay;        // ifindex
+	__u32 up;              // ifindex of the agent's tap
+	__u32 pad;
+	__u64 miss_interval;   // ns between misses of one port, 0 = no limit
+	__u64 miss_burst;      // ns worth of misses at once
+	__u64 event_interval;  // the same for drop events of one port
+	__u64 event_burst;
+};
+
+struct port_key {
+	__u32 ifindex;
+	__u16 vlan;
+	__u16 pad;
+};
+
+struct port {
+	__u32 id;
+	__u32 vni;
+	__u32 domain;
+	__u16 mtu;
+	__u8 kind; // of dest
+	__u8 mac[6];
+	__u8 pad[3];
+};
+
+// What the programs change of a port, by its id.
+struct port_state {
+	__u32 ifindex; // 0: no such port
+	__u32 flows;
+	__u32 budget;  // flows that it may have
+	__u32 pad;
+	__u64 miss_at;  // when the next miss would be due at an even pace, ns
+	__u64 event_at;
+};
+
+struct network {
+	__u32 domain;
+	__u32 mtu;
+};
+
+// An address as seen from a network; IPv4 is mapped into ::ffff:0:0/96.
+struct endpoint_key {
+	__u32 vni;
+	__be32 addr[4];
+};
+
+struct dest {
+	__u32 gen; // read before, written after all else
+	__u8 kind;
+	__u8 flags;
+	__u16 class;
+	__u64 uid;
+	__u32 ifindex; // local
+	__be32 vtep;   // remote
+	__u32 port;    // local
+	__u8 mac[6];
+	__u16 mtu;     // local
+};
+
+struct pair_key {
+	__u32 domain;
+	__u16 src;
+	__u16 dst;
+};
+
+struct pair_slot {
+	__u32 gen;
+	__u32 table; // 0: no table, ask
+};
+
+// Longest prefix: table alone (32), with protocol (40), with port bits (41..56).
+struct rule_key {
+	__u32 prefixlen;
+	__be32 table;
+	__u8 proto;
+	__u8 port[2]; // most significant first
+	__u8 pad;
+};
+
+struct rule {
+	__u16 id;
+	__u8 allow;
+	__u8 pad;
+};
+
+struct table {
+	__u8 digest[16];
+};
+
+struct name_key {
+	__u32 table;
+	__u32 rule;
+};
+
+struct rule_name {
+	__u16 len;
+	char text[254];
+};
+
+// The lesser (address, port) is lo, so both directions meet in one entry. The
+// network is the local port's.
+struct flow4_key {
+	__u32 vni;
+	__be32 lo, hi;
+	__u16 lo_port, hi_port;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct flow6_key {
+	__u32 vni;
+	__be32 lo[4], hi[4];
+	__u16 lo_port, hi_port;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+#define FLOW_REPLIED 1      // the responder has sent a packet
+#define FLOW_FIN_INITIATOR 2
+#define FLOW_FIN_RESPONDER 4
+#define FLOW_RST 8
+#define FLOW_CLOSED(s) (((s) & FLOW_RST) || ((s) & 6) == 6)
+
+struct leg {
+	__u32 slot;
+	__u32 gen;
+	__u64 uid;
+};
+
+struct flow {
+	__u32 last;      // ticks, when a packet last passed
+	__u8 state;      // FLOW_*
+	__u8 initiator;  // 0: lo, 1: hi
+	__u16 rule;      // of table, that allowed it
+	__u32 pair;
+	__u32 pair_gen;
+	__u32 table;
+	__u32 port;      // whose budget it takes
+	struct leg leg[2];  // lo, hi
+	__u64 packets[2];   // by sending leg
+	__u64 bytes[2];
+};
+
+struct counter_key {
+	__u32 port;
+	__u32 table;
+	__u16 rule;
+	__u8 reason;
+	__u8 pad;
+};
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct event {
+	__u32 port;
+	__u32 vni;
+	__be32 src[4], dst[4];
+	__u32 table;
+	__u16 rule;
+	__u16 src_port, dst_port;
+	__u8 proto;
+	__u8 reason;
+	__u8 direction;
+	__u8 pad[3];
+};
+
+struct sample_key {
+	__u32 vni;
+	__be32 src[4], dst[4];
+	__u16 src_port, dst_port;
+	__u8 proto;
+	__u8 reason;
+	__u8 pad[2];
+};
+
+// What became of one packet, for tests without devices.
+struct outcome {
+	__u8 action;
+	__u8 reason;
+	__u8 want;
+	__u8 judged; // a table was asked, table and rule say which
+	__u16 rule;
+	__u16 class;
+	__u32 table;
+	__u32 port;
+	__u32 vni;
+	__be32 vtep;
+};
+
+struct gc_args {
+	__u32 deleted;
+};
+
+#define MAP(name_, type_, key_, value_, max_)                \
+	struct {                                             \
+		__uint(type, type_);                         \
+		__type(key, key_);                           \
+		__type(value, value_);                       \
+		__uint(max_entries, max_);                   \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);         \
+	} name_ SEC(".maps")
+
+#define SPARSE_MAP(name_, type_, key_, value_, max_)         \
+	struct {                                             \
+		__uint(type, type_);                         \
+		__type(key, key_);                           \
+		__type(value, value_);                       \
+		__uint(max_entries, max_);                   \
+		__uint(map_flags, BPF_F_NO_PREALLOC);        \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);         \
+	} name_ SEC(".maps")
+
+MAP(config, BPF_MAP_TYPE_ARRAY, __u32, struct config, 1);
+MAP(ports, BPF_MAP_TYPE_HASH, struct port_key, struct port, 4096);
+MAP(port_state, BPF_MAP_TYPE_ARRAY, __u32, struct port_state, 65536);
+MAP(networks, BPF_MAP_TYPE_HASH, __u32, struct network, 4096);
+SPARSE_MAP(vteps, BPF_MAP_TYPE_HASH, __be32, __u32, 65536); // -> index
+MAP(vtep_addrs, BPF_MAP_TYPE_ARRAY, __u32, __be32, 65536);   // index -> address
+SPARSE_MAP(endpoints, BPF_MAP_TYPE_HASH, struct endpoint_key, __u32, 65536); // -> slot
+MAP(dests, BPF_MAP_TYPE_ARRAY, __u32, struct dest, 65536);
+SPARSE_MAP(absent, BPF_MAP_TYPE_HASH, struct endpoint_key, __u64, 65536); // -> end, ns
+SPARSE_MAP(pairs, BPF_MAP_TYPE_HASH, struct pair_key, __u32, 65536);       // -> slot
+MAP(pair_slots, BPF_MAP_TYPE_ARRAY, __u32, struct pair_slot, 65536);
+SPARSE_MAP(rules, BPF_MAP_TYPE_LPM_TRIE, struct rule_key, struct rule, 262144);
+SPARSE_MAP(tables, BPF_MAP_TYPE_HASH, __u32, struct table, 65536);
+SPARSE_MAP(rule_names, BPF_MAP_TYPE_HASH, struct name_key, struct rule_name, 262144);
+MAP(flows4, BPF_MAP_TYPE_HASH, struct flow4_key, struct flow, 65536);
+MAP(flows6, BPF_MAP_TYPE_HASH, struct flow6_key, struct flow, 65536);
+MAP(counters, BPF_MAP_TYPE_PERCPU_HASH, struct counter_key, struct counter, 16384);
+MAP(reasons, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, 64);
+MAP(sampled, BPF_MAP_TYPE_LRU_HASH, struct sample_key, __u32, 8192); // -> ticks
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct outcome);
+	__uint(max_entries, 1);
+} last_outcome SEC(".maps");
+
+// Room for the entry of a flow that begins: the stack has none.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct flow);
+	__uint(max_entries, 1);
+} new_flow SEC(".maps");

@@ -1,0 +1,102 @@
+//go:build ignore
+
+// ARP requests and neighbour solicitations are answered where they were asked,
+// with what the switch knows; nothing is learnt from them.
+#pragma once
+
+struct advertisement {
+	__u8 type, code;
+	__be16 check;
+	__be32 flags;
+	__be32 target[4];
+	__u8 option, option_size;
+	__u8 mac[6];
+} __attribute__((packed));
+
+struct ipv6 {
+	__be32 version;
+	__be16 payload;
+	__u8 next, hop_limit;
+	__be32 src[4], dst[4];
+} __attribute__((packed));
+
+static __always_inline int answer_arp(struct __sk_buff *skb, const struct packet *p, const __u8 *mac)
+{
+	struct ethernet *e = (void *)(long)skb->data;
+	struct arp *a = (void *)(e + 1);
+	if ((void *)(a + 1) > (void *)(long)skb->data_end)
+		return 0;
+	copy_mac(e->dst, p->mac);
+	copy_mac(e->src, mac);
+	a->op = bpf_htons(2);
+	copy_mac(a->tha, p->mac);
+	__builtin_memcpy(a->tpa, &p->src[3], 4);
+	copy_mac(a->sha, mac);
+	__builtin_memcpy(a->spa, &p->dst[3], 4);
+	return 1;
+}
+
+static __always_inline __be16 fold(__s64 sum)
+{
+	__u32 s = sum;
+	s = (s >> 16) + (s & 0xffff);
+	s = (s >> 16) + (s & 0xffff);
+	return ~s;
+}
+
+static __always_inline int answer_solicitation(struct __sk_buff *skb, const struct packet *p, const __u8 *mac)
+{
+	struct {
+		__be32 src[4], dst[4], length, next;
+		struct advertisement a;
+	} pseudo = {
+		.length = bpf_htonl(sizeof(struct advertisement)),
+		.next = bpf_htonl(PROTO_ICMPV6),
+		.a = {.type = 136, .flags = bpf_htonl(0x60000000), .option = 2, .option_size = 1},
+	};
+	__builtin_memcpy(pseudo.src, p->dst, 16);
+	__builtin_memcpy(pseudo.dst, p->src, 16);
+	__builtin_memcpy(pseudo.a.target, p->dst, 16);
+	__builtin_memcpy(pseudo.a.mac, mac, 6);
+	pseudo.a.check = fold(bpf_csum_diff(0, 0, (void *)&pseudo, sizeof(pseudo), 0));
+
+	if (bpf_skb_change_tail(skb, ETH_SIZE + sizeof(struct ipv6) + sizeof(struct advertisement), 0))
+		return 0;
+	struct ethernet *e = (void *)(long)skb->data;
+	struct ipv6 *ip = (void *)(e + 1);
+	struct advertisement *a = (void *)(ip + 1);
+	if ((void *)(a + 1) > (void *)(long)skb->data_end)
+		return 0;
+	copy_mac(e->dst, p->mac);
+	copy_mac(e->src, mac);
+	ip->version = bpf_htonl(0x60000000);
+	ip->payload = bpf_htons(sizeof(*a));
+	ip->next = PROTO_ICMPV6;
+	ip->hop_limit = 255;
+	__builtin_memcpy(ip->src, p->dst, 16);
+	__builtin_memcpy(ip->dst, p->src, 16);
+	__builtin_memcpy(a, &pseudo.a, sizeof(*a));
+	return 1;
+}
+
+// neighbor judges a packet that asks for an address, and makes the answer of it.
+static __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 slot = slot_of(p, p->dst);
+	struct dest *src = dest_at(slot_of(p, p->src)), *dst = dest_at(slot);
+	// A guest probes a neighbour that it knows from its link-local address.
+	int link_local = p->kind == KIND_SOLICIT && (p->src[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+
+	if (!src || !dst)
+		return refuse(p, MALFORMED);
+	if (!link_local && (!is_local(src) || src->port != p->port))
+		return refuse(p, SPOOFED_ADDRESS);
+	if (!slot || dst->kind == DEST_NONE || dst->kind == DEST_GONE)
+		return unknown(p, 1);
+	if (is_local(dst) && dst->port == p->port)
+		return refuse(p, NOT_UNICAST);
+	__u8 mac[8] __attribute__((aligned(8)));
+	copy_mac(mac, dst->mac);
+	int done = p->kind == KIND_ARP ? answer_arp(skb, p, mac) : answer_solicitation(skb, p, mac);
+	return done ? ANSWER : refuse(p, MALFORMED);
+}

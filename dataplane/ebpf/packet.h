@@ -1,0 +1,305 @@
+//go:build ignore
+
+// One packet while it is judged: what its headers say (parse), what is known of
+// it, and what was decided.
+#pragma once
+
+#define ETH_SIZE 14
+#define OUTER_SIZE 50 // IPv4, UDP, VXLAN, inner Ethernet
+#define LINEAR 94     // Ethernet, the longest IPv4 header, TCP
+
+#define ETH_IPV4 bpf_htons(0x0800)
+#define ETH_ARP bpf_htons(0x0806)
+#define ETH_IPV6 bpf_htons(0x86dd)
+
+#define PROTO_ICMP 1
+#define PROTO_TCP 6
+#define PROTO_UDP 17
+#define PROTO_ICMPV6 58
+#define PROTO_SCTP 132
+
+#define TCP_FIN 1
+#define TCP_SYN 2
+#define TCP_RST 4
+#define TCP_ACK 16
+
+// The numbers are dataplane.Reason's; a test compares them.
+enum reason {
+	NOT_DROPPED, MALFORMED, NO_PORT, SPOOFED_MAC, SPOOFED_ADDRESS, NOT_UNICAST, NOT_IP,
+	FRAGMENT, EXTENSION_HEADER, TOO_BIG, NO_ENDPOINT, HIDDEN, POLICY, UNKNOWN_VTEP,
+	UNKNOWN_NETWORK, NOT_HERE, SOURCE_MISMATCH, BAD_OVERLAY, MISS_LIMIT, HOLD_LIMIT,
+	FLOW_TABLE_FULL, FLOW_BUDGET, BAD_REPLY, UNDERLAY, ENCAP_FAILED, NOT_SWITCHED,
+};
+
+// dataplane.Want and dataplane.Action.
+enum want { WANT_PEER, WANT_PAIR, WANT_CONFIRM };
+enum action { DROPPED, DELIVERED, TUNNELED, ANSWERED, MISSED, PASSED };
+
+enum packet_kind { KIND_IP, KIND_ARP, KIND_SOLICIT };
+enum packet_echo { NO_ECHO, ECHO_REQUEST, ECHO_REPLY };
+
+struct packet {
+	// parse
+	__be32 src[4], dst[4]; // ARP and solicitation: sender and target
+	__u16 src_port, dst_port;
+	__u16 asked;   // what rules are asked: destination port or type<<8|code
+	__u16 headers; // bytes of Ethernet payload before the transport's payload
+	__u8 v6, proto, kind, echo;
+	__u8 tcp, dst_group, icmp, sender_differs;
+	__u8 mac[6];   // Ethernet source
+	__u8 pad[2];
+
+	// entry
+	__u32 vni, domain, port;
+	__u32 size;     // of Ethernet's payload, or of one segment's
+	__be32 vtep;    // outer source
+	__u16 class;    // group id of the overlay header
+	__u8 direction; // IN_GUEST, IN_OVERLAY
+	__u8 wire;      // before the kernel's decapsulation: leave taps and misses to it
+	__u8 again;     // re-injected
+	__u8 again_want;
+	__u8 swapped;   // the source is the flow's hi
+	__u8 pad2;
+
+	// decision
+	__u8 reason, want, judged, pad3;
+	__u16 rule;
+	__u16 mtu;
+	__u32 table;
+	__u32 src_slot, dst_slot;
+};
+
+struct arp {
+	__be16 hardware, protocol;
+	__u8 hardware_len, protocol_len;
+	__be16 op;
+	__u8 sha[6];
+	__u8 spa[4];
+	__u8 tha[6];
+	__u8 tpa[4];
+} __attribute__((packed));
+
+static __always_inline void copy_mac(__u8 *to, const __u8 *from)
+{
+	*(__u32 *)to = *(const __u32 *)from;
+	*(__u16 *)(to + 4) = *(const __u16 *)(from + 4);
+}
+
+static __always_inline int same_mac(const __u8 *a, const __u8 *b)
+{
+	return *(const __u32 *)a == *(const __u32 *)b && *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
+}
+
+static __always_inline __u32 word(const void *p)
+{
+	const __u16 *h = p;
+	return h[0] | (__u32)h[1] << 16;
+}
+
+static __always_inline __u16 be16(const void *p)
+{
+	return bpf_ntohs(*(const __u16 *)p);
+}
+
+static __always_inline void map4(__be32 *to, __be32 addr)
+{
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = addr;
+}
+
+static __always_inline void copy16(__be32 *to, const void *from)
+{
+	const __u8 *f = from;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		to[i] = word(f + 4 * i);
+}
+
+static __always_inline int mapped(const __be32 *a)
+{
+	return !a[0] && !a[1] && a[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline int same16(const __be32 *a, const __be32 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
+static __always_inline int parse_arp(struct packet *p, void *l3, void *end)
+{
+	struct arp *a = l3;
+	if ((void *)(a + 1) > end)
+		return MALFORMED;
+	if (a->hardware != bpf_htons(1) || a->protocol != ETH_IPV4 || a->hardware_len != 6 || a->protocol_len != 4)
+		return MALFORMED;
+	p->kind = KIND_ARP;
+	p->sender_differs = !same_mac(a->sha, p->mac);
+	map4(p->src, word(a->spa));
+	map4(p->dst, word(a->tpa));
+	if (a->op != bpf_htons(1) || p->src[3] == 0)
+		return NOT_UNICAST; // an answer nobody asked for, or a probe for a duplicate
+	return 0;
+}
+
+// size is what the IP header says of the transport's length.
+static __always_inline int parse_transport(struct packet *p, void *l4, void *end, __u32 size)
+{
+	__u8 *b = l4;
+	switch (p->proto) {
+	case PROTO_TCP:
+		if (size < 20 || l4 + 20 > end)
+			return MALFORMED;
+		p->tcp = b[13];
+		p->headers += (b[12] >> 4) * 4;
+		break;
+	case PROTO_SCTP:
+		if (size < 12 || l4 + 12 > end)
+			return MALFORMED;
+		p->headers += 12;
+		break;
+	case PROTO_UDP:
+	case PROTO_ICMP:
+	case PROTO_ICMPV6:
+		if (size < 8 || l4 + 8 > end)
+			return MALFORMED;
+		p->headers += 8;
+		break;
+	default:
+		return 0;
+	}
+	if (p->proto != PROTO_ICMP && p->proto != PROTO_ICMPV6) {
+		p->src_port = be16(b);
+		p->dst_port = be16(b + 2);
+		p->asked = p->dst_port;
+		return 0;
+	}
+	__u8 request = p->v6 ? 128 : 8, reply = p->v6 ? 129 : 0;
+	p->icmp = 1;
+	p->asked = be16(b);
+	if (b[0] == request) {
+		p->echo = ECHO_REQUEST;
+		p->src_port = be16(b + 4);
+		p->dst_port = p->asked;
+	} else if (b[0] == reply) {
+		p->echo = ECHO_REPLY;
+		p->src_port = (__u16)request << 8 | b[1];
+		p->dst_port = be16(b + 4);
+	} else {
+		p->dst_port = p->asked;
+	}
+	return 0;
+}
+
+// size is the frame's without Ethernet header.
+static __always_inline int parse_ipv4(struct packet *p, void *l3, void *end, __u32 size)
+{
+	__u8 *b = l3;
+	if (size < 20 || l3 + 20 > end || b[0] >> 4 != 4)
+		return MALFORMED;
+	__u32 header = (b[0] & 0xf) * 4, total = be16(b + 2);
+	if (header < 20 || total < header || total > size)
+		return MALFORMED;
+	map4(p->src, word(b + 12));
+	map4(p->dst, word(b + 16));
+	p->proto = b[9];
+	p->headers = header;
+	if (p->src[3] == p->dst[3])
+		return MALFORMED;
+	if (p->dst_group || b[16] >= 224)
+		return NOT_UNICAST;
+	if (be16(b + 6) & 0x3fff)
+		return FRAGMENT;
+	if (p->proto == PROTO_ICMPV6)
+		return MALFORMED;
+	return parse_transport(p, l3 + header, end, total - header);
+}
+
+// ICMPv6 of types 133 to 137. Only a solicitation is answered; the others never
+// leave their link.
+static __always_inline int parse_neighbor(struct packet *p, __u8 *b, void *end, __u32 size, __u8 hop_limit)
+{
+	if (b[0] != 135 || !(p->src[0] | p->src[1] | p->src[2] | p->src[3]))
+		return NOT_UNICAST;
+	if (size < 24 || (void *)b + 24 > end || b[1] != 0 || hop_limit != 255)
+		return MALFORMED;
+	copy16(p->dst, b + 8);
+	if (b[8] == 0xff || mapped(p->dst))
+		return MALFORMED;
+	p->kind = KIND_SOLICIT;
+	p->proto = 0;
+	return 0;
+}
+
+static __always_inline int parse_ipv6(struct packet *p, void *l3, void *end, __u32 size)
+{
+	__u8 *b = l3;
+	if (size < 40 || l3 + 40 > end || b[0] >> 4 != 6)
+		return MALFORMED;
+	__u32 payload = be16(b + 4);
+	if (payload > size - 40)
+		return MALFORMED;
+	copy16(p->src, b + 8);
+	copy16(p->dst, b + 24);
+	p->v6 = 1;
+	p->proto = b[6];
+	p->headers = 40;
+	if (same16(p->src, p->dst) || mapped(p->src) || mapped(p->dst))
+		return MALFORMED;
+	__u8 *l4 = b + 40;
+	if (p->proto == PROTO_ICMPV6 && payload > 0 && (void *)l4 + 1 <= end && l4[0] >= 133 && l4[0] <= 137)
+		return parse_neighbor(p, l4, end, payload, b[7]);
+	if (p->dst_group || b[24] == 0xff)
+		return NOT_UNICAST;
+	switch (p->proto) {
+	case 44:
+		return FRAGMENT;
+	case 0:
+	case 43:
+	case 51:
+	case 60:
+	case 135:
+	case 139:
+	case 140:
+		return EXTENSION_HEADER;
+	case PROTO_ICMP:
+		return MALFORMED;
+	}
+	return parse_transport(p, l4, end, payload);
+}
+
+// linear makes the first n bytes of the packet, or all that there are, readable.
+static __always_inline void linear(struct __sk_buff *skb, __u32 n)
+{
+	if (skb->len < n)
+		n = skb->len;
+	if ((void *)(long)skb->data + n > (void *)(long)skb->data_end)
+		bpf_skb_pull_data(skb, n);
+}
+
+// parse reads the frame at offset at, size bytes long, and returns a reason.
+// The kernel has taken a VLAN tag out of the frame if there was one.
+static __always_inline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size)
+{
+	void *frame = (void *)(long)skb->data + at, *end = (void *)(long)skb->data_end;
+	__u8 *b = frame;
+	int reason = NOT_IP;
+
+	if (frame + ETH_SIZE > end)
+		return MALFORMED;
+	p->dst_group = b[0] & 1;
+	copy_mac(p->mac, b + 6);
+	__u16 type = *(__u16 *)(b + 12);
+	if (skb->vlan_present && at == 0)
+		return NOT_IP;
+	size -= ETH_SIZE;
+	if (type == ETH_IPV4)
+		reason = parse_ipv4(p, frame + ETH_SIZE, end, size);
+	else if (type == ETH_IPV6)
+		reason = parse_ipv6(p, frame + ETH_SIZE, end, size);
+	else if (type == ETH_ARP)
+		reason = size < sizeof(struct arp) ? MALFORMED : parse_arp(p, frame + ETH_SIZE, end);
+	p->size = skb->gso_size ? p->headers + skb->gso_size : size;
+	return reason;
+}

@@ -1,0 +1,141 @@
+//go:build ignore
+
+// What is told of a packet: counters that never lose one, events that are a
+// sample, and in tests the outcome.
+#pragma once
+
+// Constant after load: 1 where no device exists, ports are told by skb->mark,
+// and each packet's outcome is kept for the test to read.
+volatile const __u8 testing = 0;
+
+#define SAMPLE_TICKS 8 // a little over one second
+
+// paced is a bucket without a clock of its own (GCRA): at is when the next one
+// is due at an even pace, and may run ahead of now by burst.
+static __always_inline int paced(__u64 *at, __u64 interval, __u64 burst)
+{
+	if (!interval)
+		return 1;
+	__u64 now = now_ns(), due = *(volatile __u64 *)at;
+	__u64 start = due > now ? due : now;
+	if (start - now + interval > burst)
+		return 0;
+	// Who loses the race has taken nothing: one more in a burst does not matter.
+	__sync_val_compare_and_swap(at, due, start + interval);
+	return 1;
+}
+
+static __always_inline struct config *settings(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+static __always_inline void tell(const struct packet *p, enum action action, const struct dest *src, const struct dest *dst)
+{
+	if (!testing)
+		return;
+	__u32 zero = 0;
+	struct outcome o = {
+		.action = action,
+		.reason = p->reason,
+		.want = p->want,
+		.judged = p->judged,
+		.rule = p->rule,
+		.table = p->table,
+		.port = p->port,
+		.vni = p->vni,
+		.vtep = p->vtep,
+		.class = p->class,
+	};
+	if (action == TUNNELED && src && dst) {
+		o.vtep = dst->vtep;
+		o.class = src->class;
+	}
+	if (action == DELIVERED && dst)
+		o.port = dst->port;
+	bpf_map_update_elem(&last_outcome, &zero, &o, BPF_ANY);
+}
+
+static __always_inline int due(const struct packet *p)
+{
+	struct sample_key k = {
+		.vni = p->vni,
+		.src_port = p->src_port,
+		.dst_port = p->dst_port,
+		.proto = p->proto,
+		.reason = p->reason,
+	};
+	__u32 now = now_ticks();
+
+	__builtin_memcpy(k.src, p->src, 16);
+	__builtin_memcpy(k.dst, p->dst, 16);
+	__u32 *last = bpf_map_lookup_elem(&sampled, &k);
+	if (last && now - *last < SAMPLE_TICKS)
+		return 0;
+	bpf_map_update_elem(&sampled, &k, &now, BPF_ANY);
+	return 1;
+}
+
+static __noinline void emit(struct packet *p)
+{
+	struct config *c = settings();
+	__u32 port = p->port & 0xffff;
+	struct port_state *s = bpf_map_lookup_elem(&port_state, &port);
+
+	if (!c || !s || !due(p) || !paced(&s->event_at, c->event_interval, c->event_burst))
+		return;
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e)
+		return;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->port = p->port;
+	e->vni = p->vni;
+	__builtin_memcpy(e->src, p->src, 16);
+	__builtin_memcpy(e->dst, p->dst, 16);
+	e->src_port = p->src_port;
+	e->dst_port = p->dst_port;
+	e->proto = p->proto;
+	e->reason = p->reason;
+	e->direction = p->direction;
+	if (p->reason == POLICY) {
+		e->table = p->table;
+		e->rule = p->rule;
+	}
+	bpf_ringbuf_submit(e, 0);
+}
+
+static __noinline int drop(struct packet *p, __u32 length)
+{
+	struct counter_key k = {.port = p->port, .reason = p->reason};
+	__u32 reason = p->reason;
+	struct counter *c = bpf_map_lookup_elem(&reasons, &reason);
+
+	if (c) {
+		c->packets++;
+		c->bytes += length;
+	}
+	if (p->reason == POLICY) {
+		k.table = p->table;
+		k.rule = p->rule;
+	}
+	c = bpf_map_lookup_elem(&counters, &k);
+	if (!c) {
+		struct counter zero = {};
+		bpf_map_update_elem(&counters, &k, &zero, BPF_NOEXIST);
+		c = bpf_map_lookup_elem(&counters, &k);
+	}
+	if (c) {
+		c->packets++;
+		c->bytes += length;
+	}
+	tell(p, DROPPED, 0, 0);
+	emit(p);
+	return 2; // TC_ACT_SHOT
+}
+
+static __always_inline int drop_for(struct packet *p, __u32 length, enum reason r)
+{
+	p->reason = r;
+	return drop(p, length);
+}
