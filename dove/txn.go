@@ -28,3 +28,6 @@ type Txn struct {
 	Puts    []Put
 	Deletes []string
 }
+
+// Empty reports whether the transaction changes nothing.
+func (t Txn) Empty() bool { return len(t.Puts) == 0 && len(t.Deletes) == 0 }

@@ -3,6 +3,7 @@ package world
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"net/netip"
 	"sort"
 
@@ -45,4 +46,24 @@ func plus(a netip.Addr, d int) netip.Addr {
 	}
 	binary.BigEndian.PutUint64(b[8:], sum)
 	return netip.AddrFrom16(b)
+}
+
+// AddressesIn yields in order the addresses in a prefix that endpoints have on
+// a network, with the endpoint.
+func (w *World) AddressesIn(n dove.Network, within netip.Prefix) iter.Seq2[netip.Addr, dove.Endpoint] {
+	return func(yield func(netip.Addr, dove.Endpoint) bool) {
+		for l := range w.byAddress.within(func(l located) int {
+			switch c := compareNetwork(l.endpoint.doc.NetworkOf(), n); {
+			case c != 0:
+				return c
+			case within.Contains(l.addr):
+				return 0
+			}
+			return l.addr.Compare(within.Addr())
+		}) {
+			if !yield(l.addr, l.endpoint.doc.Full()) {
+				return
+			}
+		}
+	}
 }

@@ -134,6 +134,17 @@ func (w *World) ClassNext(d dove.Domain) ClassNext {
 	return n
 }
 
+// ClassDomains yields the domains in which class ids were chosen.
+func (w *World) ClassDomains() iter.Seq[dove.Domain] {
+	return func(yield func(dove.Domain) bool) {
+		for n := range w.classNext.all() {
+			if !yield(n.doc.DomainOf()) {
+				return
+			}
+		}
+	}
+}
+
 // SignatureFor returns the signature of an endpoint's address. It is false if
 // the address is not the endpoint's or its network does not exist.
 func (w *World) SignatureFor(e Endpoint, addr netip.Addr) (dove.Domain, policy.Signature, bool) {

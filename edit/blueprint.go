@@ -1,0 +1,206 @@
+package edit
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// PutBlueprint takes over a tenant's blueprint as a whole: the text, and the
+// networks that it makes. Name is that of the request, "" if it names none; it
+// must be the text's. Faults have the lines of the text.
+func PutBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (dove.Txn, world.Blueprint, error) {
+	_, txn, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
+	return txn, doc, err
+}
+
+// Planned is what a blueprint would change.
+type Planned struct {
+	Base      dove.Revision // of the world that it was planned on
+	Blueprint string
+	Domain    string
+	Changes   []blueprint.Change            // of the document
+	Networks  []world.Change[world.Network] // made, changed, deleted; VNIs may come out otherwise
+	VNIs      []dove.VNI                    // that would be decided
+}
+
+// Plan says what PutBlueprint would change now, or why it would be refused.
+func Plan(w *world.World, t dove.Tenant, text []byte, now time.Time) (Planned, error) {
+	f, _, doc, err := putBlueprint(w, t, "", text, now, nil)
+	if err != nil {
+		return Planned{}, err
+	}
+	plan := Planned{Base: w.Revision(), Blueprint: doc.Name, Domain: doc.Domain, Changes: blueprint.Compare(w.Parsed(t, doc.Name), f.blueprint)}
+	for _, n := range f.gone {
+		plan.Networks = append(plan.Networks, world.Change[world.Network]{Old: new(n)})
+	}
+	for _, n := range f.made {
+		c := world.Change[world.Network]{New: n}
+		if old, exists := w.Network(n.Full()); exists {
+			c.Old = &old
+		} else {
+			plan.VNIs = append(plan.VNIs, n.VNI)
+		}
+		plan.Networks = append(plan.Networks, c)
+	}
+	return plan, nil
+}
+
+// footprint is what a blueprint does to networks.
+type footprint struct {
+	blueprint *blueprint.Blueprint
+	made      []*world.Network // new or changed
+	gone      []world.Network
+	takes     bool // whether something goes that endpoints could be in
+}
+
+func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (footprint, dove.Txn, world.Blueprint, error) {
+	none := func(err error) (footprint, dove.Txn, world.Blueprint, error) {
+		return footprint{}, dove.Txn{}, world.Blueprint{}, err
+	}
+	if _, exists := w.Tenant(t); !exists {
+		return none(missingTenant(t))
+	}
+	b, err := blueprint.Parse(t, text)
+	if err != nil {
+		return none(err)
+	}
+	if name != "" && b.Name != name {
+		var p problems
+		p.add(dove.Invalid, "name", "use one name for both", "the text is of blueprint %q, the request of %q", b.Name, name)
+		return none(p.err("the blueprint"))
+	}
+	doc := world.Blueprint{Tenant: t, Name: b.Name, Domain: b.Domain, Text: string(text)}
+	if err := match(w, fmt.Sprintf("blueprint %q", b.Name), doc.Key(), ifMatch); err != nil {
+		return none(err)
+	}
+	f := footprint{blueprint: b}
+	old, exists := w.Blueprint(t, b.Name)
+	if exists && old.Text == doc.Text {
+		return f, dove.Txn{}, old, nil
+	}
+	var p problems
+	p.join(refusal(blueprint.Check(b, contextOf(w, t))))
+	f.judge(&p, w, w.Parsed(t, b.Name))
+	if err := p.err(fmt.Sprintf("blueprint %q", b.Name)); err != nil {
+		return none(err)
+	}
+	c := begin(w)
+	c.read(world.TenantKey(t))
+	c.put(world.Ledger{Tenant: t}, doc)
+	if err := c.carry(f, w.Parsed(t, b.Name), now); err != nil {
+		return none(err)
+	}
+	txn, err := c.done()
+	return f, txn, doc, err
+}
+
+// DeleteBlueprint removes a blueprint and the networks that it makes, if no
+// endpoint and no other blueprint needs them or its groups.
+func DeleteBlueprint(w *world.World, t dove.Tenant, name string, now time.Time, ifMatch *dove.Revision) (dove.Txn, error) {
+	key := world.BlueprintKey(t, name)
+	if err := match(w, fmt.Sprintf("blueprint %q", name), key, ifMatch); err != nil {
+		return dove.Txn{}, err
+	}
+	old := w.Parsed(t, name)
+	if old == nil {
+		return dove.Txn{}, dove.Errorf(dove.NotFound, "tenant %q has no blueprint %q", t, name)
+	}
+	f := footprint{blueprint: &blueprint.Blueprint{Tenant: t, Name: name, Domain: old.Domain}}
+	var p problems
+	p.join(refusal(blueprint.CheckDelete(old, contextOf(w, t))))
+	f.judge(&p, w, old)
+	if err := p.err(fmt.Sprintf("deleting blueprint %q", name)); err != nil {
+		return dove.Txn{}, err
+	}
+	c := begin(w)
+	c.put(world.Ledger{Tenant: t})
+	c.delete(key)
+	if err := c.carry(f, old, now); err != nil {
+		return dove.Txn{}, err
+	}
+	return c.done()
+}
+
+// contextOf gathers what a blueprint of the tenant is checked against.
+func contextOf(w *world.World, t dove.Tenant) blueprint.Context {
+	ctx := blueprint.Context{Blueprints: slices.Collect(w.ParsedOf(t)), Networks: map[string]blueprint.ExistingNetwork{}}
+	for n := range w.Networks(t) {
+		ctx.Networks[n.Name] = blueprint.ExistingNetwork{Blueprint: n.Blueprint, Domain: n.Domain}
+	}
+	return ctx
+}
+
+// judge finds what the blueprint makes and takes away, in place of an old
+// version that may be nil, and refuses to take what endpoints are in.
+func (f *footprint) judge(p *problems, w *world.World, old *blueprint.Blueprint) {
+	b := f.blueprint
+	moved := old != nil && old.Domain != b.Domain
+	declared := map[string]bool{}
+	for _, g := range b.Groups {
+		declared[g.Name] = true
+	}
+	if old != nil {
+		f.takes = moved || slices.ContainsFunc(old.Groups, func(g blueprint.Group) bool { return !declared[g.Name] })
+	}
+	for g := range w.GroupsInUse(b.Tenant, b.Name) {
+		names, more := some(w.EndpointsOf(g), endpointName)
+		switch {
+		case !declared[g.Name]:
+			p.add(dove.Conflict, "groups", "keep the group, or take them out of it first", "group %q would vanish, which has endpoints %s%s", g.Name, names, more)
+		case moved:
+			p.add(dove.Conflict, "domain", "keep the domain, or take them out of the group first", "group %q would leave domain %q, where it has endpoints %s%s", g.Name, old.Domain, names, more)
+		}
+	}
+	wanted := map[string]bool{}
+	for _, n := range b.Networks {
+		wanted[n.Name] = true
+		doc := &world.Network{Tenant: b.Tenant, Name: n.Name, Domain: b.Domain, Blueprint: b.Name, Subnets: n.Subnets, MTU: DefaultMTU}
+		is, exists := w.Network(doc.Full())
+		switch {
+		case !exists:
+		case is.Blueprint != b.Name || is.Domain != b.Domain:
+			continue // Check refused it
+		case slices.Equal(is.Subnets, n.Subnets):
+			continue
+		default:
+			doc.VNI, doc.MTU = is.VNI, is.MTU
+			f.takes = checkStranded(p, w, is, n.Subnets) || f.takes
+		}
+		f.made = append(f.made, doc)
+	}
+	for n := range w.Networks(b.Tenant) {
+		if n.Blueprint == b.Name && !wanted[n.Name] {
+			checkEmpty(p, w, n)
+			f.gone, f.takes = append(f.gone, n), true
+		}
+	}
+}
+
+// carry writes what judge found.
+func (c *change) carry(f footprint, old *blueprint.Blueprint, now time.Time) error {
+	if f.takes && old != nil {
+		c.read(c.w.ClassNext(old.DomainOf()).Key())
+	}
+	for _, n := range f.gone {
+		c.deleteNetwork(n, now)
+	}
+	return c.putNetworks(now, f.made...)
+}
+
+// refusal returns err as the *dove.Error that it is, or nil.
+func refusal(err error) *dove.Error {
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*dove.Error](err)
+	if !ok {
+		panic(fmt.Sprintf("edit: a document was refused without faults: %v", err))
+	}
+	return e
+}

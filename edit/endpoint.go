@@ -1,0 +1,245 @@
+package edit
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/policy"
+	"dove.network/world"
+)
+
+// Limits of one endpoint.
+const (
+	AddressesMax = 16
+	GroupsMax    = 16
+	deviceMax    = 15 // IFNAMSIZ less the end
+)
+
+// EndpointRequest asks for an endpoint as it should be. Of an existing one the
+// fields that are "" or nil stay, except Groups, which are always given whole.
+type EndpointRequest struct {
+	Tenant    dove.Tenant
+	ID        dove.EndpointID
+	Network   string   // "": the default of its groups
+	Groups    []string // "blueprint/group"
+	Addresses []string // nil: the lowest free one of each family
+	MAC       string   // "": made from the UID
+	Host      dove.HostName
+	Device    string // "": either default name
+}
+
+// Chance is what a decision needs and cannot make up.
+type Chance struct {
+	UID dove.UID  // of a new endpoint, drawn at random
+	Now time.Time // nothing is decided by it but how long freed ids rested
+}
+
+// PutEndpoint makes an endpoint or changes its groups, addresses, MAC, device
+// or host. The network stays for life.
+func PutEndpoint(w *world.World, r EndpointRequest, chance Chance, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+	name := dove.Endpoint{Tenant: r.Tenant, ID: r.ID}
+	none := func(err error) (dove.Txn, world.Endpoint, error) { return dove.Txn{}, world.Endpoint{}, err }
+	if _, exists := w.Tenant(r.Tenant); !exists {
+		return none(missingTenant(r.Tenant))
+	}
+	if err := match(w, fmt.Sprintf("endpoint %q", name), world.EndpointKey(name), ifMatch); err != nil {
+		return none(err)
+	}
+	s := seat{w: w, request: r, c: begin(w)}
+	s.old, s.exists = w.Endpoint(name)
+	s.doc = world.Endpoint{Tenant: r.Tenant, ID: r.ID, UID: s.old.UID, MAC: s.old.MAC, Host: s.old.Host, Epoch: s.old.Epoch, Device: s.old.Device}
+	if !s.exists {
+		checkName(&s.problems, "id", string(r.ID))
+		s.doc.UID = chance.UID
+	}
+	s.groups()
+	if s.network() {
+		s.domains()
+		s.addresses()
+		s.mac()
+	}
+	s.device()
+	s.bind(r.Host)
+	if err := s.problems.err(fmt.Sprintf("endpoint %q", name)); err != nil {
+		return none(err)
+	}
+	if s.exists && equalEndpoints(s.old, s.doc) {
+		return dove.Txn{}, s.old, nil
+	}
+	s.c.read(world.TenantKey(r.Tenant))
+	s.c.put(s.doc)
+	if err := s.classes(); err != nil {
+		return none(err)
+	}
+	txn, err := s.c.done()
+	return txn, s.doc, err
+}
+
+// seat is an endpoint in the making.
+type seat struct {
+	w        *world.World
+	request  EndpointRequest
+	old, doc world.Endpoint
+	exists   bool
+	on       world.Network
+	problems problems
+	c        *change
+}
+
+// groups resolves the names of the groups.
+func (s *seat) groups() {
+	if n := len(s.request.Groups); n > GroupsMax {
+		s.problems.add(dove.Invalid, "groups", "", "%d groups are more than an endpoint may be in, %d", n, GroupsMax)
+		return
+	}
+	for i, text := range s.request.Groups {
+		path := fmt.Sprintf("groups[%d]", i)
+		name, group, ok := strings.Cut(text, "/")
+		if !ok {
+			s.problems.add(dove.Invalid, path, "write blueprint/group", "group %q does not say of which blueprint", text)
+			continue
+		}
+		b := s.w.Parsed(s.request.Tenant, name)
+		if b == nil {
+			s.problems.add(dove.Invalid, path, "", "group %q: unknown blueprint %q", text, name)
+			continue
+		}
+		g := b.GroupOf(group)
+		declared := false
+		for _, d := range b.Groups {
+			declared = declared || d.Name == group
+		}
+		if !declared {
+			hint := "it has no groups"
+			if names, more := some(slices.Values(b.Groups), func(g blueprint.Group) string { return g.Name }); names != "" {
+				hint = "it has " + names + more
+			}
+			s.problems.add(dove.Invalid, path, hint, "unknown group %q in blueprint %q", group, name)
+			continue
+		}
+		s.c.read(world.BlueprintKey(s.request.Tenant, name))
+		s.doc.Groups = append(s.doc.Groups, g)
+	}
+	slices.SortFunc(s.doc.Groups, dove.Group.Compare)
+	s.doc.Groups = slices.Compact(s.doc.Groups)
+}
+
+// network finds the network, by name or as the one default of all groups.
+func (s *seat) network() bool {
+	name := s.request.Network
+	switch {
+	case s.exists && name != "" && name != s.old.Network:
+		s.problems.add(dove.Conflict, "network", "delete it and make it again", "endpoint %q is on network %q for life", s.doc.Full(), s.old.Network)
+		return false
+	case s.exists:
+		name = s.old.Network
+	case name == "":
+		var defaults []string
+		for _, g := range s.doc.Groups {
+			for _, d := range s.w.Parsed(g.Tenant, g.Blueprint).Groups {
+				if d.Name == g.Name && d.Network != "" {
+					defaults = append(defaults, d.Network)
+				}
+			}
+		}
+		slices.Sort(defaults)
+		defaults = slices.Compact(defaults)
+		switch len(defaults) {
+		case 0:
+			if len(s.problems.faults) == 0 {
+				s.problems.add(dove.Invalid, "network", "name one, or a group that has a default", "the endpoint has no network")
+			}
+			return false
+		case 1:
+			name = defaults[0]
+		default:
+			s.problems.add(dove.Invalid, "network", "name one of them", "the groups have different networks: %s", strings.Join(defaults, ", "))
+			return false
+		}
+	}
+	var exists bool
+	if s.on, exists = s.w.Network(dove.Network{Tenant: s.request.Tenant, Name: name}); !exists {
+		names, more := some(s.w.Networks(s.request.Tenant), func(n world.Network) string { return n.Name })
+		hint := "there are none"
+		if names != "" {
+			hint = "there are " + names + more
+		}
+		s.problems.add(dove.Invalid, "network", hint, "unknown network %q", name)
+		return false
+	}
+	s.doc.Network = name
+	s.c.read(s.on.Key())
+	return true
+}
+
+// domains checks that all groups are of the network's domain.
+func (s *seat) domains() {
+	for _, g := range s.doc.Groups {
+		if d := s.w.Parsed(g.Tenant, g.Blueprint).Domain; d != s.on.Domain {
+			s.problems.add(dove.Conflict, "groups", "use groups and networks of one domain", "group %s/%s is of domain %q, network %q of %q", g.Blueprint, g.Name, d, s.on.Name, s.on.Domain)
+		}
+	}
+}
+
+func (s *seat) device() {
+	name := s.request.Device
+	if name == "" {
+		return
+	}
+	bad := func(r rune) bool { return r <= ' ' || r > '~' || r == '/' || r == ':' }
+	if len(name) > deviceMax || name == "." || name == ".." || strings.ContainsFunc(name, bad) {
+		s.problems.add(dove.Invalid, "device", fmt.Sprintf("at most %d visible characters, no slash or colon", deviceMax), "%q cannot name a device", name)
+		return
+	}
+	s.doc.Device = name
+}
+
+// classes decides the class ids that the endpoint needs and has no use for yet,
+// and makes the choice of its addresses, MAC and groups the only one.
+func (s *seat) classes() error {
+	moved := !s.exists || s.old.MAC != s.doc.MAC || !slices.Equal(s.old.Addresses, s.doc.Addresses) || !slices.Equal(s.old.Groups, s.doc.Groups)
+	if !moved {
+		return nil
+	}
+	domain := s.on.DomainOf()
+	intent := s.w.Domain(domain)
+	next := s.w.ClassNext(domain)
+	var keys []string
+	var chosen []dove.Class
+	for _, addr := range s.doc.Addresses {
+		keys = append(keys, intent.Signature(s.doc.Groups, addr).Key())
+	}
+	slices.Sort(keys)
+	for _, key := range slices.Compact(keys) {
+		alloc, exists := s.w.ClassAlloc(domain, key)
+		switch {
+		case exists && alloc.FreedAt == nil:
+			s.c.read(alloc.Key())
+			continue
+		case exists:
+			alloc.FreedAt = nil
+		default:
+			class, ok := policy.FreeClass(func(c dove.Class) bool {
+				_, used := s.w.SignatureOf(domain, c)
+				return used || slices.Contains(chosen, c)
+			}, next.Next)
+			if !ok {
+				return dove.Errorf(dove.TooLarge, "domain %q has %d classes, and no more are possible: use fewer combinations of groups", domain, policy.ClassesMax)
+			}
+			alloc = world.ClassAlloc{Tenant: domain.Tenant, Domain: domain.Name, Class: class, Signature: key}
+			next.Next, chosen = class+1, append(chosen, class)
+		}
+		s.c.put(alloc)
+	}
+	s.c.put(next)
+	return nil
+}
+
+func equalEndpoints(a, b world.Endpoint) bool {
+	return a.UID == b.UID && a.Network == b.Network && a.MAC == b.MAC && a.Host == b.Host && a.Epoch == b.Epoch &&
+		a.Device == b.Device && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Groups, b.Groups)
+}

@@ -1,0 +1,75 @@
+package edit
+
+import (
+	"time"
+
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// sweepMax is how many documents one sweep changes; the next one goes on.
+const sweepMax = 100
+
+// SweepClasses lets class ids rest that no address of the domain has, and
+// deletes those that rested long enough. An id may be marked as resting while
+// an endpoint comes into its class, and is called back by the next sweep; it is deleted only by
+// a sweep that saw all that came before the mark.
+func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error) {
+	intent := w.Domain(d)
+	used := map[string]bool{}
+	networks := 0
+	for n := range w.Networks(d.Tenant) {
+		if n.Domain != d.Name {
+			continue
+		}
+		networks++
+		for e := range w.EndpointsIn(n.Full()) {
+			for _, addr := range e.Addresses {
+				used[intent.Signature(e.Groups, addr).Key()] = true
+			}
+		}
+	}
+	c := begin(w)
+	allocs, changes := 0, 0
+	for a := range w.Classes(d) {
+		allocs++
+		if changes == sweepMax {
+			break
+		}
+		switch {
+		case used[a.Signature] && a.FreedAt != nil:
+			a.FreedAt = nil
+			c.put(a)
+		case !used[a.Signature] && a.FreedAt == nil:
+			a.FreedAt = new(now.UTC())
+			c.put(a)
+		case !used[a.Signature] && rested(a.FreedAt, now):
+			c.delete(a.Key())
+		default:
+			continue
+		}
+		changes++
+	}
+	next := w.ClassNext(d)
+	if networks == 0 && allocs == 0 && w.DocRevision(next.Key()) != 0 {
+		c.delete(next.Key())
+	}
+	return c.done()
+}
+
+// Sweep deletes what is of no more use to anybody: VNIs that rested long
+// enough and join tokens that expired.
+func Sweep(w *world.World, now time.Time) (dove.Txn, error) {
+	c := begin(w)
+	for t := range w.JoinTokens() {
+		if !now.Before(t.Expires) && len(c.txn.Deletes) < sweepMax {
+			c.delete(t.Key())
+		}
+	}
+	for a := range w.VNIs(0) {
+		if rested(a.FreedAt, now) && len(c.txn.Deletes) < sweepMax {
+			c.delete(a.Key())
+		}
+	}
+	return c.done()
+}
