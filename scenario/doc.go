@@ -1,0 +1,53 @@
+// Package scenario knows the text format of the tests: a world of hosts,
+// tenants, blueprints and endpoints, the steps that change it, and what is
+// expected after each.
+//
+// Parse turns text into a Scenario, or reports every fault with its line; what
+// it returns is consistent (no step names a host, endpoint or flow that is not
+// there), so that those who run it can trust it. Format prints one back.
+//
+// One file is one scenario, a line a step, in the order in which they happen:
+//
+//	# A comment stands on its own line or behind a step.
+//	scenario web may call app, nobody else may
+//	hosts h1 h2
+//
+//	blueprint acme <<END          # apply: a new document or a new version of it
+//	apiVersion: dove/v1
+//	...
+//	END
+//	withdraw acme/shop            # delete a blueprint
+//
+//	endpoint acme/web-1 groups=shop/web host=h1 addrs=10.0.1.11,fd00:0:0:1::11
+//	endpoint acme/lone network=front addrs=10.0.1.99
+//	regroup acme/web-1 groups=shop/web,shop/audit
+//	move acme/web-1 h2
+//	unplug acme/web-1
+//	plug acme/web-1
+//	delete acme/web-1
+//
+//	expect acme/web-1 -> acme/app-1 tcp/8080 allow rule=shop/web-app
+//	expect acme/web-1 -> acme/db-1 ping deny rule=default-deny over=v6
+//	expect acme/web-1 -> 10.0.1.77 udp/53 no-endpoint
+//	expect matrix tcp/8080 udp/53 ping
+//
+//	flow sale acme/web-1 -> acme/app-1 tcp/8080
+//	expect flow sale passes       # or: blocked
+//
+//	refuse invalid "unknown group" blueprint acme <<END
+//	...
+//	END
+//	forge wrong-class acme/web-1 -> acme/app-1 tcp/8080 drop=source-mismatch
+//
+// An endpoint with host= is created, bound there and plugged in. Its network is
+// the one that its groups have as default unless network= names one. A probe is
+// tcp/PORT, udp/PORT, sctp/PORT, icmp/TYPE[/CODE], icmpv6/TYPE[/CODE],
+// proto/NUMBER or ping, which is the echo request of the family at hand. A step
+// is done before the next begins: a change is in force on every host.
+//
+// The same scenario runs at several levels, elsewhere: asked of the oracle, of
+// compiled tables, sent as packets through switches in memory or in the kernel.
+// A level that cannot carry out a step (the oracle forges no frames) says so.
+//
+// The package knows nothing of what blueprints say, nor how steps are carried out.
+package scenario

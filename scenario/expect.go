@@ -1,0 +1,157 @@
+package scenario
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"dove.network/dove"
+)
+
+// ends takes "tenant/from -> tenant/to".
+func (l *line) ends() (from, to dove.Endpoint) {
+	from = l.endpoint("endpoint")
+	l.exactly("->")
+	at := word{column: l.end}
+	if len(l.words) > 0 {
+		at = l.words[0]
+	}
+	to = l.endpoint("endpoint")
+	switch {
+	case from.Tenant != to.Tenant:
+		l.fault(at, "tenants cannot name each other's endpoints; expect an address, or the matrix", "%s is of another tenant", to)
+	case from == to:
+		l.fault(at, "", "%s talks to itself", to)
+	}
+	return from, to
+}
+
+// over reads over=v4 or over=v6.
+func (l *line) over(options map[string]word) Family {
+	switch w, given := options["over"]; {
+	case !given:
+		return AnyFamily
+	case w.text == "v4":
+		return IPv4
+	case w.text == "v6":
+		return IPv6
+	default:
+		l.fault(w, "", "%s is no family: write over=v4 or over=v6", shorten(w.text))
+		return AnyFamily
+	}
+}
+
+// expect takes what follows "expect".
+func (p *parser) expect(l *line) Action {
+	if len(l.words) > 0 {
+		switch l.words[0].text {
+		case "matrix":
+			l.next("matrix")
+			m := ExpectMatrix{Probes: []Probe{l.probe()}}
+			for len(l.words) > 0 {
+				at := l.words[0]
+				probe := l.probe()
+				if slices.Contains(m.Probes, probe) {
+					l.fault(at, "", "probe %s is given twice", probe)
+				}
+				m.Probes = append(m.Probes, probe)
+			}
+			return m
+		case "flow":
+			l.next("flow")
+			f := ExpectFlow{Name: l.name("flow")}
+			switch w := l.next("passes or blocked"); w.text {
+			case "passes":
+				f.Passes = true
+			case "blocked":
+			default:
+				l.fault(w, "write passes or blocked", "%s is no state of a flow", shorten(w.text))
+			}
+			return f
+		}
+	}
+	o := l.options("rule", "over")
+	e := Expect{Rule: o["rule"].text, Over: l.over(o)}
+	if w, given := o["rule"]; given && w.text == "" {
+		l.fault(w, "leave rule= out if any will do", "the rule has no name")
+	}
+	if len(l.words) > 2 && isAddress(l.words[2].text) {
+		e.From = l.endpoint("endpoint")
+		l.exactly("->")
+		w := l.next("an address")
+		var err error
+		if e.Address, err = netip.ParseAddr(w.text); err != nil || e.Address.Zone() != "" || e.Address.Is4In6() {
+			l.fault(w, "", "%s is no address", shorten(w.text))
+		}
+	} else {
+		e.From, e.To = l.ends()
+	}
+	e.Probe = l.probe()
+	w := l.next("allow, deny or no-endpoint")
+	i := slices.Index(outcomes, w.text)
+	if i < 0 {
+		l.fault(w, "write allow, deny or no-endpoint", "%s is no outcome", shorten(w.text))
+	} else {
+		e.Outcome = Outcome(i)
+	}
+	if e.Outcome == NoEndpoint && !l.bad {
+		if !e.Address.IsValid() {
+			l.fault(w, "expect it of an address", "%s is an endpoint", e.To)
+		}
+		if e.Rule != "" {
+			l.fault(o["rule"], "", "no rule decides about an address that nobody has")
+		}
+	}
+	return e
+}
+
+var outcomes = []string{"allow", "deny", "no-endpoint"}
+
+// isAddress tells an address from tenant/endpoint.
+func isAddress(s string) bool { return !strings.Contains(s, "/") && strings.ContainsAny(s, ".:") }
+
+// refuse takes a kind, fragments and the change that is to be refused.
+func (p *parser) refuse(l *line) Action {
+	w := l.next("a kind of error")
+	var r Refuse
+	kinds := []string{}
+	for k := dove.Internal; k <= dove.Unavailable; k++ {
+		kinds = append(kinds, k.String())
+	}
+	i := slices.Index(kinds, w.text)
+	if i < 0 {
+		l.fault(w, "known are "+strings.Join(kinds, ", "), "unknown kind of error %s", shorten(w.text))
+	}
+	r.Kind = dove.Kind(max(i, 0))
+	for len(l.words) > 0 && l.words[0].quoted {
+		r.Fragments = append(r.Fragments, l.next("a fragment").text)
+	}
+	verb := l.next("the change that is to be refused")
+	r.Action = p.action(l, verb)
+	switch r.Action.(type) {
+	case nil, ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, DeleteEndpoint:
+	default:
+		l.fault(verb, "", "%s is no change that could be refused", verb.text)
+	}
+	return r
+}
+
+// forge takes a lie, the ends, a probe and the reason of the drop.
+func (p *parser) forge(l *line) Action {
+	o := l.options("drop")
+	w := l.next("a lie")
+	f := Forge{Lie: Lie(w.text), Reason: o["drop"].text}
+	if !slices.Contains(lies, f.Lie) {
+		var known []string
+		for _, k := range lies {
+			known = append(known, string(k))
+		}
+		l.fault(w, "known are "+strings.Join(known, ", "), "unknown lie %s", shorten(w.text))
+	}
+	f.From, f.To = l.ends()
+	f.Probe = l.probe()
+	if f.Reason == "" {
+		l.fault(word{column: l.end}, "write drop=reason, as the switch counts it", "the reason of the drop is missing")
+	}
+	return f
+}

@@ -1,0 +1,245 @@
+package scenario_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/oracle"
+	"dove.network/scenario"
+)
+
+// TestFiles reads every scenario of the project and holds its expectations
+// against the oracle, as far as documents alone can answer them.
+func TestFiles(t *testing.T) {
+	files, err := filepath.Glob("../scenarios/*.dove")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d scenarios, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".dove"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := scenario.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &intent{blueprints: map[string]*blueprint.Blueprint{}, endpoints: map[dove.Endpoint]*placed{}, flows: map[string]scenario.OpenFlow{}}
+			for _, step := range s.Steps {
+				if err := w.step(step.Action); err != nil {
+					t.Fatalf("%s:%d: %v", file, step.Line, err)
+				}
+			}
+			if w.expectations == 0 {
+				t.Error("expects nothing")
+			}
+		})
+	}
+}
+
+// intent is the world as far as documents tell it.
+type intent struct {
+	blueprints   map[string]*blueprint.Blueprint // by tenant/name
+	endpoints    map[dove.Endpoint]*placed
+	flows        map[string]scenario.OpenFlow
+	expectations int
+}
+
+type placed struct {
+	groups    []dove.Group
+	network   string
+	addresses []netip.Addr
+	host      dove.HostName
+}
+
+func (w *intent) step(a scenario.Action) error {
+	switch a := a.(type) {
+	case scenario.ApplyBlueprint:
+		b, err := w.check(a)
+		if err != nil {
+			return err
+		}
+		w.blueprints[string(b.Tenant)+"/"+b.Name] = b
+	case scenario.DeleteBlueprint:
+		b := w.blueprints[string(a.Tenant)+"/"+a.Name]
+		if b == nil {
+			return fmt.Errorf("no blueprint %s", a.Name)
+		}
+		if err := blueprint.CheckDelete(b, w.context(a.Tenant)); err != nil {
+			return err
+		}
+		delete(w.blueprints, string(a.Tenant)+"/"+a.Name)
+	case scenario.CreateEndpoint:
+		return w.create(a)
+	case scenario.SetGroups:
+		for _, g := range a.Groups {
+			if w.group(g) == nil {
+				return fmt.Errorf("no group %s", g)
+			}
+		}
+		w.endpoints[a.Endpoint].groups = a.Groups
+	case scenario.Move:
+		w.endpoints[a.Endpoint].host = a.Host
+	case scenario.DeleteEndpoint:
+		delete(w.endpoints, a.Endpoint)
+	case scenario.Refuse:
+		w.expectations++
+		err := w.step(a.Action)
+		if err == nil || dove.KindOf(err) != a.Kind {
+			return fmt.Errorf("refused with %v, not %v: %v", dove.KindOf(err), a.Kind, err)
+		}
+		for _, f := range a.Fragments {
+			if !strings.Contains(err.Error(), f) {
+				return fmt.Errorf("no %q in %v", f, err)
+			}
+		}
+	case scenario.Expect:
+		w.expectations++
+		return w.expect(a)
+	case scenario.OpenFlow:
+		w.flows[a.Name] = a
+	case scenario.ExpectFlow:
+		w.expectations++
+		f := w.flows[a.Name]
+		e := scenario.Expect{From: f.From, To: f.To, Probe: f.Probe, Over: f.Over, Outcome: scenario.Allow}
+		if w.endpoints[f.To] == nil {
+			if a.Passes {
+				return fmt.Errorf("flow %s ends nowhere", a.Name)
+			}
+			return nil
+		}
+		if err := w.expect(e); (err == nil) != a.Passes {
+			return fmt.Errorf("flow %s: passes is %t: %v", a.Name, a.Passes, err)
+		}
+	}
+	return nil
+}
+
+func (w *intent) context(t dove.Tenant) blueprint.Context {
+	ctx := blueprint.Context{Networks: map[string]blueprint.ExistingNetwork{}}
+	for _, b := range w.blueprints {
+		ctx.Blueprints = append(ctx.Blueprints, b)
+		for _, n := range b.Networks {
+			if b.Tenant == t {
+				ctx.Networks[n.Name] = blueprint.ExistingNetwork{Blueprint: b.Name, Domain: b.Domain}
+			}
+		}
+	}
+	return ctx
+}
+
+func (w *intent) check(a scenario.ApplyBlueprint) (*blueprint.Blueprint, error) {
+	b, err := blueprint.Parse(a.Tenant, []byte(a.Text))
+	if err != nil {
+		return nil, err
+	}
+	return b, blueprint.Check(b, w.context(a.Tenant))
+}
+
+func (w *intent) group(g dove.Group) *blueprint.Group {
+	b := w.blueprints[string(g.Tenant)+"/"+g.Blueprint]
+	if b == nil {
+		return nil
+	}
+	for _, d := range b.Groups {
+		if d.Name == g.Name {
+			return &d
+		}
+	}
+	return nil
+}
+
+func (w *intent) create(a scenario.CreateEndpoint) error {
+	e := &placed{a.Groups, a.Network, a.Addresses, a.Host}
+	for _, g := range a.Groups {
+		d := w.group(g)
+		if d == nil {
+			return fmt.Errorf("no group %s", g)
+		}
+		if e.network == "" {
+			e.network = d.Network
+		}
+		if d.Network != "" && d.Network != e.network {
+			return fmt.Errorf("%s: which network, %s or %s?", a.Endpoint, e.network, d.Network)
+		}
+	}
+	var subnets []netip.Prefix
+	for _, b := range w.blueprints {
+		for _, n := range b.Networks {
+			if b.Tenant == a.Endpoint.Tenant && n.Name == e.network {
+				subnets = n.Subnets
+			}
+		}
+	}
+	for _, addr := range a.Addresses {
+		if !slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+			return dove.Errorf(dove.Invalid, "address %s is in no subnet of network %q", addr, e.network)
+		}
+		if o := w.find(a.Endpoint.Tenant, e.network, addr); o != nil {
+			return dove.Errorf(dove.Conflict, "address %s is taken", addr)
+		}
+	}
+	w.endpoints[a.Endpoint] = e
+	return nil
+}
+
+// find returns the endpoint that has an address on a network, or nil.
+func (w *intent) find(t dove.Tenant, network string, a netip.Addr) *placed {
+	for id, e := range w.endpoints {
+		if id.Tenant == t && e.network == network && slices.Contains(e.addresses, a) {
+			return e
+		}
+	}
+	return nil
+}
+
+func (w *intent) expect(a scenario.Expect) error {
+	from := w.endpoints[a.From]
+	targets := []netip.Addr{a.Address}
+	if !a.Address.IsValid() {
+		targets = w.endpoints[a.To].addresses
+	}
+	for _, src := range from.addresses {
+		for _, dst := range targets {
+			protocol, port, ok := a.Probe.Over(dst)
+			if !ok || src.Is4() != dst.Is4() || !a.Over.Has(dst) {
+				continue
+			}
+			to := w.find(a.From.Tenant, from.network, dst)
+			outcome, rule := scenario.NoEndpoint, ""
+			if to != nil && to.host != "" {
+				if outcome = scenario.Deny; to.network != from.network {
+					return fmt.Errorf("%v: the ends are on different networks", a)
+				}
+				var allow bool
+				if allow, rule = oracle.Decide(w.domain(a.From.Tenant, from.network), from.groups, to.groups, protocol, port); allow {
+					outcome = scenario.Allow
+				}
+			}
+			if outcome != a.Outcome || a.Rule != "" && rule != a.Rule {
+				return fmt.Errorf("%v: from %v to %v the oracle says %v by %q", a, src, dst, outcome, rule)
+			}
+		}
+	}
+	return nil
+}
+
+// domain returns the blueprints of the domain that a network is of.
+func (w *intent) domain(t dove.Tenant, network string) []*blueprint.Blueprint {
+	domain := w.context(t).Networks[network].Domain
+	var all []*blueprint.Blueprint
+	for _, b := range w.blueprints {
+		if b.Tenant == t && b.Domain == domain {
+			all = append(all, b)
+		}
+	}
+	return all
+}

@@ -1,0 +1,163 @@
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"dove.network/dove"
+)
+
+// follower knows which hosts, endpoints and flows there are after each step, so
+// that a step that names another is found when the file is read.
+type follower struct {
+	hosts     map[dove.HostName]bool
+	endpoints map[dove.Endpoint]*endpoint
+	flows     map[string]flow
+}
+
+type flow uint8
+
+const (
+	unopened flow = iota
+	open
+	cut
+)
+
+type endpoint struct {
+	addresses []netip.Addr
+	bound     bool
+	plugged   bool
+}
+
+func newFollower() follower {
+	return follower{map[dove.HostName]bool{}, map[dove.Endpoint]*endpoint{}, map[string]flow{}}
+}
+
+// addHost returns false if the host is there already.
+func (f *follower) addHost(h dove.HostName) bool {
+	known := f.hosts[h]
+	f.hosts[h] = true
+	return !known
+}
+
+// follow makes one step; it says what is wrong with it, or "".
+func (f *follower) follow(a Action) string {
+	switch a := a.(type) {
+	case CreateEndpoint:
+		if f.endpoints[a.Endpoint] != nil {
+			return fmt.Sprintf("endpoint %s exists already", a.Endpoint)
+		}
+		f.endpoints[a.Endpoint] = &endpoint{a.Addresses, a.Host != "", a.Host != ""}
+		if a.Host != "" {
+			return f.host(a.Host)
+		}
+	case SetGroups:
+		return f.there(a.Endpoint)
+	case Move:
+		if m := f.there(a.Endpoint); m != "" {
+			return m
+		}
+		f.endpoints[a.Endpoint].bound, f.endpoints[a.Endpoint].plugged = true, true
+		return f.host(a.Host)
+	case Unplug:
+		if m := f.plugged(a.Endpoint); m != "" {
+			return m
+		}
+		f.endpoints[a.Endpoint].plugged = false
+	case Plug:
+		if m := f.there(a.Endpoint); m != "" {
+			return m
+		}
+		switch e := f.endpoints[a.Endpoint]; {
+		case e.plugged:
+			return fmt.Sprintf("endpoint %s is plugged in already", a.Endpoint)
+		case !e.bound:
+			return fmt.Sprintf("endpoint %s is bound to no host: move it to one", a.Endpoint)
+		default:
+			e.plugged = true
+		}
+	case DeleteEndpoint:
+		if m := f.there(a.Endpoint); m != "" {
+			return m
+		}
+		delete(f.endpoints, a.Endpoint)
+	case Expect:
+		if a.Address.IsValid() {
+			return f.reaches(a.From, []netip.Addr{a.Address}, a.Probe, a.Over)
+		}
+		return f.joins(a.From, a.To, a.Probe, a.Over)
+	case OpenFlow:
+		if f.flows[a.Name] != unopened {
+			return fmt.Sprintf("flow %s is open already", a.Name)
+		}
+		f.flows[a.Name] = open
+		return f.joins(a.From, a.To, a.Probe, a.Over)
+	case ExpectFlow:
+		switch state := f.flows[a.Name]; {
+		case state == unopened:
+			return fmt.Sprintf("there is no flow %s", a.Name)
+		case state == cut && a.Passes:
+			return fmt.Sprintf("flow %s was blocked before: open another", a.Name)
+		case !a.Passes:
+			f.flows[a.Name] = cut
+		}
+	case Forge:
+		return f.joins(a.From, a.To, a.Probe, AnyFamily)
+	case ApplyBlueprint, DeleteBlueprint, Refuse, ExpectMatrix:
+	default:
+		panic(fmt.Sprintf("scenario: unknown action %T", a))
+	}
+	return ""
+}
+
+func (f *follower) host(h dove.HostName) string {
+	if !f.hosts[h] {
+		return fmt.Sprintf("there is no host %s", h)
+	}
+	return ""
+}
+
+func (f *follower) there(e dove.Endpoint) string {
+	if f.endpoints[e] == nil {
+		return fmt.Sprintf("there is no endpoint %s", e)
+	}
+	return ""
+}
+
+func (f *follower) plugged(e dove.Endpoint) string {
+	if m := f.there(e); m != "" {
+		return m
+	}
+	if !f.endpoints[e].plugged {
+		return fmt.Sprintf("endpoint %s is not plugged in", e)
+	}
+	return ""
+}
+
+func (f *follower) joins(from, to dove.Endpoint, p Probe, over Family) string {
+	if m := f.plugged(to); m != "" {
+		return m
+	}
+	return f.reaches(from, f.endpoints[to].addresses, p, over)
+}
+
+// reaches checks that from has an address of a family that some target has and
+// the probe exists in.
+func (f *follower) reaches(from dove.Endpoint, targets []netip.Addr, p Probe, over Family) string {
+	if m := f.plugged(from); m != "" {
+		return m
+	}
+	for _, a := range f.endpoints[from].addresses {
+		if _, _, exists := p.Over(a); exists && over.Has(a) &&
+			slices.ContainsFunc(targets, func(b netip.Addr) bool { return a.Is4() == b.Is4() }) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("%s cannot be sent: the ends share no address family for it", p)
+}
+
+// Has reports whether an address is of the family.
+func (f Family) Has(a netip.Addr) bool {
+	return f == AnyFamily || (f == IPv4) == a.Unmap().Is4()
+}

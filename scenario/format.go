@@ -1,0 +1,130 @@
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"dove.network/dove"
+)
+
+// Format prints a scenario, without comments, so that Parse reads it back
+// equal but for line numbers.
+func Format(s *Scenario) []byte {
+	var w strings.Builder
+	w.WriteString("scenario " + s.Name + "\nhosts")
+	for _, h := range s.Hosts {
+		w.WriteString(" " + string(h))
+	}
+	w.WriteString("\n")
+	for _, step := range s.Steps {
+		w.WriteString(step.Action.String() + "\n")
+	}
+	return []byte(w.String())
+}
+
+func (a ApplyBlueprint) String() string {
+	text := a.Text
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	end := "END"
+	for strings.Contains("\n"+text, "\n"+end+"\n") {
+		end += "-END"
+	}
+	return fmt.Sprintf("blueprint %s <<%s\n%s%s", a.Tenant, end, text, end)
+}
+
+func (a DeleteBlueprint) String() string { return fmt.Sprintf("withdraw %s/%s", a.Tenant, a.Name) }
+
+func (a CreateEndpoint) String() string {
+	s := "endpoint " + a.Endpoint.String()
+	if len(a.Groups) > 0 {
+		s += groupsOption(a.Groups)
+	}
+	if a.Network != "" {
+		s += " network=" + a.Network
+	}
+	if a.Host != "" {
+		s += " host=" + string(a.Host)
+	}
+	return s + " addrs=" + join(a.Addresses, netip.Addr.String)
+}
+
+func groupsOption(groups []dove.Group) string {
+	return " groups=" + join(groups, func(g dove.Group) string { return g.Blueprint + "/" + g.Name })
+}
+
+func join[T any](list []T, text func(T) string) string {
+	words := make([]string, len(list))
+	for i, e := range list {
+		words[i] = text(e)
+	}
+	return strings.Join(words, ",")
+}
+
+func (a SetGroups) String() string {
+	return "regroup " + a.Endpoint.String() + groupsOption(a.Groups)
+}
+func (a Move) String() string           { return fmt.Sprintf("move %s %s", a.Endpoint, a.Host) }
+func (a Unplug) String() string         { return "unplug " + a.Endpoint.String() }
+func (a Plug) String() string           { return "plug " + a.Endpoint.String() }
+func (a DeleteEndpoint) String() string { return "delete " + a.Endpoint.String() }
+
+func (a Refuse) String() string {
+	var s strings.Builder
+	s.WriteString("refuse " + a.Kind.String())
+	for _, f := range a.Fragments {
+		s.WriteString(" " + strconv.Quote(f))
+	}
+	return s.String() + " " + a.Action.String()
+}
+
+// String returns what is written behind over=, "" for AnyFamily.
+func (f Family) String() string { return [...]string{"", "v4", "v6"}[f] }
+
+func (f Family) option() string {
+	if f == AnyFamily {
+		return ""
+	}
+	return " over=" + f.String()
+}
+
+func (o Outcome) String() string { return outcomes[o] }
+
+func (a Expect) String() string {
+	to := a.To.String()
+	if a.Address.IsValid() {
+		to = a.Address.String()
+	}
+	s := fmt.Sprintf("expect %s -> %s %s %s", a.From, to, a.Probe, a.Outcome)
+	if a.Rule != "" {
+		s += " rule=" + a.Rule
+	}
+	return s + a.Over.option()
+}
+
+func (a ExpectMatrix) String() string {
+	var s strings.Builder
+	s.WriteString("expect matrix")
+	for _, p := range a.Probes {
+		s.WriteString(" " + p.String())
+	}
+	return s.String()
+}
+
+func (a OpenFlow) String() string {
+	return fmt.Sprintf("flow %s %s -> %s %s%s", a.Name, a.From, a.To, a.Probe, a.Over.option())
+}
+
+func (a ExpectFlow) String() string {
+	if a.Passes {
+		return "expect flow " + a.Name + " passes"
+	}
+	return "expect flow " + a.Name + " blocked"
+}
+
+func (a Forge) String() string {
+	return fmt.Sprintf("forge %s %s -> %s %s drop=%s", a.Lie, a.From, a.To, a.Probe, a.Reason)
+}

@@ -1,0 +1,266 @@
+package scenario
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"dove.network/dove"
+)
+
+// MaxBytes is the longest text of a scenario.
+const MaxBytes = 1 << 20
+
+// parser reads lines in order and follows the world that they describe.
+type parser struct {
+	s      *Scenario
+	lines  []string // not read yet
+	number int      // of the last line read
+	world  follower
+	faults []dove.Fault
+	more   int
+}
+
+// Parse reads one scenario. The error is a *dove.Error of kind Invalid (TooLarge
+// beyond MaxBytes) with all faults.
+func Parse(text []byte) (*Scenario, error) {
+	if len(text) > MaxBytes {
+		return nil, dove.Errorf(dove.TooLarge, "the scenario is %d bytes long, at most %d are allowed", len(text), MaxBytes)
+	}
+	p := &parser{s: &Scenario{}, world: newFollower()}
+	p.lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	for {
+		words, ok := p.line()
+		if !ok {
+			break
+		}
+		p.step(words)
+	}
+	if p.s.Name == "" {
+		p.fault(1, 1, "begin with: scenario what it shows", "the scenario has no name")
+	}
+	if len(p.s.Hosts) == 0 {
+		p.fault(1, 1, "write: hosts h1 h2", "the scenario has no hosts")
+	}
+	return p.s, p.err()
+}
+
+func (p *parser) fault(number, column int, hint, format string, args ...any) {
+	if len(p.faults) == MaxFaults {
+		p.more++
+		return
+	}
+	p.faults = append(p.faults, dove.Fault{Line: number, Column: column, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// err returns all faults as one error, or nil. A faulty scenario is no scenario.
+func (p *parser) err() error {
+	if len(p.faults) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(p.faults, func(a, b dove.Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	message := fmt.Sprintf("the scenario is not valid: %d faults", len(p.faults))
+	switch {
+	case len(p.faults) == 1:
+		message = "the scenario is not valid: 1 fault"
+	case p.more > 0:
+		message += fmt.Sprintf(", %d more are not shown", p.more)
+	}
+	p.s = nil
+	return &dove.Error{Kind: dove.Invalid, Message: message, Faults: p.faults}
+}
+
+// raw takes the next line as it is.
+func (p *parser) raw() (string, bool) {
+	if len(p.lines) == 0 {
+		return "", false
+	}
+	text := strings.TrimRight(p.lines[0], "\r")
+	p.lines, p.number = p.lines[1:], p.number+1
+	return text, true
+}
+
+// line takes the next line that has words.
+func (p *parser) line() (*line, bool) {
+	for {
+		text, ok := p.raw()
+		if !ok {
+			return nil, false
+		}
+		if title, ok := strings.CutPrefix(text, "scenario "); ok { // up to the end, whatever it says
+			words := []word{{text: "scenario", column: 1}}
+			if title = strings.TrimSpace(title); title != "" {
+				words = append(words, word{text: title, column: len("scenario ") + 1})
+			}
+			return &line{p: p, number: p.number, end: len(text) + 1, words: words}, true
+		}
+		words, err := split(text)
+		if err != nil {
+			p.fault(p.number, 0, "", "%v", err)
+			continue
+		}
+		if len(words) > 0 {
+			return &line{p: p, number: p.number, end: len(text) + 1, words: words}, true
+		}
+	}
+}
+
+// step reads one line.
+func (p *parser) step(l *line) {
+	verb := l.next("a step")
+	switch verb.text {
+	case "scenario":
+		if p.s.Name != "" {
+			l.fault(verb, "one file is one scenario", "a second scenario begins here")
+		}
+		p.s.Name = l.next("what the scenario shows").text
+	case "hosts":
+		if len(p.s.Steps) > 0 || len(p.s.Hosts) > 0 {
+			l.fault(verb, "all hosts are in one line before the first step", "hosts are already given")
+		}
+		for len(l.words) > 0 {
+			at := l.words[0]
+			h := dove.HostName(l.name("host"))
+			if !p.world.addHost(h) {
+				l.fault(at, "", "host %q is named twice", h)
+			}
+			p.s.Hosts = append(p.s.Hosts, h)
+		}
+	default:
+		a := p.action(l, verb)
+		if l.done(); l.bad {
+			return
+		}
+		if message := p.world.follow(a); message != "" {
+			l.fault(verb, "", "%s", message)
+		}
+		p.s.Steps = append(p.s.Steps, Step{l.number, a})
+	}
+}
+
+// action reads what follows a verb.
+func (p *parser) action(l *line, verb word) Action {
+	switch verb.text {
+	case "blueprint":
+		return ApplyBlueprint{Tenant: dove.Tenant(l.name("tenant")), Text: p.here(l)}
+	case "withdraw":
+		e := l.endpoint("blueprint") // the same form
+		return DeleteBlueprint{e.Tenant, string(e.ID)}
+	case "endpoint":
+		return p.createEndpoint(l)
+	case "regroup":
+		o := l.options("groups")
+		e := l.endpoint("endpoint")
+		return SetGroups{e, l.groups(e.Tenant, o)}
+	case "move":
+		return Move{l.endpoint("endpoint"), dove.HostName(l.name("host"))}
+	case "unplug":
+		return Unplug{l.endpoint("endpoint")}
+	case "plug":
+		return Plug{l.endpoint("endpoint")}
+	case "delete":
+		return DeleteEndpoint{l.endpoint("endpoint")}
+	case "refuse":
+		return p.refuse(l)
+	case "flow":
+		o := l.options("over")
+		f := OpenFlow{Name: l.name("flow"), Over: l.over(o)}
+		f.From, f.To = l.ends()
+		f.Probe = l.probe()
+		return f
+	case "forge":
+		return p.forge(l)
+	case "expect":
+		return p.expect(l)
+	}
+	if n := len(l.words); n > 0 && strings.HasPrefix(l.words[n-1].text, "<<") {
+		l.words = l.words[n-1:]
+		p.here(l) // its text is no step
+	}
+	l.fault(verb, "known are blueprint, withdraw, endpoint, regroup, move, unplug, plug, delete, refuse, flow, forge, expect",
+		"unknown step %s", shorten(verb.text))
+	return nil
+}
+
+// here takes <<WORD and the lines up to WORD.
+func (p *parser) here(l *line) string {
+	w := l.next("<<END")
+	end, ok := strings.CutPrefix(w.text, "<<")
+	if !ok || end == "" {
+		l.fault(w, "write <<END, then the text, then END on a line of its own", "%s stands where <<END should", shorten(w.text))
+		return ""
+	}
+	var text strings.Builder
+	for {
+		line, ok := p.raw()
+		if !ok {
+			l.fault(w, "", "the text that begins here has no %s at its end", end)
+			return ""
+		}
+		if line == end {
+			return text.String()
+		}
+		text.WriteString(line + "\n")
+	}
+}
+
+func (p *parser) createEndpoint(l *line) Action {
+	o := l.options("groups", "network", "host", "addrs")
+	c := CreateEndpoint{Endpoint: l.endpoint("endpoint"), Network: o["network"].text, Host: dove.HostName(o["host"].text)}
+	for _, key := range []string{"network", "host"} {
+		if w, given := o[key]; given {
+			if err := dove.CheckName(w.text); err != nil {
+				l.fault(w, "", "%s: %v", key, err)
+			}
+		}
+	}
+	if _, given := o["groups"]; given {
+		c.Groups = l.groups(c.Endpoint.Tenant, o)
+	}
+	if len(c.Groups) == 0 && c.Network == "" {
+		l.fault(word{column: l.end}, "write groups=blueprint/group or network=name", "the endpoint has no network")
+	}
+	addrs, given := o["addrs"]
+	if !given {
+		l.fault(word{column: l.end}, "write addrs=10.0.1.11,fd00::11", "the endpoint has no addresses")
+		return c
+	}
+	for s := range strings.SplitSeq(addrs.text, ",") {
+		a, err := netip.ParseAddr(s)
+		switch {
+		case err != nil || a.Zone() != "" || a.Is4In6():
+			l.fault(addrs, "", "%s is no address", shorten(s))
+		case slices.Contains(c.Addresses, a):
+			l.fault(addrs, "", "address %s is given twice", a)
+		}
+		c.Addresses = append(c.Addresses, a)
+	}
+	return c
+}
+
+// groups reads groups=blueprint/group,... of the tenant; groups= alone is none.
+func (l *line) groups(tenant dove.Tenant, options map[string]word) []dove.Group {
+	w, given := options["groups"]
+	if !given {
+		l.fault(word{column: l.end}, "write groups=blueprint/group", "groups are missing")
+	}
+	if w.text == "" {
+		return nil
+	}
+	var groups []dove.Group
+	for s := range strings.SplitSeq(w.text, ",") {
+		g, err := dove.ParseGroup(string(tenant) + "/" + s)
+		if err != nil {
+			l.fault(w, "write blueprint/group", "group %s: %v", shorten(s), err)
+		}
+		if slices.Contains(groups, g) {
+			l.fault(w, "", "group %s is named twice", s)
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}

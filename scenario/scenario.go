@@ -1,0 +1,181 @@
+package scenario
+
+import (
+	"net/netip"
+
+	"dove.network/dove"
+)
+
+// Scenario is one file.
+type Scenario struct {
+	Name  string
+	Hosts []dove.HostName
+	Steps []Step
+}
+
+// Step is an action and the line where it stands.
+type Step struct {
+	Line   int
+	Action Action
+}
+
+// Action is what a step does or expects. String prints it as it stands in a file.
+type Action interface {
+	String() string
+	action()
+}
+
+// ApplyBlueprint gives a tenant's document or a new version of it. The names
+// of blueprint and domain are in the text.
+type ApplyBlueprint struct {
+	Tenant dove.Tenant
+	Text   string
+}
+
+// DeleteBlueprint withdraws a document.
+type DeleteBlueprint struct {
+	Tenant dove.Tenant
+	Name   string
+}
+
+// CreateEndpoint makes an endpoint. Network "" stands for the one default
+// network of its groups. With a Host, it is bound there and plugged in.
+type CreateEndpoint struct {
+	Endpoint  dove.Endpoint
+	Groups    []dove.Group
+	Network   string
+	Host      dove.HostName
+	Addresses []netip.Addr
+}
+
+// SetGroups replaces an endpoint's groups.
+type SetGroups struct {
+	Endpoint dove.Endpoint
+	Groups   []dove.Group
+}
+
+// Move binds an endpoint to a host and plugs it in there.
+type Move struct {
+	Endpoint dove.Endpoint
+	Host     dove.HostName
+}
+
+// Unplug takes an endpoint's device away; its binding stays.
+type Unplug struct{ Endpoint dove.Endpoint }
+
+// Plug brings the device back.
+type Plug struct{ Endpoint dove.Endpoint }
+
+// DeleteEndpoint ends an endpoint; its addresses are free.
+type DeleteEndpoint struct{ Endpoint dove.Endpoint }
+
+// Refuse expects that a change is refused with the kind, that the error's text
+// has each fragment, and that nothing has changed. Action is one of
+// ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move and
+// DeleteEndpoint.
+type Refuse struct {
+	Kind      dove.Kind
+	Fragments []string
+	Action    Action
+}
+
+// Family restricts a probe to IPv4 or IPv6.
+type Family uint8
+
+// The families. AnyFamily stands for each that both ends have.
+const (
+	AnyFamily Family = iota
+	IPv4
+	IPv6
+)
+
+// Outcome is what becomes of a probe.
+type Outcome uint8
+
+// Outcomes.
+const (
+	// Allow: the probe arrives and the intended endpoint answers, by its own name.
+	Allow Outcome = iota
+	// Deny: nobody answers, and the drop is counted under the rule.
+	Deny
+	// NoEndpoint: nobody has the address, and the drop is counted as such.
+	NoEndpoint
+)
+
+// Expect sends a first packet from an endpoint to another, or to an address on
+// the sender's network, and compares what becomes of it. Every pair of the two
+// ends' addresses of one family is tried. To is zero if Address is valid. Rule
+// is the name that the verdict must cite, "" for any.
+type Expect struct {
+	From, To dove.Endpoint
+	Address  netip.Addr
+	Probe    Probe
+	Over     Family
+	Outcome  Outcome
+	Rule     string
+}
+
+// ExpectMatrix sends each probe from every plugged endpoint to every address
+// that any plugged endpoint of any tenant has, and compares each answer with
+// the oracle. Tenants use equal addresses, so the answer must come from the
+// endpoint that has the address on the sender's own network: if it may talk to
+// the sender, it answers by its own name; if it may not, nobody does; and if
+// there is none, nobody does, whoever has the address elsewhere.
+type ExpectMatrix struct{ Probes []Probe }
+
+// OpenFlow starts a conversation that lasts, one for each family that both
+// ends have (or the one of Over).
+type OpenFlow struct {
+	Name     string
+	From, To dove.Endpoint
+	Probe    Probe
+	Over     Family
+}
+
+// ExpectFlow expects that packets of an open flow pass now, in both
+// directions, or that none does. A flow that was blocked may never pass again,
+// even where a new one would: its ends may have given up.
+type ExpectFlow struct {
+	Name   string
+	Passes bool
+}
+
+// Forge sends one packet of the probe with a lie in it. It must not arrive, and
+// the drop must be counted under Reason (dataplane's word for it).
+type Forge struct {
+	Lie      Lie
+	From, To dove.Endpoint
+	Probe    Probe
+	Reason   string
+}
+
+// Lie says what is false about a forged packet.
+type Lie string
+
+// The lies. The first two are told by the guest From, the others by somebody on
+// the underlay who sends an overlay frame to the host of To.
+const (
+	SpoofedMAC     Lie = "spoofed-mac"     // another source MAC than the port's
+	SpoofedAddress Lie = "spoofed-address" // a source address that the port does not have
+	WrongVTEP      Lie = "wrong-vtep"      // true inside, but sent by a host that From is not on
+	WrongClass     Lie = "wrong-class"     // from the right host with another class
+	WrongNetwork   Lie = "wrong-network"   // with a VNI that the host of To does not own
+	UnknownVTEP    Lie = "unknown-vtep"    // true inside, but from no member of the fleet
+)
+
+var lies = []Lie{SpoofedMAC, SpoofedAddress, WrongVTEP, WrongClass, WrongNetwork, UnknownVTEP}
+
+func (ApplyBlueprint) action()  {}
+func (DeleteBlueprint) action() {}
+func (CreateEndpoint) action()  {}
+func (SetGroups) action()       {}
+func (Move) action()            {}
+func (Unplug) action()          {}
+func (Plug) action()            {}
+func (DeleteEndpoint) action()  {}
+func (Refuse) action()          {}
+func (Expect) action()          {}
+func (ExpectMatrix) action()    {}
+func (OpenFlow) action()        {}
+func (ExpectFlow) action()      {}
+func (Forge) action()           {}

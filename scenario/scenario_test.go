@@ -1,0 +1,214 @@
+package scenario
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dove.network/dove"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+)
+
+var ignoreLines = cmp.Options{cmpopts.IgnoreFields(Step{}, "Line"), cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
+
+const all = `# every step there is
+scenario "all" steps # and = no = comment
+hosts h1 h2
+
+blueprint acme <<EOT   # apply
+name: shop # kept
+END
+EOT
+endpoint acme/web-1 groups=shop/web,watch/x host=h1 addrs=10.0.1.11,fd00::11
+endpoint acme/app-1 network=front host=h2 addrs=10.0.1.12
+regroup acme/web-1 groups=
+unplug acme/web-1
+plug acme/web-1
+move acme/web-1 h2
+expect acme/web-1 -> acme/app-1 tcp/8080 deny rule=shop/web-app over=v4
+expect acme/web-1 -> fd00::99 icmpv6/128 no-endpoint
+expect matrix ping udp/53
+flow f acme/web-1 -> acme/app-1 ping
+expect flow f blocked
+refuse invalid "a \"b\"" "c#" blueprint acme <<END
+END
+refuse conflict delete acme/web-1
+forge wrong-class acme/web-1 -> acme/app-1 tcp/8080 drop=source-mismatch
+delete acme/web-1
+withdraw acme/shop
+`
+
+func TestParse(t *testing.T) {
+	web, app := dove.Endpoint{Tenant: "acme", ID: "web-1"}, dove.Endpoint{Tenant: "acme", ID: "app-1"}
+	want := &Scenario{
+		Name:  `"all" steps # and = no = comment`,
+		Hosts: []dove.HostName{"h1", "h2"},
+		Steps: []Step{
+			{5, ApplyBlueprint{"acme", "name: shop # kept\nEND\n"}},
+			{9, CreateEndpoint{web, []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "web"}, {Tenant: "acme", Blueprint: "watch", Name: "x"}}, "", "h1",
+				[]netip.Addr{netip.MustParseAddr("10.0.1.11"), netip.MustParseAddr("fd00::11")}}},
+			{10, CreateEndpoint{app, nil, "front", "h2", []netip.Addr{netip.MustParseAddr("10.0.1.12")}}},
+			{11, SetGroups{web, nil}},
+			{12, Unplug{web}},
+			{13, Plug{web}},
+			{14, Move{web, "h2"}},
+			{15, Expect{From: web, To: app, Probe: Probe{dove.ProtocolTCP, 8080}, Over: IPv4, Outcome: Deny, Rule: "shop/web-app"}},
+			{16, Expect{From: web, Address: netip.MustParseAddr("fd00::99"), Probe: Probe{dove.ProtocolICMPv6, 128 << 8}, Outcome: NoEndpoint}},
+			{17, ExpectMatrix{[]Probe{Ping, {dove.ProtocolUDP, 53}}}},
+			{18, OpenFlow{"f", web, app, Ping, AnyFamily}},
+			{19, ExpectFlow{"f", false}},
+			{20, Refuse{dove.Invalid, []string{`a "b"`, "c#"}, ApplyBlueprint{"acme", ""}}},
+			{22, Refuse{dove.Conflict, nil, DeleteEndpoint{web}}},
+			{23, Forge{WrongClass, web, app, Probe{dove.ProtocolTCP, 8080}, "source-mismatch"}},
+			{24, DeleteEndpoint{web}},
+			{25, DeleteBlueprint{"acme", "shop"}},
+		},
+	}
+	got, err := Parse([]byte(all))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	again, err := Parse(Format(got))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, Format(got))
+	}
+	if d := cmp.Diff(got, again, ignoreLines); d != "" {
+		t.Errorf("after Format: -want +got:\n%s", d)
+	}
+	if twice := Format(again); string(twice) != string(Format(got)) {
+		t.Errorf("Format is not canonical:\n%s", twice)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	world := "scenario x\nhosts h1 h2\nendpoint a/w network=n host=h1 addrs=10.0.0.1\nendpoint a/v network=n host=h2 addrs=10.0.0.2,fd00::2\nendpoint a/u network=n addrs=10.0.0.3\nendpoint b/w network=n host=h1 addrs=10.0.0.1\n"
+	for text, want := range map[string]string{
+		"":                                       "",
+		"jump a/w":                               `7:1: unknown step "jump" (known are blueprint,`,
+		"delete":                                 "7:7: endpoint is missing",
+		"delete w":                               `7:8: endpoint "w" is not of the form tenant/endpoint`,
+		"delete a/x":                             "7:1: there is no endpoint a/x",
+		"delete a/w now":                         `7:12: "now" is too much here (one line is one step)`,
+		"delete a/W":                             `7:8: endpoint "a/W": name "W"`,
+		"move a/w h9":                            "7:1: there is no host h9",
+		"plug a/w":                               "7:1: endpoint a/w is plugged in already",
+		"plug a/u":                               "7:1: endpoint a/u is bound to no host: move it to one",
+		"unplug a/u":                             "7:1: endpoint a/u is not plugged in",
+		"hosts h3":                               "7:1: hosts are already given",
+		"scenario y":                             "7:1: a second scenario begins here",
+		"endpoint a/w network=n addrs=10.0.0.9":  "7:1: endpoint a/w exists already",
+		"endpoint a/x addrs=10.0.0.9":            "7:28: the endpoint has no network",
+		"endpoint a/x network=n":                 "7:23: the endpoint has no addresses",
+		"endpoint a/x network=n addrs=10.0.0":    `7:30: "10.0.0" is no address`,
+		"endpoint a/x groups=web addrs=10.0.0.9": `7:21: group "web": group "a/web" is not of the form`,
+		"endpoint a/x grops=a/b addrs=10.0.0.9":  `7:14: unknown option "grops" (known are groups, network, host, addrs)`,
+		"endpoint a/x network=n network=m addrs=10.0.0.9":                     "7:24: option network is given twice",
+		"blueprint a <<END\nx":                                                "7:13: the text that begins here has no END at its end",
+		"blueprint a END":                                                     `7:13: "END" stands where <<END should`,
+		"blueprnt a <<END\nx\nEND":                                            `7:1: unknown step "blueprnt"`,
+		"expect a/w -> b/w ping deny":                                         "7:15: b/w is of another tenant",
+		"expect a/w -> a/w ping deny":                                         "7:15: a/w talks to itself",
+		"expect a/w a/v ping deny":                                            `7:12: "a/v" stands where -> should`,
+		"expect a/w -> a/u ping deny":                                         "7:1: endpoint a/u is not plugged in",
+		"expect a/w -> a/v icmpv6/128 deny":                                   "7:1: icmpv6/128/0 cannot be sent: the ends share no address family for it",
+		"expect a/w -> a/v tcp/80 deny over=v6":                               "7:1: tcp/80 cannot be sent",
+		"expect a/w -> a/v tcp/80 deny over=v5":                               `7:36: "v5" is no family`,
+		"expect a/w -> fd00::1 tcp/80 deny":                                   "7:1: tcp/80 cannot be sent",
+		"expect a/w -> a/v tcp/0 deny":                                        `7:19: "tcp/0" is no probe`,
+		"expect a/w -> a/v tcp/80 maybe":                                      `7:26: "maybe" is no outcome`,
+		"expect a/w -> a/v tcp/80":                                            "7:25: allow, deny or no-endpoint is missing",
+		"expect a/w -> a/v tcp/80 no-endpoint":                                "7:26: a/v is an endpoint",
+		"expect a/w -> 10.0.0.9 ping no-endpoint rule=x":                      "7:46: no rule decides",
+		"expect matrix":                                                       "7:14: a probe is missing",
+		"expect matrix ping ping":                                             "7:20: probe ping is given twice",
+		"expect flow f passes":                                                "7:1: there is no flow f",
+		"flow f a/w -> a/v ping\nflow f a/w -> a/v ping":                      "8:1: flow f is open already",
+		"flow f a/w -> a/v ping\nexpect flow f blocked\nexpect flow f passes": "9:1: flow f was blocked before: open another",
+		"flow f a/w -> a/v ping\nexpect flow f open":                          `8:15: "open" is no state of a flow`,
+		"refuse wrong delete a/w":                                             `7:8: unknown kind of error "wrong"`,
+		"refuse invalid expect matrix ping":                                   "7:16: expect is no change that could be refused",
+		"refuse invalid \"x":                                                  "7:0: the quote in column 16 does not end",
+		"forge big-lie a/w -> a/v ping drop=x":                                `7:7: unknown lie "big-lie"`,
+		"forge spoofed-mac a/w -> a/v ping":                                   "7:34: the reason of the drop is missing",
+	} {
+		_, err := Parse([]byte(world + text + "\n"))
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", text, err)
+		case want != "" && (err == nil || dove.KindOf(err) != dove.Invalid || !strings.Contains(err.Error(), "1 fault\n  "+want)):
+			t.Errorf("%s: %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+// All faults come at once, in order, and a nameless scenario is one of them.
+func TestAllFaults(t *testing.T) {
+	_, err := Parse([]byte("jump\n\n  fly\n"))
+	want := `the scenario is not valid: 4 faults
+  1:1: the scenario has no name (begin with: scenario what it shows)
+  1:1: the scenario has no hosts (write: hosts h1 h2)
+  1:1: unknown step "jump"
+  3:3: unknown step "fly"`
+	if err == nil {
+		t.Fatal("no error")
+	}
+	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, endpoint, regroup, move, unplug, plug, delete, refuse, flow, forge, expect)", "")
+	if d := cmp.Diff(strings.Split(want, "\n")[1:], strings.Split(got, "\n")[1:], cmpopts.SortSlices(strings.Compare)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	_, err = Parse([]byte(strings.Repeat("x\n", 200)))
+	if err == nil || !strings.Contains(err.Error(), "100 faults, 102 more are not shown") {
+		t.Errorf("%.200v", err)
+	}
+	if _, err = Parse(make([]byte, MaxBytes+1)); dove.KindOf(err) != dove.TooLarge {
+		t.Errorf("too large: %v", err)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		protocol := rapid.SampledFrom([]dove.Protocol{dove.ProtocolTCP, dove.ProtocolUDP, dove.ProtocolSCTP, dove.ProtocolICMP, dove.ProtocolICMPv6, dove.ProtocolAny, 47}).Draw(t, "protocol")
+		p := Probe{protocol, rapid.Uint16Range(1, 65535).Draw(t, "port")}
+		if !protocol.HasPorts() && !protocol.IsICMP() {
+			p.Port = 0
+		}
+		if again, err := ParseProbe(p.String()); err != nil || again != p {
+			t.Fatalf("%v: %v, %v", p, again, err)
+		}
+	})
+	for _, s := range []string{"", "tcp", "tcp/", "tcp/0", "tcp/65536", "ping/1", "icmp", "icmp/256", "icmp/8/", "icmp/8/0/0", "proto/6", "proto/0", "http/80"} {
+		if p, err := ParseProbe(s); err == nil {
+			t.Errorf("%q reads as %v", s, p)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(all))
+	files, _ := filepath.Glob("../scenarios/*.dove")
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil {
+			f.Add(text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := Parse(text)
+		if err != nil {
+			return
+		}
+		again, err := Parse(Format(s))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, Format(s))
+		}
+		if d := cmp.Diff(s, again, ignoreLines); d != "" {
+			t.Fatal(d)
+		}
+	})
+}
