@@ -67,8 +67,8 @@ type Core struct {
 	seq, done uint64 // of the last Apply, and of the last that is Applied
 	flying    bool
 	questions map[questionKey]*question
-	asked     map[control.Question]questionKey
-	askedFor  map[control.PeerKey]int // questions that wait for an answer
+	asked     map[asked]*question     // that wait for their answer
+	askedFor  map[control.PeerKey]int // how many of them, by peer
 	unasked   []*question
 	holds     []*packet // in order of their deadlines
 	heldFor   map[control.PeerKey]int
@@ -103,7 +103,7 @@ func NewCore(config Config, restored Restored) *Core {
 		tunnels:     map[netip.Addr]dove.HostName{},
 		negatives:   map[control.PeerKey]time.Time{},
 		questions:   map[questionKey]*question{},
-		asked:       map[control.Question]questionKey{},
+		asked:       map[asked]*question{},
 		askedFor:    map[control.PeerKey]int{},
 		heldFor:     map[control.PeerKey]int{},
 	}

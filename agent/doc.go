@@ -14,8 +14,9 @@
 // Without a session everything held stays in force. On the next one Hello lists
 // it by digest, the member assigns every endpoint of the host again and sends
 // only the rows that differ; what was assigned before and is not by the first
-// Frontier is closed. A row that was neither held nor asked for is refused with
-// a Release, so both ends always agree on what is held.
+// Frontier is closed. Both ends always agree on what is held: a row that an
+// answer brings too late is refused with a Release, one that an Update brings for
+// what was released meanwhile is ignored.
 //
 // Agent is the shell around Core: one goroutine owns it and feeds it from the
 // switch, the devices, the session and the local socket, <state>/dswitch.sock

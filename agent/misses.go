@@ -25,16 +25,22 @@ func (k questionKey) compare(o questionKey) int {
 
 func (k questionKey) peerKey() control.PeerKey { return control.PeerKey{VNI: k.vni, Addr: k.peer} }
 
+// asked names a question of one request.
+type asked struct {
+	id       uint64
+	question control.Question
+}
+
 // question waits to be asked or for its answer.
 type question struct {
-	key      questionKey
-	question control.Question
-	sent     bool
-	sentAt   time.Time
-	from     time.Time // not asked before
-	tries    int
-	held     []*packet
-	gone     bool
+	key    questionKey
+	asked  asked // as it was sent last
+	sent   bool
+	sentAt time.Time
+	from   time.Time // not asked before
+	tries  int
+	held   []*packet
+	gone   bool
 }
 
 // packet is a missed packet that waits for an answer.
@@ -75,14 +81,11 @@ func (c *Core) missed(m dataplane.Miss) {
 		c.emit(Discard{m, dataplane.MissLimit})
 		return
 	case q == nil:
-		q = &question{key: key, question: control.Question{
-			VNI: a.VNI, Local: m.Local, Peer: m.Peer, Outgoing: m.Direction == dataplane.FromGuest}}
+		q = &question{key: key}
 		c.questions[key] = q
 		c.unasked = append(c.unasked, q)
 	case q.sent && c.now.Sub(q.sentAt) >= askAgainAfter:
-		// Nobody answers what was asked; the address may be another one by now.
-		q.question.Local = m.Local
-		c.askAgain(q, 0)
+		c.askAgain(q, 0) // nobody answers
 	}
 	if m.Want == dataplane.WantConfirm {
 		if held := c.networks[a.VNI].peers[m.Peer]; held != nil {
@@ -141,14 +144,7 @@ func (c *Core) ask() {
 	if c.session.member == "" {
 		return
 	}
-	var batch []control.Question
-	flush := func() {
-		if len(batch) > 0 {
-			c.lastID++
-			c.send(&control.PolicyRequest{ID: c.lastID, Questions: batch})
-			batch = nil
-		}
-	}
+	var request *control.PolicyRequest
 	later := c.unasked[:0]
 	for _, q := range c.unasked {
 		switch {
@@ -156,18 +152,29 @@ func (c *Core) ask() {
 		case c.now.Before(q.from):
 			later = append(later, q)
 		default:
-			q.sent, q.sentAt = true, c.now
-			q.tries++
-			c.asked[q.question] = q.key
-			c.askedFor[q.key.peerKey()]++
-			if batch = append(batch, q.question); len(batch) == QuestionsBatch {
-				flush()
+			if request == nil || len(request.Questions) == QuestionsBatch {
+				c.lastID++
+				request = &control.PolicyRequest{ID: c.lastID}
+				c.send(request)
 			}
+			request.Questions = append(request.Questions, c.askNow(q))
 		}
 	}
 	clear(c.unasked[len(later):])
 	c.unasked = later
-	flush()
+}
+
+// askNow notes that a question is asked, about an address that somebody waits
+// for now: the first may be gone by now.
+func (c *Core) askNow(q *question) control.Question {
+	m := q.held[0].miss
+	q.asked = asked{c.lastID, control.Question{
+		VNI: q.key.vni, Local: m.Local, Peer: q.key.peer, Outgoing: m.Direction == dataplane.FromGuest}}
+	q.sent, q.sentAt = true, c.now
+	q.tries++
+	c.asked[q.asked] = q
+	c.askedFor[q.key.peerKey()]++
+	return q.asked.question
 }
 
 // unask takes back that a question waits for its answer.
@@ -176,9 +183,7 @@ func (c *Core) unask(q *question) {
 		return
 	}
 	q.sent = false
-	if c.asked[q.question] == q.key {
-		delete(c.asked, q.question)
-	}
+	delete(c.asked, q.asked)
 	if key := q.key.peerKey(); c.askedFor[key] > 1 {
 		c.askedFor[key]--
 	} else {
@@ -198,22 +203,30 @@ func (c *Core) forgetQuestion(q *question) {
 	delete(c.questions, q.key)
 }
 
-// reply takes rows and answers. Answers are matched by their question: one
-// request may be answered by several replies.
+// reply takes rows and answers. One request may be answered by several replies;
+// a peer's row counts only with an answer that is waited for, because what was
+// asked before something was released says nothing of what is held since.
 func (c *Core) reply(m *control.PolicyReply) {
+	var answered []control.Answer
+	awaited := map[control.PeerKey]bool{}
+	for _, a := range m.Answers {
+		if q := c.asked[asked{m.ID, a.Question}]; q != nil {
+			answered = append(answered, a)
+			awaited[q.key.peerKey()] = true
+		}
+	}
 	for _, row := range m.Pairs {
 		c.takePair(row, true)
 	}
 	for _, row := range m.Peers {
-		c.takePeer(row)
-	}
-	for _, answer := range m.Answers {
-		key, ok := c.asked[answer.Question]
-		if !ok {
-			continue
+		c.takePeer(row, awaited[row.Key])
+		if n := c.networks[row.Key.VNI]; n == nil || n.peers[row.Key.Addr] == nil {
+			c.freed.Peers = append(c.freed.Peers, row.Key)
 		}
-		if q := c.questions[key]; q != nil && q.sent {
-			c.answered(q, answer)
+	}
+	for _, a := range answered {
+		if q := c.asked[asked{m.ID, a.Question}]; q != nil {
+			c.answered(q, a)
 		}
 	}
 }
@@ -242,6 +255,10 @@ func (c *Core) answered(q *question, a control.Answer) {
 		}
 		c.askAgain(q, min(max(a.After, 20*time.Millisecond), HoldFor))
 	default: // Refused: the DPC does not know the local address as this host's
+		if len(q.held) > 0 && q.held[0].miss.Local != q.asked.question.Local && q.tries < triesMax {
+			c.askAgain(q, 0)
+			return
+		}
 		c.finish(q, dataplane.NoPort)
 	}
 }
@@ -271,16 +288,21 @@ func (c *Core) unhold(p *packet) {
 	}
 }
 
-// drop discards one held packet. A question that was not asked and that nobody
-// waits for any more is not asked.
+// drop discards one held packet.
 func (c *Core) drop(p *packet, r dataplane.Reason) {
+	c.take(p)
+	c.emit(Discard{p.miss, r})
+}
+
+// take takes one packet from its question. A question that was not asked and
+// that nobody waits for any more is not asked.
+func (c *Core) take(p *packet) {
 	c.unhold(p)
 	q := p.question
 	q.held = slices.DeleteFunc(q.held, func(o *packet) bool { return o == p })
 	if len(q.held) == 0 && !q.sent {
 		c.forgetQuestion(q)
 	}
-	c.emit(Discard{p.miss, r})
 }
 
 func (c *Core) expireHolds() {
@@ -299,6 +321,21 @@ func (c *Core) dropHeld(a *assignment) {
 		if !p.gone && p.port == a {
 			c.drop(p, dataplane.NoPort)
 		}
+	}
+}
+
+// missAgain takes what is held for a port as if it had just missed: the port's
+// addresses, or their classes, are others now.
+func (c *Core) missAgain(a *assignment) {
+	var again []dataplane.Miss
+	for _, p := range c.holds {
+		if !p.gone && p.port == a {
+			c.take(p)
+			again = append(again, p.miss)
+		}
+	}
+	for _, m := range again {
+		c.missed(m)
 	}
 }
 

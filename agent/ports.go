@@ -74,6 +74,7 @@ func (c *Core) assign(m *control.Assign) {
 	a.failure = failure{}
 	c.unsaved = true
 	c.reconcile(a)
+	c.missAgain(a)
 }
 
 func (c *Core) unassign(m *control.Unassign) {

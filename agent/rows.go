@@ -119,9 +119,9 @@ func (k classes) compare(o classes) int {
 	return cmp.Or(cmp.Compare(k.src, o.src), cmp.Compare(k.dst, o.dst))
 }
 
-// takePeer holds a row that was asked for, or changes one that is held. Another
-// row is refused.
-func (c *Core) takePeer(row control.Peer) {
+// takePeer changes a row that is held, or holds one that is awaited. It ignores
+// any other: it was released meanwhile.
+func (c *Core) takePeer(row control.Peer, awaited bool) {
 	n := c.networks[row.Key.VNI]
 	var held *peer
 	if n != nil {
@@ -133,8 +133,7 @@ func (c *Core) takePeer(row control.Peer) {
 		}
 		return
 	}
-	if n == nil || held == nil && (!c.awaits(row.Key) || c.rows >= c.config.Rows) {
-		c.freed.Peers = append(c.freed.Peers, row.Key)
+	if n == nil || held == nil && (!awaited || c.rows >= c.config.Rows) {
 		return
 	}
 	digest := row.Digest()
@@ -173,9 +172,9 @@ func (c *Core) dropPeer(n *network, addr netip.Addr) {
 	c.rows--
 }
 
-// takePair holds a pair that a reply brings (solicited), or changes one that is
-// held. Another pair is refused.
-func (c *Core) takePair(row control.Pair, solicited bool) {
+// takePair changes a pair that is held, or holds one that a reply brings. It
+// ignores any other.
+func (c *Core) takePair(row control.Pair, replied bool) {
 	d := c.domains[row.Key.Domain]
 	k := classes{row.Key.Src, row.Key.Dst}
 	var held *pair
@@ -188,8 +187,10 @@ func (c *Core) takePair(row control.Pair, solicited bool) {
 		}
 		return
 	}
-	if d == nil || held == nil && (!solicited || c.rows >= c.config.Rows) {
-		c.freed.Pairs = append(c.freed.Pairs, row.Key)
+	if d == nil || held == nil && (!replied || c.rows >= c.config.Rows) {
+		if replied {
+			c.freed.Pairs = append(c.freed.Pairs, row.Key)
+		}
 		return
 	}
 	digest := row.Digest()
@@ -229,15 +230,36 @@ func comparePeerKeys(a, b control.PeerKey) int {
 	return cmp.Or(cmp.Compare(a.VNI, b.VNI), a.Addr.Compare(b.Addr))
 }
 
-// sendFreed tells the DPC what is no longer held.
+// sendFreed tells the DPC what is no longer held. While an answer about an
+// address is under way, its release waits: the DPC would take it for a release
+// of what that answer brings.
 func (c *Core) sendFreed() {
-	for len(c.freed.Peers)+len(c.freed.Pairs) > 0 && c.session.open {
-		peers := c.freed.Peers[:min(len(c.freed.Peers), control.RowsMax)]
-		pairs := c.freed.Pairs[:min(len(c.freed.Pairs), control.RowsMax)]
-		c.freed.Peers, c.freed.Pairs = c.freed.Peers[len(peers):], c.freed.Pairs[len(pairs):]
-		c.send(&control.Release{Peers: peers, Pairs: pairs})
-	}
+	freed := c.freed
 	c.freed = control.Release{}
+	if !c.session.open {
+		return
+	}
+	var out control.Release
+	for _, key := range freed.Peers {
+		if n := c.networks[key.VNI]; n != nil && n.peers[key.Addr] != nil {
+			continue
+		}
+		if c.awaits(key) {
+			c.freed.Peers = append(c.freed.Peers, key)
+		} else {
+			out.Peers = append(out.Peers, key)
+		}
+	}
+	for _, key := range freed.Pairs {
+		if d := c.domains[key.Domain]; d == nil || d.pairs[classes{key.Src, key.Dst}] == nil {
+			out.Pairs = append(out.Pairs, key)
+		}
+	}
+	for len(out.Peers)+len(out.Pairs) > 0 {
+		peers, pairs := min(len(out.Peers), control.RowsMax), min(len(out.Pairs), control.RowsMax)
+		c.send(&control.Release{Peers: out.Peers[:peers], Pairs: out.Pairs[:pairs]})
+		out.Peers, out.Pairs = out.Peers[peers:], out.Pairs[pairs:]
+	}
 }
 
 // setTunnels changes the fleet. The host's own address is not in the switch:

@@ -111,7 +111,7 @@ func (c *Core) received(m control.Down) {
 	case *control.Update:
 		c.see(m.Revision)
 		for _, row := range m.Peers {
-			c.takePeer(row)
+			c.takePeer(row, false)
 		}
 		for _, row := range m.Pairs {
 			c.takePair(row, false)
