@@ -23,11 +23,11 @@ type place struct {
 	refused      bool
 }
 
-// read sets the flags that the file names and the command line does not, and
+// parse sets the flags that the file names and the command line does not, and
 // returns everything that is wrong with the file. Values that the command line
 // overrides are checked too. The places are nil if the text has no settings to
 // speak of.
-func read(text []byte, f *pflag.FlagSet) ([]dove.Fault, map[string]place) {
+func parse(text []byte, f *pflag.FlagSet) ([]dove.Fault, map[string]place) {
 	root, fault := load(text)
 	if fault != nil {
 		return []dove.Fault{*fault}, nil
@@ -174,7 +174,11 @@ func scalar(flag *pflag.Flag) *yaml.Node {
 	case strings.HasPrefix(t, "float"):
 		tag = "!!float"
 	}
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: flag.Value.String()}
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: flag.Value.String()}
+	if strings.Contains(n.Value, "\n") {
+		n.Style = yaml.LiteralStyle
+	}
+	return n
 }
 
 func flagUsage(flag *pflag.Flag) string {

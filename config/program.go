@@ -42,7 +42,7 @@ func Program(cmd *cobra.Command, check func() error, run func(ctx context.Contex
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cmd.SilenceUsage, cmd.SilenceErrors = true, true
-		if err := settle(cmd.Flags(), file, check); err != nil {
+		if err := Read(file, cmd.Flags(), check); err != nil {
 			return err
 		}
 		if only {
@@ -57,9 +57,10 @@ func Program(cmd *cobra.Command, check func() error, run func(ctx context.Contex
 	}
 }
 
-// settle reads the file into the flags and checks the result. The faults of
-// both are reported together.
-func settle(f *pflag.FlagSet, file string, check func() error) error {
+// Read sets the flags that the file names and the command line does not ("" is
+// no file), and lets check judge the result, as Program does. The faults of both
+// are reported together, as one *dove.Error.
+func Read(file string, f *pflag.FlagSet, check func() error) error {
 	var found []dove.Fault
 	var places map[string]place
 	if file != "" {
@@ -67,7 +68,7 @@ func settle(f *pflag.FlagSet, file string, check func() error) error {
 		if err != nil {
 			return dove.Errorf(dove.Invalid, "read the configuration: %v", err)
 		}
-		if found, places = read(text, f); places == nil {
+		if found, places = parse(text, f); places == nil {
 			return invalid(file, found)
 		}
 	}
