@@ -97,6 +97,8 @@ func New() *World {
 		byClass:    newTree(byClass),
 		classNext:  newTree(byClassNext),
 		vnis:       newTree(byVNIAlloc),
+		ledgers:    newTree(func(a, b *held[Ledger]) int { return cmp.Compare(a.doc.Tenant, b.doc.Tenant) }),
+		vteps:      newTree(func(a, b *held[VTEPAlloc]) int { return a.doc.VTEP.Compare(b.doc.VTEP) }),
 	}
 }
 
