@@ -1,0 +1,295 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"dove.network/dove"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// Guest is a workload in its own namespace. Its servers answer whoever asks
+// with the guest's name, so that an answer tells which guest gave it.
+type Guest struct {
+	Endpoint dove.Endpoint
+	Groups   []dove.Group
+	Host     string
+	Device   string // the host's end of its link
+	MAC      dove.MAC
+	Addrs    []netip.Addr
+	MTU      int
+
+	ns *Namespace
+
+	mu      sync.Mutex
+	askers  map[string]int // who reached it, by name
+	closers []io.Closer
+	wg      sync.WaitGroup
+}
+
+// Name is how the guest answers.
+func (g *Guest) Name() string { return g.Endpoint.String() }
+
+// Addr returns the guest's first address of the family, or the zero Addr.
+func (g *Guest) Addr(v6 bool) netip.Addr {
+	i := slices.IndexFunc(g.Addrs, func(a netip.Addr) bool { return a.Is6() == v6 })
+	if i < 0 {
+		return netip.Addr{}
+	}
+	return g.Addrs[i]
+}
+
+// Askers returns who reached the guest so far, and how often.
+func (g *Guest) Askers() map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make(map[string]int, len(g.askers))
+	for k, v := range g.askers {
+		out[k] = v
+	}
+	return out
+}
+
+func (g *Guest) asked(by string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.askers[by]++
+}
+
+// Serve opens TCP and UDP servers on the ports and an echo responder that adds
+// the guest's name; the kernel's own responder is turned off.
+func (g *Guest) Serve(tcp, udp []uint16) error {
+	g.askers = map[string]int{}
+	if err := g.ns.Sysctl("net/ipv4/icmp_echo_ignore_all=1", "net/ipv6/icmp/echo_ignore_all=1"); err != nil {
+		return err
+	}
+	return g.ns.Do(func() error {
+		for _, port := range tcp {
+			l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+			if err != nil {
+				return err
+			}
+			g.serve(l, func() { g.acceptTCP(l) })
+		}
+		for _, port := range udp {
+			c, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+			if err != nil {
+				return err
+			}
+			g.serve(c, func() { g.answerUDP(c) })
+		}
+		for _, v6 := range []bool{false, true} {
+			c, err := listenICMP(v6)
+			if err != nil {
+				return err
+			}
+			g.serve(c, func() { g.answerEcho(c, v6) })
+		}
+		return nil
+	})
+}
+
+func (g *Guest) serve(c io.Closer, loop func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closers = append(g.closers, c)
+	g.wg.Go(loop)
+}
+
+// Close ends the guest's servers and their connections.
+func (g *Guest) Close() error {
+	g.mu.Lock()
+	var errs []error
+	for _, c := range g.closers {
+		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	g.closers = nil
+	g.mu.Unlock()
+	g.wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (g *Guest) acceptTCP(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		g.serve(c, func() {
+			defer c.Close()
+			r := bufio.NewReader(c)
+			who, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			g.asked(strings.TrimSpace(who))
+			if _, err := io.WriteString(c, g.Name()+"\n"); err == nil {
+				_, _ = io.Copy(c, r) // from then on, an echo
+			}
+		})
+	}
+}
+
+func (g *Guest) answerUDP(c net.PacketConn) {
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		who, rest, _ := strings.Cut(string(buf[:n]), " ")
+		g.asked(who)
+		_, _ = c.WriteTo([]byte(g.Name()+" "+rest), from)
+	}
+}
+
+func listenICMP(v6 bool) (*icmp.PacketConn, error) {
+	if v6 {
+		return icmp.ListenPacket("ip6:ipv6-icmp", "::")
+	}
+	return icmp.ListenPacket("ip4:icmp", "0.0.0.0")
+}
+
+// echoTypes gives the request and reply types of a family and its protocol number.
+func echoTypes(v6 bool) (request, reply icmp.Type, protocol int) {
+	if v6 {
+		return ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply, 58
+	}
+	return ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply, 1
+}
+
+func (g *Guest) answerEcho(c *icmp.PacketConn, v6 bool) {
+	request, reply, protocol := echoTypes(v6)
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		m, err := icmp.ParseMessage(protocol, buf[:n])
+		if err != nil || m.Type != request {
+			continue
+		}
+		echo := m.Body.(*icmp.Echo)
+		who, _, _ := strings.Cut(string(echo.Data), " ")
+		g.asked(who)
+		echo.Data = []byte(g.Name())
+		out, err := (&icmp.Message{Type: reply, Body: echo}).Marshal(nil)
+		if err == nil {
+			_, _ = c.WriteTo(out, from)
+		}
+	}
+}
+
+// Reply is what a probe saw.
+type Reply struct {
+	From        string // who answered; "" if nobody did
+	Err         error  // why nobody did
+	Retransmits int    // TCP segments that the asker had to send again
+	Took        time.Duration
+}
+
+// AskTCP opens a connection, says who asks and reads who answers.
+func (g *Guest) AskTCP(ctx context.Context, to netip.AddrPort) Reply {
+	start := time.Now()
+	conn, who, err := g.ConnectTCP(ctx, to)
+	r := Reply{From: who, Err: err, Took: time.Since(start)}
+	if conn != nil {
+		r.Retransmits, err = retransmits(conn)
+		r.Err = errors.Join(r.Err, err, conn.Close())
+	}
+	return r
+}
+
+// ConnectTCP opens a connection that echoes from then on, and says who answered.
+func (g *Guest) ConnectTCP(ctx context.Context, to netip.AddrPort) (*net.TCPConn, string, error) {
+	conn, err := g.ns.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, "", err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := io.WriteString(conn, g.Name()+"\n"); err != nil {
+		return nil, "", errors.Join(err, conn.Close())
+	}
+	var name []byte
+	for b := make([]byte, 1); ; {
+		if _, err := conn.Read(b); err != nil {
+			return nil, "", errors.Join(err, conn.Close())
+		}
+		if b[0] == '\n' {
+			return conn.(*net.TCPConn), string(name), nil
+		}
+		name = append(name, b[0])
+	}
+}
+
+// AskUDP sends one datagram and waits for its answer.
+func (g *Guest) AskUDP(ctx context.Context, to netip.AddrPort) Reply {
+	start := time.Now()
+	conn, err := g.ns.DialContext(ctx, "udp", to.String())
+	if err != nil {
+		return Reply{Err: err}
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := io.WriteString(conn, g.Name()+" 0"); err != nil {
+		return Reply{Err: err}
+	}
+	buf := make([]byte, 2048)
+	n, err := conn.Read(buf)
+	who, _, _ := strings.Cut(string(buf[:n]), " ")
+	return Reply{From: who, Err: err, Took: time.Since(start)}
+}
+
+// Ping sends one echo request and waits for its reply; id tells it from others.
+func (g *Guest) Ping(ctx context.Context, to netip.Addr, id uint16) Reply {
+	start := time.Now()
+	request, reply, protocol := echoTypes(to.Is6())
+	var c *icmp.PacketConn
+	err := g.ns.Do(func() (err error) {
+		c, err = listenICMP(to.Is6())
+		return err
+	})
+	if err != nil {
+		return Reply{Err: err}
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	out, err := (&icmp.Message{Type: request, Body: &icmp.Echo{ID: int(id), Data: []byte(g.Name() + " ")}}).Marshal(nil)
+	if err != nil {
+		return Reply{Err: err}
+	}
+	if _, err := c.WriteTo(out, &net.IPAddr{IP: to.AsSlice()}); err != nil {
+		return Reply{Err: err}
+	}
+	for buf := make([]byte, 2048); ; {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return Reply{Err: err, Took: time.Since(start)}
+		}
+		source, _ := netip.AddrFromSlice(from.(*net.IPAddr).IP)
+		m, err := icmp.ParseMessage(protocol, buf[:n])
+		if err != nil || m.Type != reply || source.Unmap() != to {
+			continue
+		}
+		if echo := m.Body.(*icmp.Echo); echo.ID == int(id) {
+			return Reply{From: string(echo.Data), Took: time.Since(start)}
+		}
+	}
+}

@@ -1,0 +1,315 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dove.network/dove"
+	"golang.org/x/sys/unix"
+)
+
+// Root is where labs keep their state, one folder each.
+const Root = "/run/dovelab"
+
+// Options say what a lab is made of.
+type Options struct {
+	Name string // of namespaces and the state folder: letters, digits, hyphens
+	Bin  string // folder with dpc, dswitch and dovectl
+	MTU  int    // of the underlay, bytes; 0 = 1500
+	Log  *slog.Logger
+}
+
+// Lab is a set of hosts, their underlay, one DPC and guests.
+type Lab struct {
+	opt    Options
+	dir    string
+	lock   *os.File
+	fabric *Namespace
+	dpc    *process
+	dpcNS  *Namespace
+	hosts  []*Host
+	guests []*Guest
+	api    *apiClient
+	ports  int // devices made so far
+}
+
+// Host is a machine of the lab.
+type Host struct {
+	Name string
+	VTEP netip.Addr
+
+	ns   *Namespace
+	dir  string
+	sw   *process
+	sock *socketClient
+}
+
+// underlay is the lab's underlay network (RFC 5737, TEST-NET-1): host i has
+// .i, the DPC has .254.
+var underlay = netip.MustParsePrefix("192.0.2.0/24")
+
+func underlayAddr(last byte) netip.Addr {
+	a := underlay.Addr().As4()
+	a[3] = last
+	return netip.AddrFrom4(a)
+}
+
+// New sweeps what dead labs left, then makes the fabric and starts a DPC.
+func New(ctx context.Context, opt Options) (_ *Lab, err error) {
+	if err := dove.CheckName(opt.Name); err != nil || len(opt.Name) > 20 {
+		return nil, fmt.Errorf("lab name %q: use at most 20 lower-case letters, digits and inner hyphens", opt.Name)
+	}
+	if opt.MTU == 0 {
+		opt.MTU = 1500
+	}
+	if err := Sweep(); err != nil {
+		return nil, err
+	}
+	l := &Lab{opt: opt, dir: filepath.Join(Root, opt.Name)}
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return nil, err
+	}
+	if l.lock, err = tryLock(l.dir); err != nil {
+		return nil, fmt.Errorf("lab %q is running already: stop it with: dovelab down --name %s", opt.Name, opt.Name)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	if err := remove(opt.Name, l.dir); err != nil { // of an earlier lab with this name
+		return nil, err
+	}
+	if err := os.MkdirAll(l.bpf(), 0o700); err != nil {
+		return nil, err
+	}
+	if err := unix.Mount("bpf", l.bpf(), "bpf", 0, ""); err != nil {
+		return nil, fmt.Errorf("mount a BPF file system on %s: %w", l.bpf(), err)
+	}
+	if l.fabric, err = l.namespace("fab"); err != nil {
+		return nil, err
+	}
+	if err := l.fabric.IP("link add fab0 type bridge forward_delay 0", fmt.Sprintf("link set fab0 mtu %d up", opt.MTU)); err != nil {
+		return nil, err
+	}
+	if l.dpcNS, err = l.namespace("dpc"); err != nil {
+		return nil, err
+	}
+	if err := l.connect(l.dpcNS, "dpc", underlayAddr(254)); err != nil {
+		return nil, err
+	}
+	return l, l.startDPC(ctx)
+}
+
+func (l *Lab) bpf() string { return filepath.Join(l.dir, "bpf") }
+
+// prefix heads the names of a lab's namespaces.
+func prefix(name string) string { return "dove-" + name + "-" }
+
+func (l *Lab) namespace(name string) (*Namespace, error) {
+	return NewNamespace(prefix(l.opt.Name) + name)
+}
+
+// connect gives a namespace an underlay device u0 with an address.
+func (l *Lab) connect(ns *Namespace, port string, addr netip.Addr) error {
+	err := ipBatch("",
+		fmt.Sprintf("link add u0 mtu %d netns %s type veth peer name %s mtu %d netns %s",
+			l.opt.MTU, ns.Name, port, l.opt.MTU, l.fabric.Name))
+	if err != nil {
+		return err
+	}
+	if err := l.fabric.IP(fmt.Sprintf("link set %s master fab0 up", port)); err != nil {
+		return err
+	}
+	return ns.IP(fmt.Sprintf("addr add %s/%d dev u0", addr, underlay.Bits()), "link set u0 up")
+}
+
+// AddHost makes a host, lets it join and starts its dswitch.
+func (l *Lab) AddHost(ctx context.Context, name string) (*Host, error) {
+	h := &Host{Name: name, VTEP: underlayAddr(byte(len(l.hosts) + 1)), dir: filepath.Join(l.dir, name)}
+	if len(l.hosts) >= 200 {
+		return nil, errors.New("a lab has at most 200 hosts")
+	}
+	if err := os.MkdirAll(h.dir, 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	if h.ns, err = l.namespace(name); err != nil {
+		return nil, err
+	}
+	l.hosts = append(l.hosts, h)
+	if err := l.connect(h.ns, name, h.VTEP); err != nil {
+		return nil, err
+	}
+	h.sock = newSocketClient(filepath.Join(h.dir, "dswitch.sock"))
+	return h, l.startSwitch(ctx, h)
+}
+
+// Hosts, Guests and Guest return what was added.
+func (l *Lab) Hosts() []*Host { return l.hosts }
+
+// Guests returns the guests in the order they were added.
+func (l *Lab) Guests() []*Guest { return l.guests }
+
+// Host returns the host of that name.
+func (l *Lab) Host(name string) (*Host, bool) {
+	i := slices.IndexFunc(l.hosts, func(h *Host) bool { return h.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return l.hosts[i], true
+}
+
+// Guest returns the guest of that endpoint.
+func (l *Lab) Guest(e dove.Endpoint) (*Guest, bool) {
+	i := slices.IndexFunc(l.guests, func(g *Guest) bool { return g.Endpoint == e })
+	if i < 0 {
+		return nil, false
+	}
+	return l.guests[i], true
+}
+
+// Plug makes the guest's namespace and its device on the host; addresses, MAC
+// and MTU are the endpoint's.
+func (l *Lab) Plug(g *Guest) error {
+	h, ok := l.Host(g.Host)
+	if !ok {
+		return fmt.Errorf("guest %s: no host %q in the lab", g.Name(), g.Host)
+	}
+	var err error
+	name := strings.NewReplacer("/", "-").Replace(g.Name())
+	if g.ns, err = l.namespace("g-" + name); err != nil {
+		return err
+	}
+	err = g.ns.Sysctl("net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/accept_ra=0",
+		"net/ipv6/conf/default/router_solicitations=0")
+	if err != nil {
+		return err
+	}
+	if err := l.link(g, h); err != nil {
+		return err
+	}
+	l.guests = append(l.guests, g)
+	return nil
+}
+
+// link joins a guest's namespace to its host by a veth pair.
+func (l *Lab) link(g *Guest, h *Host) error {
+	err := ipBatch("", fmt.Sprintf("link add %s mtu %d netns %s type veth peer name eth0 address %s mtu %d netns %s",
+		g.Device, g.MTU, h.ns.Name, g.MAC, g.MTU, g.ns.Name))
+	if err != nil {
+		return err
+	}
+	lines := []string{"link set eth0 up"}
+	for _, a := range g.Addrs {
+		if a.Is4() {
+			lines = append(lines, fmt.Sprintf("addr add %s/24 dev eth0", a))
+		} else {
+			lines = append(lines, fmt.Sprintf("addr add %s/64 dev eth0 nodad", a))
+		}
+	}
+	return g.ns.IP(lines...)
+}
+
+// Unplug removes a guest's namespace and with it its device.
+func (l *Lab) Unplug(g *Guest) error {
+	l.guests = slices.DeleteFunc(l.guests, func(o *Guest) bool { return o == g })
+	err := g.Close()
+	if h, ok := l.Host(g.Host); ok {
+		err = errors.Join(err, h.ns.IP("link del "+g.Device))
+	}
+	return errors.Join(err, g.ns.Close(), run("ip", "netns", "del", g.ns.Name))
+}
+
+// NextDevice returns a device name that the lab has not used yet.
+func (l *Lab) NextDevice() string {
+	l.ports++
+	return fmt.Sprintf("dv%d", l.ports)
+}
+
+// Close stops the programs and removes every trace of the lab.
+func (l *Lab) Close() error {
+	var errs []error
+	for _, g := range l.guests {
+		errs = append(errs, g.Close(), g.ns.Close())
+	}
+	for _, h := range l.hosts {
+		errs = append(errs, h.sw.stop())
+		if h.ns != nil {
+			errs = append(errs, h.ns.Close())
+		}
+	}
+	errs = append(errs, l.dpc.stop())
+	for _, ns := range []*Namespace{l.dpcNS, l.fabric} {
+		if ns != nil {
+			errs = append(errs, ns.Close())
+		}
+	}
+	errs = append(errs, remove(l.opt.Name, l.dir), os.RemoveAll(l.dir), l.lock.Close())
+	return errors.Join(errs...)
+}
+
+// Sweep removes every lab whose owner is gone.
+func Sweep() error {
+	dirs, err := os.ReadDir(Root)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, d := range dirs {
+		dir := filepath.Join(Root, d.Name())
+		lock, err := tryLock(dir)
+		if err != nil {
+			continue // alive
+		}
+		errs = append(errs, remove(d.Name(), dir), os.RemoveAll(dir), lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// tryLock takes the lock that a lab's owner holds while it lives.
+func tryLock(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// remove kills what runs in a lab's namespaces and deletes them, unmounts its
+// BPF file system and empties its folder but for the lock.
+func remove(name, dir string) error {
+	entries, err := os.ReadDir("/run/netns")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix(name)) {
+			continue
+		}
+		errs = append(errs, killAll(e.Name()), run("ip", "netns", "del", e.Name()))
+	}
+	if err := unix.Unmount(filepath.Join(dir, "bpf"), unix.MNT_DETACH); err != nil &&
+		!errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		errs = append(errs, err)
+	}
+	files, err := os.ReadDir(dir)
+	errs = append(errs, err)
+	for _, f := range files {
+		if f.Name() != "lock" {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, f.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}

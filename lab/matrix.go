@@ -1,0 +1,270 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/oracle"
+	"dove.network/scenario"
+)
+
+// Check is one question that a real connection answers: may From reach Addr by
+// this probe, and is it To who answers? To is nil where nobody of From's
+// tenant has the address.
+type Check struct {
+	From, To *Guest
+	Addr     netip.Addr
+	Probe    scenario.Probe
+}
+
+// String says what a check is, for a person.
+func (c Check) String() string {
+	to := "nobody"
+	if c.To != nil {
+		to = c.To.Name()
+	}
+	return fmt.Sprintf("%s -> %s (%s) %s", c.From.Name(), c.Addr, to, c.Probe)
+}
+
+// Intent is what should come of a check, and which rule says so.
+type Intent struct {
+	Outcome scenario.Outcome
+	Rule    string
+}
+
+// Result is a check with what was meant and what was seen. Fault is empty if
+// the two agree.
+type Result struct {
+	Check  Check
+	Intent Intent
+	Reply  Reply
+	Drop   *Drop // the drop that ended a denied check
+	Fault  string
+}
+
+// answerTimeout bounds a check whose answer or drop does not come; grace is how
+// long a denied check goes on listening after its drop was counted.
+const (
+	answerTimeout = 5 * time.Second
+	grace         = 200 * time.Millisecond
+	checksAtOnce  = 24
+)
+
+// Checks lists each probe from every guest to every address that any guest of
+// any tenant has, its own excepted.
+func Checks(guests []*Guest, probes []scenario.Probe) []Check {
+	var out []Check
+	for _, from := range guests {
+		asked := map[netip.Addr]bool{}
+		for _, a := range from.Addrs {
+			asked[a] = true
+		}
+		for _, other := range guests {
+			for _, a := range other.Addrs {
+				if asked[a] || !from.Addr(a.Is6()).IsValid() {
+					continue
+				}
+				asked[a] = true
+				to := owner(guests, from, a)
+				for _, p := range probes {
+					if _, _, exists := p.Over(a); exists {
+						out = append(out, Check{from, to, a, p})
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// owner returns which guest has the address on from's network.
+func owner(guests []*Guest, from *Guest, a netip.Addr) *Guest {
+	i := slices.IndexFunc(guests, func(g *Guest) bool {
+		return g.Endpoint.Tenant == from.Endpoint.Tenant && g.Network == from.Network && slices.Contains(g.Addrs, a)
+	})
+	if i < 0 {
+		return nil
+	}
+	return guests[i]
+}
+
+// Meant asks the oracle what should come of a check under these blueprints.
+func Meant(c Check, blueprints []*blueprint.Blueprint) Intent {
+	if c.To == nil {
+		return Intent{Outcome: scenario.NoEndpoint}
+	}
+	own := slices.DeleteFunc(slices.Clone(blueprints), func(b *blueprint.Blueprint) bool { return b.Tenant != c.From.Endpoint.Tenant })
+	protocol, port, _ := c.Probe.Over(c.Addr)
+	allow, rule := oracle.Decide(own, c.From.Groups, c.To.Groups, protocol, port)
+	if allow {
+		return Intent{scenario.Allow, rule}
+	}
+	return Intent{scenario.Deny, rule}
+}
+
+// RunChecks makes the connections, several at a time, and compares each with
+// what is meant. Progress is called after each one.
+func (l *Lab) RunChecks(ctx context.Context, checks []Check, meant func(Check) Intent, progress func(done, total int)) ([]Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	drops := l.watchDrops(ctx)
+	results := make([]Result, len(checks))
+	var done atomic.Int64
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, checksAtOnce)
+	for i, c := range checks {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			results[i] = l.check(ctx, c, meant(c), drops)
+			if progress != nil {
+				progress(int(done.Add(1)), len(checks))
+			}
+		})
+	}
+	wg.Wait()
+	return results, errors.Join(ctx.Err(), drops.err())
+}
+
+func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Result {
+	r := Result{Check: c, Intent: in}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	id := uint16(l.pings.Add(1))
+	if in.Outcome == scenario.Allow {
+		r.Reply = c.From.ask(ctx, c.Probe, c.Addr, id)
+		r.judge()
+		return r
+	}
+	protocol, port, _ := c.Probe.Over(c.Addr)
+	key := dropKey{c.From.Endpoint, c.Addr, protocol, port}
+	since := time.Now()
+	counted := make(chan struct{})
+	go func() {
+		defer close(counted)
+		if r.Drop = drops.wait(ctx, key, since); r.Drop == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(grace): // an answer in spite of the drop would be seen
+			cancel()
+		}
+	}()
+	r.Reply = c.From.ask(ctx, c.Probe, c.Addr, id)
+	if r.Reply.From != "" {
+		cancel()
+	}
+	<-counted
+	r.judge()
+	return r
+}
+
+func (g *Guest) ask(ctx context.Context, p scenario.Probe, to netip.Addr, id uint16) Reply {
+	switch p.Protocol {
+	case dove.ProtocolTCP:
+		return g.AskTCP(ctx, netip.AddrPortFrom(to, p.Port))
+	case dove.ProtocolUDP:
+		return g.AskUDP(ctx, netip.AddrPortFrom(to, p.Port))
+	default:
+		return g.Ping(ctx, to, id)
+	}
+}
+
+// canAsk says whether a guest can send the probe through its sockets.
+func canAsk(p scenario.Probe) bool {
+	return p == scenario.Ping || p.Protocol == dove.ProtocolTCP || p.Protocol == dove.ProtocolUDP ||
+		p.Protocol == dove.ProtocolICMP && p.Port == 8<<8 || p.Protocol == dove.ProtocolICMPv6 && p.Port == 128<<8
+}
+
+// judge compares what was seen with what was meant.
+func (r *Result) judge() {
+	denied := r.Intent.Outcome != scenario.Allow
+	switch {
+	case !denied && r.Reply.From == "":
+		r.Fault = fmt.Sprintf("no answer, though %s allows it: %v", r.Intent.Rule, r.Reply.Err)
+	case r.Reply.From != "" && (r.Check.To == nil || r.Reply.From != r.Check.To.Name()):
+		r.Fault = "answered by " + r.Reply.From
+	case denied && r.Reply.From != "":
+		r.Fault = fmt.Sprintf("answered, though %s denies it", r.Intent.Rule)
+	case denied && r.Drop == nil:
+		r.Fault = "no answer, but no drop was counted either"
+	case r.Intent.Outcome == scenario.NoEndpoint && r.Drop.Reason != "no-endpoint":
+		r.Fault = fmt.Sprintf("dropped as %s, meant: no-endpoint", r.Drop.Reason)
+	case r.Intent.Outcome == scenario.Deny && r.Drop.Rule != r.Intent.Rule && r.Intent.Rule != "":
+		r.Fault = fmt.Sprintf("dropped as %s by rule %q, meant: %q", r.Drop.Reason, r.Drop.Rule, r.Intent.Rule)
+	case !denied && r.Reply.Retransmits > 0:
+		r.Fault = fmt.Sprintf("%d TCP retransmissions while opening", r.Reply.Retransmits)
+	}
+}
+
+// Faults joins what was wrong, or returns nil.
+func Faults(results []Result) error {
+	var errs []error
+	for _, r := range results {
+		if r.Fault != "" {
+			errs = append(errs, fmt.Errorf("%s: %s", r.Check, r.Fault))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Table draws results as one line for each tenant, pair of groups and probe:
+// what was meant beside what was seen.
+func Table(results []Result) string {
+	type key struct{ tenant, from, to, probe, intent, seen string }
+	type cell struct{ total, held int }
+	var order []key
+	cells := map[key]*cell{}
+	for _, r := range results {
+		k := key{tenant: string(r.Check.From.Endpoint.Tenant), from: groupNames(r.Check.From), probe: r.Check.Probe.String()}
+		switch r.Intent.Outcome {
+		case scenario.Allow:
+			k.to, k.intent, k.seen = groupNames(r.Check.To), "allow  "+r.Intent.Rule, "answered by the right guest"
+		case scenario.Deny:
+			k.to, k.intent, k.seen = groupNames(r.Check.To), "deny   "+r.Intent.Rule, "dropped by that rule"
+		default:
+			k.to, k.intent, k.seen = "(other tenant)", "nobody", "dropped as no-endpoint"
+		}
+		c := cells[k]
+		if c == nil {
+			c = &cell{}
+			cells[k] = c
+			order = append(order, k)
+		}
+		c.total++
+		if r.Fault == "" {
+			c.held++
+		}
+	}
+	slices.SortStableFunc(order, func(a, b key) int { return strings.Compare(a.tenant, b.tenant) })
+	var b strings.Builder
+	fmt.Fprintf(&b, "  %-8s %-20s %-9s %-32s %s\n", "tenant", "from > to", "what", "intended", "observed")
+	for _, k := range order {
+		c := cells[k]
+		mark := "ok  "
+		if c.held != c.total {
+			mark = "FAIL"
+		}
+		fmt.Fprintf(&b, "  %-8s %-20s %-9s %-32s %s %2d of %2d %s\n",
+			k.tenant, k.from+" > "+k.to, k.probe, k.intent, mark, c.held, c.total, k.seen)
+	}
+	return b.String()
+}
+
+func groupNames(g *Guest) string {
+	names := make([]string, len(g.Groups))
+	for i, group := range g.Groups {
+		names[i] = group.Name
+	}
+	return strings.Join(names, "+")
+}

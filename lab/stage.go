@@ -1,0 +1,354 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"dove.network/api"
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/scenario"
+)
+
+// Stage carries out scenarios on a lab: every step through the API, every
+// expectation by real packets.
+type Stage struct {
+	Lab *Lab
+
+	tcp, udp   []uint16 // ports that guests listen on
+	blueprints map[dove.Tenant]map[string]*blueprint.Blueprint
+	idle       map[dove.Endpoint]*Guest // known, but not plugged in
+	flows      map[string][]*Stream
+	probes     map[string]scenario.Probe
+}
+
+// NewStage prepares a lab for a scenario: its hosts, and which ports its guests listen on.
+func NewStage(ctx context.Context, l *Lab, s *scenario.Scenario) (*Stage, error) {
+	st := &Stage{Lab: l, blueprints: map[dove.Tenant]map[string]*blueprint.Blueprint{},
+		idle: map[dove.Endpoint]*Guest{}, flows: map[string][]*Stream{}, probes: map[string]scenario.Probe{}}
+	for _, step := range s.Steps {
+		switch a := step.Action.(type) {
+		case scenario.Expect:
+			st.listen(a.Probe)
+		case scenario.ExpectMatrix:
+			for _, p := range a.Probes {
+				st.listen(p)
+			}
+		case scenario.OpenFlow:
+			st.listen(a.Probe)
+		}
+	}
+	for _, h := range s.Hosts {
+		if _, err := l.AddHost(ctx, string(h)); err != nil {
+			return nil, err
+		}
+	}
+	return st, nil
+}
+
+func (st *Stage) listen(p scenario.Probe) {
+	switch {
+	case p.Protocol == dove.ProtocolTCP && !slices.Contains(st.tcp, p.Port):
+		st.tcp = append(st.tcp, p.Port)
+	case p.Protocol == dove.ProtocolUDP && !slices.Contains(st.udp, p.Port):
+		st.udp = append(st.udp, p.Port)
+	}
+}
+
+// Do makes one step.
+func (st *Stage) Do(ctx context.Context, a scenario.Action) error {
+	switch a := a.(type) {
+	case scenario.Expect:
+		return st.expect(ctx, a)
+	case scenario.ExpectMatrix:
+		return st.matrix(ctx, a)
+	case scenario.OpenFlow:
+		return st.openFlow(ctx, a)
+	case scenario.ExpectFlow:
+		return st.expectFlow(ctx, a)
+	case scenario.Forge:
+		return st.forge(ctx, a)
+	case scenario.Refuse:
+		return st.refuse(ctx, a)
+	case scenario.Plug:
+		g := st.idle[a.Endpoint]
+		delete(st.idle, a.Endpoint)
+		return st.plug(ctx, g)
+	case scenario.Unplug:
+		g, _ := st.Lab.Guest(a.Endpoint)
+		st.idle[a.Endpoint] = g
+		return errors.Join(st.Lab.Unplug(g), st.Lab.waitPort(ctx, g, false))
+	case scenario.Move:
+		return st.move(ctx, a)
+	default:
+		rev, err := st.change(ctx, a)
+		if err != nil {
+			return err
+		}
+		if err := st.after(ctx, a); err != nil {
+			return err
+		}
+		return st.Lab.WaitReceipt(ctx, rev)
+	}
+}
+
+// change makes the write of a step through the API and returns its revision.
+func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, error) {
+	c := st.Lab.api
+	switch a := a.(type) {
+	case scenario.ApplyBlueprint:
+		if _, err := c.PutTenant(ctx, a.Tenant); err != nil {
+			return 0, err
+		}
+		b, err := c.PutBlueprint(ctx, a.Tenant, []byte(a.Text))
+		if err != nil {
+			return 0, err
+		}
+		parsed, err := blueprint.Parse(a.Tenant, []byte(a.Text))
+		if err != nil {
+			return 0, fmt.Errorf("the DPC accepted a blueprint that this program cannot parse: %w", err)
+		}
+		if st.blueprints[a.Tenant] == nil {
+			st.blueprints[a.Tenant] = map[string]*blueprint.Blueprint{}
+		}
+		st.blueprints[a.Tenant][parsed.Name] = parsed
+		return b.Revision, nil
+	case scenario.DeleteBlueprint:
+		rev, err := c.DeleteBlueprint(ctx, a.Tenant, a.Name)
+		if err == nil {
+			delete(st.blueprints[a.Tenant], a.Name)
+		}
+		return rev, err
+	case scenario.CreateEndpoint:
+		if _, err := c.PutTenant(ctx, a.Endpoint.Tenant); err != nil {
+			return 0, err
+		}
+		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice()}
+		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: a.Network, Groups: groupsOf(a.Groups),
+			Addresses: texts(a.Addresses), Host: a.Host, Device: g.Device})
+		if err != nil {
+			return 0, err
+		}
+		g.fill(e)
+		st.idle[a.Endpoint] = g
+		return e.Revision, nil
+	case scenario.SetGroups:
+		g := st.guest(a.Endpoint)
+		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: g.Network, Groups: groupsOf(a.Groups),
+			Addresses: texts(g.Addrs), MAC: g.MAC.String(), Host: dove.HostName(g.Host), Device: g.Device})
+		if err == nil {
+			g.Groups = a.Groups
+		}
+		return e.Revision, err
+	case scenario.Move:
+		e, err := c.BindEndpoint(ctx, a.Endpoint, a.Host)
+		return e.Revision, err
+	case scenario.DeleteEndpoint:
+		return c.DeleteEndpoint(ctx, a.Endpoint)
+	}
+	return 0, scenario.ErrCannot
+}
+
+// after does what a workload's owner does around a write: plug and unplug.
+func (st *Stage) after(ctx context.Context, a scenario.Action) error {
+	switch a := a.(type) {
+	case scenario.CreateEndpoint:
+		if a.Host != "" {
+			g := st.idle[a.Endpoint]
+			delete(st.idle, a.Endpoint)
+			return st.plug(ctx, g)
+		}
+	case scenario.DeleteEndpoint:
+		delete(st.idle, a.Endpoint)
+		if g, ok := st.Lab.Guest(a.Endpoint); ok {
+			return st.Lab.Unplug(g)
+		}
+	}
+	return nil
+}
+
+func (st *Stage) plug(ctx context.Context, g *Guest) error {
+	if err := st.Lab.Plug(g); err != nil {
+		return err
+	}
+	if err := g.Serve(st.tcp, st.udp); err != nil {
+		return err
+	}
+	return st.Lab.waitPort(ctx, g, true)
+}
+
+func (st *Stage) move(ctx context.Context, a scenario.Move) error {
+	rev, err := st.change(ctx, a)
+	if err != nil {
+		return err
+	}
+	if g := st.idle[a.Endpoint]; g != nil {
+		g.Host = string(a.Host)
+		delete(st.idle, a.Endpoint)
+		if err := st.plug(ctx, g); err != nil {
+			return err
+		}
+	} else if g := st.guest(a.Endpoint); g.Host != string(a.Host) {
+		if err := st.Lab.Move(g, string(a.Host)); err != nil {
+			return err
+		}
+		if err := st.Lab.waitPort(ctx, g, true); err != nil {
+			return err
+		}
+	}
+	return st.Lab.WaitReceipt(ctx, rev)
+}
+
+// guest returns an endpoint's guest, plugged in or not.
+func (st *Stage) guest(e dove.Endpoint) *Guest {
+	if g, ok := st.Lab.Guest(e); ok {
+		return g
+	}
+	return st.idle[e]
+}
+
+func (st *Stage) refuse(ctx context.Context, a scenario.Refuse) error {
+	before, err := st.Lab.api.Status(ctx)
+	if err != nil {
+		return err
+	}
+	rev, err := st.change(ctx, a.Action)
+	if err == nil {
+		return fmt.Errorf("accepted as revision %d, meant: refused as %s", rev, a.Kind)
+	}
+	if kind := dove.KindOf(err); kind != a.Kind {
+		return fmt.Errorf("refused as %s, meant: %s: %w", kind, a.Kind, err)
+	}
+	for _, f := range a.Fragments {
+		if !strings.Contains(err.Error(), f) {
+			return fmt.Errorf("the refusal does not say %q: %w", f, err)
+		}
+	}
+	after, err := st.Lab.api.Status(ctx)
+	if err == nil && after.Revision != before.Revision {
+		err = fmt.Errorf("the refused change moved the world from revision %d to %d", before.Revision, after.Revision)
+	}
+	return err
+}
+
+// meant is what the oracle says of a check now.
+func (st *Stage) meant(c Check) Intent {
+	var all []*blueprint.Blueprint
+	for _, b := range st.blueprints[c.From.Endpoint.Tenant] {
+		all = append(all, b)
+	}
+	return Meant(c, all)
+}
+
+func (st *Stage) expect(ctx context.Context, a scenario.Expect) error {
+	if !canAsk(a.Probe) {
+		return fmt.Errorf("a guest has no socket for %s: %w", a.Probe, scenario.ErrCannot)
+	}
+	from := st.guest(a.From)
+	targets := []netip.Addr{a.Address}
+	if !a.Address.IsValid() {
+		targets = st.guest(a.To).Addrs
+	}
+	var checks []Check
+	for _, addr := range targets {
+		if _, _, exists := a.Probe.Over(addr); exists && a.Over.Has(addr) && from.Addr(addr.Is6()).IsValid() {
+			checks = append(checks, Check{from, owner(st.Lab.guests, from, addr), addr, a.Probe})
+		}
+	}
+	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)
+	return errors.Join(err, Faults(results))
+}
+
+func (st *Stage) matrix(ctx context.Context, a scenario.ExpectMatrix) error {
+	probes := slices.DeleteFunc(slices.Clone(a.Probes), func(p scenario.Probe) bool { return !canAsk(p) })
+	results, err := st.Lab.RunChecks(ctx, Checks(st.Lab.guests, probes), st.meant, nil)
+	return errors.Join(err, Faults(results))
+}
+
+func (st *Stage) openFlow(ctx context.Context, a scenario.OpenFlow) error {
+	from, to := st.guest(a.From), st.guest(a.To)
+	for _, addr := range to.Addrs {
+		if _, _, exists := a.Probe.Over(addr); !exists || !a.Over.Has(addr) || !from.Addr(addr.Is6()).IsValid() {
+			continue
+		}
+		var s *Stream
+		var err error
+		switch a.Probe.Protocol {
+		case dove.ProtocolTCP:
+			s, err = from.StreamTCP(ctx, to, netip.AddrPortFrom(addr, a.Probe.Port), 20*time.Millisecond)
+		case dove.ProtocolUDP:
+			s, err = from.StreamUDP(ctx, to, netip.AddrPortFrom(addr, a.Probe.Port), 20*time.Millisecond)
+		default:
+			return fmt.Errorf("a flow of %s: %w", a.Probe, scenario.ErrCannot)
+		}
+		if err != nil {
+			return err
+		}
+		st.flows[a.Name] = append(st.flows[a.Name], s)
+	}
+	return nil
+}
+
+// Bounds of ExpectFlow: a blocked TCP stream sends again after its
+// retransmission time-out, which doubles while it is blocked.
+const (
+	passesWithin = 15 * time.Second
+	blockedFor   = 400 * time.Millisecond
+)
+
+func (st *Stage) expectFlow(ctx context.Context, a scenario.ExpectFlow) error {
+	streams, ok := st.flows[a.Name]
+	if !ok {
+		return fmt.Errorf("flow %s was not opened: %w", a.Name, scenario.ErrCannot)
+	}
+	for _, s := range streams {
+		before := s.Tally()
+		if !a.Passes {
+			time.Sleep(blockedFor) // silence can only be listened to
+			if now := s.Tally(); now.Echoed > before.Echoed {
+				return fmt.Errorf("flow %s over %s goes on: %d more echoes", a.Name, s.conn.RemoteAddr(), now.Echoed-before.Echoed)
+			}
+			continue
+		}
+		err := eventually(ctx, passesWithin, func() error {
+			if s.Tally().Echoed > before.Echoed {
+				return nil
+			}
+			return fmt.Errorf("flow %s over %s stands still at %d echoes", a.Name, s.conn.RemoteAddr(), before.Echoed)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the streams that the scenario left open.
+func (st *Stage) Close() {
+	for _, streams := range st.flows {
+		for _, s := range streams {
+			s.Abort()
+		}
+	}
+}
+
+func groupsOf(groups []dove.Group) []string {
+	out := make([]string, len(groups))
+	for i, g := range groups {
+		out[i] = g.Blueprint + "/" + g.Name
+	}
+	return out
+}
+
+func texts(addrs []netip.Addr) []string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = a.String()
+	}
+	return out
+}
