@@ -37,7 +37,8 @@ type JoinReply struct {
 // Join asks a DPC member's API at server ("https://host:port" or "host:port")
 // to admit this machine under the host name and the underlay address. It
 // believes only a server of the authority that the token names. The token is
-// used up if Join succeeds; the caller saves the credentials.
+// used up if Join succeeds; the caller saves the credentials. A refusal is a
+// *dove.Error with the kind that the member gave it.
 func Join(ctx context.Context, server string, token Token, host dove.HostName, vtep netip.Addr) (*HostCredentials, error) {
 	key, request, err := NewHostKey(host, vtep)
 	if err != nil {
@@ -68,11 +69,7 @@ func Join(ctx context.Context, server string, token Token, host dove.HostName, v
 		return nil, fmt.Errorf("join at %s: %w", server, err)
 	}
 	if answer.StatusCode != http.StatusOK {
-		var problem struct{ Detail string }
-		if json.Unmarshal(text, &problem) != nil || problem.Detail == "" {
-			problem.Detail = strings.TrimSpace(string(text[:min(len(text), 200)]))
-		}
-		return nil, fmt.Errorf("join at %s: %s: %s", server, answer.Status, problem.Detail)
+		return nil, refusal(server, answer.Status, text)
 	}
 	var reply JoinReply
 	if err := json.Unmarshal(text, &reply); err != nil {
@@ -89,4 +86,22 @@ func Join(ctx context.Context, server string, token Token, host dove.HostName, v
 		return nil, fmt.Errorf("join at %s: the certificate is for host %s at %s", server, credentials.Identity.Host, credentials.Identity.VTEP)
 	}
 	return credentials, nil
+}
+
+// refusal reads a problem document.
+func refusal(server, status string, text []byte) error {
+	var problem struct {
+		Kind, Detail string
+		Errors       []dove.Fault
+	}
+	if json.Unmarshal(text, &problem) != nil || problem.Detail == "" {
+		return fmt.Errorf("join at %s: %s: what answers is no DPC member", server, status)
+	}
+	kind := dove.Internal
+	for k := range dove.Unavailable + 1 {
+		if k.String() == problem.Kind {
+			kind = k
+		}
+	}
+	return &dove.Error{Kind: kind, Message: fmt.Sprintf("join at %s: %s: %s", server, status, problem.Detail), Faults: problem.Errors}
 }

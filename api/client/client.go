@@ -1,0 +1,204 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"dove.network/api"
+	"dove.network/auth"
+	"dove.network/dove"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	answerMax   = 64 << 20 // bytes of one answer
+)
+
+// Client asks one DPC member.
+type Client struct {
+	base  *url.URL
+	token string
+	http  http.Client
+}
+
+// New makes a client. It does not connect yet. Errors are of kind dove.Invalid
+// or dove.Unauthorized.
+func New(c Config) (*Client, error) {
+	base, err := c.server()
+	if err != nil {
+		return nil, err
+	}
+	token, err := auth.ParseToken(auth.AdminToken, strings.TrimSpace(c.Token))
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode([]byte(c.CA))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, dove.Errorf(dove.Invalid, "ca is not a certificate in PEM: copy what dpc init wrote")
+	}
+	authority, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, dove.Errorf(dove.Invalid, "ca is not a certificate that can be read: %v", err)
+	}
+	dial := c.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	transport := &http.Transport{
+		DialContext: dial, TLSClientConfig: auth.ClientTLS(authority), TLSHandshakeTimeout: dialTimeout,
+		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
+	}
+	return &Client{base, token.Text(), http.Client{
+		Transport: transport,
+		// The API never redirects, and a token must not follow where it would.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Server returns the address that the client asks.
+func (c *Client) Server() string { return c.base.String() }
+
+// request is one call of the API.
+type request struct {
+	method  string
+	path    []string // parts below /v1; each is a name
+	query   url.Values
+	ifMatch *dove.Revision
+	text    []byte // a blueprint's text, or
+	body    any    // a JSON body
+}
+
+// do sends the request and reads its answer as a T.
+func do[T any](ctx context.Context, c *Client, r request) (T, error) {
+	var answer T
+	for _, part := range r.path {
+		// A part such as ".." would name another resource.
+		if err := dove.CheckName(part); err != nil {
+			return answer, dove.Errorf(dove.Invalid, "%v", err)
+		}
+	}
+	u := c.base.JoinPath("v1").JoinPath(r.path...)
+	u.RawQuery = r.query.Encode()
+	content, contentType := r.text, "application/yaml"
+	if r.body != nil {
+		var err error
+		if content, err = json.Marshal(r.body); err != nil {
+			return answer, fmt.Errorf("write the request: %w", err)
+		}
+		contentType = "application/json"
+	}
+	q, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(content))
+	if err != nil {
+		return answer, fmt.Errorf("make the request: %w", err)
+	}
+	q.Header.Set("Authorization", "Bearer "+c.token)
+	q.Header.Set("Accept", "application/json")
+	if content != nil {
+		q.Header.Set("Content-Type", contentType)
+	}
+	switch {
+	case r.ifMatch == nil:
+	case *r.ifMatch == 0:
+		q.Header.Set("If-None-Match", "*")
+	default:
+		q.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(int64(*r.ifMatch), 10)))
+	}
+	a, err := c.http.Do(q)
+	if err != nil {
+		return answer, c.unreachable(ctx, err)
+	}
+	defer a.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(a.Body, answerMax+1))
+	switch {
+	case err != nil:
+		return answer, c.unreachable(ctx, err)
+	case a.StatusCode < 200 || a.StatusCode > 299:
+		return answer, refusal(a, text)
+	case len(text) > answerMax:
+		return answer, dove.Errorf(dove.TooLarge, "the answer is longer than %d bytes", answerMax)
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return answer, dove.Errorf(dove.Internal, "the answer of %s cannot be read: %v", c.base, err)
+	}
+	return answer, nil
+}
+
+// unreachable says why there is no answer. A context that is done stays visible
+// to errors.Is.
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("no answer from %s: %w", c.base, context.Cause(ctx))
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return dove.Errorf(dove.Unauthorized, "%s is not a DPC of the authority in ca: wrong server, wrong configuration, or somebody is in between", c.base)
+	}
+	return dove.Errorf(dove.Unavailable, "no answer from %s: %v", c.base, err)
+}
+
+// refusal reads a problem document.
+func refusal(a *http.Response, text []byte) error {
+	var p api.Problem
+	media, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	if media != "application/problem+json" || json.Unmarshal(text, &p) != nil || p.Detail == "" {
+		return dove.Errorf(dove.Internal, "the server answered %s, and not as a DPC does: is the address right?", a.Status)
+	}
+	e := &dove.Error{Kind: dove.Internal, Message: p.Detail, Faults: p.Errors}
+	for k := dove.Internal; k <= dove.Unavailable; k++ {
+		if k.String() == p.Kind {
+			e.Kind = k
+		}
+	}
+	return e
+}
+
+// list reads all parts of a list.
+func list[T any](ctx context.Context, c *Client, query url.Values, path ...string) ([]T, error) {
+	if query == nil {
+		query = url.Values{}
+	}
+	items := []T{}
+	for {
+		part, err := do[api.List[T]](ctx, c, request{method: http.MethodGet, path: path, query: query})
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, part.Items...)
+		if part.Next == "" {
+			return items, nil
+		}
+		query.Set("after", part.Next)
+	}
+}
+
+func get[T any](ctx context.Context, c *Client, path ...string) (T, error) {
+	return do[T](ctx, c, request{method: http.MethodGet, path: path})
+}
+
+func put[T any](ctx context.Context, c *Client, ifMatch *dove.Revision, body any, path ...string) (T, error) {
+	return do[T](ctx, c, request{method: http.MethodPut, path: path, ifMatch: ifMatch, body: body})
+}
+
+// remove returns the revision at which the resource was gone.
+func remove(ctx context.Context, c *Client, ifMatch *dove.Revision, path ...string) (dove.Revision, error) {
+	done, err := do[api.Done](ctx, c, request{method: http.MethodDelete, path: path, ifMatch: ifMatch})
+	return done.Revision, err
+}

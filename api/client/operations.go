@@ -1,0 +1,185 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"dove.network/api"
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// Tenants lists all tenants by name.
+func (c *Client) Tenants(ctx context.Context) ([]api.Tenant, error) {
+	return list[api.Tenant](ctx, c, nil, "tenants")
+}
+
+// PutTenant makes a tenant.
+func (c *Client) PutTenant(ctx context.Context, t dove.Tenant, ifMatch *dove.Revision) (api.Tenant, error) {
+	return put[api.Tenant](ctx, c, ifMatch, nil, "tenants", string(t))
+}
+
+// DeleteTenant deletes a tenant that owns nothing.
+func (c *Client) DeleteTenant(ctx context.Context, t dove.Tenant, ifMatch *dove.Revision) (dove.Revision, error) {
+	return remove(ctx, c, ifMatch, "tenants", string(t))
+}
+
+// Networks lists a tenant's networks by name.
+func (c *Client) Networks(ctx context.Context, t dove.Tenant) ([]api.Network, error) {
+	return list[api.Network](ctx, c, nil, "tenants", string(t), "networks")
+}
+
+// Network reads a network.
+func (c *Client) Network(ctx context.Context, n dove.Network) (api.Network, error) {
+	return get[api.Network](ctx, c, "tenants", string(n.Tenant), "networks", n.Name)
+}
+
+// PutNetwork makes a network by itself, or changes it.
+func (c *Client) PutNetwork(ctx context.Context, n dove.Network, spec api.NetworkSpec, ifMatch *dove.Revision) (api.Network, error) {
+	return put[api.Network](ctx, c, ifMatch, spec, "tenants", string(n.Tenant), "networks", n.Name)
+}
+
+// DeleteNetwork deletes a network that nobody is on.
+func (c *Client) DeleteNetwork(ctx context.Context, n dove.Network, ifMatch *dove.Revision) (dove.Revision, error) {
+	return remove(ctx, c, ifMatch, "tenants", string(n.Tenant), "networks", n.Name)
+}
+
+// Blueprints lists a tenant's blueprints by name, without their text.
+func (c *Client) Blueprints(ctx context.Context, t dove.Tenant) ([]api.Blueprint, error) {
+	return list[api.Blueprint](ctx, c, nil, "tenants", string(t), "blueprints")
+}
+
+// Blueprint reads a blueprint with its text.
+func (c *Client) Blueprint(ctx context.Context, t dove.Tenant, name string) (api.Blueprint, error) {
+	return get[api.Blueprint](ctx, c, "tenants", string(t), "blueprints", name)
+}
+
+// Validate checks a blueprint's text as applying it would.
+func (c *Client) Validate(ctx context.Context, t dove.Tenant, text []byte) (api.Valid, error) {
+	return do[api.Valid](ctx, c, request{method: http.MethodPost, path: []string{"tenants", string(t), "validate"}, text: text})
+}
+
+// Plan asks what applying a blueprint's text would change.
+func (c *Client) Plan(ctx context.Context, t dove.Tenant, text []byte) (api.Plan, error) {
+	return do[api.Plan](ctx, c, request{method: http.MethodPost, path: []string{"tenants", string(t), "plan"}, text: text})
+}
+
+// PutBlueprint applies a blueprint's text, which must have that name.
+func (c *Client) PutBlueprint(ctx context.Context, t dove.Tenant, name string, text []byte, ifMatch *dove.Revision) (api.Blueprint, error) {
+	return do[api.Blueprint](ctx, c, request{
+		method: http.MethodPut, path: []string{"tenants", string(t), "blueprints", name}, ifMatch: ifMatch, text: text,
+	})
+}
+
+// DeleteBlueprint deletes a blueprint and the networks that it makes.
+func (c *Client) DeleteBlueprint(ctx context.Context, t dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
+	return remove(ctx, c, ifMatch, "tenants", string(t), "blueprints", name)
+}
+
+// EndpointFilter chooses endpoints; what is "" does not matter.
+type EndpointFilter struct {
+	Network string
+	Group   string // "blueprint/group"
+	Host    dove.HostName
+}
+
+// Endpoints lists a tenant's endpoints by id.
+func (c *Client) Endpoints(ctx context.Context, t dove.Tenant, filter EndpointFilter) ([]api.Endpoint, error) {
+	query := url.Values{}
+	for key, value := range map[string]string{"network": filter.Network, "group": filter.Group, "host": string(filter.Host)} {
+		if value != "" {
+			query.Set(key, value)
+		}
+	}
+	return list[api.Endpoint](ctx, c, query, "tenants", string(t), "endpoints")
+}
+
+func endpointPath(e dove.Endpoint, more ...string) []string {
+	return append([]string{"tenants", string(e.Tenant), "endpoints", string(e.ID)}, more...)
+}
+
+// Endpoint reads an endpoint.
+func (c *Client) Endpoint(ctx context.Context, e dove.Endpoint) (api.Endpoint, error) {
+	return get[api.Endpoint](ctx, c, endpointPath(e)...)
+}
+
+// PutEndpoint makes an endpoint, or changes it.
+func (c *Client) PutEndpoint(ctx context.Context, e dove.Endpoint, spec api.EndpointSpec, ifMatch *dove.Revision) (api.Endpoint, error) {
+	return put[api.Endpoint](ctx, c, ifMatch, spec, endpointPath(e)...)
+}
+
+// BindEndpoint binds an endpoint to a host.
+func (c *Client) BindEndpoint(ctx context.Context, e dove.Endpoint, host dove.HostName, ifMatch *dove.Revision) (api.Endpoint, error) {
+	return put[api.Endpoint](ctx, c, ifMatch, api.Binding{Host: host}, endpointPath(e, "binding")...)
+}
+
+// UnbindEndpoint takes an endpoint from its host.
+func (c *Client) UnbindEndpoint(ctx context.Context, e dove.Endpoint, ifMatch *dove.Revision) (api.Endpoint, error) {
+	return do[api.Endpoint](ctx, c, request{method: http.MethodDelete, path: endpointPath(e, "binding"), ifMatch: ifMatch})
+}
+
+// DeleteEndpoint deletes an endpoint.
+func (c *Client) DeleteEndpoint(ctx context.Context, e dove.Endpoint, ifMatch *dove.Revision) (dove.Revision, error) {
+	return remove(ctx, c, ifMatch, endpointPath(e)...)
+}
+
+// Hosts lists all hosts by name.
+func (c *Client) Hosts(ctx context.Context) ([]api.Host, error) {
+	return list[api.Host](ctx, c, nil, "hosts")
+}
+
+// Host reads a host.
+func (c *Client) Host(ctx context.Context, h dove.HostName) (api.Host, error) {
+	return get[api.Host](ctx, c, "hosts", string(h))
+}
+
+// PutHost makes a host, or changes its underlay address.
+func (c *Client) PutHost(ctx context.Context, h dove.HostName, spec api.HostSpec, ifMatch *dove.Revision) (api.Host, error) {
+	return put[api.Host](ctx, c, ifMatch, spec, "hosts", string(h))
+}
+
+// CreateJoinToken makes a token that admits the host once, within the given time
+// (whole seconds; 0 is the server's default).
+func (c *Client) CreateJoinToken(ctx context.Context, h dove.HostName, good time.Duration) (api.JoinToken, error) {
+	return do[api.JoinToken](ctx, c, request{
+		method: http.MethodPost, path: []string{"hosts", string(h), "token"}, body: api.JoinTokenSpec{Seconds: int(good / time.Second)},
+	})
+}
+
+// DeleteHost deletes a host to which no endpoint is bound.
+func (c *Client) DeleteHost(ctx context.Context, h dove.HostName, ifMatch *dove.Revision) (dove.Revision, error) {
+	return remove(ctx, c, ifMatch, "hosts", string(h))
+}
+
+// CreateToken makes another administrator's token.
+func (c *Client) CreateToken(ctx context.Context) (api.APIToken, error) {
+	return do[api.APIToken](ctx, c, request{method: http.MethodPost, path: []string{"tokens"}})
+}
+
+// DeleteToken deletes an administrator's token.
+func (c *Client) DeleteToken(ctx context.Context, id string) (dove.Revision, error) {
+	return remove(ctx, c, nil, "tokens", id)
+}
+
+// Receipt says how far a revision got. With wait (at most api.WaitMax) the
+// answer comes once it is complete, or as it is when that time is over.
+func (c *Client) Receipt(ctx context.Context, rev dove.Revision, wait time.Duration) (control.Receipt, error) {
+	r := request{method: http.MethodGet, path: []string{"receipts", strconv.FormatInt(int64(rev), 10)}}
+	if wait > 0 {
+		r.query = url.Values{"wait": {wait.String()}}
+	}
+	return do[control.Receipt](ctx, c, r)
+}
+
+// Status asks the member what it knows of itself.
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	return get[api.Status](ctx, c, "status")
+}
+
+// Version asks the member which program it is.
+func (c *Client) Version(ctx context.Context) (api.Version, error) {
+	return get[api.Version](ctx, c, "version")
+}

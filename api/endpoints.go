@@ -1,0 +1,220 @@
+package api
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// Endpoint is one interface of a workload.
+type Endpoint struct {
+	Tenant    dove.Tenant     `json:"tenant"`
+	ID        dove.EndpointID `json:"id"`
+	UID       string          `json:"uid" doc:"Tells one life of the endpoint from the next; hexadecimal."`
+	Network   string          `json:"network"`
+	MAC       string          `json:"mac"`
+	Addresses []string        `json:"addresses" nullable:"false"`
+	Groups    []string        `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP."`
+	Host      dove.HostName   `json:"host,omitempty" doc:"The host that it is bound to."`
+	Epoch     dove.Epoch      `json:"epoch,omitempty" doc:"Grows with each binding."`
+	Device    string          `json:"device,omitempty" doc:"Missing: tap or dv and the first eleven characters of the id."`
+	State     string          `json:"state" enum:"unbound,unknown,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, waiting for its device, active once the switch enforces for it."`
+	Detail    string          `json:"detail,omitempty" doc:"Why it failed."`
+	Revision  dove.Revision   `json:"revision" doc:"The revision since which the resource has been as it is."`
+}
+
+// EndpointSpec is what an endpoint is made of. Of an existing one, what is
+// missing stays, except groups.
+type EndpointSpec struct {
+	Groups    []string      `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP. An endpoint in no group reaches nothing."`
+	Network   string        `json:"network,omitempty" maxLength:"63" doc:"Missing: the one default of its groups. For life."`
+	Addresses []string      `json:"addresses,omitempty" doc:"Missing: the lowest free one of each address family."`
+	MAC       string        `json:"mac,omitempty" maxLength:"17" doc:"Missing: made up."`
+	Host      dove.HostName `json:"host,omitempty" maxLength:"63" doc:"Missing: bound to none, or where it is."`
+	Device    string        `json:"device,omitempty" maxLength:"15" doc:"The name of its device on the host. Missing: tap or dv and the first eleven characters of the id."`
+}
+
+// Binding says where an endpoint is.
+type Binding struct {
+	Host dove.HostName `json:"host" maxLength:"63"`
+}
+
+// EndpointPath names an endpoint in a request.
+type EndpointPath struct {
+	Tenant   dove.Tenant     `path:"tenant" maxLength:"63"`
+	Endpoint dove.EndpointID `path:"endpoint" maxLength:"63"`
+}
+
+func (in EndpointPath) name() dove.Endpoint {
+	return dove.Endpoint{Tenant: in.Tenant, ID: in.Endpoint}
+}
+func (in EndpointPath) key() string { return world.EndpointKey(in.name()) }
+
+// renderEndpoint looks the endpoints' states up among the sessions once.
+func (s *server) renderEndpoint(w *world.World) func(world.Endpoint) Endpoint {
+	type place struct {
+		endpoint dove.Endpoint
+		host     dove.HostName
+	}
+	states := map[place]control.EndpointUpdate{}
+	for _, session := range s.Backend.Sessions() {
+		for _, u := range session.Endpoints {
+			states[place{u.Endpoint, session.Host}] = u
+		}
+	}
+	return func(e world.Endpoint) Endpoint {
+		out := Endpoint{
+			Tenant: e.Tenant, ID: e.ID, UID: fmt.Sprintf("%016x", uint64(e.UID)), Network: e.Network, MAC: e.MAC.String(),
+			Addresses: []string{}, Groups: []string{}, Host: e.Host, Epoch: e.Epoch, Device: e.Device,
+			State: "unbound", Revision: w.DocRevision(e.Key()),
+		}
+		for _, a := range e.Addresses {
+			out.Addresses = append(out.Addresses, a.String())
+		}
+		for _, g := range e.Groups {
+			out.Groups = append(out.Groups, g.Blueprint+"/"+g.Name)
+		}
+		if e.Host != "" {
+			out.State = "unknown"
+			if u, ok := states[place{e.Full(), e.Host}]; ok && u.Epoch == e.Epoch {
+				out.State, out.Detail = stateNames[u.State], u.Detail
+			}
+		}
+		return out
+	}
+}
+
+func (s *server) endpoints(api huma.API) {
+	const path = "/v1/tenants/{tenant}/endpoints"
+	tags := []string{"endpoints"}
+	register(api, huma.Operation{
+		OperationID: "list-endpoints", Method: http.MethodGet, Path: path, Tags: tags,
+		Summary: "List a tenant's endpoints",
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		Page
+		Network string        `query:"network" maxLength:"63" doc:"Only those on this network."`
+		Group   string        `query:"group" maxLength:"127" doc:"Only those in this group, BLUEPRINT/GROUP."`
+		Host    dove.HostName `query:"host" maxLength:"63" doc:"Only those bound to this host."`
+	}) (*listAnswer[Endpoint], error) {
+		w, err := s.readTenant(ctx, in.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		chosen := endpointsWhere(w.Endpoints(in.Tenant), in.Network, in.Group, in.Host)
+		return list(w, in.Page, chosen, func(e world.Endpoint) string { return string(e.ID) }, s.renderEndpoint(w)), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "get-endpoint", Method: http.MethodGet, Path: path + "/{endpoint}", Tags: tags,
+		Summary: "Read an endpoint",
+	}, func(ctx context.Context, in *EndpointPath) (*Answer[Endpoint], error) {
+		w, err := s.readTenant(ctx, in.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		e, ok := w.Endpoint(in.name())
+		if !ok {
+			return nil, missing("endpoint", in.name().String())
+		}
+		out := s.renderEndpoint(w)(e)
+		return answer(out, out.Revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "put-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}", Tags: tags,
+		Summary: "Make an endpoint, or change it",
+	}, func(ctx context.Context, in *struct {
+		EndpointPath
+		Conditions
+		Body EndpointSpec
+	}) (*Answer[Endpoint], error) {
+		var uid [8]byte
+		if _, err := io.ReadFull(s.Random, uid[:]); err != nil {
+			return nil, s.problem(fmt.Errorf("draw a UID: %w", err))
+		}
+		chance := edit.Chance{UID: dove.UID(binary.BigEndian.Uint64(uid[:])), Now: s.Now()}
+		request := edit.EndpointRequest{
+			Tenant: in.Tenant, ID: in.Endpoint, Network: in.Body.Network, Groups: in.Body.Groups,
+			Addresses: in.Body.Addresses, MAC: in.Body.MAC, Host: in.Body.Host, Device: in.Body.Device,
+		}
+		return s.editEndpoint(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+			return edit.PutEndpoint(w, request, chance, ifMatch)
+		})
+	})
+	register(api, huma.Operation{
+		OperationID: "delete-endpoint", Method: http.MethodDelete, Path: path + "/{endpoint}", Tags: tags,
+		Summary: "Delete an endpoint",
+	}, func(ctx context.Context, in *struct {
+		EndpointPath
+		Conditions
+	}) (*Answer[Done], error) {
+		revision, err := s.edit(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+			return edit.DeleteEndpoint(w, in.name(), ifMatch)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return answer(Done{revision}, revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "bind-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}/binding", Tags: tags,
+		Summary:     "Bind an endpoint to a host",
+		Description: "The binding gets a new epoch: what the previous host still says of the endpoint counts no more.",
+	}, func(ctx context.Context, in *struct {
+		EndpointPath
+		Conditions
+		Body Binding
+	}) (*Answer[Endpoint], error) {
+		return s.editEndpoint(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+			return edit.BindEndpoint(w, in.name(), in.Body.Host, ifMatch)
+		})
+	})
+	register(api, huma.Operation{
+		OperationID: "unbind-endpoint", Method: http.MethodDelete, Path: path + "/{endpoint}/binding", Tags: tags,
+		Summary: "Take an endpoint from its host",
+	}, func(ctx context.Context, in *struct {
+		EndpointPath
+		Conditions
+	}) (*Answer[Endpoint], error) {
+		return s.editEndpoint(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+			return edit.UnbindEndpoint(w, in.name(), ifMatch)
+		})
+	})
+}
+
+func (s *server) editEndpoint(ctx context.Context, key string, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, world.Endpoint, error)) (*Answer[Endpoint], error) {
+	var doc world.Endpoint
+	revision, err := s.edit(ctx, key, c, func(w *world.World, ifMatch *dove.Revision) (txn dove.Txn, err error) {
+		txn, doc, err = decide(w, ifMatch)
+		return txn, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := s.renderEndpoint(s.Backend.World())(doc)
+	out.Revision = revision
+	return answer(out, revision), nil
+}
+
+func endpointsWhere(all iter.Seq[world.Endpoint], network, group string, host dove.HostName) iter.Seq[world.Endpoint] {
+	return func(yield func(world.Endpoint) bool) {
+		for e := range all {
+			in := group == ""
+			for _, g := range e.Groups {
+				in = in || g.Blueprint+"/"+g.Name == group
+			}
+			if in && (network == "" || e.Network == network) && (host == "" || e.Host == host) && !yield(e) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/auth"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// Host is a machine of the fleet.
+type Host struct {
+	Name      dove.HostName `json:"name"`
+	VTEP      string        `json:"vtep,omitempty" doc:"Its underlay address."`
+	Serial    string        `json:"serial,omitempty" doc:"The serial number of its valid certificate; missing until it joined."`
+	Endpoints int           `json:"endpoints" doc:"How many endpoints are bound to it."`
+	Session   *Session      `json:"session,omitempty" doc:"Its session with this DPC member, if there is one."`
+	Revision  dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
+}
+
+// HostSpec is what a host is made of. A host also comes into being by joining.
+type HostSpec struct {
+	VTEP netip.Addr `json:"vtep" doc:"Its underlay address."`
+}
+
+// JoinTokenSpec says how long a join token is good.
+type JoinTokenSpec struct {
+	Seconds int `json:"seconds,omitempty" minimum:"60" maximum:"604800" default:"3600" doc:"How long the token is good."`
+}
+
+// JoinToken admits one host, once.
+type JoinToken struct {
+	Token    string        `json:"token" doc:"Give it to dswitch --join. It is shown only here."`
+	Host     dove.HostName `json:"host"`
+	Expires  time.Time     `json:"expires"`
+	Revision dove.Revision `json:"revision"`
+}
+
+// APIToken lets its bearer use the API as an administrator.
+type APIToken struct {
+	Token    string        `json:"token" doc:"It is shown only here."`
+	ID       string        `json:"id"`
+	Revision dove.Revision `json:"revision"`
+}
+
+// HostPath names a host in a request.
+type HostPath struct {
+	Host dove.HostName `path:"host" maxLength:"63"`
+}
+
+func (s *server) renderHost(w *world.World) func(world.Host) Host {
+	sessions := map[dove.HostName]*Session{}
+	for _, status := range s.Backend.Sessions() {
+		sessions[status.Host] = new(renderSession(status))
+	}
+	return func(h world.Host) Host {
+		out := Host{Name: h.Name, Serial: h.Serial, Session: sessions[h.Name], Revision: w.DocRevision(h.Key())}
+		if h.VTEP.IsValid() {
+			out.VTEP = h.VTEP.String()
+		}
+		for range w.EndpointsOn(h.Name) {
+			out.Endpoints++
+		}
+		return out
+	}
+}
+
+func (s *server) hosts(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "list-hosts", Method: http.MethodGet, Path: "/v1/hosts", Tags: []string{"hosts"},
+		Summary: "List hosts",
+	}, func(ctx context.Context, in *struct{ Page }) (*listAnswer[Host], error) {
+		w, err := s.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return list(w, in.Page, w.Hosts(), func(h world.Host) string { return string(h.Name) }, s.renderHost(w)), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "get-host", Method: http.MethodGet, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
+		Summary: "Read a host",
+	}, func(ctx context.Context, in *HostPath) (*Answer[Host], error) {
+		w, err := s.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		h, ok := w.Host(in.Host)
+		if !ok {
+			return nil, missing("host", string(in.Host))
+		}
+		out := s.renderHost(w)(h)
+		return answer(out, out.Revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "put-host", Method: http.MethodPut, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
+		Summary:     "Make a host, or change its underlay address",
+		Description: "A host whose address changes has to join again, since its certificate names the old one.",
+	}, func(ctx context.Context, in *struct {
+		HostPath
+		Conditions
+		Body HostSpec
+	}) (*Answer[Host], error) {
+		var doc world.Host
+		revision, err := s.edit(ctx, world.HostKey(in.Host), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (txn dove.Txn, err error) {
+			txn, doc, err = edit.PutHost(w, in.Host, in.Body.VTEP, ifMatch)
+			return txn, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		out := s.renderHost(s.Backend.World())(doc)
+		out.Revision = revision
+		return answer(out, revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "delete-host", Method: http.MethodDelete, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
+		Summary:     "Delete a host",
+		Description: "Refused while endpoints are bound to it. Its certificate and join tokens are worth nothing afterwards.",
+	}, func(ctx context.Context, in *struct {
+		HostPath
+		Conditions
+	}) (*Answer[Done], error) {
+		revision, err := s.edit(ctx, world.HostKey(in.Host), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+			return edit.DeleteHost(w, in.Host, ifMatch)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return answer(Done{revision}, revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "create-join-token", Method: http.MethodPost, Path: "/v1/hosts/{host}/token", Tags: []string{"hosts"},
+		Summary:     "Make a token that admits one host, once",
+		Description: "The host need not exist yet. A host that joins again gets a new certificate; its old one is worth nothing from then on.",
+	}, s.createJoinToken)
+	registerOpen(api, huma.Operation{
+		OperationID: "join", Method: http.MethodPost, Path: auth.JoinPath, Tags: []string{"hosts"},
+		Summary:     "Join as a host",
+		Description: "No bearer token: the join token in the body says who asks, and is used up.",
+	}, s.join)
+	register(api, huma.Operation{
+		OperationID: "create-token", Method: http.MethodPost, Path: "/v1/tokens", Tags: []string{"system"},
+		Summary: "Make another administrator's token",
+	}, s.createToken)
+	register(api, huma.Operation{
+		OperationID: "delete-token", Method: http.MethodDelete, Path: "/v1/tokens/{id}", Tags: []string{"system"},
+		Summary: "Delete an administrator's token",
+	}, func(ctx context.Context, in *struct {
+		ID string `path:"id" maxLength:"63"`
+	}) (*Answer[Done], error) {
+		revision, err := s.edit(ctx, world.APITokenKey(in.ID), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
+			return edit.DeleteAPIToken(w, in.ID)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return answer(Done{revision}, revision), nil
+	})
+}
+
+func (s *server) createJoinToken(ctx context.Context, in *struct {
+	HostPath
+	Body *JoinTokenSpec
+}) (*Answer[JoinToken], error) {
+	ttl := time.Hour
+	if in.Body != nil && in.Body.Seconds > 0 {
+		ttl = time.Duration(in.Body.Seconds) * time.Second
+	}
+	token, err := auth.NewToken(auth.JoinToken, s.Authority.Pin(), s.Random)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	doc := world.JoinToken{ID: token.ID, Digest: token.Digest(), Host: in.Host, Expires: s.Now().Add(ttl).UTC().Truncate(time.Second)}
+	revision, err := s.edit(ctx, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
+		return edit.CreateJoinToken(w, doc)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer(JoinToken{token.Text(), in.Host, doc.Expires, revision}, revision), nil
+}
+
+func (s *server) createToken(ctx context.Context, _ *struct{}) (*Answer[APIToken], error) {
+	token, err := auth.NewToken(auth.AdminToken, auth.Pin{}, s.Random)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	doc := world.APIToken{ID: token.ID, Digest: token.Digest()}
+	revision, err := s.edit(ctx, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
+		return edit.CreateAPIToken(w, doc)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer(APIToken{token.Text(), token.ID, revision}, revision), nil
+}
+
+// join signs first and commits then: a certificate is worth nothing until its
+// serial number is the host's.
+func (s *server) join(ctx context.Context, in *struct{ Body auth.JoinRequest }) (*Answer[auth.JoinReply], error) {
+	token, err := auth.ParseToken(auth.JoinToken, in.Body.Token)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	// Nobody without a good token makes the authority sign.
+	known, _ := s.Backend.World().JoinToken(token.ID)
+	if !token.Matches(known.Digest) {
+		return nil, s.problem(dove.Errorf(dove.Unauthorized, "the join token is not valid or was used: make one with dovectl host token"))
+	}
+	if token.Pin != s.Authority.Pin() {
+		return nil, s.problem(dove.Errorf(dove.Unauthorized, "the join token is of another authority"))
+	}
+	if string(known.Host) != in.Body.Host {
+		return nil, s.problem(dove.Errorf(dove.Forbidden, "the join token is for host %q, not %q", known.Host, in.Body.Host))
+	}
+	cert, serial, err := s.Authority.SignHost([]byte(in.Body.Request), known.Host, in.Body.VTEP, s.Now(), s.Random)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	request := edit.JoinRequest{Token: token.ID, Digest: token.Digest(), VTEP: in.Body.VTEP, Serial: serial, Now: s.Now()}
+	revision, err := s.edit(ctx, world.HostKey(known.Host), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
+		txn, host, err := edit.Join(w, request)
+		if err == nil && host.Name != known.Host {
+			err = errors.New("a join token changed its host")
+		}
+		return txn, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Log.Info("host joined", "host", string(known.Host), "vtep", in.Body.VTEP.String(), "serial", serial)
+	return answer(auth.JoinReply{Certificate: string(cert), Authority: string(s.Authority.CertificatePEM()), Revision: revision}, revision), nil
+}

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// Network is a segment.
+type Network struct {
+	Tenant    dove.Tenant   `json:"tenant"`
+	Name      string        `json:"name"`
+	Domain    string        `json:"domain" doc:"Whose classes hold on it; fixed when the network is made."`
+	Blueprint string        `json:"blueprint,omitempty" doc:"The blueprint that makes it; missing if it was made by itself."`
+	Subnets   []string      `json:"subnets" nullable:"false"`
+	VNI       dove.VNI      `json:"vni" doc:"Decided by the DPC."`
+	MTU       uint16        `json:"mtu"`
+	Revision  dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
+}
+
+// NetworkSpec is what a network is made of.
+type NetworkSpec struct {
+	Domain  string   `json:"domain,omitempty" maxLength:"63" doc:"Needed for a new network."`
+	Subnets []string `json:"subnets" nullable:"false" maxItems:"64" doc:"Prefixes, 10.0.1.0/24 or fd00:0:0:1::/64."`
+	MTU     uint16   `json:"mtu,omitempty" doc:"Missing: as it is, or the default."`
+}
+
+func renderNetwork(w *world.World) func(world.Network) Network {
+	return func(n world.Network) Network {
+		out := Network{
+			Tenant: n.Tenant, Name: n.Name, Domain: n.Domain, Blueprint: n.Blueprint,
+			Subnets: []string{}, VNI: n.VNI, MTU: n.MTU, Revision: w.DocRevision(n.Key()),
+		}
+		for _, p := range n.Subnets {
+			out.Subnets = append(out.Subnets, p.String())
+		}
+		return out
+	}
+}
+
+// NetworkPath names a network in a request.
+type NetworkPath struct {
+	Tenant  dove.Tenant `path:"tenant" maxLength:"63"`
+	Network string      `path:"network" maxLength:"63"`
+}
+
+func (in NetworkPath) name() dove.Network { return dove.Network{Tenant: in.Tenant, Name: in.Network} }
+
+func (s *server) networks(api huma.API) {
+	const path = "/v1/tenants/{tenant}/networks"
+	tags := []string{"networks"}
+	register(api, huma.Operation{
+		OperationID: "list-networks", Method: http.MethodGet, Path: path, Tags: tags,
+		Summary: "List a tenant's networks",
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		Page
+	}) (*listAnswer[Network], error) {
+		w, err := s.readTenant(ctx, in.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		return list(w, in.Page, w.Networks(in.Tenant), func(n world.Network) string { return n.Name }, renderNetwork(w)), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "get-network", Method: http.MethodGet, Path: path + "/{network}", Tags: tags,
+		Summary: "Read a network",
+	}, func(ctx context.Context, in *NetworkPath) (*Answer[Network], error) {
+		w, err := s.readTenant(ctx, in.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		n, ok := w.Network(in.name())
+		if !ok {
+			return nil, missing("network", in.name().String())
+		}
+		out := renderNetwork(w)(n)
+		return answer(out, out.Revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "put-network", Method: http.MethodPut, Path: path + "/{network}", Tags: tags,
+		Summary:     "Make a network by itself, or change it",
+		Description: "Networks that a blueprint makes are changed there. Subnets in which endpoints have addresses cannot go.",
+	}, func(ctx context.Context, in *struct {
+		NetworkPath
+		Conditions
+		Body NetworkSpec
+	}) (*Answer[Network], error) {
+		request := edit.NetworkRequest{Tenant: in.Tenant, Name: in.Network, Domain: in.Body.Domain, Subnets: in.Body.Subnets, MTU: in.Body.MTU}
+		var doc world.Network
+		revision, err := s.edit(ctx, world.NetworkKey(in.name()), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (txn dove.Txn, err error) {
+			txn, doc, err = edit.PutNetwork(w, request, s.Now(), ifMatch)
+			return txn, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		out := renderNetwork(s.Backend.World())(doc)
+		out.Revision = revision
+		return answer(out, revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "delete-network", Method: http.MethodDelete, Path: path + "/{network}", Tags: tags,
+		Summary:     "Delete a network",
+		Description: "Refused while endpoints are on it or a blueprint makes or names it.",
+	}, func(ctx context.Context, in *struct {
+		NetworkPath
+		Conditions
+	}) (*Answer[Done], error) {
+		revision, err := s.edit(ctx, world.NetworkKey(in.name()), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+			return edit.DeleteNetwork(w, in.name(), s.Now(), ifMatch)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return answer(Done{revision}, revision), nil
+	})
+}

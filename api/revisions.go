@@ -1,0 +1,101 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// Status is what a DPC member knows of itself and its sessions.
+type Status struct {
+	Member      string        `json:"member"`
+	Version     string        `json:"version"`
+	Incarnation string        `json:"incarnation" doc:"Of the store, in hexadecimal: revisions compare only within one."`
+	Revision    dove.Revision `json:"revision" doc:"What the member knows."`
+	Tenants     int           `json:"tenants"`
+	Endpoints   int           `json:"endpoints"`
+	Hosts       int           `json:"hosts"`
+	Sessions    []Session     `json:"sessions" nullable:"false" doc:"With dSwitches, of this member."`
+}
+
+// Version says what program answers.
+type Version struct {
+	Version  string `json:"version"`
+	Protocol int    `json:"protocol" doc:"Of the control conversation."`
+}
+
+func (s *server) revisions(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "get-receipt", Method: http.MethodGet, Path: "/v1/receipts/{revision}", Tags: []string{"revisions"},
+		Summary:     "Ask how far a revision got",
+		Description: "Complete means: every host with a session enforces it. With wait the answer comes once it is complete, or as it is when the time is over.",
+	}, s.receipt)
+	register(api, huma.Operation{
+		OperationID: "get-status", Method: http.MethodGet, Path: "/v1/status", Tags: []string{"system"},
+		Summary: "Ask what the DPC member knows of itself",
+	}, func(context.Context, *struct{}) (*struct{ Body Status }, error) {
+		w := s.Backend.World()
+		out := Status{
+			Member: s.Member, Version: s.Version, Revision: w.Revision(),
+			Incarnation: strconv.FormatUint(w.Incarnation(), 16),
+			Sessions:    []Session{},
+		}
+		for _, c := range s.Backend.Sessions() {
+			out.Sessions = append(out.Sessions, renderSession(c))
+		}
+		for t := range w.Tenants() {
+			out.Tenants++
+			for range w.Endpoints(t.Name) {
+				out.Endpoints++
+			}
+		}
+		for range w.Hosts() {
+			out.Hosts++
+		}
+		return &struct{ Body Status }{out}, nil
+	})
+	registerOpen(api, huma.Operation{
+		OperationID: "get-version", Method: http.MethodGet, Path: "/v1/version", Tags: []string{"system"},
+		Summary: "Ask what program answers",
+	}, func(context.Context, *struct{}) (*struct{ Body Version }, error) {
+		return &struct{ Body Version }{Version{s.Version, control.Version}}, nil
+	})
+}
+
+func (s *server) receipt(ctx context.Context, in *struct {
+	Revision dove.Revision `path:"revision" minimum:"1"`
+	Wait     string        `query:"wait" maxLength:"16" example:"30s" doc:"How long to wait for completion, with a unit; at most 5m."`
+}) (*struct{ Body Receipt }, error) {
+	var wait time.Duration
+	if in.Wait != "" {
+		var err error
+		if wait, err = time.ParseDuration(in.Wait); err != nil || wait < 0 || wait > WaitMax {
+			return nil, s.problem(&dove.Error{Kind: dove.Invalid, Message: "the request is refused: 1 fault", Faults: []dove.Fault{{
+				Path: "query.wait", Message: "wait must be a duration from 0s to 5m, not " + strconv.Quote(in.Wait), Hint: "write 30s",
+			}}})
+		}
+	}
+	w, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if in.Revision > w.Revision() {
+		return nil, s.problem(dove.Errorf(dove.NotFound, "there is no revision %d yet: the latest is %d", in.Revision, w.Revision()))
+	}
+	if wait == 0 {
+		return &struct{ Body Receipt }{renderReceipt(s.Backend.Receipt(in.Revision))}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	receipt, err := s.Backend.WaitReceipt(ctx, in.Revision)
+	if err != nil && ctx.Err() == nil {
+		return nil, s.problem(err)
+	}
+	return &struct{ Body Receipt }{renderReceipt(receipt)}, nil
+}

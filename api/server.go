@@ -1,0 +1,229 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"dove.network/auth"
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// Backend is what the API needs of a DPC member.
+type Backend interface {
+	// World returns what the member knows now.
+	World() *world.World
+	// Read returns a World that is no older than any write that ended before
+	// Read was called, whoever made it.
+	Read(context.Context) (*world.World, error)
+	// Edit commits the transaction that f makes of the present World, running f
+	// again if the World changed meanwhile, and returns the revision once the
+	// member has applied it. An error of f is returned as it is.
+	Edit(ctx context.Context, f func(*world.World) (dove.Txn, error)) (dove.Revision, error)
+	// Receipt says how far a revision got.
+	Receipt(dove.Revision) control.Receipt
+	// WaitReceipt returns the receipt once it is complete, or as it is when ctx is done.
+	WaitReceipt(context.Context, dove.Revision) (control.Receipt, error)
+	// Sessions returns the member's sessions.
+	Sessions() []control.SessionStatus
+}
+
+// Config is what a handler is made of. All fields must be set.
+type Config struct {
+	Backend   Backend
+	Authority *auth.Authority
+	Member    string // the name of this DPC member
+	Version   string // of the program
+	Now       func() time.Time
+	Random    io.Reader // for tokens, ids and serial numbers
+	Log       *slog.Logger
+}
+
+// Limits of a request.
+const (
+	TextMax     = 1<<20 + 64<<10 // bytes of a blueprint's text on its way in; its own limit is lower
+	BodyMax     = 64 << 10       // bytes of every other body
+	BodyTimeout = 30 * time.Second
+	WaitMax     = 5 * time.Minute // for a receipt
+	PageMax     = 1000            // items of a list at once
+
+	readyTimeout = time.Second
+)
+
+type server struct{ Config }
+
+// New returns the handler of the API, its description and its documentation.
+func New(c Config) http.Handler {
+	mux, _ := build(c)
+	return withProblems(mux)
+}
+
+// Description returns the OpenAPI document of the API as YAML.
+func Description() ([]byte, error) {
+	_, api := build(Config{Version: "1"})
+	return api.OpenAPI().YAML()
+}
+
+const bearer = "bearer"
+
+func build(c Config) (*http.ServeMux, huma.API) {
+	s := &server{c}
+	mux := http.NewServeMux()
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	api := humago.New(mux, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title:       "DOVE",
+				Version:     c.Version,
+				Description: "Tenants describe their networks; the DPC sees to it that hosts enforce them. Every write returns the revision that made it true: ask for the receipt of a revision to know when every host enforces it.",
+			},
+			Components: &huma.Components{
+				Schemas: registry,
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					bearer: {Type: "http", Scheme: "bearer", Description: "An administrator's token, dove-admin.ID.SECRET."},
+				},
+			},
+			Tags: []*huma.Tag{
+				{Name: "tenants"}, {Name: "blueprints"}, {Name: "networks"}, {Name: "endpoints"},
+				{Name: "hosts"}, {Name: "revisions"}, {Name: "system"},
+			},
+		},
+		OpenAPIPath:                  "/openapi",
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{asProblem},
+	})
+	api.UseMiddleware(s.authorize(api))
+	s.tenants(api)
+	s.networks(api)
+	s.blueprints(api)
+	s.endpoints(api)
+	s.hosts(api)
+	s.revisions(api)
+	// huma describes its own errors, which asProblem replaces.
+	delete(registry.Map(), "ErrorModel")
+	delete(registry.Map(), "ErrorDetail")
+	serveDocs(mux)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	return mux, api
+}
+
+// register adds an operation that needs a bearer token and describes its errors.
+func register[I, O any](api huma.API, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	op.Security = []map[string][]string{{bearer: {}}}
+	registerOpen(api, op, handler)
+}
+
+// registerOpen adds an operation that needs no bearer token.
+func registerOpen[I, O any](api huma.API, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	if op.MaxBodyBytes == 0 {
+		op.MaxBodyBytes = BodyMax
+	}
+	op.BodyReadTimeout = BodyTimeout
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
+	}
+	op.Responses["default"] = &huma.Response{
+		Description: "What went wrong",
+		Content: map[string]*huma.MediaType{
+			problemType: {Schema: huma.SchemaFromType(api.OpenAPI().Components.Schemas, problemGoType)},
+		},
+	}
+	huma.Register(api, op, handler)
+}
+
+// authorize requires the token of an administrator where an operation does, and
+// leaves a trace of every write.
+func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		by := "nobody"
+		if len(ctx.Operation().Security) > 0 {
+			token, err := s.bearer(ctx.Header("Authorization"))
+			if err != nil {
+				ctx.SetHeader("WWW-Authenticate", `Bearer realm="dove"`)
+				huma.WriteErr(api, ctx, http.StatusUnauthorized, err.Error())
+				return
+			}
+			by = token.ID
+		}
+		next(ctx)
+		if ctx.Method() != http.MethodGet {
+			url := ctx.URL()
+			s.Log.Info("write", "method", ctx.Method(), "path", url.Path, "status", ctx.Status(), "token", by, "from", ctx.RemoteAddr())
+		}
+	}
+}
+
+func (s *server) bearer(header string) (auth.Token, error) {
+	scheme, text, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return auth.Token{}, errors.New("send an administrator's token: Authorization: Bearer dove-admin.ID.SECRET")
+	}
+	token, err := auth.ParseToken(auth.AdminToken, strings.TrimSpace(text))
+	if err != nil {
+		return token, err
+	}
+	stored, _ := s.Backend.World().APIToken(token.ID)
+	if !token.Matches(stored.Digest) {
+		return token, errors.New("the token is not known: it may have been deleted, or belong to another installation")
+	}
+	return token, nil
+}
+
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if _, err := s.Backend.Read(ctx); err != nil {
+		http.Error(w, "not ready: the store does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	io.WriteString(w, "ready\n")
+}
+
+// withProblems gives the router's own refusals (no such path, wrong method) the
+// shape of all others, and sets what every answer has.
+func withProblems(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-store")
+		handler, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r) // sets the path's values, which handler does not
+			return
+		}
+		refusal := &refused{header: http.Header{}}
+		handler.ServeHTTP(refusal, r)
+		if refusal.status < http.StatusBadRequest { // a redirect to the clean path
+			mux.ServeHTTP(w, r)
+			return
+		}
+		detail := "there is nothing at " + r.URL.Path + ": /docs lists what there is"
+		if allow := refusal.header.Get("Allow"); allow != "" {
+			w.Header().Set("Allow", allow)
+			detail = r.URL.Path + " does not take " + r.Method + ", but " + allow
+		}
+		writeProblem(w, newProblem(refusal.status, kindOfStatus(refusal.status), detail, nil))
+	})
+}
+
+// refused is a ResponseWriter that keeps only how the router refused.
+type refused struct {
+	header http.Header
+	status int
+}
+
+func (r *refused) Header() http.Header         { return r.header }
+func (r *refused) WriteHeader(status int)      { r.status = status }
+func (r *refused) Write(b []byte) (int, error) { return len(b), nil }

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// Session is what a DPC member knows of its session with a dSwitch.
+type Session struct {
+	Session   control.SessionID `json:"session"`
+	Host      dove.HostName     `json:"host"`
+	VTEP      string            `json:"vtep"`
+	Serial    string            `json:"serial" doc:"Of the certificate that it showed."`
+	Software  string            `json:"software"`
+	Opened    time.Time         `json:"opened"`
+	Told      dove.Revision     `json:"told" doc:"Everything that concerns the host up to here was sent."`
+	Acked     dove.Revision     `json:"acked" doc:"Everything that was sent up to here is enforced in its kernel."`
+	Peers     int               `json:"peers" doc:"Answers that it holds: addresses, the absent ones too."`
+	Absent    int               `json:"absent"`
+	Pairs     int               `json:"pairs" doc:"Answers that it holds: class pairs."`
+	Endpoints []SessionEndpoint `json:"endpoints" nullable:"false" doc:"What it said of its assignments."`
+}
+
+// SessionEndpoint is what a host said of an endpoint that was assigned to it.
+type SessionEndpoint struct {
+	Endpoint string     `json:"endpoint" doc:"TENANT/ID"`
+	Epoch    dove.Epoch `json:"epoch"`
+	State    string     `json:"state" enum:"waiting,active,failed"`
+	Device   string     `json:"device,omitempty"`
+	Detail   string     `json:"detail,omitempty"`
+}
+
+var stateNames = map[control.EndpointState]string{
+	control.EndpointWaiting: "waiting", control.EndpointActive: "active", control.EndpointFailed: "failed",
+}
+
+func renderSession(c control.SessionStatus) Session {
+	out := Session{
+		Session: c.Session, Host: c.Host, Serial: c.Serial, Software: c.Software, Opened: c.Opened,
+		Told: c.Told, Acked: c.Acked, Peers: c.Peers, Absent: c.Absent, Pairs: c.Pairs, Endpoints: []SessionEndpoint{},
+	}
+	if c.VTEP.IsValid() {
+		out.VTEP = c.VTEP.String()
+	}
+	for _, u := range c.Endpoints {
+		out.Endpoints = append(out.Endpoints, SessionEndpoint{u.Endpoint.String(), u.Epoch, stateNames[u.State], u.Device, u.Detail})
+	}
+	return out
+}
+
+// Receipt says how far a revision got.
+type Receipt struct {
+	Revision    dove.Revision   `json:"revision"`
+	Complete    bool            `json:"complete" doc:"Every host with a session that it concerns enforces it."`
+	Committed   time.Time       `json:"committed,omitzero" doc:"When the member applied it; missing if too long ago."`
+	Completed   time.Time       `json:"completed,omitzero"`
+	Took        time.Duration   `json:"took,omitzero" doc:"From committed to completed, in nanoseconds."`
+	Told        int             `json:"told" doc:"How many hosts it concerned."`
+	Pending     []dove.HostName `json:"pending" nullable:"false" doc:"Hosts that were told and have not acknowledged."`
+	Unconfirmed []dove.HostName `json:"unconfirmed" nullable:"false" doc:"Hosts that have endpoints but no session: they enforce what they knew last."`
+}
+
+func renderReceipt(r control.Receipt) Receipt {
+	return Receipt{
+		Revision: r.Revision, Complete: r.Complete, Committed: r.Committed, Completed: r.Completed, Took: r.Took,
+		Told: r.Told, Pending: append([]dove.HostName{}, r.Pending...), Unconfirmed: append([]dove.HostName{}, r.Unconfirmed...),
+	}
+}

@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// Tenant is an owner of blueprints, networks and endpoints.
+type Tenant struct {
+	Name     dove.Tenant   `json:"name"`
+	Revision dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
+}
+
+func renderTenant(w *world.World) func(world.Tenant) Tenant {
+	return func(t world.Tenant) Tenant { return Tenant{t.Name, w.DocRevision(t.Key())} }
+}
+
+// TenantPath names a tenant in a request.
+type TenantPath struct {
+	Tenant dove.Tenant `path:"tenant" maxLength:"63"`
+}
+
+func (s *server) tenants(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "list-tenants", Method: http.MethodGet, Path: "/v1/tenants", Tags: []string{"tenants"},
+		Summary: "List tenants",
+	}, func(ctx context.Context, in *struct{ Page }) (*listAnswer[Tenant], error) {
+		w, err := s.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return list(w, in.Page, w.Tenants(), func(t world.Tenant) string { return string(t.Name) }, renderTenant(w)), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "get-tenant", Method: http.MethodGet, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
+		Summary: "Read a tenant",
+	}, func(ctx context.Context, in *TenantPath) (*Answer[Tenant], error) {
+		w, err := s.readTenant(ctx, in.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		t := renderTenant(w)(world.Tenant{Name: in.Tenant})
+		return answer(t, t.Revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "put-tenant", Method: http.MethodPut, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
+		Summary: "Make a tenant",
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		Conditions
+	}) (*Answer[Tenant], error) {
+		revision, err := s.edit(ctx, world.TenantKey(in.Tenant), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+			txn, _, err := edit.PutTenant(w, in.Tenant, ifMatch)
+			return txn, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return answer(Tenant{in.Tenant, revision}, revision), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "delete-tenant", Method: http.MethodDelete, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
+		Summary:     "Delete a tenant",
+		Description: "Refused while the tenant owns blueprints, networks or endpoints.",
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		Conditions
+	}) (*Answer[Done], error) {
+		revision, err := s.edit(ctx, world.TenantKey(in.Tenant), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+			return edit.DeleteTenant(w, in.Tenant, ifMatch)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return answer(Done{revision}, revision), nil
+	})
+}
