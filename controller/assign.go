@@ -1,0 +1,94 @@
+package controller
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// assignAll gives a session that opens all endpoints of its host, and takes
+// away those that it has attached and that are not its own.
+func (c *Core) assignAll(s *session, attached []control.EndpointUpdate) []control.Down {
+	var taken, given []control.Down
+	for e := range c.world.EndpointsOn(s.identity.Host) {
+		if a := assignment(c.world, e); a != nil {
+			s.assigned[a.Endpoint] = a
+			given = append(given, a)
+		}
+	}
+	for _, u := range attached {
+		switch a := s.assigned[u.Endpoint]; {
+		case a == nil:
+			taken = append(taken, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
+		case a.Epoch == u.Epoch:
+			s.states[u.Endpoint] = u
+		}
+	}
+	return append(taken, given...)
+}
+
+// reassign tells the hosts of changed endpoints.
+func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.Down) {
+	names := map[dove.Endpoint]bool{}
+	hosts := map[dove.Endpoint][]dove.HostName{}
+	concern := func(e *world.Endpoint) {
+		if e != nil && c.hosts[e.Host] != nil {
+			names[e.Full()] = true
+			hosts[e.Full()] = append(hosts[e.Full()], e.Host)
+		}
+	}
+	for _, change := range delta.Endpoints {
+		concern(change.Old)
+		concern(change.New)
+	}
+	for _, change := range delta.Networks {
+		for e := range c.world.EndpointsIn(cmp.Or(change.New, change.Old).Full()) {
+			concern(&e)
+		}
+	}
+	given := map[control.SessionID][]control.Down{}
+	for _, name := range sortedEndpoints(names) {
+		slices.Sort(hosts[name])
+		for _, host := range slices.Compact(hosts[name]) {
+			s := c.hosts[host]
+			was := s.assigned[name]
+			var is *control.Assign
+			if e, ok := c.world.Endpoint(name); ok && e.Host == host {
+				is = assignment(c.world, e)
+			}
+			switch {
+			case is == nil && was != nil:
+				delete(s.assigned, name)
+				delete(s.states, name)
+				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: was.Epoch})
+			case is != nil && (was == nil || !same(was, is)):
+				if was != nil && was.Epoch != is.Epoch {
+					delete(s.states, name)
+				}
+				s.assigned[name] = is
+				given[s.id] = append(given[s.id], is)
+			}
+		}
+	}
+	for id, list := range given {
+		news[id] = append(news[id], list...)
+	}
+}
+
+// same reports whether two assignments differ in nothing but the revision.
+func same(a, b *control.Assign) bool {
+	return a.Endpoint == b.Endpoint && a.UID == b.UID && a.Epoch == b.Epoch &&
+		a.VNI == b.VNI && a.Network == b.Network && a.Domain == b.Domain && a.MTU == b.MTU &&
+		a.MAC == b.MAC && a.Device == b.Device &&
+		slices.Equal(a.Address, b.Address) && slices.Equal(a.Subnets, b.Subnets)
+}
+
+func sortedEndpoints[V any](set map[dove.Endpoint]V) []dove.Endpoint {
+	return slices.SortedFunc(maps.Keys(set), func(a, b dove.Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID))
+	})
+}

@@ -1,0 +1,121 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// Converse serves one session until either end or ctx ends it. Conn's Recv and
+// Send must fail once Converse has returned. The error says why the session
+// ended; it is nil if the dSwitch ended it in order.
+func (m *Member) Converse(ctx context.Context, id control.Identity, conn control.MemberConn) error {
+	hello, err := control.ReceiveHello(conn)
+	if err != nil {
+		if kind := dove.KindOf(err); kind != dove.Internal {
+			return errors.Join(err, conn.Send(&control.Refusal{Kind: kind, Message: err.Error()}))
+		}
+		return err
+	}
+	m.catchUp(ctx, hello)
+
+	session := control.SessionID(m.ids.Add(1))
+	out := &outbox{
+		host:     id.Host,
+		batches:  make(chan []control.Down, QueueMax),
+		overflow: make(chan struct{}),
+	}
+	opened := make(chan struct{})
+	if err := m.post(ctx, func() {
+		close(opened)
+		m.outbox[session] = out
+		m.mustStep(Opened{session, id, hello})
+	}); err != nil {
+		return err
+	}
+	m.log.Info("a session opens", "host", id.Host, "session", session, "software", hello.Software,
+		"peers", len(hello.Peers), "pairs", len(hello.Pairs))
+
+	sent := make(chan error, 1)
+	go func() { sent <- write(conn, out.batches) }()
+	received := make(chan error, 1)
+	go func() { received <- m.read(ctx, session, conn) }()
+	select {
+	case err = <-sent: // refused, or the connection broke
+	case err = <-received:
+	case <-out.overflow:
+		err = dove.Errorf(dove.Unavailable, "the session of host %s is too slow", id.Host)
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-m.stopped:
+		select {
+		case <-opened: // what is queued, the refusal last, still goes out
+		default:
+			close(out.batches) // nobody else will
+		}
+		select {
+		case err = <-sent:
+		case <-out.overflow:
+		case <-ctx.Done():
+		}
+	}
+	// Whoever ended it, the owner of the Core forgets it. If the member
+	// stopped, it has.
+	if m.post(context.WithoutCancel(ctx), func() {
+		if m.outbox[session] == out {
+			delete(m.outbox, session)
+			close(out.batches)
+			m.mustStep(Closed{session})
+		}
+	}) == nil {
+		m.log.Info("a session ended", "host", id.Host, "session", session, "error", err)
+	}
+	return err
+}
+
+// catchUp gives the member a moment to reach what the dSwitch has seen.
+func (m *Member) catchUp(ctx context.Context, h *control.Hello) {
+	if h.Incarnation != m.World().Incarnation() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, elsewhere)
+	defer cancel()
+	// If it does not, the Core refuses the session.
+	_, _ = m.applied(ctx, h.Seen)
+}
+
+// write sends batches until there are no more: the last message was a refusal
+// or the session is over.
+func write(conn control.MemberConn, batches <-chan []control.Down) error {
+	for batch := range batches {
+		for _, message := range batch {
+			if err := conn.Send(message); err != nil {
+				return err
+			}
+			if r, ok := message.(*control.Refusal); ok {
+				return dove.Errorf(r.Kind, "%s", r.Message)
+			}
+		}
+	}
+	return nil
+}
+
+// read hands on what the dSwitch says, one message at a time: if the Core is
+// busy, the dSwitch waits.
+func (m *Member) read(ctx context.Context, session control.SessionID, conn control.MemberConn) error {
+	for {
+		message, err := conn.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := m.post(ctx, func() { m.mustStep(Received{session, message}) }); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,298 @@
+package controller
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/resolver"
+	"dove.network/world"
+)
+
+// HeartbeatEvery is how long a session may be quiet before the member says so.
+const HeartbeatEvery = 5 * time.Second
+
+// Event is what happens to a Core: Changed, Opened, Received, Closed or Tick.
+type Event interface{ event() }
+
+type (
+	// Changed brings the documents of one revision, all of them.
+	Changed struct {
+		Revision dove.Revision
+		Docs     []dove.Doc
+	}
+	// Opened begins a session. Session is new and higher than all before.
+	Opened struct {
+		Session  control.SessionID
+		Identity control.Identity
+		Hello    *control.Hello
+	}
+	// Received brings a message of a session.
+	Received struct {
+		Session control.SessionID
+		Message control.Up
+	}
+	// Closed says that a session is over.
+	Closed struct{ Session control.SessionID }
+	// Tick lets time pass.
+	Tick struct{}
+)
+
+func (Changed) event()  {}
+func (Opened) event()   {}
+func (Received) event() {}
+func (Closed) event()   {}
+func (Tick) event()     {}
+
+// Effect is what a Core wants done, in order: Send, End or Denied.
+type Effect interface{ effect() }
+
+type (
+	// Send sends messages to a session, in order.
+	Send struct {
+		Session  control.SessionID
+		Messages []control.Down
+	}
+	// End ends a session: the refusal is the last that it is sent. The Core has
+	// forgotten it already.
+	End struct {
+		Session control.SessionID
+		Refusal control.Refusal
+	}
+	// Denied says that a host claimed what is not its own: worth a log entry.
+	Denied struct {
+		Session  control.SessionID
+		Host     dove.HostName
+		Endpoint dove.Endpoint
+		Detail   string
+	}
+)
+
+func (Send) effect()   {}
+func (End) effect()    {}
+func (Denied) effect() {}
+
+// Core is what a DPC member knows and decides. It has one owner.
+type Core struct {
+	member   string
+	world    *world.World
+	view     *resolver.View
+	interest *resolver.Interest
+	ledger   *control.Ledger
+	sessions map[control.SessionID]*session
+	hosts    map[dove.HostName]*session
+	now      time.Time
+	effects  []Effect
+}
+
+// session is a dSwitch in conversation.
+type session struct {
+	id       control.SessionID
+	identity control.Identity
+	software string
+	opened   time.Time
+	sent     time.Time // when it was last sent anything
+	assigned map[dove.Endpoint]*control.Assign
+	states   map[dove.Endpoint]control.EndpointUpdate
+}
+
+// NewCore returns a Core of the member with the name, for a world that was loaded.
+func NewCore(member string, w *world.World) *Core {
+	c := &Core{
+		member: member, world: w,
+		sessions: map[control.SessionID]*session{},
+		hosts:    map[dove.HostName]*session{},
+	}
+	c.restart()
+	return c
+}
+
+// restart forgets who was told what.
+func (c *Core) restart() {
+	c.view = resolver.NewView(c.world)
+	c.interest = resolver.NewInterest(c.view)
+	c.ledger = control.NewLedger(c.world.Revision(), c.unconfirmed())
+}
+
+// World returns the world of the last Changed.
+func (c *Core) World() *world.World { return c.world }
+
+// Step reacts to one event. The error, about documents that cannot be read, is
+// final: the Core's world no longer follows the store.
+func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
+	c.now, c.effects = now, nil
+	var err error
+	switch e := e.(type) {
+	case Changed:
+		err = c.changed(e)
+	case Opened:
+		c.open(e)
+	case Received:
+		if s := c.sessions[e.Session]; s != nil {
+			c.received(s, e.Message)
+		}
+	case Closed:
+		c.forget(c.sessions[e.Session])
+	case Tick:
+		for _, s := range c.inOrder() {
+			if now.Sub(s.sent) >= HeartbeatEvery {
+				c.send(s, &control.Heartbeat{})
+			}
+		}
+	}
+	return c.effects, err
+}
+
+// changed applies one revision and tells each session what of it concerns it.
+func (c *Core) changed(e Changed) error {
+	last := c.world
+	next, delta, err := last.Apply(e.Revision, e.Docs)
+	if err != nil {
+		return err
+	}
+	c.world = next
+	if delta.Meta {
+		for _, s := range c.inOrder() {
+			c.end(s, dove.Unavailable, "the store is another one now: open a new session")
+		}
+		c.restart()
+		return nil
+	}
+	for _, change := range delta.Hosts {
+		c.revoke(cmp.Or(change.New, change.Old).Name)
+	}
+	news := map[control.SessionID][]control.Down{}
+	c.reassign(delta, news)
+	c.retunnel(delta, news)
+	for _, n := range c.interest.Advance(next, delta) {
+		for _, u := range control.Split(e.Revision, n.Peers, n.Pairs) {
+			news[n.Session] = append(news[n.Session], u)
+		}
+	}
+	told := slices.Sorted(maps.Keys(news))
+	for _, id := range told {
+		c.send(c.sessions[id], append(news[id], &control.Frontier{Revision: e.Revision})...)
+	}
+	for _, id := range c.ledger.Commit(e.Revision, told, c.now) {
+		c.end(c.sessions[id], dove.Unavailable, "too many changes are not acknowledged")
+	}
+	return nil
+}
+
+// revoke ends the session of a host whose certificate or address no longer counts.
+func (c *Core) revoke(host dove.HostName) {
+	s := c.hosts[host]
+	if s == nil {
+		return
+	}
+	if err := c.admit(s.identity); err != nil {
+		c.end(s, err.Kind, err.Message)
+	}
+}
+
+// retunnel tells every session who came to the fleet and who left it.
+func (c *Core) retunnel(delta world.Delta, news map[control.SessionID][]control.Down) {
+	for _, change := range delta.Hosts {
+		was, is := tunnel(change.Old), tunnel(change.New)
+		if was == is {
+			continue
+		}
+		t := &control.Tunnels{Revision: c.world.Revision()}
+		if was.VTEP.IsValid() && was.VTEP != is.VTEP {
+			if other, taken := c.world.HostByVTEP(was.VTEP); !taken || !resolver.Joined(other) {
+				t.Del = append(t.Del, was.VTEP)
+			}
+		}
+		if is.VTEP.IsValid() {
+			t.Add = append(t.Add, is)
+		}
+		for id, s := range c.sessions {
+			if s.identity.Host != cmp.Or(change.New, change.Old).Name {
+				news[id] = append(news[id], t)
+			}
+		}
+	}
+}
+
+// tunnel is a host as others reach it, zero if they cannot.
+func tunnel(h *world.Host) control.Tunnel {
+	if h == nil || !resolver.Joined(*h) {
+		return control.Tunnel{}
+	}
+	return control.Tunnel{Host: h.Name, VTEP: h.VTEP}
+}
+
+// Receipt says how far a revision got.
+func (c *Core) Receipt(revision dove.Revision) control.Receipt {
+	return c.ledger.Receipt(revision, c.unconfirmed())
+}
+
+// Complete reports whether a revision's receipt is complete.
+func (c *Core) Complete(revision dove.Revision) bool {
+	return c.ledger.Settled(revision) && c.Receipt(revision).Complete
+}
+
+// unconfirmed returns the hosts that have endpoints but no session.
+func (c *Core) unconfirmed() []dove.HostName {
+	var names []dove.HostName
+	for h := range c.world.Hosts() {
+		if c.hosts[h.Name] != nil {
+			continue
+		}
+		for range c.world.EndpointsOn(h.Name) {
+			names = append(names, h.Name)
+			break
+		}
+	}
+	return names
+}
+
+// Sessions returns what is known of each session, in the order in which they opened.
+func (c *Core) Sessions() []control.SessionStatus {
+	var all []control.SessionStatus
+	for _, s := range c.inOrder() {
+		status := control.SessionStatus{
+			Session: s.id, Host: s.identity.Host, VTEP: s.identity.VTEP, Serial: s.identity.Serial,
+			Software: s.software, Opened: s.opened,
+		}
+		status.Told, status.Acked = c.ledger.Frontiers(s.id)
+		status.Peers, status.Absent, status.Pairs = c.interest.Held(s.id)
+		for _, name := range sortedEndpoints(s.states) {
+			status.Endpoints = append(status.Endpoints, s.states[name])
+		}
+		all = append(all, status)
+	}
+	return all
+}
+
+func (c *Core) inOrder() []*session {
+	all := slices.Collect(maps.Values(c.sessions))
+	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+func (c *Core) send(s *session, messages ...control.Down) {
+	s.sent = c.now
+	c.effects = append(c.effects, Send{s.id, messages})
+}
+
+// end refuses to go on with a session.
+func (c *Core) end(s *session, kind dove.Kind, message string) {
+	c.effects = append(c.effects, End{s.id, control.Refusal{Kind: kind, Message: message}})
+	c.forget(s)
+}
+
+func (c *Core) forget(s *session) {
+	if s == nil {
+		return
+	}
+	delete(c.sessions, s.id)
+	if c.hosts[s.identity.Host] == s {
+		delete(c.hosts, s.identity.Host)
+	}
+	c.interest.Close(s.id)
+	c.ledger.Close(s.id, c.now)
+}

@@ -1,0 +1,18 @@
+// Package controller knows how a DPC member reacts.
+//
+// Core decides: a step function without I/O, clock or goroutine. Events come
+// in (documents of one revision, a session that opens, speaks or ends, a tick) and
+// effects come out (messages to send, sessions to end), always the same ones
+// for the same events. It holds the world, what each session was assigned and
+// sent (resolver.Interest) and who acknowledged what (control.Ledger).
+//
+// To one host, the messages of one revision travel in one batch: first what is
+// taken away (Unassign), then what is given (Assign, Tunnels, Update), then the
+// Frontier. A host that a revision does not concern hears nothing of it.
+//
+// Member acts: one goroutine owns the Core and never blocks; sessions, the
+// store's watch and the API send to it and read immutable worlds. Member
+// declares the Store that it needs.
+//
+// The package knows no etcd, no gRPC and no HTTP.
+package controller

@@ -1,0 +1,318 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// Store is what a member needs of the store of documents.
+type Store interface {
+	// Load gives all documents under a prefix, in pages, and the revision at
+	// which they stood together.
+	Load(ctx context.Context, prefix string, page func([]dove.Doc) error) (dove.Revision, error)
+	// Watch gives the documents of each revision after one, all of a revision
+	// in one call, in order, until ctx ends or each returns an error. The error is
+	// dove.Unavailable if the revisions after that one are no longer known.
+	Watch(ctx context.Context, prefix string, after dove.Revision, each func(dove.Revision, []dove.Doc) error) error
+	// Commit changes documents if all reads hold, and is dove.Conflict if not.
+	Commit(ctx context.Context, txn dove.Txn) (dove.Revision, error)
+	// Current returns a revision that is not before any that was committed
+	// when Current was called.
+	Current(ctx context.Context) (dove.Revision, error)
+}
+
+// Limits of a member.
+const (
+	QueueMax   = 1024                   // batches that wait for one session; more end it
+	rewatch    = 500 * time.Millisecond // between attempts to follow the store
+	elsewhere  = 200 * time.Millisecond // waits for a revision that a dSwitch has seen
+	editsMax   = 16                     // attempts of one edit
+	tickEvery  = time.Second
+	inboxDepth = 256
+)
+
+// Member is a DPC member: the Core and the goroutine that owns it.
+type Member struct {
+	name  string
+	store Store
+	log   *slog.Logger
+
+	inbox   chan func()
+	stopped chan struct{}
+	ids     atomic.Uint64
+	latest  atomic.Pointer[published]
+
+	// Owned by the goroutine of Run.
+	core    *Core
+	outbox  map[control.SessionID]*outbox
+	waiters []waiter
+}
+
+// published is a world, and what tells that there is a later one.
+type published struct {
+	world *world.World
+	later chan struct{}
+}
+
+// outbox is what waits to be sent to a session. Closed: there is no more.
+type outbox struct {
+	host     dove.HostName
+	batches  chan []control.Down
+	overflow chan struct{}
+}
+
+type waiter struct {
+	ctx      context.Context
+	revision dove.Revision
+	done     chan struct{}
+}
+
+// NewMember returns a member that does nothing until Run. Its name is for people.
+func NewMember(name string, store Store, log *slog.Logger) *Member {
+	m := &Member{
+		name: name, store: store, log: log,
+		inbox: make(chan func(), inboxDepth), stopped: make(chan struct{}),
+		outbox: map[control.SessionID]*outbox{},
+	}
+	m.latest.Store(&published{world.New(), make(chan struct{})})
+	return m
+}
+
+// Run loads the world and follows the store until ctx ends, and then ends all
+// sessions. It returns nil if ctx ended it, and an error if the store holds
+// what this version cannot read. It runs once.
+func (m *Member) Run(ctx context.Context) error {
+	defer close(m.stopped)
+	for {
+		err := m.follow(ctx)
+		m.endAll("the member stops following the store")
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errUnreadable):
+			return err
+		}
+		m.log.Warn("the store cannot be followed; loading it again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(rewatch):
+		}
+	}
+}
+
+// errUnreadable marks errors about documents.
+var errUnreadable = errors.New("the store holds what this version cannot read")
+
+// follow loads the world and owns the Core until the watch is lost for good.
+func (m *Member) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := m.load(ctx)
+	if err != nil {
+		return err
+	}
+	m.core = NewCore(m.name, w)
+	m.publish(w)
+	m.log.Info("the world is loaded", "revision", w.Revision())
+
+	lost := make(chan error, 1)
+	watched := make(chan struct{})
+	defer func() { cancel(); <-watched }()
+	go func() {
+		defer close(watched)
+		lost <- m.watch(ctx, w.Revision())
+	}()
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-lost:
+			return err
+		case <-tick.C:
+			m.mustStep(Tick{})
+		case act := <-m.inbox:
+			act()
+		}
+		m.wake()
+	}
+}
+
+// load reads all documents.
+func (m *Member) load(ctx context.Context) (*world.World, error) {
+	w := world.New()
+	revision, err := m.store.Load(ctx, world.Prefix, func(docs []dove.Doc) error {
+		next, _, err := w.Apply(0, docs)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUnreadable, err)
+		}
+		w = next
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	w, _, err = w.Apply(revision, nil)
+	return w, err
+}
+
+// watch hands the store's changes to the owner of the Core. A watch that
+// breaks goes on where it was, unless the store no longer knows that place.
+func (m *Member) watch(ctx context.Context, after dove.Revision) error {
+	for {
+		err := m.store.Watch(ctx, world.Prefix, after, func(revision dove.Revision, docs []dove.Doc) error {
+			failed := make(chan error, 1)
+			err := m.post(ctx, func() { failed <- m.step(Changed{revision, docs}) })
+			if err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case err := <-failed:
+				if err != nil {
+					return fmt.Errorf("%w: %w", errUnreadable, err)
+				}
+				after = revision
+				return nil
+			}
+		})
+		if ctx.Err() != nil || errors.Is(err, errUnreadable) || dove.KindOf(err) == dove.Unavailable {
+			return err
+		}
+		m.log.Warn("the watch of the store broke; going on", "after", after, "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rewatch):
+		}
+	}
+}
+
+// post gives the owner of the Core something to do.
+func (m *Member) post(ctx context.Context, act func()) error {
+	select {
+	case m.inbox <- act:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.stopped:
+		return dove.Errorf(dove.Unavailable, "the member stops: ask another one")
+	}
+}
+
+// ask has the owner of the Core do something and waits until it did.
+func (m *Member) ask(ctx context.Context, act func()) error {
+	done := make(chan struct{})
+	if err := m.post(ctx, func() { act(); close(done) }); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.stopped:
+		return dove.Errorf(dove.Unavailable, "the member stops: ask another one")
+	}
+}
+
+// step lets the Core react and does what it wants done.
+func (m *Member) step(e Event) error {
+	effects, err := m.core.Step(time.Now(), e)
+	if err != nil {
+		return err
+	}
+	if _, changed := e.(Changed); changed {
+		m.publish(m.core.World())
+	}
+	for _, effect := range effects {
+		switch effect := effect.(type) {
+		case Send:
+			m.enqueue(effect)
+		case End:
+			m.finish(effect)
+		case Denied:
+			m.log.Warn("a host claims an endpoint that is not its own",
+				"host", effect.Host, "endpoint", effect.Endpoint, "detail", effect.Detail)
+		}
+	}
+	return nil
+}
+
+// mustStep is step for events that bring no documents.
+func (m *Member) mustStep(e Event) {
+	if err := m.step(e); err != nil {
+		panic(fmt.Sprintf("controller: %T failed: %v", e, err))
+	}
+}
+
+// enqueue never blocks: a session that is too slow ends, and no other waits for it.
+func (m *Member) enqueue(s Send) {
+	out := m.outbox[s.Session]
+	if out == nil {
+		return // it ended in this very step
+	}
+	select {
+	case out.batches <- s.Messages:
+	default:
+		m.log.Warn("a session is too slow; ending it", "host", out.host, "session", s.Session)
+		close(out.overflow)
+		delete(m.outbox, s.Session)
+		m.mustStep(Closed{s.Session})
+	}
+}
+
+func (m *Member) finish(e End) {
+	out := m.outbox[e.Session]
+	if out == nil {
+		return
+	}
+	m.log.Info("a session is refused", "host", out.host, "session", e.Session, "kind", e.Refusal.Kind, "reason", e.Refusal.Message)
+	delete(m.outbox, e.Session)
+	select {
+	case out.batches <- []control.Down{&e.Refusal}:
+		close(out.batches)
+	default:
+		close(out.overflow)
+	}
+}
+
+// endAll sends every session away.
+func (m *Member) endAll(reason string) {
+	for id, out := range m.outbox {
+		m.log.Debug("a session ends with the member", "host", out.host)
+		m.finish(End{id, control.Refusal{Kind: dove.Unavailable, Message: reason}})
+	}
+}
+
+// wake tells those who wait for a receipt.
+func (m *Member) wake() {
+	kept := m.waiters[:0]
+	for _, w := range m.waiters {
+		switch {
+		case w.ctx.Err() != nil:
+		case m.core.Complete(w.revision):
+			close(w.done)
+		default:
+			kept = append(kept, w)
+		}
+	}
+	clear(m.waiters[len(kept):])
+	m.waiters = kept
+}
+
+func (m *Member) publish(w *world.World) {
+	before := m.latest.Swap(&published{w, make(chan struct{})})
+	close(before.later)
+}

@@ -1,0 +1,100 @@
+package controller
+
+import (
+	"context"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// World returns the latest world that the member has applied; an empty one
+// before the first load.
+func (m *Member) World() *world.World { return m.latest.Load().world }
+
+// Read returns a world that holds every change that was committed when Read
+// was called, by whatever member.
+func (m *Member) Read(ctx context.Context) (*world.World, error) {
+	revision, err := m.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return m.applied(ctx, revision)
+}
+
+// applied waits until the member has applied a revision.
+func (m *Member) applied(ctx context.Context, revision dove.Revision) (*world.World, error) {
+	for {
+		p := m.latest.Load()
+		if p.world.Revision() >= revision {
+			return p.world, nil
+		}
+		select {
+		case <-p.later:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-m.stopped:
+			return nil, dove.Errorf(dove.Unavailable, "the member stops: ask another one")
+		}
+	}
+}
+
+// Edit changes documents: edit says how, given the present world. If what it
+// read was changed meanwhile, it is asked again at the later world; a refusal
+// of its own ends the matter. Edit returns once the change is applied here,
+// with its revision; with the present one if edit had nothing to change.
+func (m *Member) Edit(ctx context.Context, edit func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
+	w, err := m.Read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for range editsMax {
+		txn, err := edit(w)
+		if err != nil {
+			return 0, err
+		}
+		if txn.Empty() {
+			return w.Revision(), nil
+		}
+		revision, err := m.store.Commit(ctx, txn)
+		if err == nil {
+			_, err = m.applied(ctx, revision)
+			return revision, err
+		}
+		if dove.KindOf(err) != dove.Conflict {
+			return 0, err
+		}
+		if w, err = m.Read(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return 0, dove.Errorf(dove.Conflict, "others kept changing the same documents %d times: try again", editsMax)
+}
+
+// Receipt says how far a revision got. It is empty if the member does not run.
+func (m *Member) Receipt(revision dove.Revision) control.Receipt {
+	r := control.Receipt{Revision: revision}
+	_ = m.ask(context.Background(), func() { r = m.core.Receipt(revision) })
+	return r
+}
+
+// WaitReceipt returns a revision's receipt when it is complete, or as it
+// stands when ctx ends.
+func (m *Member) WaitReceipt(ctx context.Context, revision dove.Revision) control.Receipt {
+	w := waiter{ctx, revision, make(chan struct{})}
+	if m.post(ctx, func() { m.waiters = append(m.waiters, w) }) == nil {
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+		case <-m.stopped:
+		}
+	}
+	return m.Receipt(revision)
+}
+
+// Sessions returns what is known of each session, in the order in which they opened.
+func (m *Member) Sessions() []control.SessionStatus {
+	var all []control.SessionStatus
+	_ = m.ask(context.Background(), func() { all = m.core.Sessions() })
+	return all
+}

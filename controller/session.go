@@ -1,0 +1,195 @@
+package controller
+
+import (
+	"fmt"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// open answers Hello: with a refusal, or with all that the dSwitch must hold
+// and does not, in one batch.
+func (c *Core) open(e Opened) {
+	h := e.Hello
+	if err := c.welcome(e.Identity, h); err != nil {
+		c.effects = append(c.effects, End{e.Session, control.Refusal{Kind: err.Kind, Message: err.Message}})
+		return
+	}
+	if before := c.hosts[e.Identity.Host]; before != nil {
+		c.end(before, dove.Conflict, fmt.Sprintf("host %s opened another session", e.Identity.Host))
+	}
+	s := &session{
+		id: e.Session, identity: e.Identity, software: h.Software, opened: c.now,
+		assigned: map[dove.Endpoint]*control.Assign{}, states: map[dove.Endpoint]control.EndpointUpdate{},
+	}
+	c.sessions[s.id], c.hosts[s.identity.Host] = s, s
+	c.interest.Open(s.id, s.identity.Host)
+
+	revision := c.world.Revision()
+	batch := []control.Down{&control.Welcome{
+		Version: control.Version, Member: c.member, Incarnation: c.world.Incarnation(), Revision: revision,
+	}}
+	batch = append(batch, c.assignAll(s, h.Attached)...)
+	batch = append(batch, c.allTunnels(s)...)
+	peers, pairs := c.compare(s, h)
+	for _, u := range control.Split(revision, peers, pairs) {
+		batch = append(batch, u)
+	}
+	c.send(s, append(batch, &control.Frontier{Revision: revision})...)
+	c.ledger.Open(s.id, s.identity.Host, revision)
+}
+
+// welcome says why a session must not open, nil if it may.
+func (c *Core) welcome(id control.Identity, h *control.Hello) *dove.Error {
+	switch {
+	case h.Version != control.Version:
+		return dove.Errorf(dove.Unsupported, "the dSwitch speaks version %d of the protocol, this member speaks %d: run the same version of DOVE", h.Version, control.Version)
+	case h.Host != id.Host || h.VTEP != id.VTEP:
+		return dove.Errorf(dove.Forbidden, "the dSwitch says that it is host %s at %s, its certificate says %s at %s", h.Host, h.VTEP, id.Host, id.VTEP)
+	case h.Incarnation == c.world.Incarnation() && h.Seen > c.world.Revision():
+		return dove.Errorf(dove.Unavailable, "member %s is at revision %d, the dSwitch has seen %d: ask another member", c.member, c.world.Revision(), h.Seen)
+	}
+	return c.admit(id)
+}
+
+// admit checks a certificate against the host that it names.
+func (c *Core) admit(id control.Identity) *dove.Error {
+	host, ok := c.world.Host(id.Host)
+	switch {
+	case !ok:
+		return dove.Errorf(dove.Forbidden, "there is no host %s: create it and join again", id.Host)
+	case host.Serial == "" || host.Serial != id.Serial:
+		return dove.Errorf(dove.Forbidden, "the certificate of host %s is not the one that it joined with last: join again", id.Host)
+	case host.VTEP != id.VTEP:
+		return dove.Errorf(dove.Forbidden, "host %s is at %s, its certificate says %s: join again", id.Host, host.VTEP, id.VTEP)
+	}
+	return nil
+}
+
+// compare enters the session's interest in what it holds, as far as it may
+// hold it, and returns the rows that are not what they should be.
+func (c *Core) compare(s *session, h *control.Hello) (peers []control.Peer, pairs []control.Pair) {
+	known := h.Incarnation == c.world.Incarnation()
+	host := s.identity.Host
+	for _, held := range h.Pairs {
+		row := c.view.Pair(host, held.Key)
+		c.interest.Pair(s.id, row)
+		if digest := row.Digest(); !known || digest != held.Digest || row.Table == nil {
+			pairs = append(pairs, row)
+		}
+	}
+	for _, held := range h.Peers {
+		row := c.view.Peer(host, held.Key)
+		c.interest.Peer(s.id, row)
+		if digest := row.Digest(); !known || digest != held.Digest || digest == (control.Digest{}) {
+			peers = append(peers, row)
+		}
+	}
+	return peers, pairs
+}
+
+// allTunnels lists the fleet, except the host itself.
+func (c *Core) allTunnels(s *session) []control.Down {
+	part := &control.Tunnels{Revision: c.world.Revision(), Full: true}
+	parts := []control.Down{part}
+	for h := range c.world.Hosts() {
+		t := tunnel(&h)
+		if !t.VTEP.IsValid() || h.Name == s.identity.Host {
+			continue
+		}
+		if len(part.Add) == control.RowsMax {
+			part = &control.Tunnels{Revision: c.world.Revision()}
+			parts = append(parts, part)
+		}
+		part.Add = append(part.Add, t)
+	}
+	return parts
+}
+
+// received reacts to what a dSwitch says.
+func (c *Core) received(s *session, m control.Up) {
+	switch m := m.(type) {
+	case *control.PolicyRequest:
+		c.answer(s, m)
+	case *control.EndpointUpdate:
+		c.claim(s, *m)
+	case *control.Ack:
+		if err := c.ledger.Ack(s.id, m.Revision, c.now); err != nil {
+			c.end(s, dove.Invalid, err.Error())
+		}
+	case *control.Release:
+		c.interest.Release(s.id, m.Peers, m.Pairs)
+	case *control.Heartbeat:
+	default:
+		c.end(s, dove.Invalid, fmt.Sprintf("%T does not belong in an open session", m))
+	}
+}
+
+// answer resolves the questions of a request. Interest is entered with the
+// answer, at the same world: what changes later is told.
+func (c *Core) answer(s *session, m *control.PolicyRequest) {
+	answered := make([]control.Answered, 0, len(m.Questions))
+	for _, q := range m.Questions {
+		a := c.view.Resolve(s.identity.Host, q)
+		for _, p := range a.Peers {
+			c.interest.Peer(s.id, p)
+		}
+		var lacks []control.Pair
+		for _, p := range a.Pairs {
+			if !c.interest.HasPair(s.id, p) {
+				c.interest.Pair(s.id, p)
+				lacks = append(lacks, p)
+			}
+		}
+		a.Pairs = lacks
+		answered = append(answered, a)
+	}
+	var batch []control.Down
+	for _, part := range control.Parts(m.ID, c.world.Revision(), answered) {
+		batch = append(batch, part)
+	}
+	c.send(s, batch...)
+	if peers, _, pairs := c.interest.Held(s.id); peers+pairs > control.HeldMax {
+		c.end(s, dove.TooLarge, fmt.Sprintf("the dSwitch holds more than %d rows: let it release some", control.HeldMax))
+	}
+}
+
+// claim notes what a host says of an endpoint, if it is the host's by the
+// present binding. An older message never wins: the host is told again what holds.
+func (c *Core) claim(s *session, u control.EndpointUpdate) {
+	a := s.assigned[u.Endpoint]
+	if a != nil && a.Epoch == u.Epoch {
+		s.states[u.Endpoint] = u
+		return
+	}
+	denied := Denied{Session: s.id, Host: s.identity.Host, Endpoint: u.Endpoint}
+	if a == nil {
+		denied.Detail = "the endpoint is not bound to the host"
+		c.effects = append(c.effects, denied)
+		c.send(s, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
+		return
+	}
+	denied.Detail = fmt.Sprintf("the binding has epoch %d, the claim %d", a.Epoch, u.Epoch)
+	c.effects = append(c.effects, denied)
+	again := *a
+	again.Revision = c.world.Revision()
+	c.send(s, &again)
+}
+
+// assignment is an endpoint as its host must plug it; nil if it has no network.
+func assignment(w *world.World, e world.Endpoint) *control.Assign {
+	n, ok := w.Network(e.NetworkOf())
+	if !ok {
+		return nil
+	}
+	a := &control.Assign{
+		Revision: w.Revision(), Endpoint: e.Full(), UID: e.UID, Epoch: e.Epoch,
+		VNI: n.VNI, Network: n.Full(), Domain: n.DomainOf(), MTU: n.MTU,
+		MAC: e.MAC, Device: e.Device, Subnets: n.Subnets,
+	}
+	for _, addr := range e.Addresses {
+		a.Address = append(a.Address, control.Address{Addr: addr, Class: w.AddressClass(e, addr)})
+	}
+	return a
+}

@@ -1,0 +1,215 @@
+package resolver
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// News are the rows of one session that are not what it was last sent.
+type News struct {
+	Session control.SessionID
+	Peers   []control.Peer // in order of keys
+	Pairs   []control.Pair
+}
+
+// touched are the keys whose rows may differ, by session.
+type touched map[control.SessionID]*keys
+
+type keys struct {
+	peers   map[control.PeerKey]bool
+	pairs   map[control.PairKey]bool
+	appears map[control.PeerKey]bool // held or not
+}
+
+func (t touched) of(id control.SessionID) *keys {
+	if t[id] == nil {
+		t[id] = &keys{map[control.PeerKey]bool{}, map[control.PairKey]bool{}, map[control.PeerKey]bool{}}
+	}
+	return t[id]
+}
+
+// Advance moves the view to the next world, which delta made of the present
+// one, and returns what each session must be sent, in order of sessions. It notes that as sent.
+// Its cost is that of the rows that may be concerned and are held.
+func (i *Interest) Advance(next *world.World, d world.Delta) []News {
+	last := i.view.world
+	moved := i.view.advance(next, d)
+	t := touched{}
+	for _, c := range d.Endpoints {
+		i.touchEndpoint(t, last, c.Old)
+		i.touchEndpoint(t, next, c.New)
+	}
+	for _, c := range d.Hosts {
+		if c.Old == nil || c.New == nil || c.Old.VTEP != c.New.VTEP || Joined(*c.Old) != Joined(*c.New) {
+			for e := range next.EndpointsOn(cmp.Or(c.New, c.Old).Name) {
+				i.touchEndpoint(t, next, &e)
+			}
+		}
+	}
+	for _, c := range d.Networks {
+		if !Rehomed(c) {
+			continue
+		}
+		for _, n := range []*world.Network{c.Old, c.New} {
+			if n != nil {
+				i.touchNetwork(t, n.VNI)
+			}
+		}
+	}
+	for _, c := range d.Classes {
+		for _, a := range []*world.ClassAlloc{c.Old, c.New} {
+			if a != nil && (c.Old == nil || c.New == nil || c.Old.Class != c.New.Class) {
+				i.touchClass(t, a.DomainOf(), a.Class)
+			}
+		}
+	}
+	for _, h := range moved {
+		for _, id := range i.byHost[h] {
+			i.touchPresence(t, id)
+		}
+	}
+	for _, domain := range d.Domains {
+		i.touchDomain(t, domain)
+	}
+	return i.renew(t)
+}
+
+// touchEndpoint concerns those who hold one of its addresses.
+func (i *Interest) touchEndpoint(t touched, w *world.World, e *world.Endpoint) {
+	if e == nil {
+		return
+	}
+	n, ok := w.Network(e.NetworkOf())
+	if !ok {
+		return
+	}
+	for _, a := range e.Addresses {
+		for _, id := range i.peers[n.VNI][a] {
+			t.of(id).peers[control.PeerKey{VNI: n.VNI, Addr: a}] = true
+		}
+		for _, id := range i.marked[n.VNI] {
+			t.of(id).appears[control.PeerKey{VNI: n.VNI, Addr: a}] = true
+		}
+	}
+}
+
+// touchNetwork concerns those who hold anything of a network.
+func (i *Interest) touchNetwork(t touched, vni dove.VNI) {
+	for a, ids := range i.peers[vni] {
+		for _, id := range ids {
+			t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
+		}
+	}
+}
+
+// touchClass concerns those who hold a pair with a class.
+func (i *Interest) touchClass(t touched, domain dove.Domain, class dove.Class) {
+	for c, ids := range i.pairs[domain] {
+		if c.src == class || c.dst == class {
+			for _, id := range ids {
+				t.of(id).pairs[control.PairKey{Domain: domain, Src: c.src, Dst: c.dst}] = true
+			}
+		}
+	}
+}
+
+// touchDomain concerns those who hold a pair of a domain, and those who may or
+// may no longer be told where a peer is.
+func (i *Interest) touchDomain(t touched, domain dove.Domain) {
+	for c, ids := range i.pairs[domain] {
+		for _, id := range ids {
+			t.of(id).pairs[control.PairKey{Domain: domain, Src: c.src, Dst: c.dst}] = true
+		}
+	}
+	for id := range i.sessions {
+		i.touchSights(t, id, domain)
+	}
+}
+
+// touchPresence concerns a session whose host has endpoints on other networks
+// or of other classes than before.
+func (i *Interest) touchPresence(t touched, id control.SessionID) {
+	h := i.sessions[id]
+	for key := range h.pairs {
+		t.of(id).pairs[key] = true
+	}
+	present := i.view.of(h.host)
+	gone := map[dove.VNI]bool{}
+	for vni := range h.absent {
+		gone[vni] = present.networks[vni] == nil
+	}
+	for at := range h.seen {
+		gone[at.vni] = present.networks[at.vni] == nil
+	}
+	if slices.Contains(slices.Collect(maps.Values(gone)), true) {
+		for key := range h.peers {
+			if gone[key.VNI] {
+				t.of(id).peers[key] = true
+			}
+		}
+	}
+	for vni := range i.marked {
+		if present.networks[vni] == nil {
+			drop(i.marked, vni, id)
+		}
+	}
+	for domain := range present.domains {
+		i.touchSights(t, id, domain)
+	}
+}
+
+// touchSights concerns the peers of those classes that a session was told the
+// location of and may not any more, or the reverse.
+func (i *Interest) touchSights(t touched, id control.SessionID, domain dove.Domain) {
+	h := i.sessions[id]
+	turned := map[classAt]bool{}
+	for at, s := range h.seen {
+		n, ok := i.view.world.NetworkByVNI(at.vni)
+		if ok && n.DomainOf() == domain && i.view.reaches(h.host, at, domain) != s.located {
+			turned[at] = true
+		}
+	}
+	if len(turned) == 0 {
+		return
+	}
+	for key, held := range h.peers {
+		if !held.absent && turned[classAt{key.VNI, held.class}] {
+			t.of(id).peers[key] = true
+		}
+	}
+}
+
+// renew computes the touched rows and keeps those that differ.
+func (i *Interest) renew(t touched) []News {
+	var all []News
+	for _, id := range slices.Sorted(maps.Keys(t)) {
+		host := i.sessions[id].host
+		news := News{Session: id}
+		for _, key := range slices.SortedFunc(maps.Keys(t[id].pairs), comparePairKeys) {
+			if row := i.view.Pair(host, key); !i.HasPair(id, row) {
+				i.Pair(id, row)
+				news.Pairs = append(news.Pairs, row)
+			}
+		}
+		for _, key := range slices.SortedFunc(maps.Keys(t[id].peers), comparePeerKeys) {
+			if row := i.view.Peer(host, key); !i.HasPeer(id, row) {
+				i.Peer(id, row)
+				news.Peers = append(news.Peers, row)
+			}
+		}
+		for _, key := range slices.SortedFunc(maps.Keys(t[id].appears), comparePeerKeys) {
+			if _, held := i.sessions[id].peers[key]; !held && !i.view.Peer(host, key).Absent {
+				news.Peers = append(news.Peers, control.Peer{Key: key, Absent: true})
+			}
+		}
+		if len(news.Peers)+len(news.Pairs) > 0 {
+			all = append(all, news)
+		}
+	}
+	return all
+}

@@ -1,0 +1,225 @@
+package resolver
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// AbsentMax is how many negative answers of one network a session is told of
+// by key. One that asks for more is told of every appearance there: a row that
+// takes the negative answer back, whether or not it is held.
+const AbsentMax = 256
+
+// Interest remembers which session was sent which row. It has one owner.
+type Interest struct {
+	view     *View
+	sessions map[control.SessionID]*holding
+	byHost   map[dove.HostName][]control.SessionID
+	peers    map[dove.VNI]map[netip.Addr][]control.SessionID
+	pairs    map[dove.Domain]map[classes][]control.SessionID
+	marked   map[dove.VNI][]control.SessionID
+}
+
+// classes is an ordered pair of them.
+type classes struct{ src, dst dove.Class }
+
+// holding is what one session was sent, by digest.
+type holding struct {
+	host   dove.HostName
+	peers  map[control.PeerKey]heldPeer
+	pairs  map[control.PairKey]control.Digest
+	absent map[dove.VNI]int
+	seen   map[classAt]*sight
+}
+
+type heldPeer struct {
+	digest control.Digest
+	absent bool
+	class  dove.Class
+}
+
+// sight is whether the peers of a class had their location told.
+type sight struct {
+	rows    int
+	located bool
+}
+
+// NewInterest returns the interest of no session, to be asked at a view's world.
+func NewInterest(view *View) *Interest {
+	return &Interest{
+		view:     view,
+		sessions: map[control.SessionID]*holding{},
+		byHost:   map[dove.HostName][]control.SessionID{},
+		peers:    map[dove.VNI]map[netip.Addr][]control.SessionID{},
+		pairs:    map[dove.Domain]map[classes][]control.SessionID{},
+		marked:   map[dove.VNI][]control.SessionID{},
+	}
+}
+
+// Open adds a session that holds nothing.
+func (i *Interest) Open(id control.SessionID, host dove.HostName) {
+	i.sessions[id] = &holding{
+		host:   host,
+		peers:  map[control.PeerKey]heldPeer{},
+		pairs:  map[control.PairKey]control.Digest{},
+		absent: map[dove.VNI]int{},
+		seen:   map[classAt]*sight{},
+	}
+	i.byHost[host] = with(i.byHost[host], id)
+}
+
+// Close removes a session and all that it holds.
+func (i *Interest) Close(id control.SessionID) {
+	h := i.sessions[id]
+	if h == nil {
+		return
+	}
+	i.Release(id, slices.Collect(maps.Keys(h.peers)), slices.Collect(maps.Keys(h.pairs)))
+	for vni := range i.marked {
+		drop(i.marked, vni, id)
+	}
+	drop(i.byHost, h.host, id)
+	delete(i.sessions, id)
+	if i.byHost[h.host] == nil {
+		delete(i.view.presence, h.host)
+	}
+}
+
+// Held counts the rows of a session: all peers, negative answers among them, and pairs.
+func (i *Interest) Held(id control.SessionID) (peers, absent, pairs int) {
+	h := i.sessions[id]
+	for _, n := range h.absent {
+		absent += n
+	}
+	return len(h.peers), absent, len(h.pairs)
+}
+
+// HasPair reports whether the session holds a pair with this content.
+func (i *Interest) HasPair(id control.SessionID, p control.Pair) bool {
+	digest, ok := i.sessions[id].pairs[p.Key]
+	return ok && digest == p.Digest()
+}
+
+// HasPeer reports whether the session holds a peer row with this content.
+func (i *Interest) HasPeer(id control.SessionID, p control.Peer) bool {
+	held, ok := i.sessions[id].peers[p.Key]
+	return ok && held.digest == p.Digest()
+}
+
+// Peer notes that a session was sent a row, or holds it.
+func (i *Interest) Peer(id control.SessionID, p control.Peer) {
+	h := i.sessions[id]
+	i.forgetPeer(id, h, p.Key)
+	switch {
+	case p.Absent && p.TTL == 0:
+		return
+	case p.Absent && h.absent[p.Key.VNI] >= AbsentMax:
+		i.marked[p.Key.VNI] = with(i.marked[p.Key.VNI], id)
+		return
+	case p.Absent:
+		h.absent[p.Key.VNI]++
+	default:
+		at := classAt{p.Key.VNI, p.Class}
+		if h.seen[at] == nil {
+			h.seen[at] = &sight{}
+		}
+		h.seen[at].rows++
+		h.seen[at].located = p.VTEP.IsValid()
+	}
+	h.peers[p.Key] = heldPeer{p.Digest(), p.Absent, p.Class}
+	holders := i.peers[p.Key.VNI]
+	if holders == nil {
+		holders = map[netip.Addr][]control.SessionID{}
+		i.peers[p.Key.VNI] = holders
+	}
+	holders[p.Key.Addr] = with(holders[p.Key.Addr], id)
+}
+
+func (i *Interest) forgetPeer(id control.SessionID, h *holding, key control.PeerKey) {
+	held, ok := h.peers[key]
+	if !ok {
+		return
+	}
+	delete(h.peers, key)
+	drop(i.peers[key.VNI], key.Addr, id)
+	if len(i.peers[key.VNI]) == 0 {
+		delete(i.peers, key.VNI)
+	}
+	if held.absent {
+		if h.absent[key.VNI]--; h.absent[key.VNI] == 0 {
+			delete(h.absent, key.VNI)
+		}
+		return
+	}
+	at := classAt{key.VNI, held.class}
+	if h.seen[at].rows--; h.seen[at].rows == 0 {
+		delete(h.seen, at)
+	}
+}
+
+// Pair notes that a session was sent a row, or holds it.
+func (i *Interest) Pair(id control.SessionID, p control.Pair) {
+	h := i.sessions[id]
+	if p.Table == nil {
+		i.forgetPair(id, h, p.Key)
+		return
+	}
+	h.pairs[p.Key] = p.Digest()
+	holders := i.pairs[p.Key.Domain]
+	if holders == nil {
+		holders = map[classes][]control.SessionID{}
+		i.pairs[p.Key.Domain] = holders
+	}
+	c := classes{p.Key.Src, p.Key.Dst}
+	holders[c] = with(holders[c], id)
+}
+
+func (i *Interest) forgetPair(id control.SessionID, h *holding, key control.PairKey) {
+	if _, ok := h.pairs[key]; !ok {
+		return
+	}
+	delete(h.pairs, key)
+	drop(i.pairs[key.Domain], classes{key.Src, key.Dst}, id)
+	if len(i.pairs[key.Domain]) == 0 {
+		delete(i.pairs, key.Domain)
+	}
+}
+
+// Release notes that a session no longer holds rows.
+func (i *Interest) Release(id control.SessionID, peers []control.PeerKey, pairs []control.PairKey) {
+	h := i.sessions[id]
+	for _, key := range peers {
+		i.forgetPeer(id, h, key)
+	}
+	for _, key := range pairs {
+		i.forgetPair(id, h, key)
+	}
+}
+
+// with returns the sorted list with id in it.
+func with[T cmp.Ordered](list []T, id T) []T {
+	at, found := slices.BinarySearch(list, id)
+	if found {
+		return list
+	}
+	return slices.Insert(list, at, id)
+}
+
+// drop takes id out of the list under a key, and the key if nothing is left.
+func drop[K comparable, T cmp.Ordered](lists map[K][]T, key K, id T) {
+	list := lists[key]
+	at, found := slices.BinarySearch(list, id)
+	if !found {
+		return
+	}
+	if len(list) == 1 {
+		delete(lists, key)
+		return
+	}
+	lists[key] = slices.Delete(list, at, at+1)
+}

@@ -1,0 +1,272 @@
+package resolver
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/policy"
+	"dove.network/verdict"
+	"dove.network/world"
+)
+
+// NegativeTTL is how long a dSwitch keeps the answer that nobody has an
+// address. It hears of an appearance before; the limit is for what it forgets.
+const NegativeTTL = 30 * time.Second
+
+// View answers questions at one revision. It remembers what many answers share
+// and has one owner: it is not safe for several goroutines.
+type View struct {
+	world    *world.World
+	tables   map[dove.Domain]*tables
+	presence map[dove.HostName]*presence
+}
+
+// tables are those of one domain, and the intent that they are of.
+type tables struct {
+	domain *policy.Domain
+	pairs  *policy.Pairs
+}
+
+// presence is what a host has endpoints on: the classes of their addresses.
+type presence struct {
+	networks map[dove.VNI][]dove.Class // ascending
+	domains  map[dove.Domain]map[dove.Class]bool
+}
+
+// NewView returns a view of a world.
+func NewView(w *world.World) *View {
+	return &View{world: w, tables: map[dove.Domain]*tables{}, presence: map[dove.HostName]*presence{}}
+}
+
+// World returns the world of the answers.
+func (v *View) World() *world.World { return v.world }
+
+// Resolve answers one question of a host, for those who have only one.
+func Resolve(w *world.World, host dove.HostName, q control.Question) control.Answered {
+	return NewView(w).Resolve(host, q)
+}
+
+// Resolve answers a question of a host: what became of it, the peer's row and,
+// if there is such a peer, the pairs of both directions, that of the first
+// packet first.
+func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered {
+	refused := func(format string, args ...any) control.Answered {
+		return control.Answered{Answer: control.Answer{Question: q, Status: control.Refused, Detail: fmt.Sprintf(format, args...)}}
+	}
+	network, ok := v.world.NetworkByVNI(q.VNI)
+	if !ok {
+		return refused("no network has VNI %d", q.VNI)
+	}
+	local, ok := v.world.EndpointOn(network.Full(), q.Local)
+	if !ok || local.Host != host {
+		return refused("%s on network %s is not bound to host %s", q.Local, network.Full(), host)
+	}
+	peer := v.Peer(host, control.PeerKey{VNI: q.VNI, Addr: q.Peer})
+	if peer.Absent {
+		return control.Answered{
+			Answer: control.Answer{Question: q, Status: control.NoEndpoint},
+			Peers:  []control.Peer{peer},
+		}
+	}
+	domain := network.DomainOf()
+	answer := control.Answer{
+		Question: q, Status: control.Found, Domain: domain,
+		Local: v.world.AddressClass(local, q.Local), Peer: peer.Class,
+	}
+	from, to := answer.Local, answer.Peer
+	if !q.Outgoing {
+		from, to = to, from
+	}
+	pairs := []control.Pair{v.Pair(host, control.PairKey{Domain: domain, Src: from, Dst: to})}
+	if from != to {
+		pairs = append(pairs, v.Pair(host, control.PairKey{Domain: domain, Src: to, Dst: from}))
+	}
+	return control.Answered{Answer: answer, Peers: []control.Peer{peer}, Pairs: pairs}
+}
+
+// Peer returns the row of a key as a host may see it now. Where it may see
+// none, the row takes itself back (control.Peer).
+func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
+	network, ok := v.world.NetworkByVNI(key.VNI)
+	if _, present := v.of(host).networks[key.VNI]; !ok || !present {
+		return control.Peer{Key: key, Absent: true}
+	}
+	e, ok := v.world.EndpointOn(network.Full(), key.Addr)
+	if !ok {
+		return control.Peer{Key: key, Absent: true, TTL: NegativeTTL}
+	}
+	at, ok := Location(v.world, e)
+	if !ok {
+		return control.Peer{Key: key, Absent: true, TTL: NegativeTTL}
+	}
+	row := control.Peer{
+		Key: key, Endpoint: e.Full(), UID: e.UID, MAC: e.MAC,
+		Domain: network.DomainOf(), Class: v.world.AddressClass(e, key.Addr),
+	}
+	if v.reaches(host, classAt{key.VNI, row.Class}, row.Domain) {
+		row.Host, row.VTEP = at.Name, at.VTEP
+	}
+	return row
+}
+
+// Pair returns the row of a pair as a host may see it now; its table is nil
+// where the host has no endpoint of either class, or a class is gone.
+func (v *View) Pair(host dove.HostName, key control.PairKey) control.Pair {
+	local := v.of(host).domains[key.Domain]
+	if !local[key.Src] && !local[key.Dst] {
+		return control.Pair{Key: key}
+	}
+	return control.Pair{Key: key, Table: v.table(key)}
+}
+
+// Location returns the host that has an endpoint, if it is bound to a host
+// that has joined the fleet.
+func Location(w *world.World, e world.Endpoint) (world.Host, bool) {
+	if e.Host == "" {
+		return world.Host{}, false
+	}
+	h, ok := w.Host(e.Host)
+	return h, ok && Joined(h)
+}
+
+// Joined reports whether a host is a member of the fleet: it has a certificate
+// and an underlay address.
+func Joined(h world.Host) bool { return h.Serial != "" && h.VTEP.IsValid() }
+
+// table returns the table of a pair, nil if one of the classes does not exist.
+func (v *View) table(key control.PairKey) *verdict.Table {
+	src, ok := v.signature(key.Domain, key.Src)
+	if !ok {
+		return nil
+	}
+	dst, ok := v.signature(key.Domain, key.Dst)
+	if !ok {
+		return nil
+	}
+	domain := v.world.Domain(key.Domain)
+	t := v.tables[key.Domain]
+	switch {
+	case t == nil:
+		t = &tables{domain, policy.NewPairs(domain)}
+		v.tables[key.Domain] = t
+	case t.domain != domain:
+		t.domain = domain
+		t.pairs.Renew(domain)
+	}
+	return t.pairs.Table(src, dst)
+}
+
+// signature returns what a class stands for. No class stands for no group, so
+// its pairs deny by default.
+func (v *View) signature(d dove.Domain, c dove.Class) (policy.Signature, bool) {
+	if c == dove.ClassNone {
+		return policy.Signature{}, true
+	}
+	return v.world.SignatureOf(d, c)
+}
+
+// classAt is a class as seen on a network.
+type classAt struct {
+	vni   dove.VNI
+	class dove.Class
+}
+
+// reaches reports whether any endpoint of the host on a network may talk with
+// addresses of a class there, in either direction.
+func (v *View) reaches(host dove.HostName, at classAt, domain dove.Domain) bool {
+	for _, c := range v.of(host).networks[at.vni] {
+		for _, key := range []control.PairKey{{Domain: domain, Src: c, Dst: at.class}, {Domain: domain, Src: at.class, Dst: c}} {
+			if t := v.table(key); t != nil && t.AllowsAny() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// of returns what a host has endpoints on.
+func (v *View) of(host dove.HostName) *presence {
+	if p := v.presence[host]; p != nil {
+		return p
+	}
+	p := &presence{networks: map[dove.VNI][]dove.Class{}, domains: map[dove.Domain]map[dove.Class]bool{}}
+	for e := range v.world.EndpointsOn(host) {
+		n, ok := v.world.Network(e.NetworkOf())
+		if !ok {
+			continue
+		}
+		domain := n.DomainOf()
+		if p.domains[domain] == nil {
+			p.domains[domain] = map[dove.Class]bool{}
+		}
+		for _, a := range e.Addresses {
+			class := v.world.AddressClass(e, a)
+			p.domains[domain][class] = true
+			if at, found := slices.BinarySearch(p.networks[n.VNI], class); !found {
+				p.networks[n.VNI] = slices.Insert(p.networks[n.VNI], at, class)
+			}
+		}
+	}
+	v.presence[host] = p
+	return p
+}
+
+func (p *presence) equal(o *presence) bool {
+	return maps.EqualFunc(p.networks, o.networks, slices.Equal) &&
+		maps.EqualFunc(p.domains, o.domains, maps.Equal)
+}
+
+// advance moves the view to the next world and returns the hosts, in order,
+// whose presence is not what it was. Hosts that never asked are not among
+// them. Class ids are made with the write that first needs them and go
+// after the last, so that they change no presence by themselves.
+func (v *View) advance(next *world.World, d world.Delta) []dove.HostName {
+	suspects := map[dove.HostName]bool{}
+	suspect := func(e *world.Endpoint) {
+		if e != nil && v.presence[e.Host] != nil {
+			suspects[e.Host] = true
+		}
+	}
+	for _, c := range d.Endpoints {
+		suspect(c.Old)
+		suspect(c.New)
+	}
+	for _, c := range d.Networks {
+		if Rehomed(c) {
+			for e := range next.EndpointsIn(cmp.Or(c.New, c.Old).Full()) {
+				suspect(&e)
+			}
+		}
+	}
+	v.world = next
+	var moved []dove.HostName
+	for _, h := range slices.Sorted(maps.Keys(suspects)) {
+		before := v.presence[h]
+		delete(v.presence, h)
+		if !v.of(h).equal(before) {
+			moved = append(moved, h)
+		}
+	}
+	return moved
+}
+
+// Rehomed reports whether a network came, went or changed its VNI or domain.
+func Rehomed(c world.Change[world.Network]) bool {
+	return c.Old == nil || c.New == nil || c.Old.VNI != c.New.VNI || c.Old.DomainOf() != c.New.DomainOf()
+}
+
+func comparePeerKeys(a, b control.PeerKey) int {
+	return cmp.Or(cmp.Compare(a.VNI, b.VNI), a.Addr.Compare(b.Addr))
+}
+
+func comparePairKeys(a, b control.PairKey) int {
+	return cmp.Or(
+		cmp.Compare(a.Domain.Tenant, b.Domain.Tenant), cmp.Compare(a.Domain.Name, b.Domain.Name),
+		cmp.Compare(a.Src, b.Src), cmp.Compare(a.Dst, b.Dst),
+	)
+}
