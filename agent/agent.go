@@ -1,0 +1,245 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dataplane"
+)
+
+// Options say what an Agent works with. Prepare, Expire and Save may be nil.
+type Options struct {
+	Config   Config
+	Restored Restored
+	Switch   dataplane.Switch
+	Misses   <-chan dataplane.Miss
+	Drops    <-chan dataplane.Drop
+	Devices  <-chan Event // DeviceUp, DeviceGone and, once, DevicesListed
+	// Dial opens a session with any DPC member. It is called again, after a
+	// while, when it fails and when the session ends.
+	Dial func(context.Context) (control.HostConn, error)
+	// Prepare readies a device before it becomes a port.
+	Prepare func(Device) error
+	// Expire has the switch forget what is too old; called once a second.
+	Expire func() error
+	// Save writes down what the next start needs.
+	Save   func(Saved) error
+	Socket string // path of the local socket; "" for none
+	Log    *slog.Logger
+}
+
+// Agent runs a Core: one goroutine owns it and the switch.
+type Agent struct {
+	options Options
+	core    *Core
+	log     *slog.Logger
+	session *liveSession // nil while there is none
+	news    chan news    // from the goroutine that keeps the session
+	calls   chan func()
+	stopped chan struct{}
+	drops   ring
+	trouble string // why the last attempt to open a session failed
+}
+
+const (
+	tickEvery   = 100 * time.Millisecond
+	expireEvery = time.Second
+	missBatch   = 64 // misses in one step
+)
+
+// New makes an Agent. It does nothing before Run.
+func New(o Options) *Agent {
+	return &Agent{
+		options: o,
+		core:    NewCore(o.Config, o.Restored),
+		log:     o.Log,
+		news:    make(chan news, 64),
+		calls:   make(chan func()),
+		stopped: make(chan struct{}),
+		drops:   newRing(),
+	}
+}
+
+// Run works until ctx is done, and then returns nil: what the switch holds stays
+// in force. It returns an error if the local socket cannot be opened.
+func (a *Agent) Run(ctx context.Context) error {
+	var server *socketServer
+	if a.options.Socket != "" {
+		var err error
+		if server, err = a.serve(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		a.keepSession(ctx)
+	}()
+	a.loop(ctx)
+	cancel()
+	close(a.stopped)
+	<-kept
+	if server != nil {
+		return server.close()
+	}
+	return nil
+}
+
+func (a *Agent) loop(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	expire := time.NewTicker(expireEvery)
+	defer expire.Stop()
+	devices, drops := a.options.Devices, a.options.Drops
+	for {
+		select {
+		case <-ctx.Done():
+			a.step(Stopping{})
+			a.endSession()
+			return
+		case m := <-a.options.Misses:
+			a.step(a.moreMisses(m)...)
+		case n := <-a.news:
+			a.hear(n)
+		case e, ok := <-devices:
+			if !ok {
+				devices = nil // the watcher has ended, and said why
+				continue
+			}
+			a.step(e)
+		case d, ok := <-drops:
+			if !ok {
+				drops = nil
+				continue
+			}
+			a.drops.add(a.dropRecord(d))
+		case call := <-a.calls:
+			call()
+		case <-tick.C:
+			a.step(Tick{})
+		case <-expire.C:
+			if a.options.Expire != nil {
+				if err := a.options.Expire(); err != nil {
+					a.log.Error("expiry of flows failed", "err", err)
+				}
+			}
+		}
+	}
+}
+
+// moreMisses takes the misses that wait already, for one step.
+func (a *Agent) moreMisses(first dataplane.Miss) []Event {
+	events := []Event{Missed{first}}
+	for len(events) < missBatch {
+		select {
+		case m := <-a.options.Misses:
+			events = append(events, Missed{m})
+		default:
+			return events
+		}
+	}
+	return events
+}
+
+// step lets Core decide and does what it says.
+func (a *Agent) step(events ...Event) {
+	for len(events) > 0 {
+		effects := a.core.Step(time.Now(), events...)
+		events = nil
+		for _, e := range effects {
+			switch e := e.(type) {
+			case Send:
+				a.send(e.Message)
+			case Save:
+				if a.options.Save != nil {
+					if err := a.options.Save(e.Saved); err != nil {
+						a.log.Error("state was not written; a restart would begin anew", "err", err)
+					}
+				}
+			case Inject:
+				if err := a.options.Switch.Inject(e.Miss); err != nil {
+					a.log.Error("a held packet could not go back", "port", e.Miss.Port, "err", err)
+				}
+			case Discard:
+				a.options.Switch.Discard(e.Miss, e.Reason)
+			case Apply:
+				err := a.apply(e.Ops)
+				if err != nil {
+					a.log.Error("the switch refused a change; it will be tried again", "err", err)
+				}
+				events = append(events, Applied{e.Seq, err})
+			}
+		}
+	}
+}
+
+// apply readies devices and changes the switch. A port whose device cannot be
+// readied fails alone.
+func (a *Agent) apply(ops []dataplane.Op) error {
+	if a.options.Prepare == nil {
+		return a.options.Switch.Apply(ops)
+	}
+	var errs []error
+	good := make([]dataplane.Op, 0, len(ops))
+	for _, op := range ops {
+		if set, ok := op.(dataplane.SetPort); ok {
+			p := set.Port
+			if err := a.options.Prepare(Device{p.Device, p.Ifindex, p.Kind}); err != nil {
+				errs = append(errs, &dataplane.OpError{Op: op, Err: err})
+				continue
+			}
+		}
+		good = append(good, op)
+	}
+	if err := a.options.Switch.Apply(good); err != nil {
+		if errs != nil && !namesOps(err) {
+			// Nothing says which op failed, so none of them is in force.
+			for _, op := range good {
+				errs = append(errs, &dataplane.OpError{Op: op, Err: err})
+			}
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func namesOps(err error) bool {
+	faults := map[target]string{}
+	collectFaults(err, faults)
+	return len(faults) > 0
+}
+
+func (a *Agent) send(m control.Up) {
+	if u, ok := m.(*control.EndpointUpdate); ok {
+		a.log.Info("port", "endpoint", u.Endpoint, "state", stateNames[u.State], "device", u.Device, "epoch", u.Epoch, "detail", u.Detail)
+	}
+	if a.session == nil {
+		return
+	}
+	select {
+	case a.session.out <- m:
+	default:
+		a.log.Error("the DPC reads too slowly; the session ends")
+		a.session.cancel(fmt.Errorf("%d messages wait to be sent", sendQueue))
+	}
+}
+
+// call runs f in the goroutine that owns Core.
+func (a *Agent) call(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case a.calls <- func() { f(); close(done) }:
+		<-done
+		return nil
+	case <-a.stopped:
+		return errors.New("the dswitch is stopping")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,177 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// liveSession is the session that Core speaks on now.
+type liveSession struct {
+	out    chan control.Up
+	cancel context.CancelCauseFunc
+}
+
+// news is what the goroutine that keeps the session tells the loop: a session
+// is open, a message came, or (neither) the session or the attempt is over.
+type news struct {
+	session *liveSession
+	message control.Down
+	err     error
+}
+
+const sendQueue = 4096 // messages that wait to be sent
+
+// Bounds of the time between two attempts to open a session. A host that is
+// refused for what it is waits longer.
+const (
+	backoffFirst   = 100 * time.Millisecond
+	backoffMax     = 5 * time.Second
+	backoffRefused = 30 * time.Second
+)
+
+// backoff is how long to wait after a number of failures in a row, drawn from
+// half to one and a half of what doubles each time.
+func backoff(failures int, kind dove.Kind) time.Duration {
+	limit := backoffMax
+	if kind == dove.Unauthorized || kind == dove.Forbidden || kind == dove.Invalid {
+		limit = backoffRefused
+	}
+	d := min(backoffFirst<<min(failures, 16), limit)
+	return d/2 + rand.N(d)
+}
+
+// keepSession opens a session, again and again, until ctx is done.
+func (a *Agent) keepSession(ctx context.Context) {
+	for failures := 0; ctx.Err() == nil; failures++ {
+		conn, err := a.options.Dial(ctx)
+		if err == nil {
+			var welcomed bool
+			if welcomed, err = a.converse(ctx, conn); welcomed {
+				failures = 0
+			}
+		}
+		if ctx.Err() != nil || !a.tell(ctx, news{err: err}) {
+			return
+		}
+		wait := time.NewTimer(backoff(failures, dove.KindOf(err)))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+		}
+	}
+}
+
+// converse carries one session until it ends, and says whether it got as far as
+// a Welcome.
+func (a *Agent) converse(parent context.Context, conn control.HostConn) (welcomed bool, err error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	s := &liveSession{out: make(chan control.Up, sendQueue), cancel: cancel}
+	sender := make(chan struct{})
+	go func() {
+		defer close(sender)
+		cancel(sendAll(ctx, conn, s.out))
+	}()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		<-ctx.Done()
+		_ = conn.Close() // unblocks Send and Recv; why it ended is known already
+	}()
+	defer func() {
+		cancel(nil)
+		<-sender
+		<-closed
+	}()
+	if !a.tell(ctx, news{session: s}) {
+		return false, context.Cause(ctx)
+	}
+	for {
+		m, err := conn.Recv()
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, io.EOF) {
+				err = cause
+			}
+			if errors.Is(err, io.EOF) {
+				err = dove.Errorf(dove.Unavailable, "the DPC member ended the session")
+			}
+			return welcomed, err
+		}
+		switch m := m.(type) {
+		case *control.Welcome:
+			welcomed = true
+		case *control.Refusal:
+			err = &dove.Error{Kind: m.Kind, Message: m.Message}
+		}
+		if !a.tell(ctx, news{session: s, message: m}) {
+			return welcomed, context.Cause(ctx)
+		}
+		if err != nil {
+			return welcomed, err // the Refusal is a session's last message
+		}
+	}
+}
+
+func sendAll(ctx context.Context, conn control.HostConn, out <-chan control.Up) error {
+	for {
+		select {
+		case m := <-out:
+			var err error
+			if h, ok := m.(*control.Hello); ok {
+				err = control.SendHello(conn, *h)
+			} else {
+				err = conn.Send(m)
+			}
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (a *Agent) tell(ctx context.Context, n news) bool {
+	select {
+	case a.news <- n:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// hear is the loop's side of tell.
+func (a *Agent) hear(n news) {
+	switch {
+	case n.message != nil && n.session == a.session:
+		if w, ok := n.message.(*control.Welcome); ok {
+			a.trouble = ""
+			a.log.Info("session", "member", w.Member, "revision", w.Revision)
+		}
+		a.step(Received{n.message})
+	case n.message != nil:
+	case n.session != nil:
+		a.session = n.session
+		a.step(Connected{})
+	default:
+		if n.err != nil && n.err.Error() != a.trouble {
+			a.trouble = n.err.Error()
+			a.log.Warn("no session with the DPC; what is held stays in force", "err", n.err)
+		}
+		a.endSession()
+	}
+}
+
+func (a *Agent) endSession() {
+	if a.session != nil {
+		a.session.cancel(nil)
+		a.session = nil
+		a.step(Disconnected{})
+	}
+}
