@@ -102,7 +102,7 @@ func (s *server) blueprints(api huma.API) {
 		}
 		return list(w, in.Page, w.Blueprints(in.Tenant), func(b world.Blueprint) string { return b.Name }, renderBlueprint(w)), nil
 	})
-	resource := huma.SchemaFromType(api.OpenAPI().Components.Schemas, blueprintGoType)
+	resource := api.OpenAPI().Components.Schemas.Schema(blueprintGoType, true, "")
 	register(api, huma.Operation{
 		OperationID: "get-blueprint", Method: http.MethodGet, Path: path + "/{blueprint}", Tags: tags,
 		Summary:     "Read a blueprint",
@@ -110,9 +110,6 @@ func (s *server) blueprints(api huma.API) {
 		Responses: map[string]*huma.Response{"200": {
 			Description: "OK",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: resource}, "application/yaml": {}},
-			Headers: map[string]*huma.Param{"ETag": {
-				Description: "The revision of the resource, for If-Match.", Schema: &huma.Schema{Type: huma.TypeString},
-			}},
 		}},
 	}, s.getBlueprint)
 	register(api, huma.Operation{

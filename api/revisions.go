@@ -93,9 +93,5 @@ func (s *server) receipt(ctx context.Context, in *struct {
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	receipt, err := s.Backend.WaitReceipt(ctx, in.Revision)
-	if err != nil && ctx.Err() == nil {
-		return nil, s.problem(err)
-	}
-	return &struct{ Body Receipt }{renderReceipt(receipt)}, nil
+	return &struct{ Body Receipt }{renderReceipt(s.Backend.WaitReceipt(ctx, in.Revision))}, nil
 }

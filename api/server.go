@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -20,7 +19,8 @@ import (
 
 // Backend is what the API needs of a DPC member.
 type Backend interface {
-	// World returns what the member knows now.
+	// World returns what the member knows now; before it has loaded anything, a
+	// World of incarnation 0.
 	World() *world.World
 	// Read returns a World that is no older than any write that ended before
 	// Read was called, whoever made it.
@@ -32,7 +32,7 @@ type Backend interface {
 	// Receipt says how far a revision got.
 	Receipt(dove.Revision) control.Receipt
 	// WaitReceipt returns the receipt once it is complete, or as it is when ctx is done.
-	WaitReceipt(context.Context, dove.Revision) (control.Receipt, error)
+	WaitReceipt(context.Context, dove.Revision) control.Receipt
 	// Sessions returns the member's sessions.
 	Sessions() []control.SessionStatus
 }
@@ -56,6 +56,8 @@ const (
 	WaitMax     = 5 * time.Minute // for a receipt
 	PageMax     = 1000            // items of a list at once
 
+	readTimeout  = 10 * time.Second // for the store's answer
+	editTimeout  = 30 * time.Second
 	readyTimeout = time.Second
 )
 
@@ -138,7 +140,7 @@ func registerOpen[I, O any](api huma.API, op huma.Operation, handler func(contex
 	op.Responses["default"] = &huma.Response{
 		Description: "What went wrong",
 		Content: map[string]*huma.MediaType{
-			problemType: {Schema: huma.SchemaFromType(api.OpenAPI().Components.Schemas, problemGoType)},
+			problemType: {Schema: api.OpenAPI().Components.Schemas.Schema(problemGoType, true, "")},
 		},
 	}
 	huma.Register(api, op, handler)
@@ -152,8 +154,10 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 		if len(ctx.Operation().Security) > 0 {
 			token, err := s.bearer(ctx.Header("Authorization"))
 			if err != nil {
-				ctx.SetHeader("WWW-Authenticate", `Bearer realm="dove"`)
-				huma.WriteErr(api, ctx, http.StatusUnauthorized, err.Error())
+				if dove.KindOf(err) == dove.Unauthorized {
+					ctx.SetHeader("WWW-Authenticate", `Bearer realm="dove"`)
+				}
+				huma.WriteErr(api, ctx, statuses[dove.KindOf(err)], err.Error())
 				return
 			}
 			by = token.ID
@@ -169,15 +173,19 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 func (s *server) bearer(header string) (auth.Token, error) {
 	scheme, text, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "bearer") {
-		return auth.Token{}, errors.New("send an administrator's token: Authorization: Bearer dove-admin.ID.SECRET")
+		return auth.Token{}, dove.Errorf(dove.Unauthorized, "send an administrator's token: Authorization: Bearer dove-admin.ID.SECRET")
 	}
 	token, err := auth.ParseToken(auth.AdminToken, strings.TrimSpace(text))
 	if err != nil {
 		return token, err
 	}
-	stored, _ := s.Backend.World().APIToken(token.ID)
+	w := s.Backend.World()
+	if w.Incarnation() == 0 {
+		return token, dove.Errorf(dove.Unavailable, "the DPC has not loaded its world yet: try again")
+	}
+	stored, _ := w.APIToken(token.ID)
 	if !token.Matches(stored.Digest) {
-		return token, errors.New("the token is not known: it may have been deleted, or belong to another installation")
+		return token, dove.Errorf(dove.Unauthorized, "the token is not known: it may have been deleted, or belong to another installation")
 	}
 	return token, nil
 }

@@ -59,6 +59,8 @@ func (s *server) edit(ctx context.Context, key string, c Conditions, decide func
 	if err != nil {
 		return 0, s.problem(err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, editTimeout)
+	defer cancel()
 	var before dove.Revision // of the document in the World that was decided on last
 	var empty bool
 	revision, err := s.Backend.Edit(ctx, func(w *world.World) (dove.Txn, error) {
@@ -130,6 +132,8 @@ func list[D, T any](w *world.World, page Page, all iter.Seq[D], name func(D) str
 
 // read returns the present World.
 func (s *server) read(ctx context.Context) (*world.World, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	w, err := s.Backend.Read(ctx)
 	if err != nil {
 		return nil, s.problem(err)

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/net/http2"
 
 	"dove.network/auth"
 	"dove.network/control"
@@ -282,7 +281,7 @@ func TestGarbage(t *testing.T) {
 		"larger than the limit": {frame(0, MessageMax+1, nil), "8"},
 		"cut in the middle":     {frame(0, 100, []byte{0x0a}), ""},
 	} {
-		transport := &http2.Transport{TLSClientConfig: hostTLS(t, r.ca, "h1", time.Now())}
+		transport := &http.Transport{TLSClientConfig: hostTLS(t, r.ca, "h1", time.Now()), ForceAttemptHTTP2: true}
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+r.addr+"/dove.control.v1.Control/Conversation", bytes.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)
