@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"dove.network/api"
-	"dove.network/control"
 	"dove.network/dove"
 )
 
@@ -166,12 +165,12 @@ func (c *Client) DeleteToken(ctx context.Context, id string) (dove.Revision, err
 
 // Receipt says how far a revision got. With wait (at most api.WaitMax) the
 // answer comes once it is complete, or as it is when that time is over.
-func (c *Client) Receipt(ctx context.Context, rev dove.Revision, wait time.Duration) (control.Receipt, error) {
+func (c *Client) Receipt(ctx context.Context, rev dove.Revision, wait time.Duration) (api.Receipt, error) {
 	r := request{method: http.MethodGet, path: []string{"receipts", strconv.FormatInt(int64(rev), 10)}}
 	if wait > 0 {
 		r.query = url.Values{"wait": {wait.String()}}
 	}
-	return do[control.Receipt](ctx, c, r)
+	return do[api.Receipt](ctx, c, r)
 }
 
 // Status asks the member what it knows of itself.

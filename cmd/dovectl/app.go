@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"dove.network/api/client"
+	"dove.network/dove"
+	"github.com/spf13/cobra"
+)
+
+// app is one run of dovectl.
+type app struct {
+	in                   io.Reader
+	out, err             io.Writer
+	asks                 bool // somebody is there to answer
+	colourOut, colourErr bool
+	file                 string // which DPC, and who asks
+	server               string // "" as the file says
+	tenant               string
+	form                 string // of results: table, json or yaml
+	started              bool   // the command line was understood
+}
+
+// run executes one command line and returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	if !a.started {
+		err = coded{exitRefused, fmt.Errorf("%w\n%s --help says more", err, a.named(root, args))}
+	}
+	a.complain(err)
+	return exitCode(err)
+}
+
+// named returns the path of the command that args name.
+func (a *app) named(root *cobra.Command, args []string) string {
+	if cmd, _, err := root.Find(args); err == nil {
+		return cmd.CommandPath()
+	}
+	return root.CommandPath()
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dovectl",
+		Short: "describe tenants' networks, and see that hosts enforce them",
+		Long: `dovectl describes tenants' networks to the DPC, and sees that hosts enforce them.
+
+A tenant writes a blueprint (groups, and who may talk to whom), applies it, makes
+endpoints in its groups and binds them to hosts. Every change answers with a
+revision; "dovectl wait" says when every host enforces it.
+
+The configuration file says which DPC to ask and with whose token. "dpc init"
+writes one (admin.yaml). It is looked for in --config, then $DOVE_CONFIG, then
+dove/config.yaml in the user's configuration folder (~/.config).
+
+Exit codes:
+  0  done
+  1  failed: no answer, no such thing, the world changed meanwhile
+  2  refused: the command line or the document is at fault, and stays so
+  3  wait: not every host enforces the revision yet
+  4  why: the packet would be denied`,
+		Example: `  dovectl tenant create acme
+  export DOVE_TENANT=acme
+  dovectl apply shop.yaml --wait
+  dovectl endpoint create web-1 --group shop/web --host h1
+  dovectl why web-1 db-1 tcp/5432`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			switch a.form {
+			case "table", "json", "yaml":
+			default:
+				return fmt.Errorf("--output %q is not known: use table, json or yaml", a.form)
+			}
+			a.started = true
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	f := root.PersistentFlags()
+	f.SortFlags = false
+	f.StringVar(&a.file, "config", a.file, "`FILE` that says which DPC to ask and with whose token")
+	f.StringVar(&a.server, "server", "", "`ADDRESS` of another DPC member than the file says, https://host:port")
+	f.StringVarP(&a.tenant, "tenant", "t", a.tenant, "`NAME` of the tenant; default is $DOVE_TENANT")
+	f.StringVarP(&a.form, "output", "o", "table", "`FORM` of the result: table, json or yaml")
+	root.AddGroup(
+		&cobra.Group{ID: "intent", Title: "What a tenant means:"},
+		&cobra.Group{ID: "place", Title: "Where it is:"},
+		&cobra.Group{ID: "ask", Title: "Whether it is so:"},
+	)
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, cmd := range cmds {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
+		}
+	}
+	add("intent", a.tenantCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.blueprintCommand(), a.networkCommand())
+	add("place", a.endpointCommand(), a.hostCommand())
+	add("ask", a.waitCommand(), a.receiptCommand(), a.statusCommand(), a.versionCommand())
+	root.CompletionOptions.HiddenDefaultCmd = true
+	return root
+}
+
+// folder is a command that only holds others.
+func folder(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return coded{exitRefused, fmt.Errorf("%s needs a command: %s --help lists them", cmd.CommandPath(), cmd.CommandPath())}
+	}
+	cmd.AddCommand(children...)
+	return cmd
+}
+
+// asking makes the body of a command that asks the DPC.
+func (a *app) asking(do func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := a.connect()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return do(cmd.Context(), c, args)
+	}
+}
+
+func (a *app) connect() (*client.Client, error) {
+	if _, err := os.Stat(a.file); errors.Is(err, fs.ErrNotExist) {
+		return nil, coded{exitRefused, fmt.Errorf("no configuration: give --config FILE; dpc init writes one, admin.yaml (%w)", err)}
+	}
+	conf, err := client.Load(a.file)
+	if err != nil {
+		return nil, fileError{a.file, err}
+	}
+	if a.server != "" {
+		conf.Server = a.server
+	}
+	return client.New(conf)
+}
+
+// asTenant makes the body of a command that asks for one tenant.
+func (a *app) asTenant(do func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if a.tenant == "" {
+			return coded{exitRefused, fmt.Errorf("%s needs a tenant: give --tenant NAME or set DOVE_TENANT", cmd.CommandPath())}
+		}
+		return a.asking(func(ctx context.Context, c *client.Client, args []string) error {
+			return do(ctx, c, dove.Tenant(a.tenant), args)
+		})(cmd, args)
+	}
+}
+
+// ifMatchFlag lets the caller make a write conditional.
+func ifMatchFlag(cmd *cobra.Command) func() *dove.Revision {
+	rev := cmd.Flags().Int64("if-match", -1, "only if the resource is still at this `REVISION`; 0: only if it does not exist")
+	cmd.Flags().Lookup("if-match").DefValue = "" // none, in the help
+	return func() *dove.Revision {
+		if *rev < 0 {
+			return nil
+		}
+		return new(dove.Revision(*rev))
+	}
+}
+
+// waitFlags let the caller wait for what a write did.
+func (a *app) waitFlags(cmd *cobra.Command) func(context.Context, *client.Client, dove.Revision) error {
+	wait := cmd.Flags().Bool("wait", false, "wait until every host enforces it")
+	timeout := cmd.Flags().Duration("timeout", waitTimeout, "how long to wait at most")
+	return func(ctx context.Context, c *client.Client, rev dove.Revision) error {
+		if !*wait {
+			return nil
+		}
+		return a.await(ctx, c, rev, *timeout, a.err)
+	}
+}
+
+// waitTimeout is how long commands wait for a receipt unless told.
+const waitTimeout = time.Minute

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"dove.network/api"
+	"dove.network/api/client"
+	"dove.network/dove"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) endpointCommand() *cobra.Command {
+	return folder(&cobra.Command{
+		Use: "endpoint", Short: "put workloads into groups and on hosts",
+		Long: `An endpoint is one interface of a workload. Its groups say what it means, its
+binding says on which host it is. The dSwitch of that host waits for the
+endpoint's device and connects it.`,
+	},
+		a.endpointCreateCommand(), a.endpointListCommand(), a.endpointGetCommand(),
+		a.endpointBindCommand(), a.endpointUnbindCommand(), a.endpointDeleteCommand())
+}
+
+func (a *app) endpointCreateCommand() *cobra.Command {
+	var spec api.EndpointSpec
+	cmd := &cobra.Command{
+		Use: "create ID --group BLUEPRINT/GROUP...", Short: "make an endpoint, or change it", Args: cobra.ExactArgs(1),
+		Long: `Makes an endpoint. If there is one with that id, its groups become those that are
+given, and everything else that is given changes; --if-match 0 refuses that.
+Without --address it gets the lowest free address of each family of its network.`,
+		Example: `  dovectl endpoint create web-1 --group shop/web --host h1
+  dovectl endpoint create db-1 --group shop/db --address 10.0.2.9 --address fd00:0:0:2::9
+  dovectl endpoint create vm-7 --group shop/app --host h2 --device tap7 --wait`,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringSliceVarP(&spec.Groups, "group", "g", []string{}, "`BLUEPRINT/GROUP` that it is in; repeat for more")
+	f.StringVar((*string)(&spec.Host), "host", "", "`NAME` of the host that it is bound to")
+	f.StringVar(&spec.Network, "network", "", "`NAME` of its network; default is its groups'")
+	f.StringSliceVar(&spec.Addresses, "address", nil, "its `ADDRESS`; repeat for more")
+	f.StringVar(&spec.MAC, "mac", "", "its hardware `ADDRESS`; default is made up")
+	f.StringVar(&spec.Device, "device", "", "`NAME` of its device on the host; default is tap or dv and the first 11 characters of the id")
+	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		e, err := c.PutEndpoint(ctx, endpointName(t, args[0]), spec, ifMatch())
+		return a.wroteEndpoint(ctx, c, e, err, wait)
+	})
+	return cmd
+}
+
+func endpointName(t dove.Tenant, id string) dove.Endpoint {
+	return dove.Endpoint{Tenant: t, ID: dove.EndpointID(id)}
+}
+
+// wroteEndpoint shows an endpoint after a write, and waits if that was asked for.
+func (a *app) wroteEndpoint(ctx context.Context, c *client.Client, e api.Endpoint, err error, wait func(context.Context, *client.Client, dove.Revision) error) error {
+	if err != nil {
+		return err
+	}
+	if err := a.emit(e, func(w io.Writer) {
+		where := "bound to no host"
+		if e.Host != "" {
+			where = "on " + string(e.Host)
+		}
+		fmt.Fprintf(w, "endpoint %s (%s, %s): revision %d\n", e.ID, strings.Join(e.Addresses, ", "), where, e.Revision)
+	}); err != nil {
+		return err
+	}
+	return wait(ctx, c, e.Revision)
+}
+
+func (a *app) endpointListCommand() *cobra.Command {
+	var filter client.EndpointFilter
+	cmd := &cobra.Command{
+		Use: "list", Short: "list the tenant's endpoints", Args: cobra.NoArgs,
+		Example: "  dovectl endpoint list --host h1\n  dovectl endpoint list --group shop/web",
+		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
+			all, err := c.Endpoints(ctx, t, filter)
+			if err != nil {
+				return err
+			}
+			return a.emit(all, func(w io.Writer) {
+				row(w, "ID", "ADDRESSES", "NETWORK", "GROUPS", "HOST", "STATE", "REVISION")
+				for _, e := range all {
+					row(w, e.ID, strings.Join(e.Addresses, ","), e.Network, strings.Join(e.Groups, ","), e.Host, e.State, e.Revision)
+				}
+			})
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVarP(&filter.Group, "group", "g", "", "only those in `BLUEPRINT/GROUP`")
+	f.StringVar((*string)(&filter.Host), "host", "", "only those bound to host `NAME`")
+	f.StringVar(&filter.Network, "network", "", "only those on network `NAME`")
+	return cmd
+}
+
+func (a *app) endpointGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "get ID", Short: "show an endpoint", Args: cobra.ExactArgs(1),
+		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+			e, err := c.Endpoint(ctx, endpointName(t, args[0]))
+			if err != nil {
+				return err
+			}
+			return a.emit(e, func(w io.Writer) {
+				row(w, "id:", e.ID)
+				row(w, "network:", e.Network)
+				row(w, "addresses:", strings.Join(e.Addresses, ", "))
+				row(w, "mac:", e.MAC)
+				row(w, "groups:", strings.Join(e.Groups, ", "))
+				row(w, "host:", e.Host)
+				state := e.State
+				if e.Detail != "" {
+					state += ": " + e.Detail
+				}
+				row(w, "state:", state)
+				if e.Device != "" {
+					row(w, "device:", e.Device)
+				}
+				row(w, "epoch:", e.Epoch)
+				row(w, "uid:", e.UID)
+				row(w, "revision:", e.Revision)
+			})
+		}),
+	}
+}
+
+func (a *app) endpointBindCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "bind ID HOST", Short: "bind an endpoint to a host, or move it there", Args: cobra.ExactArgs(2),
+		Example: "  dovectl endpoint bind web-1 h2 --wait",
+	}
+	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		e, err := c.BindEndpoint(ctx, endpointName(t, args[0]), dove.HostName(args[1]), ifMatch())
+		return a.wroteEndpoint(ctx, c, e, err, wait)
+	})
+	return cmd
+}
+
+func (a *app) endpointUnbindCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "unbind ID", Short: "take an endpoint from its host", Args: cobra.ExactArgs(1),
+	}
+	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		e, err := c.UnbindEndpoint(ctx, endpointName(t, args[0]), ifMatch())
+		return a.wroteEndpoint(ctx, c, e, err, wait)
+	})
+	return cmd
+}
+
+func (a *app) endpointDeleteCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "delete ID", Short: "delete an endpoint", Args: cobra.ExactArgs(1),
+	}
+	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		rev, err := c.DeleteEndpoint(ctx, endpointName(t, args[0]), ifMatch())
+		if err := a.deleted("endpoint "+args[0], rev, err); err != nil {
+			return err
+		}
+		return wait(ctx, c, rev)
+	})
+	return cmd
+}

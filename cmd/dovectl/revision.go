@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"time"
+
+	"dove.network/api"
+	"dove.network/api/client"
+	"dove.network/dove"
+	"github.com/spf13/cobra"
+)
+
+// How long one question for a receipt waits: short at first, so that somebody
+// who waits soon sees for whom.
+const (
+	firstPoll = time.Second
+	laterPoll = 10 * time.Second
+	answering = 10 * time.Second // that an answer may take beyond its wait
+)
+
+func parseRevision(s string) (dove.Revision, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 {
+		return 0, coded{exitRefused, fmt.Errorf("%q is no revision: use the number that a change answered", s)}
+	}
+	return dove.Revision(n), nil
+}
+
+func (a *app) waitCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "wait REVISION", Short: "wait until every host enforces a revision", Args: cobra.ExactArgs(1),
+		Long: `Waits until every host that is connected enforces the revision, and prints its
+receipt. Meanwhile it names on standard error the hosts that it waits for. Ends
+with exit code 3 if some host does not enforce it when the time is over.
+
+Hosts that have endpoints but no session are named as unconfirmed: they enforce
+what they knew last, and do not hold up the receipt.`,
+		Example: "  dovectl wait 42 --timeout 30s",
+	}
+	timeout := cmd.Flags().Duration("timeout", waitTimeout, "how long to wait at most")
+	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
+		rev, err := parseRevision(args[0])
+		if err != nil {
+			return err
+		}
+		return a.await(ctx, c, rev, *timeout, a.out)
+	})
+	return cmd
+}
+
+// await waits for a receipt and prints it to out. Whoever is waited for is named
+// whenever that changes.
+func (a *app) await(ctx context.Context, c *client.Client, rev dove.Revision, timeout time.Duration, out io.Writer) error {
+	deadline := time.Now().Add(timeout)
+	said := ""
+	for poll := firstPoll; ; poll = laterPoll {
+		wait := max(min(poll, time.Until(deadline).Round(time.Millisecond)), time.Millisecond)
+		limited, cancel := context.WithTimeoutCause(ctx, wait+answering, errors.New("it took too long"))
+		receipt, err := c.Receipt(limited, rev, wait)
+		cancel()
+		switch {
+		case err != nil:
+			return err
+		case receipt.Complete:
+			if out == a.out {
+				return a.emit(receipt, func(w io.Writer) { fmt.Fprintln(w, receiptLine(receipt, "")) })
+			}
+			fmt.Fprintln(out, receiptLine(receipt, ""))
+			return nil
+		case !time.Now().Before(deadline):
+			if out == a.out && a.form != "table" {
+				if err := a.emit(receipt, nil); err != nil {
+					return err
+				}
+			}
+			return coded{exitIncomplete, errors.New(receiptLine(receipt, " after "+timeout.String()))}
+		}
+		if line := receiptLine(receipt, ""); line != said {
+			said = line
+			fmt.Fprintln(a.err, line)
+		}
+	}
+}
+
+// receiptLine says how far a revision got, after some time.
+func receiptLine(r api.Receipt, after string) string {
+	line := fmt.Sprintf("revision %d is not complete%s", r.Revision, after)
+	if r.Complete {
+		line = fmt.Sprintf("revision %d is complete: %d hosts were told", r.Revision, r.Told)
+		if r.Told == 1 {
+			line = fmt.Sprintf("revision %d is complete: 1 host was told", r.Revision)
+		}
+		if r.Took > 0 {
+			line += fmt.Sprintf(", it took %s", r.Took.Round(10*time.Microsecond))
+		}
+	}
+	if len(r.Pending) > 0 {
+		line += "; pending: " + several(r.Pending)
+	}
+	if len(r.Unconfirmed) > 0 {
+		line += "; unconfirmed: " + several(r.Unconfirmed)
+	}
+	return line
+}
+
+func (a *app) receiptCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "receipt REVISION", Short: "show how far a revision got", Args: cobra.ExactArgs(1),
+		RunE: a.asking(func(ctx context.Context, c *client.Client, args []string) error {
+			rev, err := parseRevision(args[0])
+			if err != nil {
+				return err
+			}
+			r, err := c.Receipt(ctx, rev, 0)
+			if err != nil {
+				return err
+			}
+			return a.emit(r, func(w io.Writer) {
+				row(w, "revision:", r.Revision)
+				row(w, "complete:", r.Complete)
+				row(w, "told:", r.Told)
+				row(w, "pending:", several(r.Pending))
+				row(w, "unconfirmed:", several(r.Unconfirmed))
+				row(w, "committed:", moment(r.Committed))
+				row(w, "completed:", moment(r.Completed))
+				if r.Took > 0 {
+					row(w, "took:", r.Took)
+				}
+			})
+		}),
+	}
+}
+
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(time.RFC3339Nano)
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "show the DPC member and the hosts connected to it", Args: cobra.NoArgs,
+		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
+			s, err := c.Status(ctx)
+			if err != nil {
+				return err
+			}
+			return a.emit(s, func(w io.Writer) { printStatus(w, s) })
+		}),
+	}
+}
+
+func printStatus(w io.Writer, s api.Status) {
+	row(w, "member:", s.Member)
+	row(w, "version:", s.Version)
+	row(w, "revision:", s.Revision)
+	row(w, "incarnation:", s.Incarnation)
+	row(w, "tenants:", s.Tenants)
+	row(w, "endpoints:", s.Endpoints)
+	row(w, "hosts:", s.Hosts)
+	row(w, "sessions:", len(s.Sessions))
+	if len(s.Sessions) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	row(w, "HOST", "VTEP", "TOLD", "ACKNOWLEDGED", "PEERS", "ABSENT", "PAIRS", "SINCE")
+	for _, h := range s.Sessions {
+		row(w, h.Host, h.VTEP, h.Told, h.Acked, h.Peers, h.Absent, h.Pairs, h.Opened.Format(time.RFC3339))
+	}
+}
+
+// versions is the answer to version.
+type versions struct {
+	Dovectl string       `json:"dovectl"`
+	DPC     *api.Version `json:"dpc,omitempty"`
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "show the version of dovectl, and of the DPC if one is configured", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := versions{Dovectl: version}
+			c, err := a.connect()
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			if err == nil {
+				defer c.Close()
+				answer, err := c.Version(cmd.Context())
+				if err != nil {
+					return err
+				}
+				v.DPC = &answer
+			}
+			return a.emit(v, func(w io.Writer) {
+				row(w, "dovectl:", v.Dovectl)
+				if v.DPC != nil {
+					row(w, "dpc:", fmt.Sprintf("%s (control protocol %d)", v.DPC.Version, v.DPC.Protocol))
+				}
+			})
+		},
+	}
+}
