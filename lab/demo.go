@@ -127,11 +127,11 @@ func (d *Demo) first(ctx context.Context, l *Lab, st *Stage) error {
 // holds checks how many answers each host holds.
 func (d *Demo) holds(ctx context.Context, l *Lab, want map[string]int) error {
 	for _, h := range l.hosts {
-		held, err := h.sock.status(ctx)
+		held, err := h.sock.Status(ctx)
 		if err != nil {
 			return err
 		}
-		n := held.Peers
+		n := held.Held.Peers
 		d.check(unless(n == want[h.Name], "it should hold %d", want[h.Name]), "%s holds %d answers about other hosts' endpoints", h.Name, n)
 	}
 	return nil
@@ -170,7 +170,7 @@ func (d *Demo) matrix(s *scenario.Scenario) func(context.Context, *Lab, *Stage) 
 		d.check(unless(retransmits == 0, "there were %d", retransmits), "%d TCP connections opened with %d retransmissions", cold, retransmits)
 		d.check(strangers(l), "no guest was ever reached by the other tenant, though their addresses are equal")
 		for _, h := range l.hosts {
-			held, err := h.sock.status(ctx)
+			held, err := h.sock.Status(ctx)
 			if err != nil {
 				return err
 			}
@@ -180,8 +180,8 @@ func (d *Demo) matrix(s *scenario.Scenario) func(context.Context, *Lab, *Stage) 
 					needed += len(g.Addrs)
 				}
 			}
-			d.check(unless(held.Peers <= needed, "its guests could talk to %d only", needed),
-				"%s holds %d answers: at most one for each of the %d addresses that its guests asked for", h.Name, held.Peers, needed)
+			d.check(unless(held.Held.Peers <= needed, "its guests could talk to %d only", needed),
+				"%s holds %d answers: at most one for each of the %d addresses that its guests asked for", h.Name, held.Held.Peers, needed)
 		}
 		return nil
 	}
@@ -259,7 +259,9 @@ func (d *Demo) edit(ctx context.Context, l *Lab, st *Stage) error {
 	d.check(unless(receipt.Complete, "pending: %v", receipt.Pending), "revision %d is enforced everywhere, %.1f ms after it was committed (%.1f ms as seen from here); %d of %d hosts were told",
 		rev, float64(receipt.Took.Microseconds())/1000, float64(time.Since(committed).Microseconds())/1000, receipt.Told, len(l.hosts))
 	atReceipt := doomed.Tally()
-	drop := drops.wait(deadline(ctx, answerTimeout), dropKey{web.Endpoint, app.Addr(false), dove.ProtocolTCP, 8080}, committed)
+	ctxWait, cancelWait := context.WithTimeout(ctx, answerTimeout)
+	defer cancelWait()
+	drop := drops.wait(ctxWait, dropKey{web.Endpoint, app.Addr(false), dove.ProtocolTCP, 8080}, committed)
 	if drop == nil {
 		d.check(errors.New("no drop was counted"), "the forbidden connection's packets are counted")
 	} else {

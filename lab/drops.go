@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"dove.network/agent"
 	"dove.network/dove"
 )
 
@@ -42,30 +43,37 @@ type dropLog struct {
 func (l *Lab) watchDrops(ctx context.Context) *dropLog {
 	d := &dropLog{drops: map[dropKey]Drop{}, changed: make(chan struct{})}
 	for _, h := range l.hosts {
-		after, err := h.sock.lastDrop(ctx)
+		seen, err := h.sock.Drops(ctx, 0, false)
 		d.failed(err)
 		go func() {
-			for ctx.Err() == nil {
-				drops, last, err := h.sock.drops(ctx, after)
-				if err != nil {
-					if ctx.Err() == nil {
-						d.failed(err)
-					}
+			for after := seen.Last; ctx.Err() == nil; {
+				batch, err := h.sock.Drops(ctx, after, true)
+				if ctx.Err() != nil {
 					return
 				}
-				after = last
-				d.add(drops)
+				if err != nil {
+					d.failed(err)
+					return
+				}
+				after = batch.Last
+				d.add(h.Name, batch.Drops)
 			}
 		}()
 	}
 	return d
 }
 
-func (d *dropLog) add(drops []Drop) {
+func (d *dropLog) add(host string, records []agent.DropRecord) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, drop := range drops {
+	for _, r := range records {
+		protocol, _ := dove.ParseProtocol(r.Protocol)
+		drop := Drop{At: r.At, Host: host, Reason: r.Reason, Rule: r.Rule, From: split(r.From),
+			Src: r.Src, Dst: r.Dst, Protocol: protocol, Port: r.DstPort}
 		d.drops[dropKey{drop.From, drop.Dst, drop.Protocol, drop.Port}] = drop
+		if r.Protocol == "any" { // ARP and neighbour discovery: nobody has the address
+			d.drops[dropKey{From: drop.From, Dst: drop.Dst}] = drop
+		}
 	}
 	close(d.changed)
 	d.changed = make(chan struct{})
@@ -88,6 +96,9 @@ func (d *dropLog) wait(ctx context.Context, key dropKey, since time.Time) *Drop 
 	for {
 		d.mu.Lock()
 		drop, ok := d.drops[key]
+		if arp, asked := d.drops[dropKey{From: key.From, Dst: key.Dst}]; !ok && asked {
+			drop, ok = arp, true
+		}
 		changed := d.changed
 		d.mu.Unlock()
 		if ok && drop.At.After(since) {

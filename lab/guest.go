@@ -24,10 +24,13 @@ import (
 type Guest struct {
 	Endpoint dove.Endpoint
 	Groups   []dove.Group
+	Network  string
 	Host     string
 	Device   string // the host's end of its link
 	MAC      dove.MAC
 	Addrs    []netip.Addr
+	Subnets  []netip.Prefix // of its network
+	VNI      dove.VNI
 	MTU      int
 
 	ns *Namespace

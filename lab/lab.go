@@ -10,7 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
+	"dove.network/agent"
+	"dove.network/api/client"
 	"dove.network/dove"
 	"golang.org/x/sys/unix"
 )
@@ -36,8 +39,9 @@ type Lab struct {
 	dpcNS  *Namespace
 	hosts  []*Host
 	guests []*Guest
-	api    *apiClient
+	api    *client.Client
 	ports  int // devices made so far
+	pings  atomic.Uint32
 }
 
 // Host is a machine of the lab.
@@ -48,7 +52,8 @@ type Host struct {
 	ns   *Namespace
 	dir  string
 	sw   *process
-	sock *socketClient
+	sock *agent.Client
+	args []string // how its dswitch is run
 }
 
 // underlay is the lab's underlay network (RFC 5737, TEST-NET-1): host i has
@@ -148,7 +153,7 @@ func (l *Lab) AddHost(ctx context.Context, name string) (*Host, error) {
 	if err := l.connect(h.ns, name, h.VTEP); err != nil {
 		return nil, err
 	}
-	h.sock = newSocketClient(filepath.Join(h.dir, "dswitch.sock"))
+	h.sock = agent.NewClient(filepath.Join(h.dir, "dswitch.sock"))
 	return h, l.startSwitch(ctx, h)
 }
 
@@ -184,8 +189,7 @@ func (l *Lab) Plug(g *Guest) error {
 		return fmt.Errorf("guest %s: no host %q in the lab", g.Name(), g.Host)
 	}
 	var err error
-	name := strings.NewReplacer("/", "-").Replace(g.Name())
-	if g.ns, err = l.namespace("g-" + name); err != nil {
+	if g.ns, err = l.namespace(guestNS(g.Name())); err != nil {
 		return err
 	}
 	err = g.ns.Sysctl("net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/accept_ra=0",
@@ -200,6 +204,9 @@ func (l *Lab) Plug(g *Guest) error {
 	return nil
 }
 
+// guestNS names a guest's namespace within its lab.
+func guestNS(name string) string { return "g-" + strings.ReplaceAll(name, "/", "-") }
+
 // link joins a guest's namespace to its host by a veth pair.
 func (l *Lab) link(g *Guest, h *Host) error {
 	err := ipBatch("", fmt.Sprintf("link add %s mtu %d netns %s type veth peer name eth0 address %s mtu %d netns %s",
@@ -209,11 +216,17 @@ func (l *Lab) link(g *Guest, h *Host) error {
 	}
 	lines := []string{"link set eth0 up"}
 	for _, a := range g.Addrs {
-		if a.Is4() {
-			lines = append(lines, fmt.Sprintf("addr add %s/24 dev eth0", a))
-		} else {
-			lines = append(lines, fmt.Sprintf("addr add %s/64 dev eth0 nodad", a))
+		bits := a.BitLen()
+		for _, s := range g.Subnets {
+			if s.Contains(a) {
+				bits = s.Bits()
+			}
 		}
+		line := fmt.Sprintf("addr add %s/%d dev eth0", a, bits)
+		if a.Is6() {
+			line += " nodad"
+		}
+		lines = append(lines, line)
 	}
 	return g.ns.IP(lines...)
 }
@@ -226,6 +239,21 @@ func (l *Lab) Unplug(g *Guest) error {
 		err = errors.Join(err, h.ns.IP("link del "+g.Device))
 	}
 	return errors.Join(err, g.ns.Close(), run("ip", "netns", "del", g.ns.Name))
+}
+
+// Move takes a guest's device to another host; its namespace, servers and
+// connections stay.
+func (l *Lab) Move(g *Guest, host string) error {
+	from, ok := l.Host(g.Host)
+	to, there := l.Host(host)
+	if !ok || !there {
+		return fmt.Errorf("move %s from %q to %q: no such host", g.Name(), g.Host, host)
+	}
+	if err := from.ns.IP("link del " + g.Device); err != nil {
+		return err
+	}
+	g.Host = host
+	return l.link(g, to)
 }
 
 // NextDevice returns a device name that the lab has not used yet.

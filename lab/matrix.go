@@ -268,3 +268,11 @@ func groupNames(g *Guest) string {
 	}
 	return strings.Join(names, "+")
 }
+
+// Ask sends a probe once and says who answered.
+func (g *Guest) Ask(ctx context.Context, p scenario.Probe, to netip.Addr) (Reply, error) {
+	if !canAsk(p) {
+		return Reply{}, fmt.Errorf("a guest has no socket for %s: use tcp/PORT, udp/PORT or ping", p)
+	}
+	return g.ask(ctx, p, to, uint16(time.Now().UnixNano())), nil
+}

@@ -104,3 +104,18 @@ func runCmd(cmd *exec.Cmd) error {
 	}
 	return nil
 }
+
+// link is a network device of a namespace.
+type link struct {
+	index int
+	mac   net.HardwareAddr
+}
+
+// linkByName looks a device up in the namespace of the calling thread.
+func linkByName(name string) (link, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return link{}, fmt.Errorf("device %s: %w", name, err)
+	}
+	return link{i.Index, i.HardwareAddr}, nil
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -97,15 +98,22 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) error {
 	}
 }
 
+// documentName finds a blueprint's name in its text, well-formed or not.
+var documentName = regexp.MustCompile(`(?m)^name: *([a-z0-9-]+)`)
+
 // change makes the write of a step through the API and returns its revision.
 func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, error) {
 	c := st.Lab.api
 	switch a := a.(type) {
 	case scenario.ApplyBlueprint:
-		if _, err := c.PutTenant(ctx, a.Tenant); err != nil {
+		if _, err := c.PutTenant(ctx, a.Tenant, nil); err != nil {
 			return 0, err
 		}
-		b, err := c.PutBlueprint(ctx, a.Tenant, []byte(a.Text))
+		name := "refused" // a text without a name is never applied
+		if found := documentName.FindStringSubmatch(a.Text); found != nil {
+			name = found[1]
+		}
+		b, err := c.PutBlueprint(ctx, a.Tenant, name, []byte(a.Text), nil)
 		if err != nil {
 			return 0, err
 		}
@@ -119,39 +127,66 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 		st.blueprints[a.Tenant][parsed.Name] = parsed
 		return b.Revision, nil
 	case scenario.DeleteBlueprint:
-		rev, err := c.DeleteBlueprint(ctx, a.Tenant, a.Name)
+		rev, err := c.DeleteBlueprint(ctx, a.Tenant, a.Name, nil)
 		if err == nil {
 			delete(st.blueprints[a.Tenant], a.Name)
 		}
 		return rev, err
 	case scenario.CreateEndpoint:
-		if _, err := c.PutTenant(ctx, a.Endpoint.Tenant); err != nil {
+		if _, err := c.PutTenant(ctx, a.Endpoint.Tenant, nil); err != nil {
 			return 0, err
 		}
 		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice()}
 		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: a.Network, Groups: groupsOf(a.Groups),
-			Addresses: texts(a.Addresses), Host: a.Host, Device: g.Device})
+			Addresses: texts(a.Addresses), Host: a.Host, Device: g.Device}, nil)
 		if err != nil {
 			return 0, err
 		}
-		g.fill(e)
 		st.idle[a.Endpoint] = g
-		return e.Revision, nil
+		return e.Revision, st.fill(ctx, g, e)
 	case scenario.SetGroups:
 		g := st.guest(a.Endpoint)
 		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: g.Network, Groups: groupsOf(a.Groups),
-			Addresses: texts(g.Addrs), MAC: g.MAC.String(), Host: dove.HostName(g.Host), Device: g.Device})
+			Addresses: texts(g.Addrs), MAC: g.MAC.String(), Host: dove.HostName(g.Host), Device: g.Device}, nil)
 		if err == nil {
 			g.Groups = a.Groups
 		}
 		return e.Revision, err
 	case scenario.Move:
-		e, err := c.BindEndpoint(ctx, a.Endpoint, a.Host)
+		e, err := c.BindEndpoint(ctx, a.Endpoint, a.Host, nil)
 		return e.Revision, err
 	case scenario.DeleteEndpoint:
-		return c.DeleteEndpoint(ctx, a.Endpoint)
+		return c.DeleteEndpoint(ctx, a.Endpoint, nil)
 	}
 	return 0, scenario.ErrCannot
+}
+
+// fill gives a guest what the DPC decided about its endpoint.
+func (st *Stage) fill(ctx context.Context, g *Guest, e api.Endpoint) (err error) {
+	g.Network = e.Network
+	if g.MAC, err = dove.ParseMAC(e.MAC); err != nil {
+		return err
+	}
+	for _, s := range e.Addresses {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return err
+		}
+		g.Addrs = append(g.Addrs, a)
+	}
+	n, err := st.Lab.api.Network(ctx, dove.Network{Tenant: e.Tenant, Name: e.Network})
+	if err != nil {
+		return err
+	}
+	g.MTU, g.VNI = int(n.MTU), n.VNI
+	for _, s := range n.Subnets {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return err
+		}
+		g.Subnets = append(g.Subnets, p)
+	}
+	return nil
 }
 
 // after does what a workload's owner does around a write: plug and unplug.

@@ -145,3 +145,10 @@ func (s *Stream) Finish() Tally {
 	s.wg.Wait()
 	return t
 }
+
+// Abort ends the stream at once, whatever is still under way.
+func (s *Stream) Abort() {
+	s.stop()
+	_ = s.conn.Close()
+	s.wg.Wait()
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dove.network/lab"
+	"dove.network/scenario"
+)
+
+const defaultName = "lab"
+
+func nameFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("name", defaultName, "name of the lab")
+}
+
+// ready is the line with which a holder says that its lab runs.
+const ready = "ready"
+
+func upCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Build the demo's world and leave it running",
+		Args:  cobra.NoArgs,
+	}
+	name := nameFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if _, err := options(*name); err != nil {
+			return err
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		holder := exec.Command(self, "hold", "--name", *name)
+		holder.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		out, err := holder.StdoutPipe()
+		if err != nil {
+			return err
+		}
+		if err := holder.Start(); err != nil {
+			return err
+		}
+		stop := context.AfterFunc(cmd.Context(), func() { _ = holder.Process.Signal(syscall.SIGTERM) })
+		defer stop()
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if lines.Text() == ready {
+				return explain(cmd, *name)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), lines.Text())
+		}
+		_ = holder.Wait()
+		return errors.New("the lab did not come up")
+	}
+	return cmd
+}
+
+// explain says what runs and how to play with it.
+func explain(cmd *cobra.Command, name string) error {
+	inv, err := lab.ReadInventory(name)
+	if err != nil {
+		return err
+	}
+	w := cmd.OutOrStdout()
+	fmt.Fprintf(w, "\nLab %q runs: one dpc, %d hosts, %d guests.\n\n", name, len(inv.Hosts), len(inv.Guests))
+	for _, h := range inv.Hosts {
+		fmt.Fprintf(w, "  %s  underlay %s, dswitch.sock and logs in %s\n", h.Name, h.VTEP, h.State)
+		for _, g := range inv.Guests {
+			if g.Host == h.Name {
+				fmt.Fprintf(w, "      %-14s %-8s %v\n", g.Endpoint, g.Device, g.Addresses)
+			}
+		}
+	}
+	self := "dovelab"
+	if _, err := exec.LookPath(self); err != nil {
+		self, _ = os.Executable()
+	}
+	if name != defaultName {
+		name = " --name " + name
+	} else {
+		name = ""
+	}
+	fmt.Fprintf(w, `
+Try:
+  %[1]s ask%[2]s acme/web-1 acme/app-1 tcp/8080       # a connection that the blueprint allows
+  %[1]s ask%[2]s acme/web-1 acme/db-1 tcp/5432        # one that it does not
+  %[1]s ctl%[2]s --tenant acme why web-1 db-1 tcp/5432
+  %[1]s ctl%[2]s --tenant acme blueprint get shop > shop.yaml     # edit it, then:
+  %[1]s ctl%[2]s --tenant acme apply shop.yaml --wait
+  %[1]s exec%[2]s h1 -- %[3]s
+  %[1]s exec%[2]s acme/web-1 -- ping -c 3 10.0.1.21
+  %[1]s down%[2]s
+`, self, name, "ip -s link")
+	return nil
+}
+
+// holdCommand is the process that holds a lab that is up: its guests' servers
+// run in it.
+func holdCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "hold", Hidden: true, Args: cobra.NoArgs}
+	name := nameFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		opt, err := options(*name)
+		if err != nil {
+			return err
+		}
+		l, st, _, err := lab.World(cmd.Context(), opt, func(s scenario.Step) {
+			line, _, _ := strings.Cut(s.Action.String(), "\n")
+			fmt.Println("  ", strings.TrimSuffix(line, " <<END"))
+		})
+		if l != nil {
+			defer func() { err = errors.Join(err, l.Close()) }()
+		}
+		if st != nil {
+			defer st.Close()
+		}
+		if err != nil {
+			fmt.Println("dovelab:", err)
+			return err
+		}
+		if err := l.SaveInventory(); err != nil {
+			return err
+		}
+		fmt.Println(ready)
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		for fd := range 3 { // the terminal may go now
+			if err := syscall.Dup2(int(null.Fd()), fd); err != nil {
+				return err
+			}
+		}
+		<-cmd.Context().Done()
+		return nil
+	}
+	return cmd
+}
+
+func downCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "Stop a lab that is up and remove everything it made",
+		Args:  cobra.NoArgs,
+	}
+	name := nameFlag(cmd)
+	all := cmd.Flags().Bool("all", false, "every lab, and what crashed ones left")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		names := lab.Running()
+		if !*all {
+			if _, err := lab.ReadInventory(*name); err != nil {
+				return errors.Join(err, lab.Sweep())
+			}
+			names = []string{*name}
+		}
+		var errs []error
+		for _, n := range names {
+			inv, err := lab.ReadInventory(n)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			_ = syscall.Kill(inv.PID, syscall.SIGTERM)
+			for slices.Contains(lab.Running(), n) && syscall.Kill(inv.PID, 0) == nil {
+				time.Sleep(50 * time.Millisecond)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "lab %q is down\n", n)
+		}
+		return errors.Join(append(errs, lab.Sweep())...)
+	}
+	return cmd
+}
+
+func execCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "exec NODE [--] COMMAND [ARG...]",
+		Short: "Run a command inside a node's network namespace",
+		Long:  "NODE is dpc, a host (h1) or a guest (acme/web-1).",
+		Args:  cobra.MinimumNArgs(2),
+	}
+	name := nameFlag(cmd)
+	cmd.Flags().SetInterspersed(false)
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		inv, err := lab.ReadInventory(*name)
+		if err != nil {
+			return err
+		}
+		ns, err := inv.NamespaceOf(args[0])
+		if err != nil {
+			return err
+		}
+		if args[1] == "--" {
+			args = slices.Delete(args, 1, 2)
+		}
+		return become(ns, args[1:]...)
+	}
+	return cmd
+}
+
+func ctlCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ctl ARG...",
+		Short: "Run dovectl against the lab's DPC, as its administrator",
+	}
+	name := nameFlag(cmd)
+	cmd.Flags().SetInterspersed(false)
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		inv, err := lab.ReadInventory(*name)
+		if err != nil {
+			return err
+		}
+		bin, err := programs()
+		if err != nil {
+			return err
+		}
+		ns, err := inv.NamespaceOf("dpc")
+		if err != nil {
+			return err
+		}
+		return become(ns, append([]string{filepath.Join(bin, "dovectl"), "--config", inv.AdminConfig()}, args...)...)
+	}
+	return cmd
+}
+
+// become replaces this process by a command in a namespace.
+func become(ns string, args ...string) error {
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(nsenter, append([]string{"nsenter", "--net=/run/netns/" + ns}, args...), os.Environ())
+}
+
+func askCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ask FROM TO PROBE",
+		Short: "Open a real connection between guests and say who answered",
+		Long:  "FROM is a guest, TO a guest or an address, PROBE is tcp/PORT, udp/PORT or ping.",
+		Args:  cobra.ExactArgs(3),
+	}
+	name := nameFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		inv, err := lab.ReadInventory(*name)
+		if err != nil {
+			return err
+		}
+		from, err := inv.Guest(args[0])
+		if err != nil {
+			return err
+		}
+		var targets []netip.Addr
+		if addr, err := netip.ParseAddr(args[1]); err == nil {
+			targets = []netip.Addr{addr}
+		} else if to, err := inv.Guest(args[1]); err == nil {
+			targets = to.Addrs
+		} else {
+			return err
+		}
+		probe, err := scenario.ParseProbe(args[2])
+		if err != nil {
+			return err
+		}
+		var failed error
+		for _, to := range targets {
+			ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Second)
+			r, err := from.Ask(ctx, probe, to)
+			cancel()
+			switch {
+			case err != nil:
+				return err
+			case r.From == "":
+				failed = errFailed
+				fmt.Fprintf(cmd.OutOrStdout(), "%s -> %s %s: no answer within 3 s\n", args[0], to, probe)
+			default:
+				fmt.Fprintf(cmd.OutOrStdout(), "%s -> %s %s: %s answered in %.2f ms\n", args[0], to, probe, r.From, float64(r.Took.Microseconds())/1000)
+			}
+		}
+		return failed
+	}
+	return cmd
+}

@@ -1,0 +1,160 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"dove.network/agent"
+	"dove.network/api"
+	"dove.network/api/client"
+	"dove.network/dove"
+)
+
+// Ports of the lab's DPC.
+const (
+	apiPort     = 7443
+	controlPort = 7444
+)
+
+// startTimeout bounds how long a program may take until it is of use.
+const startTimeout = 20 * time.Second
+
+func (l *Lab) program(name string) string { return filepath.Join(l.opt.Bin, name) }
+
+// startDPC makes the DPC's state and runs it.
+func (l *Lab) startDPC(ctx context.Context) error {
+	state := filepath.Join(l.dir, "dpc")
+	addr := underlayAddr(254)
+	admin := filepath.Join(state, "admin.yaml")
+	if err := runCmd(l.dpcNS.Command(ctx, l.program("dpc"), "init", "--state", state, "--name", "dpc-1",
+		"--advertise", netip.AddrPortFrom(addr, apiPort).String())); err != nil {
+		return err
+	}
+	if err := l.runDPC(); err != nil {
+		return err
+	}
+	config, err := client.Load(admin)
+	if err != nil {
+		return err
+	}
+	config.DialContext = l.dpcNS.DialContext
+	if l.api, err = client.New(config); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return l.dpc.until(ctx, func() error {
+		_, err := l.api.Status(ctx)
+		return err
+	})
+}
+
+// runDPC starts the dpc over the state that is there.
+func (l *Lab) runDPC() (err error) {
+	addr := underlayAddr(254)
+	l.dpc, err = start(l.dpcNS, filepath.Join(l.dir, "dpc.log"), l.program("dpc"), "run",
+		"--state", filepath.Join(l.dir, "dpc"), "--name", "dpc-1",
+		"--api", netip.AddrPortFrom(addr, apiPort).String(),
+		"--control", netip.AddrPortFrom(addr, controlPort).String())
+	return err
+}
+
+// startSwitch admits a host with a join token and runs its dswitch until the
+// DPC knows it.
+func (l *Lab) startSwitch(ctx context.Context, h *Host) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	addr := underlayAddr(254)
+	if _, err := l.api.PutHost(ctx, dove.HostName(h.Name), api.HostSpec{VTEP: h.VTEP}, nil); err != nil {
+		return err
+	}
+	token, err := l.api.CreateJoinToken(ctx, dove.HostName(h.Name), time.Hour)
+	if err != nil {
+		return err
+	}
+	h.args = []string{"--state", h.dir, "--pins", filepath.Join(l.bpf(), h.Name), "--host", h.Name,
+		"--underlay", h.VTEP.String(), "--dpc", netip.AddrPortFrom(addr, controlPort).String()}
+	if err := runCmd(h.ns.Command(ctx, l.program("dswitch"), append([]string{"join", token.Token,
+		"--api", netip.AddrPortFrom(addr, apiPort).String()}, h.args...)...)); err != nil {
+		return err
+	}
+	if err := h.run(l); err != nil {
+		return err
+	}
+	return h.sw.until(ctx, func() error {
+		s, err := h.sock.Status(ctx)
+		if err != nil {
+			return err
+		}
+		return unless(s.Session == "open", "the session of %s is %s: %s%s", h.Name, s.Session, s.Refusal, s.Trouble)
+	})
+}
+
+// run starts the host's dswitch over the state that is there.
+func (h *Host) run(l *Lab) (err error) {
+	h.sw, err = start(h.ns, filepath.Join(h.dir, "dswitch.log"), l.program("dswitch"), append([]string{"run"}, h.args...)...)
+	return err
+}
+
+// Status asks the host's dswitch.
+func (h *Host) Status(ctx context.Context) (agent.Status, error) { return h.sock.Status(ctx) }
+
+// waitPort waits until the guest's port is open on its host, or no longer is.
+func (l *Lab) waitPort(ctx context.Context, g *Guest, open bool) error {
+	h, ok := l.Host(g.Host)
+	if !ok {
+		return fmt.Errorf("guest %s: no host %q", g.Name(), g.Host)
+	}
+	return eventually(ctx, answerTimeout, func() error {
+		s, err := h.sock.Status(ctx)
+		if err != nil {
+			return err
+		}
+		state, detail := "not assigned", ""
+		for _, p := range s.Ports {
+			if p.Endpoint == g.Name() {
+				state, detail = p.State, p.Detail
+			}
+		}
+		return unless((state == "active") == open, "port of %s on %s is %s %s %v", g.Name(), h.Name, state, detail, s.Faults)
+	})
+}
+
+// WaitReceipt waits until a revision is enforced by every host.
+func (l *Lab) WaitReceipt(ctx context.Context, rev dove.Revision) error {
+	r, err := l.receipt(ctx, rev)
+	return errors.Join(err, unless(err != nil || r.Complete, "revision %d is not enforced after %v: pending %v, unconfirmed %v", rev, answerTimeout, r.Pending, r.Unconfirmed))
+}
+
+func (l *Lab) receipt(ctx context.Context, rev dove.Revision) (api.Receipt, error) {
+	return l.api.Receipt(ctx, rev, answerTimeout)
+}
+
+// eventually calls f every few milliseconds until it returns nil; the last
+// error is returned when the time is over.
+func eventually(ctx context.Context, within time.Duration, f func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("after %v: %w", within, err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// split reads "tenant/id" as a dswitch names an endpoint; "" gives the zero value.
+func split(name string) dove.Endpoint {
+	tenant, id, _ := strings.Cut(name, "/")
+	return dove.Endpoint{Tenant: dove.Tenant(tenant), ID: dove.EndpointID(id)}
+}
