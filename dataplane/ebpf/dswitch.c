@@ -112,7 +112,7 @@ SEC("tc")
 int wire_in(struct __sk_buff *skb)
 {
 	struct packet p = {.direction = IN_OVERLAY, .wire = !testing};
-	struct config *c = settings();
+	struct settings *c = settings();
 	__u32 length = skb->len, frame;
 
 	linear(skb, OUTER_SIZE + LINEAR);
@@ -211,7 +211,7 @@ int up_in(struct __sk_buff *skb)
 	p.class = be16(e->src + 4);
 	__u32 id = be16(e->dst + 2), vtep = be16(e->src + 2);
 
-	struct port_state *s = bpf_map_lookup_elem(&port_state, &id);
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &id);
 	struct port_key k = {.ifindex = s ? s->ifindex : 0};
 	struct port *port = bpf_map_lookup_elem(&ports, &k);
 	if (!port)
@@ -235,7 +235,7 @@ struct gc_walk {
 static __always_inline int over(const struct flow *f, __u8 proto, __u32 now)
 {
 	__u32 port = f->port;
-	struct port_state *s = bpf_map_lookup_elem(&port_state, &port);
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 
 	if (expired(f, proto, now) || !s || !s->ifindex)
 		return 1;

@@ -74,7 +74,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
 			    BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_SIZE) | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
 	__u32 total = skb->len - ETH_SIZE + OUTER_SIZE, length = skb->len;
-	struct config *c = settings();
+	struct settings *c = settings();
 
 	if (!c || total > 0xffff || bpf_skb_adjust_room(skb, OUTER_SIZE, BPF_ADJ_ROOM_MAC, flags))
 		return drop_for(p, length, ENCAP_FAILED);
@@ -154,8 +154,8 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 static __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
 	__u32 port = p->port & 0xffff;
-	struct port_state *s = bpf_map_lookup_elem(&port_state, &port);
-	struct config *c = settings();
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
+	struct settings *c = settings();
 	__u32 vtep = 0;
 
 	if (!c || !s || !paced(&s->miss_at, c->miss_interval, c->miss_burst))

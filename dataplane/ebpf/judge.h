@@ -235,7 +235,7 @@ static __always_inline int known(struct packet *p, __u32 length)
 
 static __always_inline void free_budget(__u32 port)
 {
-	struct port_state *s = bpf_map_lookup_elem(&port_state, &port);
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 	if (s)
 		__sync_fetch_and_sub(&s->flows, 1);
 }
@@ -260,7 +260,7 @@ static __noinline void forget(struct packet *p, __u32 port)
 static __noinline int begin(struct packet *p, struct flow *f)
 {
 	__u32 port = p->port;
-	struct port_state *s = bpf_map_lookup_elem(&port_state, &port);
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 	long failed;
 
 	if (!s)

@@ -1,6 +1,6 @@
 //go:build ignore
 
-// What a switch holds, as maps. Go fills all but flows, port_state, counters,
+// What a switch holds, as maps. Go fills all but flows, port_states, counters,
 // sampled and events, and owns the slots of dests and pair_slots: a slot's
 // generation only grows, also when the slot is used for something else, so a
 // flow that remembers an old one never takes what came after for its own.
@@ -22,7 +22,7 @@ enum dest_kind {
 
 #define DEST_ADMITTED 1 // flag: its VTEP is a member of the fleet
 
-struct config {
+struct settings {
 	__be32 vtep;
 	__u32 underlay;        // ifindex
 	__u32 up;              // ifindex of the agent's tap
@@ -120,7 +120,7 @@ struct name_key {
 
 struct rule_name {
 	__u16 len;
-	char text[254];
+	__u8 text[254];
 };
 
 // The lesser (address, port) is lo, so both directions meet in one entry. The
@@ -239,9 +239,9 @@ struct gc_args {
 		__uint(pinning, LIBBPF_PIN_BY_NAME);         \
 	} name_ SEC(".maps")
 
-MAP(config, BPF_MAP_TYPE_ARRAY, __u32, struct config, 1);
+MAP(config, BPF_MAP_TYPE_ARRAY, __u32, struct settings, 1);
 MAP(ports, BPF_MAP_TYPE_HASH, struct port_key, struct port, 4096);
-MAP(port_state, BPF_MAP_TYPE_ARRAY, __u32, struct port_state, 65536);
+MAP(port_states, BPF_MAP_TYPE_ARRAY, __u32, struct port_state, 65536);
 MAP(networks, BPF_MAP_TYPE_HASH, __u32, struct network, 4096);
 SPARSE_MAP(vteps, BPF_MAP_TYPE_HASH, __be32, __u32, 65536); // -> index
 MAP(vtep_addrs, BPF_MAP_TYPE_ARRAY, __u32, __be32, 65536);   // index -> address

@@ -8,6 +8,11 @@
 // and each packet's outcome is kept for the test to read.
 volatile const __u8 testing = 0;
 
+// Named here for the generated Go to know the numbers.
+volatile const enum dest_kind named_dest_kind = 0;
+volatile const enum reason named_reason = 0;
+volatile const struct event named_event = {};
+
 #define SAMPLE_TICKS 8 // a little over one second
 
 // paced is a bucket without a clock of its own (GCRA): at is when the next one
@@ -25,7 +30,7 @@ static __always_inline int paced(__u64 *at, __u64 interval, __u64 burst)
 	return 1;
 }
 
-static __always_inline struct config *settings(void)
+static __always_inline struct settings *settings(void)
 {
 	__u32 zero = 0;
 	return bpf_map_lookup_elem(&config, &zero);
@@ -79,9 +84,9 @@ static __always_inline int due(const struct packet *p)
 
 static __noinline void emit(struct packet *p)
 {
-	struct config *c = settings();
+	struct settings *c = settings();
 	__u32 port = p->port & 0xffff;
-	struct port_state *s = bpf_map_lookup_elem(&port_state, &port);
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 
 	if (!c || !s || !due(p) || !paced(&s->event_at, c->event_interval, c->event_burst))
 		return;

@@ -1,0 +1,444 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+// place is where an address is in the kernel: a slot of dests and what is in it.
+type place struct {
+	slot uint32
+	dest dswitchDest
+}
+
+// pair is a class pair's slot and the table in it.
+type pair struct {
+	slot   uint32
+	digest verdict.Digest
+}
+
+// Apply implements dataplane.Switch. It works in the network namespace of the
+// calling thread.
+func (s *Switch) Apply(ops []dataplane.Op) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, op := range ops {
+		if err := s.apply(op); err != nil {
+			errs = append(errs, &dataplane.OpError{Op: op, Err: err})
+		}
+	}
+	return errors.Join(append(errs, s.settle())...)
+}
+
+// settle returns when every packet that arrives later is judged by what the
+// maps say now, and frees what nothing looks at any more.
+func (s *Switch) settle() error {
+	if !s.changed {
+		return nil
+	}
+	err := s.waitForPrograms()
+	if err != nil {
+		return err
+	}
+	s.changed = false
+	if s.portsGone {
+		if _, err := s.collect(); err != nil {
+			return err
+		}
+		s.portsGone = false
+	}
+	s.dests.rested()
+	s.pairSlots.rested()
+	return s.retire()
+}
+
+func (s *Switch) apply(op dataplane.Op) error {
+	switch op := op.(type) {
+	case dataplane.SetNetwork:
+		return s.setNetwork(op.Network)
+	case dataplane.DelNetwork:
+		return s.delNetwork(op.VNI)
+	case dataplane.SetVTEP:
+		return s.setVTEP(op.Addr)
+	case dataplane.DelVTEP:
+		return s.delVTEP(op.Addr)
+	case dataplane.SetPort:
+		return s.setPort(op.Port)
+	case dataplane.DelPort:
+		return s.delPort(op.ID)
+	case dataplane.SetPeer:
+		return s.setPeer(op.Key, op.Peer)
+	case dataplane.DelPeer:
+		delete(s.peers, op.Key)
+		return s.put(op.Key)
+	case dataplane.SetAbsent:
+		return s.setAbsent(op.Key, op.TTL)
+	case dataplane.DelAbsent:
+		return s.delAbsent(op.Key)
+	case dataplane.SetPair:
+		return s.setPair(op.Key, op.Table)
+	case dataplane.DelPair:
+		return s.delPair(op.Key)
+	}
+	return fmt.Errorf("op %T is unknown to this switch", op)
+}
+
+func (s *Switch) setNetwork(n dataplane.Network) error {
+	if n.VNI == 0 || n.VNI > dove.VNIMax || n.Domain == 0 || n.MTU == 0 {
+		return fmt.Errorf("network with VNI %d, domain %d and MTU %d: none may be 0, and a VNI has 24 bits", n.VNI, n.Domain, n.MTU)
+	}
+	old, held := s.networks[n.VNI]
+	if held && old == n {
+		return nil
+	}
+	if err := s.maps.Networks.Update(uint32(n.VNI), dswitchNetwork{Domain: n.Domain, Mtu: uint32(n.MTU)}, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("network %d: map networks: %w", n.VNI, err)
+	}
+	s.networks[n.VNI] = n
+	if !held {
+		return nil
+	}
+	// Its ports carry copies, and another domain has other pairs.
+	s.changed = true
+	var errs []error
+	for _, p := range s.ports {
+		if p.VNI != n.VNI {
+			continue
+		}
+		errs = append(errs, s.writePort(p))
+		for _, a := range p.Addresses {
+			key := dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}
+			if old.Domain != n.Domain {
+				s.renew[key] = true
+			}
+			errs = append(errs, s.put(key))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Switch) delNetwork(vni dove.VNI) error {
+	for _, p := range s.ports {
+		if p.VNI == vni {
+			return fmt.Errorf("network %d still has ports: delete them first", vni)
+		}
+	}
+	for key := range s.peers {
+		if key.VNI == vni {
+			return fmt.Errorf("network %d still has peers: delete them first", vni)
+		}
+	}
+	if _, held := s.networks[vni]; !held {
+		return nil
+	}
+	for key := range s.absent {
+		if key.VNI == vni {
+			if err := s.delAbsent(key); err != nil {
+				return err
+			}
+		}
+	}
+	s.changed = true
+	delete(s.networks, vni)
+	return remove(s.maps.Networks, uint32(vni))
+}
+
+// remove deletes a key that may be gone already.
+func remove(m *ebpf.Map, key any) error {
+	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("delete from map: %w", err)
+	}
+	return nil
+}
+
+// vtepKey is an IPv4 address as the maps have it.
+func vtepKey(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.NativeEndian.Uint32(b[:])
+}
+
+func (s *Switch) setVTEP(a netip.Addr) error {
+	if !a.Is4() {
+		return fmt.Errorf("VTEP %v: the underlay carries IPv4 only", a)
+	}
+	if _, held := s.vteps[a]; held {
+		return nil
+	}
+	index, err := s.vtepSlots.take()
+	if err != nil {
+		return fmt.Errorf("VTEP %v: %w", a, err)
+	}
+	key := vtepKey(a)
+	if err := s.maps.VtepAddrs.Update(index, key, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("VTEP %v: map vtep_addrs: %w", a, err)
+	}
+	if err := s.maps.Vteps.Update(key, index, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("VTEP %v: map vteps: %w", a, err)
+	}
+	s.vteps[a] = index
+	return s.admit(a)
+}
+
+// admit tells the destinations behind a VTEP whether it is of the fleet.
+func (s *Switch) admit(a netip.Addr) error {
+	key := vtepKey(a)
+	var errs []error
+	for k, p := range s.places {
+		if p.dest.Vtep == key && p.dest.Kind == uint8(dswitchDestKindDEST_REMOTE) {
+			errs = append(errs, s.put(k))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Switch) delVTEP(a netip.Addr) error {
+	index, held := s.vteps[a]
+	if !held {
+		return nil
+	}
+	delete(s.vteps, a)
+	s.changed = true
+	// The number is not used again: a missed packet may carry it for a while.
+	return errors.Join(remove(s.maps.Vteps, vtepKey(a)), s.maps.VtepAddrs.Update(index, uint32(0), ebpf.UpdateAny), s.admit(a))
+}
+
+func (s *Switch) checkKey(k dataplane.PeerKey) error {
+	if _, ok := s.networks[k.VNI]; !ok {
+		return fmt.Errorf("address %v is on network %d, which this switch does not have: set the network first", k.Addr, k.VNI)
+	}
+	if !k.Addr.IsValid() || k.Addr.IsMulticast() || k.Addr.Is4In6() || k.Addr.Zone() != "" {
+		return fmt.Errorf("address %v on network %d: a plain unicast address is needed", k.Addr, k.VNI)
+	}
+	return nil
+}
+
+func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
+	if err := s.checkKey(k); err != nil {
+		return err
+	}
+	switch {
+	case !p.MAC.IsUnicast():
+		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
+	case p.VTEP.IsValid() && !p.VTEP.Is4():
+		return fmt.Errorf("peer %v on network %d is behind VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.VTEP)
+	}
+	s.peers[k] = p
+	return s.put(k)
+}
+
+// wanted is what an address should be in the kernel: its port's, or else the
+// peer's, or nothing.
+func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
+	if id, ok := s.owners[k]; ok {
+		return s.ports[id].dest(k.Addr, s.networks[k.VNI]), true
+	}
+	p, ok := s.peers[k]
+	if !ok {
+		return dswitchDest{}, false
+	}
+	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Kind: uint8(dswitchDestKindDEST_REMOTE)}
+	switch {
+	case !p.VTEP.IsValid():
+		d.Kind = uint8(dswitchDestKindDEST_HIDDEN)
+		return d, true
+	case p.VTEP == s.config.VTEP:
+		d.Kind = uint8(dswitchDestKindDEST_HERE)
+	}
+	d.Vtep = vtepKey(p.VTEP)
+	if _, member := s.vteps[p.VTEP]; member {
+		d.Flags = destAdmitted
+	}
+	return d, true
+}
+
+const destAdmitted = 1 // DEST_ADMITTED
+
+// put brings an address in the kernel to what is wanted.
+func (s *Switch) put(k dataplane.PeerKey) error {
+	want, exists := s.wanted(k)
+	held := s.places[k]
+	switch {
+	case !exists && held == nil:
+		return nil
+	case !exists:
+		return s.takeAway(k, dswitchDestKindDEST_NONE)
+	case held == nil:
+		return s.putNew(k, want)
+	}
+	want.Gen = held.dest.Gen
+	if held.dest == want && !s.renew[k] {
+		return nil
+	}
+	// Flows follow a peer to another VTEP or MAC. Anything else has them judged again.
+	was, is := held.dest, want
+	was.Vtep, was.Mac, was.Flags, was.Mtu = is.Vtep, is.Mac, is.Flags, is.Mtu
+	if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
+	}
+	if was != is || s.renew[k] {
+		// Who read the old generation with the new content is wrong from here on.
+		want.Gen = s.dests.next(held.slot)
+		if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
+			return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
+		}
+		delete(s.renew, k)
+	}
+	s.changed = true
+	held.dest = want
+	return nil
+}
+
+func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
+	slot, err := s.dests.take()
+	if err != nil {
+		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
+	}
+	d.Gen = s.dests.next(slot)
+	err = s.maps.Dests.Update(slot, d, ebpf.UpdateAny)
+	if err == nil {
+		err = s.maps.Endpoints.Update(endpointKey(k), slot, ebpf.UpdateAny)
+	}
+	if err != nil {
+		s.dests.release(slot)
+		return fmt.Errorf("address %v on network %d: maps dests and endpoints: %w", k.Addr, k.VNI, err)
+	}
+	s.places[k] = &place{slot, d}
+	return nil
+}
+
+// takeAway frees the slot of an address. With DEST_GONE its flows are forgotten
+// by the next collect, with DEST_NONE they wait for the address to come back.
+func (s *Switch) takeAway(k dataplane.PeerKey, kind dswitchDestKind) error {
+	held := s.places[k]
+	if err := remove(s.maps.Endpoints, endpointKey(k)); err != nil {
+		return err
+	}
+	empty := dswitchDest{Gen: s.dests.next(held.slot), Kind: uint8(kind)}
+	if err := s.maps.Dests.Update(held.slot, empty, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
+	}
+	s.changed = true
+	s.dests.release(held.slot)
+	delete(s.places, k)
+	delete(s.renew, k)
+	return nil
+}
+
+func endpointKey(k dataplane.PeerKey) dswitchEndpointKey {
+	b := k.Addr.As16()
+	key := dswitchEndpointKey{Vni: uint32(k.VNI)}
+	for i := range key.Addr {
+		key.Addr[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return key
+}
+
+// monotonic is the clock of the programs, in nanoseconds.
+func monotonic() uint64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		panic(fmt.Sprintf("ebpf: no monotonic clock: %v", err))
+	}
+	return uint64(t.Nano())
+}
+
+func (s *Switch) setAbsent(k dataplane.PeerKey, ttl time.Duration) error {
+	if err := s.checkKey(k); err != nil {
+		return err
+	}
+	end := monotonic() + uint64(max(ttl, 0))
+	if err := s.maps.Absent.Update(endpointKey(k), end, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("absent address %v on network %d: map absent: %w", k.Addr, k.VNI, err)
+	}
+	s.absent[k] = end
+	return nil
+}
+
+func (s *Switch) delAbsent(k dataplane.PeerKey) error {
+	if _, held := s.absent[k]; !held {
+		return nil
+	}
+	delete(s.absent, k)
+	s.changed = true
+	return remove(s.maps.Absent, endpointKey(k))
+}
+
+func pairKey(k dataplane.PairKey) dswitchPairKey {
+	return dswitchPairKey{Domain: k.Domain, Src: uint16(k.Src), Dst: uint16(k.Dst)}
+}
+
+func (s *Switch) setPair(k dataplane.PairKey, t *verdict.Table) error {
+	if k.Domain == 0 || t == nil {
+		return fmt.Errorf("pair %d to %d of domain %d: a domain and a table are needed", k.Src, k.Dst, k.Domain)
+	}
+	held := s.pairs[k]
+	table, digest, err := s.acquire(t)
+	if err != nil {
+		return fmt.Errorf("pair %d to %d of domain %d: %w", k.Src, k.Dst, k.Domain, err)
+	}
+	if held != nil && held.digest == digest {
+		s.release(digest)
+		return nil
+	}
+	if held == nil {
+		return s.newPair(k, table, digest)
+	}
+	flip := dswitchPairSlot{Gen: s.pairSlots.next(held.slot), Table: table.id}
+	if err := s.maps.PairSlots.Update(held.slot, flip, ebpf.UpdateAny); err != nil {
+		s.release(digest)
+		return fmt.Errorf("pair %d to %d of domain %d: map pair_slots: %w", k.Src, k.Dst, k.Domain, err)
+	}
+	s.changed = true
+	s.release(held.digest)
+	held.digest = digest
+	return nil
+}
+
+func (s *Switch) newPair(k dataplane.PairKey, t *table, digest verdict.Digest) error {
+	slot, err := s.pairSlots.take()
+	if err == nil {
+		err = s.maps.PairSlots.Update(slot, dswitchPairSlot{Gen: s.pairSlots.next(slot), Table: t.id}, ebpf.UpdateAny)
+		if err == nil {
+			err = s.maps.Pairs.Update(pairKey(k), slot, ebpf.UpdateAny)
+		}
+		if err != nil {
+			s.pairSlots.release(slot)
+		}
+	}
+	if err != nil {
+		s.changed = true // what was released is freed by settle
+		s.release(digest)
+		return fmt.Errorf("pair %d to %d of domain %d: maps pairs and pair_slots: %w", k.Src, k.Dst, k.Domain, err)
+	}
+	s.pairs[k] = &pair{slot, digest}
+	return nil
+}
+
+func (s *Switch) delPair(k dataplane.PairKey) error {
+	held := s.pairs[k]
+	if held == nil {
+		return nil
+	}
+	if err := remove(s.maps.Pairs, pairKey(k)); err != nil {
+		return err
+	}
+	if err := s.maps.PairSlots.Update(held.slot, dswitchPairSlot{Gen: s.pairSlots.next(held.slot)}, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("pair %d to %d of domain %d: map pair_slots: %w", k.Src, k.Dst, k.Domain, err)
+	}
+	s.changed = true
+	s.pairSlots.release(held.slot)
+	s.release(held.digest)
+	delete(s.pairs, k)
+	return nil
+}

@@ -1,0 +1,122 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+)
+
+// A missed frame's MACs say what it needs to come back (ask in forward.h): the
+// destination 02, d0 + direction, port (2 bytes), want, 0; from the overlay the
+// source 02, d2, VTEP number (2 bytes), class (2 bytes).
+const (
+	missPrefix    = 0x02
+	missDirection = 0xd0
+	missOuter     = 0xd2
+)
+
+// readMisses takes missed packets from the tap until it is closed.
+func (s *Switch) readMisses() {
+	buffer := make([]byte, vnetSize+1<<16)
+	for {
+		n, err := s.up.Read(buffer)
+		if err != nil {
+			return // closed
+		}
+		m, ok := s.missOf(buffer[:n])
+		if !ok {
+			continue // the host's own stack spoke
+		}
+		select {
+		case s.misses <- m:
+		default:
+			s.Discard(m, dataplane.HoldLimit)
+		}
+	}
+}
+
+// missOf reads what came by the tap: a frame behind its virtio_net_hdr.
+func (s *Switch) missOf(b []byte) (dataplane.Miss, bool) {
+	if len(b) < vnetSize+14 {
+		return dataplane.Miss{}, false
+	}
+	frame := b[vnetSize:]
+	if frame[0] != missPrefix || frame[1]&0xfe != missDirection {
+		return dataplane.Miss{}, false
+	}
+	m := dataplane.Miss{
+		Port:      dataplane.PortID(binary.BigEndian.Uint16(frame[2:4])),
+		Direction: dataplane.Direction(frame[1] & 1),
+		Want:      dataplane.Want(frame[4]),
+		Frame:     append([]byte(nil), b...),
+	}
+	p, _ := packet.Parse(frame) // the kernel has found no fault in it
+	m.Tuple = dataplane.Tuple{VNI: s.vniOf(m.Port), Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, SrcPort: p.SrcPort, DstPort: p.DstPort}
+	m.Local, m.Peer = p.Src, p.Dst
+	if m.Direction == dataplane.FromOverlay {
+		m.Local, m.Peer = p.Dst, p.Src
+	}
+	return m, true
+}
+
+func (s *Switch) vniOf(id dataplane.PortID) dove.VNI {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.ports[id]; p != nil {
+		return p.VNI
+	}
+	return 0
+}
+
+// Inject implements dataplane.Switch.
+func (s *Switch) Inject(m dataplane.Miss) error {
+	if s.testing {
+		_, _, err := s.ReInject(m)
+		return err
+	}
+	if _, err := s.up.Write(m.Frame); err != nil {
+		return fmt.Errorf("give a missed packet back on %s: %w", s.options.UpName, err)
+	}
+	return nil
+}
+
+// Discard implements dataplane.Switch.
+func (s *Switch) Discard(m dataplane.Miss, r dataplane.Reason) {
+	d := dataplane.Drop{At: time.Now(), Port: m.Port, Direction: m.Direction, Reason: r, Tuple: m.Tuple}
+	if s.tally.discard(d, len(m.Frame)-vnetSize) {
+		s.report(d)
+	}
+}
+
+// tupleOf reads a tuple of the kernel. Packets whose addresses were not read
+// have none.
+func tupleOf(e *dswitchEvent) dataplane.Tuple {
+	t := dataplane.Tuple{VNI: dove.VNI(e.Vni), Protocol: dove.Protocol(e.Proto), SrcPort: e.SrcPort, DstPort: e.DstPort}
+	if e.Src != [4]uint32{} || e.Dst != [4]uint32{} {
+		t.Src, t.Dst = mappedAddr(e.Src), mappedAddr(e.Dst)
+	}
+	return t
+}
+
+// overlayFrame makes of an overlay packet what vx_in would have made of it: the
+// frame that goes to the agent.
+func (s *Switch) overlayFrame(frame []byte, port dataplane.PortID, want dataplane.Want) ([]byte, error) {
+	outer, inner, fault := packet.Decap(frame)
+	if fault != packet.OK {
+		return nil, fmt.Errorf("a missed overlay packet has a fault: %v", fault)
+	}
+	s.mu.Lock()
+	index := s.vteps[outer.Src]
+	s.mu.Unlock()
+	b := append([]byte(nil), inner...)
+	b[0], b[1], b[4], b[5] = missPrefix, missDirection+byte(dataplane.FromOverlay), byte(want), 0
+	binary.BigEndian.PutUint16(b[2:], uint16(port))
+	b[6], b[7] = missPrefix, missOuter
+	binary.BigEndian.PutUint16(b[8:], uint16(index))
+	binary.BigEndian.PutUint16(b[10:], uint16(outer.Class))
+	return b, nil
+}

@@ -1,0 +1,121 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+)
+
+// OpenForTests loads the programs without devices and pins: ports need no
+// device, Misses and Drops stay silent, and packets are given to FromGuest,
+// FromWire and ReInject. No misses are refused for their number.
+func OpenForTests(o Options) (*Switch, error) {
+	o.fill()
+	s := newSwitch(o)
+	s.testing = true
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	settings := dswitchSettings{Vtep: vtepKey(o.Config.VTEP), Underlay: 1, Up: 1}
+	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
+		return nil, fmt.Errorf("map config: %w", err)
+	}
+	return s, nil
+}
+
+// testIfindex stands for a port's device where there is none.
+func testIfindex(id dataplane.PortID) int { return 1<<20 + int(id) }
+
+// skbContext is the beginning of the kernel's struct __sk_buff.
+type skbContext struct {
+	Len, PktType, Mark, QueueMapping uint32
+}
+
+// FromGuest runs a frame as if a port's guest had sent it, in a switch of
+// OpenForTests. It returns what became of it and the frame that leaves.
+func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome, []byte, error) {
+	o, out, err := s.run(s.programs.GuestIn, testIfindex(id), frame)
+	return s.outcomeOf(o), out, err
+}
+
+// FromWire runs a frame as if the underlay's device had received it, in a
+// switch of OpenForTests.
+func (s *Switch) FromWire(frame []byte) (dataplane.Outcome, []byte, error) {
+	o, out, err := s.run(s.programs.WireIn, 0, frame)
+	result := s.outcomeOf(o)
+	if err == nil && result.Action == dataplane.Missed {
+		out, err = s.overlayFrame(out, dataplane.PortID(o.Port), result.Want)
+	}
+	return result, out, err
+}
+
+// MissOf makes the Miss of a frame that FromGuest or FromWire returned with Missed.
+func (s *Switch) MissOf(frame []byte) (dataplane.Miss, bool) {
+	return s.missOf(append(make([]byte, vnetSize), frame...))
+}
+
+// ReInject is Inject with its outcome, in a switch of OpenForTests.
+func (s *Switch) ReInject(m dataplane.Miss) (dataplane.Outcome, []byte, error) {
+	o, out, err := s.run(s.programs.UpIn, 0, m.Frame[vnetSize:])
+	return s.outcomeOf(o), out, err
+}
+
+func (s *Switch) run(p *ebpf.Program, mark int, frame []byte) (dswitchOutcome, []byte, error) {
+	if !s.testing {
+		panic("ebpf: packets are run in a switch of OpenForTests only")
+	}
+	const unset = 255
+	o := dswitchOutcome{Action: unset}
+	if err := s.maps.LastOutcome.Update(uint32(0), o, ebpf.UpdateAny); err != nil {
+		return o, nil, fmt.Errorf("map last_outcome: %w", err)
+	}
+	out := make([]byte, len(frame)+256)
+	options := &ebpf.RunOptions{Data: frame, DataOut: out, Context: skbContext{Mark: uint32(mark)}}
+	if _, err := p.Run(options); err != nil {
+		return o, nil, fmt.Errorf("run a frame of %d bytes: %w", len(frame), err)
+	}
+	if err := s.maps.LastOutcome.Lookup(uint32(0), &o); err != nil {
+		return o, nil, fmt.Errorf("map last_outcome: %w", err)
+	}
+	if o.Action == unset {
+		return o, nil, fmt.Errorf("the program says nothing of a frame of %d bytes", len(frame))
+	}
+	return o, options.DataOut, nil
+}
+
+func (s *Switch) outcomeOf(o dswitchOutcome) dataplane.Outcome {
+	result := dataplane.Outcome{Action: dataplane.Action(o.Action)}
+	rule := func() string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.ruleName(o.Table, o.Rule)
+	}
+	switch result.Action {
+	case dataplane.Dropped:
+		result.Reason = dataplane.Reason(o.Reason)
+		if result.Reason == dataplane.Policy {
+			result.Rule = rule()
+		}
+	case dataplane.Delivered, dataplane.Answered:
+		result.Port = dataplane.PortID(o.Port)
+	case dataplane.Tunneled:
+		var b [4]byte
+		binary.NativeEndian.PutUint32(b[:], o.Vtep)
+		result.VTEP, result.VNI, result.Class = netip.AddrFrom4(b), dove.VNI(o.Vni), dove.Class(o.Class)
+	case dataplane.Missed:
+		result.Want = dataplane.Want(o.Want)
+	}
+	if o.Judged == 1 && (result.Action == dataplane.Delivered || result.Action == dataplane.Tunneled) {
+		result.Rule = rule()
+	}
+	return result
+}

@@ -1,0 +1,275 @@
+package ebpf
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+)
+
+const tick = 1 << 27 // ns, TICK_SHIFT
+
+type countKey struct {
+	port   dataplane.PortID
+	reason dataplane.Reason
+	rule   string
+}
+
+type sampleKey struct {
+	tuple  dataplane.Tuple
+	reason dataplane.Reason
+}
+
+// tally counts what the programs do not: packets that the agent gave up, and
+// what erased tables had counted.
+type tally struct {
+	mu     sync.Mutex
+	counts map[countKey]dataplane.Count
+	told   map[sampleKey]time.Time
+}
+
+func newTally() *tally {
+	return &tally{counts: map[countKey]dataplane.Count{}, told: map[sampleKey]time.Time{}}
+}
+
+func (t *tally) add(c dataplane.Count) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	addCount(t.counts, c)
+}
+
+func addCount(counts map[countKey]dataplane.Count, c dataplane.Count) {
+	key := countKey{c.Port, c.Reason, c.Rule}
+	sum := counts[key]
+	c.Packets += sum.Packets
+	c.Bytes += sum.Bytes
+	counts[key] = c
+}
+
+// toldMax bounds what is remembered of drops that were reported.
+const toldMax = 4096
+
+// discard counts a packet and reports whether to tell of it too.
+func (t *tally) discard(d dataplane.Drop, size int) bool {
+	t.add(dataplane.Count{Port: d.Port, Reason: d.Reason, Packets: 1, Bytes: uint64(max(size, 0))})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := sampleKey{d.Tuple, d.Reason}
+	if d.At.Sub(t.told[key]) < time.Second {
+		return false
+	}
+	if len(t.told) >= toldMax {
+		maps.DeleteFunc(t.told, func(_ sampleKey, at time.Time) bool { return d.At.Sub(at) >= time.Second })
+	}
+	if len(t.told) < toldMax {
+		t.told[key] = d.At
+	}
+	return true
+}
+
+// report passes a drop on, unless nobody keeps up with them: they are a sample.
+func (s *Switch) report(d dataplane.Drop) {
+	select {
+	case s.drops <- d:
+	default:
+	}
+}
+
+func (s *Switch) readDrops() {
+	for {
+		record, err := s.ring.Read()
+		if err != nil {
+			return // closed
+		}
+		var e dswitchEvent
+		if err := binary.Read(bytes.NewReader(record.RawSample), binary.NativeEndian, &e); err != nil {
+			continue // shorter than an event: not ours
+		}
+		d := dataplane.Drop{
+			At: time.Now(), Port: dataplane.PortID(e.Port), Direction: dataplane.Direction(e.Direction),
+			Reason: dataplane.Reason(e.Reason), Tuple: tupleOf(&e),
+		}
+		if d.Reason == dataplane.Policy {
+			s.mu.Lock()
+			d.Rule = s.ruleName(e.Table, e.Rule)
+			s.mu.Unlock()
+		}
+		s.report(d)
+	}
+}
+
+// Counts implements dataplane.Switch. The counts are sorted.
+func (s *Switch) Counts() ([]dataplane.Count, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sums := map[countKey]dataplane.Count{}
+	err := s.eachCounter(func(k dswitchCounterKey, c dataplane.Count) error {
+		addCount(sums, c)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.tally.mu.Lock()
+	for _, c := range s.tally.counts {
+		addCount(sums, c)
+	}
+	s.tally.mu.Unlock()
+	return slices.SortedFunc(maps.Values(sums), func(a, b dataplane.Count) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Rule, b.Rule))
+	}), nil
+}
+
+// eachCounter yields the programs' counters, summed over CPUs.
+func (s *Switch) eachCounter(yield func(dswitchCounterKey, dataplane.Count) error) error {
+	var key dswitchCounterKey
+	var values []dswitchCounter
+	entries := s.maps.Counters.Iterate()
+	for entries.Next(&key, &values) {
+		c := dataplane.Count{Port: dataplane.PortID(key.Port), Reason: dataplane.Reason(key.Reason)}
+		if c.Reason == dataplane.Policy {
+			c.Rule = s.ruleName(key.Table, key.Rule)
+		}
+		for _, v := range values {
+			c.Packets += v.Packets
+			c.Bytes += v.Bytes
+		}
+		if err := yield(key, c); err != nil {
+			return err
+		}
+	}
+	if err := entries.Err(); err != nil {
+		return fmt.Errorf("map counters: %w", err)
+	}
+	return nil
+}
+
+// keepCounts moves the counters of a table that will be erased to the tally.
+func (s *Switch) keepCounts(id uint32) error {
+	var gone []dswitchCounterKey
+	err := s.eachCounter(func(k dswitchCounterKey, c dataplane.Count) error {
+		if k.Table == id {
+			s.tally.add(c)
+			gone = append(gone, k)
+		}
+		return nil
+	})
+	for _, k := range gone {
+		err = errors.Join(err, remove(s.maps.Counters, k))
+	}
+	return err
+}
+
+// Flows implements dataplane.Switch.
+func (s *Switch) Flows() ([]dataplane.Flow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var flows []dataplane.Flow
+	var f dswitchFlow
+	now := uint32(monotonic() / tick)
+	add := func(vni uint32, lo, hi netip.AddrPort, protocol uint8) {
+		if f.Initiator == 1 {
+			lo, hi = hi, lo
+		}
+		flows = append(flows, dataplane.Flow{
+			Tuple: dataplane.Tuple{
+				VNI: dove.VNI(vni), Protocol: dove.Protocol(protocol),
+				Src: lo.Addr(), SrcPort: lo.Port(), Dst: hi.Addr(), DstPort: hi.Port(),
+			},
+			Rule:    s.ruleName(f.Table, f.Rule),
+			Idle:    time.Duration(max(int32(now-f.Last), 0)) * tick,
+			Packets: f.Packets[0] + f.Packets[1],
+			Bytes:   f.Bytes[0] + f.Bytes[1],
+		})
+	}
+	var key4 dswitchFlow4Key
+	entries := s.maps.Flows4.Iterate()
+	for entries.Next(&key4, &f) {
+		add(key4.Vni, netip.AddrPortFrom(vtepAddr(key4.Lo), key4.LoPort), netip.AddrPortFrom(vtepAddr(key4.Hi), key4.HiPort), key4.Proto)
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("map flows4: %w", err)
+	}
+	var key6 dswitchFlow6Key
+	entries = s.maps.Flows6.Iterate()
+	for entries.Next(&key6, &f) {
+		add(key6.Vni, netip.AddrPortFrom(mappedAddr(key6.Lo), key6.LoPort), netip.AddrPortFrom(mappedAddr(key6.Hi), key6.HiPort), key6.Proto)
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("map flows6: %w", err)
+	}
+	return flows, nil
+}
+
+// Sizes implements dataplane.Switch.
+func (s *Switch) Sizes() (dataplane.Sizes, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sizes := dataplane.Sizes{
+		Ports: len(s.ports), Peers: len(s.peers), Absent: len(s.absent), Pairs: len(s.pairs),
+		Tables: len(s.tables), VTEPs: len(s.vteps),
+	}
+	for id := range s.ports {
+		var state dswitchPortState
+		if err := s.maps.PortStates.Lookup(uint32(id), &state); err != nil {
+			return sizes, fmt.Errorf("map port_states: %w", err)
+		}
+		sizes.Flows += int(state.Flows)
+	}
+	return sizes, nil
+}
+
+// Expire forgets flows and absent marks whose time is over. They have no effect
+// before, but take up room. Call it every few seconds.
+func (s *Switch) Expire() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := monotonic()
+	for key, end := range s.absent {
+		if end > now {
+			continue
+		}
+		if err := s.delAbsent(key); err != nil {
+			return err
+		}
+	}
+	_, err := s.collect()
+	return err
+}
+
+// collect runs the program that walks the flow tables. It returns how many
+// flows it deleted.
+func (s *Switch) collect() (uint32, error) {
+	args := make([]byte, 4)
+	out := make([]byte, 4)
+	_, err := s.programs.Gc.Run(&ebpf.RunOptions{Context: args, ContextOut: out})
+	if err != nil {
+		return 0, fmt.Errorf("forget old flows: %w", err)
+	}
+	return binary.NativeEndian.Uint32(out), nil
+}
+
+func sortedKeys[K comparable, V any](m map[K]V, compare func(a, b K) int) []K {
+	return slices.SortedFunc(maps.Keys(m), compare)
+}
+
+func compareOrdered[T cmp.Ordered](a, b T) int { return cmp.Compare(a, b) }
+
+func comparePeerKeys(a, b dataplane.PeerKey) int {
+	return cmp.Or(cmp.Compare(a.VNI, b.VNI), a.Addr.Compare(b.Addr))
+}
+
+func comparePairKeys(a, b dataplane.PairKey) int {
+	return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Src, b.Src), cmp.Compare(a.Dst, b.Dst))
+}

@@ -1,0 +1,168 @@
+package ebpf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+// table is a verdict.Table in the kernel, shared by all pairs that have it.
+type table struct {
+	id    uint32
+	refs  int
+	names []string
+	keys  []dswitchRuleKey // its entries of the rules map
+}
+
+// acquire finds the table of a digest or writes it. Its rules are in the kernel
+// before any pair can point at it.
+func (s *Switch) acquire(t *verdict.Table) (*table, verdict.Digest, error) {
+	digest := t.Digest()
+	held := s.tables[digest]
+	if held != nil {
+		held.names, s.tableNames[held.id] = t.Names, t.Names // the kernel has but the beginnings of the names
+		held.refs++
+		return held, digest, nil
+	}
+	held = &table{id: s.lastTable + 1, refs: 1, names: t.Names}
+	s.lastTable++
+	err := s.writeTable(held, t, digest)
+	if err != nil {
+		return nil, digest, errors.Join(fmt.Errorf("write table %v: %w", digest, err), s.eraseTable(held))
+	}
+	s.tables[digest] = held
+	s.tableNames[held.id] = held.names
+	return held, digest, nil
+}
+
+// release takes one use of a table away. Unused tables are erased at the end of Apply.
+func (s *Switch) release(digest verdict.Digest) {
+	held := s.tables[digest]
+	if held == nil || held.refs == 0 {
+		panic(fmt.Sprintf("ebpf: table %v released once too often", digest))
+	}
+	held.refs--
+	if held.refs == 0 {
+		s.unused = append(s.unused, digest)
+	}
+}
+
+func (s *Switch) writeTable(held *table, t *verdict.Table, digest verdict.Digest) error {
+	put := func(k dswitchRuleKey, v verdict.Verdict) error {
+		rule := dswitchRule{Id: v.Rule}
+		if v.Allow {
+			rule.Allow = 1
+		}
+		if err := s.maps.Rules.Update(k, rule, ebpf.UpdateAny); err != nil {
+			return fmt.Errorf("map rules, after %d entries of this table: %w", len(held.keys), err)
+		}
+		held.keys = append(held.keys, k)
+		return nil
+	}
+	if err := put(ruleKey(held.id, 0, 0, 0), t.Default); err != nil {
+		return err
+	}
+	for _, section := range t.Sections {
+		// The verdict that covers most ports stands for the protocol; longer
+		// prefixes stand for what differs.
+		widest := section.Intervals[0]
+		for _, iv := range section.Intervals {
+			if iv.Last-iv.First > widest.Last-widest.First {
+				widest = iv
+			}
+		}
+		if err := put(ruleKey(held.id, 8, section.Protocol, 0), widest.Verdict); err != nil {
+			return err
+		}
+		for _, iv := range section.Intervals {
+			if iv.Verdict == widest.Verdict {
+				continue
+			}
+			for port, bits := range verdict.Prefixes(iv.First, iv.Last) {
+				if err := put(ruleKey(held.id, 8+bits, section.Protocol, port), iv.Verdict); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for i, name := range t.Names {
+		v := dswitchRuleName{Len: uint16(len(name))}
+		copy(v.Text[:], name)
+		if err := s.maps.RuleNames.Update(dswitchNameKey{Table: held.id, Rule: uint32(i)}, v, ebpf.UpdateAny); err != nil {
+			return fmt.Errorf("map rule_names: %w", err)
+		}
+	}
+	return s.maps.Tables.Update(held.id, dswitchTable{Digest: digest}, ebpf.UpdateAny)
+}
+
+// ruleKey is a prefix of (table, protocol, port): bits of them count after the table.
+func ruleKey(id uint32, bits int, p dove.Protocol, port uint16) dswitchRuleKey {
+	return dswitchRuleKey{
+		Prefixlen: uint32(32 + bits),
+		Table:     networkOrder(id),
+		Proto:     uint8(p),
+		Port:      [2]uint8{uint8(port >> 8), uint8(port)},
+	}
+}
+
+// networkOrder is n as its big-endian bytes read in this machine's order.
+func networkOrder(n uint32) uint32 {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], n)
+	return binary.NativeEndian.Uint32(b[:])
+}
+
+func (s *Switch) eraseTable(held *table) error {
+	var errs []error
+	remove := func(m *ebpf.Map, key any) {
+		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	for _, k := range held.keys {
+		remove(s.maps.Rules, k)
+	}
+	for i := range held.names {
+		remove(s.maps.RuleNames, dswitchNameKey{Table: held.id, Rule: uint32(i)})
+	}
+	remove(s.maps.Tables, held.id)
+	return errors.Join(errs...)
+}
+
+// retire erases the tables that no pair has had since before the last grace
+// period. What they counted is kept under their rules' names.
+func (s *Switch) retire() error {
+	var errs []error
+	for _, digest := range s.unused {
+		held := s.tables[digest]
+		if held == nil || held.refs > 0 {
+			continue
+		}
+		errs = append(errs, s.keepCounts(held.id), s.eraseTable(held))
+		delete(s.tables, digest)
+		delete(s.tableNames, held.id)
+	}
+	s.unused = s.unused[:0]
+	return errors.Join(errs...)
+}
+
+// ruleName names a rule of a table that is or was held.
+func (s *Switch) ruleName(id uint32, rule uint16) string {
+	if id == 0 {
+		return verdict.DefaultDeny
+	}
+	if names := s.tableNames[id]; int(rule) < len(names) {
+		return names[rule]
+	}
+	var v dswitchRuleName
+	if err := s.maps.RuleNames.Lookup(dswitchNameKey{Table: id, Rule: uint32(rule)}, &v); err == nil {
+		return string(bytes.TrimRight(v.Text[:], "\x00"))
+	}
+	return ""
+}
