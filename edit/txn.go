@@ -10,12 +10,6 @@ import (
 	"dove.network/world"
 )
 
-// Limits of one transaction, those of etcd.
-const (
-	OperationsMax = 128     // reads, and writes
-	BytesMax      = 1 << 20 // of all documents
-)
-
 // Rest is how long a freed class id or VNI is not given out again.
 const Rest = 24 * time.Hour
 
@@ -58,15 +52,8 @@ func (c *change) done() (dove.Txn, error) {
 	slices.SortFunc(t.Reads, func(a, b dove.Read) int { return strings.Compare(a.Key, b.Key) })
 	slices.SortFunc(t.Puts, func(a, b dove.Put) int { return strings.Compare(a.Key, b.Key) })
 	slices.Sort(t.Deletes)
-	bytes := 0
-	for _, p := range t.Puts {
-		bytes += len(p.Key) + len(p.Value)
-	}
-	if n := max(len(t.Reads), len(t.Puts)+len(t.Deletes)); n > OperationsMax {
-		return dove.Txn{}, dove.Errorf(dove.TooLarge, "the change touches %d documents, at most %d fit one transaction: split it", n, OperationsMax)
-	}
-	if bytes > BytesMax {
-		return dove.Txn{}, dove.Errorf(dove.TooLarge, "the change writes %d bytes, at most %d fit one transaction: split it", bytes, BytesMax)
+	if err := t.Check(); err != nil {
+		return dove.Txn{}, err
 	}
 	return t, nil
 }

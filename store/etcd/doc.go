@@ -1,0 +1,13 @@
+// Package etcd keeps documents in etcd: in a member that runs inside this
+// process (Config.Dir), or in a cluster elsewhere (Config.Endpoints).
+//
+// Open gives a Store, which reads linearizably, commits compare-and-set
+// transactions, and watches a prefix with one watch. A member inside the
+// process opens no socket at all: its only client calls it directly.
+//
+// Nothing is repeated that could happen twice: when the answer to a
+// commit is lost, the error is Unavailable, and whoever decides again on newer
+// documents finds out whether it happened.
+//
+// The package knows keys, bytes and revisions, and not what the documents mean.
+package etcd
