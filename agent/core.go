@@ -70,7 +70,7 @@ type Core struct {
 	asked     map[asked]*question     // that wait for their answer
 	askedFor  map[control.PeerKey]int // how many of them, by peer
 	unasked   []*question
-	holds     []*packet // in order of their deadlines
+	holds     []*heldPacket // in order of their deadlines
 	heldFor   map[control.PeerKey]int
 	ready     []release
 	freed     control.Release

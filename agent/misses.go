@@ -39,12 +39,12 @@ type question struct {
 	sentAt time.Time
 	from   time.Time // not asked before
 	tries  int
-	held   []*packet
+	held   []*heldPacket
 	gone   bool
 }
 
-// packet is a missed packet that waits for an answer.
-type packet struct {
+// heldPacket is a missed packet that waits for an answer.
+type heldPacket struct {
 	miss     dataplane.Miss
 	question *question
 	port     *assignment
@@ -92,7 +92,7 @@ func (c *Core) missed(m dataplane.Miss) {
 			held.confirmed = c.now
 		}
 	}
-	p := &packet{miss: m, question: q, port: a, deadline: c.now.Add(HoldFor)}
+	p := &heldPacket{miss: m, question: q, port: a, deadline: c.now.Add(HoldFor)}
 	q.held = append(q.held, p)
 	c.holds = append(c.holds, p)
 	c.heldFor[key.peerKey()]++
@@ -278,7 +278,7 @@ func (c *Core) finish(q *question, r dataplane.Reason) {
 }
 
 // unhold takes a packet out of the counts; it stays in the queue of deadlines.
-func (c *Core) unhold(p *packet) {
+func (c *Core) unhold(p *heldPacket) {
 	p.gone = true
 	p.port.held--
 	if key := p.question.key.peerKey(); c.heldFor[key] > 1 {
@@ -289,17 +289,17 @@ func (c *Core) unhold(p *packet) {
 }
 
 // drop discards one held packet.
-func (c *Core) drop(p *packet, r dataplane.Reason) {
+func (c *Core) drop(p *heldPacket, r dataplane.Reason) {
 	c.take(p)
 	c.emit(Discard{p.miss, r})
 }
 
 // take takes one packet from its question. A question that was not asked and
 // that nobody waits for any more is not asked.
-func (c *Core) take(p *packet) {
+func (c *Core) take(p *heldPacket) {
 	c.unhold(p)
 	q := p.question
-	q.held = slices.DeleteFunc(q.held, func(o *packet) bool { return o == p })
+	q.held = slices.DeleteFunc(q.held, func(o *heldPacket) bool { return o == p })
 	if len(q.held) == 0 && !q.sent {
 		c.forgetQuestion(q)
 	}

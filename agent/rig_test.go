@@ -337,3 +337,9 @@ func (r *rig) restart() {
 func sortedKeys[K comparable, V any](m map[K]V, compare func(a, b K) int) []K {
 	return slices.SortedFunc(maps.Keys(m), compare)
 }
+
+// denial is a table that denies everything by one rule.
+func denial(rule string) *verdict.Table {
+	half := verdict.Half{DefaultName: rule, Stateful: true}
+	return verdict.Product(half, half)
+}

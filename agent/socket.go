@@ -82,20 +82,27 @@ func (a *Agent) serve() (*socketServer, error) {
 
 func (a *Agent) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", get(a, func() (any, error) {
-		s := a.core.Status()
-		s.Trouble = a.trouble
-		return s, nil
-	}))
-	mux.HandleFunc("GET /v1/held", get(a, func() (any, error) { return a.core.Held(), nil }))
-	mux.HandleFunc("GET /v1/counts", get(a, func() (any, error) {
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		var out Status
+		answer(w, r, a.call(r.Context(), func() {
+			out = a.core.Status()
+			out.Trouble = a.trouble
+		}), &out)
+	})
+	mux.HandleFunc("GET /v1/held", func(w http.ResponseWriter, r *http.Request) {
+		var out HeldRows
+		answer(w, r, a.call(r.Context(), func() { out = a.core.Held() }), &out)
+	})
+	mux.HandleFunc("GET /v1/counts", func(w http.ResponseWriter, r *http.Request) {
 		counts, err := a.options.Switch.Counts()
-		return a.countRecords(counts), err
-	}))
-	mux.HandleFunc("GET /v1/flows", get(a, func() (any, error) {
+		var out []CountRecord
+		answer(w, r, errors.Join(err, a.call(r.Context(), func() { out = a.countRecords(counts) })), &out)
+	})
+	mux.HandleFunc("GET /v1/flows", func(w http.ResponseWriter, r *http.Request) {
 		flows, err := a.options.Switch.Flows()
-		return a.flowRecords(flows), err
-	}))
+		var out []FlowRecord
+		answer(w, r, errors.Join(err, a.call(r.Context(), func() { out = a.flowRecords(flows) })), &out)
+	})
 	mux.HandleFunc("GET /v1/drops", a.serveDrops)
 	mux.HandleFunc("POST /v1/plug", func(w http.ResponseWriter, r *http.Request) {
 		a.servePlug(w, r, func(e dove.Endpoint, device string) (Event, error) {
@@ -106,15 +113,6 @@ func (a *Agent) handler() http.Handler {
 		a.servePlug(w, r, func(e dove.Endpoint, _ string) (Event, error) { return Unplug{e}, nil })
 	})
 	return mux
-}
-
-// get answers with what f returns in the goroutine that owns Core.
-func get(a *Agent, f func() (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var body any
-		var err error
-		answer(w, r, errors.Join(a.call(r.Context(), func() { body, err = f() }), err), &body)
-	}
 }
 
 // statusOf gives the HTTP status of each kind of error; 500 otherwise.

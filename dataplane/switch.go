@@ -1,7 +1,7 @@
 package dataplane
 
 // Switch is what the agent drives: the kernel's (dataplane/ebpf) or the one in
-// memory (dataplane/soft).
+// memory (dataplane/soft). Its methods may be called from several goroutines.
 type Switch interface {
 	// Apply makes the changes in order. It returns once they are in force for
 	// every later packet, flows included. An error joins one OpError for each
