@@ -109,6 +109,9 @@ func (s *Store) Load(ctx context.Context, prefix string, page func([]dove.Doc) e
 }
 
 func (s *Store) get(ctx context.Context, key string, options ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // the member inside the process would not look
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	answer, err := s.client.Get(ctx, key, options...)
@@ -181,6 +184,9 @@ func (s *Store) saw(r dove.Revision) {
 // Conflict, and nothing happened, if one of the reads does not hold.
 func (s *Store) Commit(ctx context.Context, txn dove.Txn) (dove.Revision, error) {
 	if err := txn.Check(); err != nil {
+		return 0, err
+	}
+	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

@@ -19,6 +19,13 @@ func logger(log *slog.Logger) *zap.Logger {
 	return zap.New(&bridge{log.With("part", "etcd").Handler()})
 }
 
+// idle are warnings about what a member inside the process does not have:
+// listeners, and users with passwords.
+var idle = []string{
+	"Running http and grpc server on single port. This is not recommended for production.",
+	"simple token is not cryptographically signed",
+}
+
 // bridge is a zap core that writes to a slog handler.
 type bridge struct{ to slog.Handler }
 
@@ -29,7 +36,7 @@ func (b *bridge) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (b *bridge) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if b.Enabled(e.Level) {
+	if b.Enabled(e.Level) && !slices.Contains(idle, e.Message) {
 		return c.AddCore(e, b)
 	}
 	return c
