@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,6 +164,8 @@ func (d *dswitch) hello(incarnation uint64, seen dove.Revision) *control.Hello {
 	for key, table := range d.pairs {
 		h.Pairs = append(h.Pairs, control.HeldPair{Key: key, Digest: control.Pair{Table: table}.Digest()})
 	}
+	slices.SortFunc(h.Peers, func(a, b control.HeldPeer) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	slices.SortFunc(h.Pairs, func(a, b control.HeldPair) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	for name, a := range d.assigned {
 		h.Attached = append(h.Attached, control.EndpointUpdate{Endpoint: name, Epoch: a.Epoch, State: control.EndpointActive})
 	}
