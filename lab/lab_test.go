@@ -1,0 +1,194 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dove.network/dove"
+	"dove.network/privtest"
+	"dove.network/scenario"
+)
+
+// bin holds the programs under test; built once for all tests.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "dove-bin-")
+	if err != nil {
+		panic(err)
+	}
+	bin = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// programs builds what a lab runs.
+func programs(t *testing.T) string {
+	t.Helper()
+	privtest.Require(t)
+	if _, err := os.Stat(filepath.Join(bin, "dpc")); err != nil {
+		out, err := exec.Command("go", "build", "-o", bin+"/", "dove.network/cmd/dpc", "dove.network/cmd/dswitch", "dove.network/cmd/dovectl").CombinedOutput()
+		if err != nil {
+			t.Fatalf("build the programs: %v\n%s", err, out)
+		}
+	}
+	return bin
+}
+
+// newLab makes a lab that ends with the test.
+func newLab(t *testing.T, name string) *Lab {
+	t.Helper()
+	l, err := New(t.Context(), Options{Name: fmt.Sprintf("%s-%d", name, os.Getpid()), Bin: programs(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, h := range l.hosts {
+				if h.sw != nil {
+					t.Logf("log of %s ends:\n%s", h.Name, h.sw.tail())
+				}
+			}
+			t.Logf("log of dpc ends:\n%s", l.dpc.tail())
+		}
+		if err := l.Close(); err != nil {
+			t.Error("close the lab:", err)
+		}
+	})
+	return l
+}
+
+// TestScenarios plays every scenario with real programs and real packets.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("../scenarios/*.dove")
+	if err != nil || len(files) < 8 {
+		t.Fatalf("found %d scenarios: %v", len(files), err)
+	}
+	for i, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := scenario.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := newLab(t, fmt.Sprintf("s%d", i))
+			st, err := NewStage(t.Context(), l, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer st.Close()
+			scenario.Run(t.Context(), s, st, func(step scenario.Step, err error) {
+				if err != nil {
+					line, _, _ := strings.Cut(step.Action.String(), "\n")
+					t.Errorf("%s:%d: %s: %v", file, step.Line, line, err)
+				}
+			})
+		})
+	}
+}
+
+// small is a world of one pair on two hosts.
+const small = `scenario a pair
+hosts h1 h2
+blueprint acme <<END
+apiVersion: dove/v1
+kind: Blueprint
+name: shop
+networks:
+  net: {subnets: [10.0.1.0/24]}
+groups:
+  web: {network: net}
+  app: {network: net}
+policies:
+  - {name: web-app, from: web, to: app, allow: [tcp/8080]}
+END
+endpoint acme/web-1 groups=shop/web host=h1 addrs=10.0.1.11
+endpoint acme/app-1 groups=shop/app host=h2 addrs=10.0.1.21
+expect acme/web-1 -> acme/app-1 tcp/8080 allow rule=shop/web-app
+`
+
+// TestStoppedSwitch stops one dswitch and changes what it holds: the receipt
+// names the host and completes only once the dswitch goes on.
+func TestStoppedSwitch(t *testing.T) {
+	s, err := scenario.Parse([]byte(small))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, "stop")
+	st, err := NewStage(t.Context(), l, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, err error) {
+		if err != nil {
+			t.Fatalf("line %d: %v", step.Line, err)
+		}
+	}); tally.Failed > 0 {
+		t.FailNow()
+	}
+	h2, _ := l.Host("h2")
+	if err := h2.sw.signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(s.Steps[0].Action.(scenario.ApplyBlueprint).Text, "tcp/8080", "tcp/9090", 1)
+	rev, err := st.change(t.Context(), scenario.ApplyBlueprint{Tenant: "acme", Text: text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.api.Receipt(t.Context(), rev, 2*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Complete || len(r.Pending) != 1 || r.Pending[0] != dove.HostName("h2") {
+		t.Errorf("receipt %+v: want incomplete, pending h2 alone", r)
+	}
+	if err := h2.sw.signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.WaitReceipt(t.Context(), rev); err != nil {
+		t.Errorf("after the dswitch goes on: %v", err)
+	}
+}
+
+// TestSweep removes what a lab left whose owner was killed.
+func TestSweep(t *testing.T) {
+	l := newLab(t, "sweep")
+	if _, err := l.AddHost(t.Context(), "h1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.lock.Close(); err != nil { // as the kernel does when the owner dies
+		t.Fatal(err)
+	}
+	if err := Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob("/run/netns/" + prefix(l.opt.Name) + "*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("namespaces are left: %v %v", left, err)
+	}
+	if _, err := os.Stat(l.dir); !os.IsNotExist(err) {
+		t.Errorf("%s is left: %v", l.dir, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	for _, p := range []*process{l.dpc, l.hosts[0].sw} {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			t.Errorf("%s still runs", p.name)
+		}
+	}
+}
