@@ -20,7 +20,7 @@ const secretMark = "dove-secret"
 // Program gives cmd the flags --config, --check, --log-level and --log-format
 // and makes its RunE: read the file, let check judge the settings, then either
 // print them (--check) or run. The flags of cmd's settings may be defined before
-// or after, until cmd is executed.
+// or after, until cmd is executed. A cmd without Args takes none.
 //
 // The check may be nil. To report several faults it returns a *dove.Error whose
 // faults carry the setting's name as path: those that came from the file are
@@ -39,7 +39,9 @@ func Program(cmd *cobra.Command, check func() error, run func(ctx context.Contex
 	f.TextVar(&level, "log-level", level, "`LEVEL` from which on to log: debug, info, warn or error")
 	f.TextVar(&format, "log-format", format, "`FORM` of log lines: text or json")
 	f.SortFlags = false // help and --check keep the program's order
-	cmd.Args = cobra.NoArgs
+	if cmd.Args == nil {
+		cmd.Args = cobra.NoArgs
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cmd.SilenceUsage, cmd.SilenceErrors = true, true
 		if err := Read(file, cmd.Flags(), check); err != nil {

@@ -43,7 +43,8 @@ func Load(file string) (Config, error) {
 		var missing []dove.Fault
 		f.VisitAll(func(flag *pflag.Flag) {
 			if flag.Value.String() == "" {
-				missing = append(missing, dove.Fault{Path: flag.Name, Message: "it is missing", Hint: flag.Usage})
+				_, usage := pflag.UnquoteUsage(flag)
+				missing = append(missing, dove.Fault{Path: flag.Name, Message: "it is missing", Hint: usage})
 			}
 		})
 		if len(missing) > 0 {

@@ -42,18 +42,18 @@ func (a *app) run(ctx context.Context, args []string) int {
 		err = errors.New("interrupted")
 	}
 	if !a.started {
-		err = coded{exitRefused, fmt.Errorf("%w\n%s --help says more", err, a.named(root, args))}
+		err = coded{exitRefused, fmt.Errorf("%w\nusage: %s (--help says more)", err, used(root, args))}
 	}
 	a.complain(err)
 	return exitCode(err)
 }
 
-// named returns the path of the command that args name.
-func (a *app) named(root *cobra.Command, args []string) string {
+// used says how the command that args name is used.
+func used(root *cobra.Command, args []string) string {
 	if cmd, _, err := root.Find(args); err == nil {
-		return cmd.CommandPath()
+		return cmd.UseLine()
 	}
-	return root.CommandPath()
+	return root.UseLine()
 }
 
 func (a *app) root() *cobra.Command {
@@ -83,7 +83,7 @@ Exit codes:
   dovectl why web-1 db-1 tcp/5432`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Version:       version,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			switch a.form {
 			case "table", "json", "yaml":
@@ -93,8 +93,9 @@ Exit codes:
 			a.started = true
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	folder(root)
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	f := root.PersistentFlags()
 	f.SortFlags = false
 	f.StringVar(&a.file, "config", a.file, "`FILE` that says which DPC to ask and with whose token")
@@ -115,16 +116,27 @@ Exit codes:
 	add("intent", a.tenantCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.blueprintCommand(), a.networkCommand())
 	add("place", a.endpointCommand(), a.hostCommand())
 	add("ask", a.waitCommand(), a.receiptCommand(), a.statusCommand(), a.versionCommand())
+	root.SetHelpCommandGroupID("ask")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
 
 // folder is a command that only holds others.
 func folder(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
-	cmd.Args = cobra.NoArgs
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		cmd.SuggestionsMinimumDistance = 2
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			return fmt.Errorf("%s has no command %q: did you mean %q?", cmd.CommandPath(), args[0], near[0])
+		}
+		return fmt.Errorf("%s has no command %q: --help lists them", cmd.CommandPath(), args[0])
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return coded{exitRefused, fmt.Errorf("%s needs a command: %s --help lists them", cmd.CommandPath(), cmd.CommandPath())}
 	}
+	cmd.Use, cmd.DisableFlagsInUseLine = cmd.Use+" COMMAND", true
 	cmd.AddCommand(children...)
 	return cmd
 }
@@ -170,7 +182,7 @@ func (a *app) asTenant(do func(ctx context.Context, c *client.Client, t dove.Ten
 // ifMatchFlag lets the caller make a write conditional.
 func ifMatchFlag(cmd *cobra.Command) func() *dove.Revision {
 	rev := cmd.Flags().Int64("if-match", -1, "only if the resource is still at this `REVISION`; 0: only if it does not exist")
-	cmd.Flags().Lookup("if-match").DefValue = "" // none, in the help
+	cmd.Flags().Lookup("if-match").DefValue = "0" // so that help shows none
 	return func() *dove.Revision {
 		if *rev < 0 {
 			return nil

@@ -24,7 +24,7 @@ func (a *app) hostCommand() *cobra.Command {
 		return a.deleted("host "+args[0], rev, err)
 	})
 	return folder(&cobra.Command{Use: "host", Short: "admit, list and delete hosts"},
-		a.hostTokenCommand(),
+		a.hostTokenCommand(), a.hostCreateCommand(),
 		&cobra.Command{
 			Use: "list", Short: "list hosts", Args: cobra.NoArgs,
 			RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
@@ -82,6 +82,29 @@ gets a new certificate; its old one is worth nothing from then on.`,
 			return err
 		}
 		return a.emit(token, nil)
+	})
+	return cmd
+}
+
+func (a *app) hostCreateCommand() *cobra.Command {
+	var vtep netip.Addr
+	cmd := &cobra.Command{
+		Use: "create NAME --vtep ADDRESS", Aliases: []string{"put"}, Short: "make a host before it joins, or change its underlay address", Args: cobra.ExactArgs(1),
+		Long: `Makes a host, so that endpoints can be bound to it before it joins. A host whose
+address changes has to join again, since its certificate names the old one.`,
+		Example: "  dovectl host create h1 --vtep 192.0.2.11",
+	}
+	cmd.Flags().TextVar(&vtep, "vtep", netip.Addr{}, "its underlay `ADDRESS`")
+	ifMatch := ifMatchFlag(cmd)
+	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
+		if !vtep.IsValid() {
+			return coded{exitRefused, fmt.Errorf("host %s needs an underlay address: give --vtep ADDRESS", args[0])}
+		}
+		h, err := c.PutHost(ctx, dove.HostName(args[0]), api.HostSpec{VTEP: vtep}, ifMatch())
+		if err != nil {
+			return err
+		}
+		return a.emit(h, func(w io.Writer) { fmt.Fprintf(w, "host %s (%s): revision %d\n", h.Name, h.VTEP, h.Revision) })
 	})
 	return cmd
 }

@@ -62,6 +62,8 @@ type coded struct {
 	error
 }
 
+func (c coded) Unwrap() error { return c.error }
+
 // exitCode says how the program ends with the error.
 func exitCode(err error) int {
 	if err == nil {

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+	"log/slog"
+	randv2 "math/rand/v2"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"dove.network/api"
+	"dove.network/api/client"
+	"dove.network/auth"
+	"dove.network/control"
+	"dove.network/controller"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/store/memory"
+	"dove.network/world"
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
+
+// rig is a DPC member over a store in memory, its API behind TLS, and a folder
+// with the administrator's configuration.
+type rig struct {
+	t      *testing.T
+	member *controller.Member
+	dir    string
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	// Ids and secrets come out the same in each run.
+	random := randv2.NewChaCha8([32]byte{2: 7})
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	now := time.Now()
+	authority, err := auth.NewAuthority("test", now, random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := authority.IssueServer("dpc1", nil, now, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := memory.New()
+	t.Cleanup(func() { store.Close() })
+	r := &rig{t: t, member: controller.NewMember("dpc1", store, log), dir: t.TempDir()}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.member.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the member: %v", err)
+		}
+	})
+	token, err := auth.NewToken(auth.AdminToken, auth.Pin{}, random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, write := range []func(*world.World) (dove.Txn, error){
+		func(w *world.World) (dove.Txn, error) {
+			return edit.Initialize(w, world.Meta{Incarnation: 0xd07e, CreatedAt: now})
+		},
+		func(w *world.World) (dove.Txn, error) {
+			return edit.CreateAPIToken(w, world.APIToken{ID: token.ID, Digest: token.Digest()})
+		},
+	} {
+		if _, err := r.member.Edit(t.Context(), write); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := httptest.NewUnstartedServer(api.New(api.Config{
+		Backend: r.member, Authority: authority, Member: "dpc1", Version: "9.9",
+		Now: time.Now, Random: random, Log: log,
+	}))
+	server.TLS = auth.APITLS(cert)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	conf := client.Config{Server: server.URL, Token: token.Text(), CA: string(authority.CertificatePEM())}
+	if err := conf.Save(filepath.Join(r.dir, "admin.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// stuck is a host that connects and never acknowledges anything.
+type stuck struct {
+	hello chan control.Up
+	ctx   context.Context
+}
+
+func (s *stuck) Send(control.Down) error { return nil }
+
+func (s *stuck) Recv() (control.Up, error) {
+	select {
+	case u := <-s.hello:
+		return u, nil
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	}
+}
+
+// connect lets a host join and open a session that acknowledges nothing.
+func (r *rig) connect(host dove.HostName, vtep netip.Addr) {
+	r.t.Helper()
+	const serial = "5e1a1"
+	token := world.JoinToken{ID: "ab", Digest: bytes.Repeat([]byte{7}, 32), Host: host, Expires: time.Now().Add(time.Hour)}
+	for _, write := range []func(*world.World) (dove.Txn, error){
+		func(w *world.World) (dove.Txn, error) { return edit.CreateJoinToken(w, token) },
+		func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.Join(w, edit.JoinRequest{Token: token.ID, Digest: token.Digest, VTEP: vtep, Serial: serial, Now: time.Now()})
+			return txn, err
+		},
+	} {
+		if _, err := r.member.Edit(r.t.Context(), write); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	conn := &stuck{make(chan control.Up, 1), ctx}
+	conn.hello <- &control.Hello{Version: control.Version, Host: host, VTEP: vtep, Software: "stuck"}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.member.Converse(ctx, control.Identity{Host: host, VTEP: vtep, Serial: serial}, conn)
+	}()
+	r.t.Cleanup(func() { stop(); <-ended })
+}
+
+// changing is what differs from run to run, and how transcripts spell it.
+var changing = []struct {
+	find *regexp.Regexp
+	as   string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`), "TIME"},
+	{regexp.MustCompile(`it took [0-9.]+(µs|ms|s)`), "it took TIME"},
+	{regexp.MustCompile(`"took": \d+`), `"took": TIME`},
+	{regexp.MustCompile(`(took:\s+)[0-9.]+(µs|ms|s)`), "${1}TIME"},
+	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
+	{regexp.MustCompile(`(dove-join\.\w+)\.\w+\.\w+`), "$1.SECRET.PIN"},
+}
+
+// dovectl runs one command line and returns all that it printed, and its exit
+// code where that is not 0.
+func (r *rig) dovectl(line, input string, asks bool) string {
+	var out bytes.Buffer
+	a := &app{in: strings.NewReader(input), out: &out, err: &out, asks: asks, file: filepath.Join(r.dir, "admin.yaml")}
+	if code := a.run(r.t.Context(), strings.Fields(line)); code != 0 {
+		fmt.Fprintf(&out, "[exit code %d]\n", code)
+	}
+	text := strings.ReplaceAll(out.String(), r.dir, "DIR")
+	for _, c := range changing {
+		text = c.find.ReplaceAllString(text, c.as)
+	}
+	return text
+}
+
+// TestTranscripts runs the command lines of testdata/*.txt, each on a DPC of its
+// own, and compares what they print. Lines that start with
+//
+//	$ dovectl ...      are command lines; "<<< words" at the end is what is typed
+//	file NAME          write what follows, up to a line that is a dot, as a document
+//	connect HOST VTEP  let a host join that never acknowledges anything
+//	|                  are what was printed
+func TestTranscripts(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(here, "testdata", "*.txt"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := newRig(t)
+			t.Chdir(r.dir)
+			got := r.replay(string(want))
+			if got == string(want) {
+				return
+			}
+			if !*update {
+				t.Errorf("%s (-want +got); go test -update rewrites it:\n%s", file, cmp.Diff(string(want), got))
+			} else if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// replay runs a transcript and returns it with what was printed now.
+func (r *rig) replay(text string) string {
+	var out strings.Builder
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	for i := 0; i < len(lines); i++ {
+		line := lines[i]
+		word, rest, _ := strings.Cut(line, " ")
+		switch {
+		case word == "$":
+			fmt.Fprintln(&out, line)
+			command, input, asks := strings.Cut(strings.TrimPrefix(rest, "dovectl "), " <<< ")
+			for printed := range strings.Lines(r.dovectl(command, input+"\n", asks)) {
+				fmt.Fprintln(&out, strings.TrimRight("| "+printed, " \n"))
+			}
+			for i+1 < len(lines) && strings.HasPrefix(lines[i+1], "|") {
+				i++ // what was printed then
+			}
+		case word == "file":
+			fmt.Fprintln(&out, line)
+			var body strings.Builder
+			for i++; i < len(lines) && lines[i] != "."; i++ {
+				fmt.Fprintln(&body, lines[i])
+			}
+			fmt.Fprintf(&out, "%s.\n", body.String())
+			if err := os.WriteFile(rest, []byte(body.String()), 0o600); err != nil {
+				r.t.Fatal(err)
+			}
+		case word == "connect":
+			fmt.Fprintln(&out, line)
+			host, vtep, _ := strings.Cut(rest, " ")
+			r.connect(dove.HostName(host), netip.MustParseAddr(vtep))
+		default:
+			fmt.Fprintln(&out, line)
+		}
+	}
+	return out.String()
+}
