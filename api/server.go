@@ -147,7 +147,7 @@ func registerOpen[I, O any](api huma.API, op huma.Operation, handler func(contex
 }
 
 // authorize requires the token of an administrator where an operation does, and
-// leaves a trace of every write.
+// leaves a trace of every request but GET.
 func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		by := "nobody"
@@ -165,7 +165,7 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 		next(ctx)
 		if ctx.Method() != http.MethodGet {
 			url := ctx.URL()
-			s.Log.Info("write", "method", ctx.Method(), "path", url.Path, "status", ctx.Status(), "token", by, "from", ctx.RemoteAddr())
+			s.Log.Info("request", "method", ctx.Method(), "path", url.Path, "status", ctx.Status(), "token", by, "from", ctx.RemoteAddr())
 		}
 	}
 }

@@ -14,8 +14,10 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"dove.network/dove"
@@ -99,7 +101,8 @@ func (a *Authority) IssueServer(member string, addresses []string, now time.Time
 	template.DNSNames = []string{ServerName}
 	for _, s := range append([]string{"localhost", "127.0.0.1", "::1"}, addresses...) {
 		if addr, err := netip.ParseAddr(s); err == nil {
-			if ip := addr.Unmap().WithZone("").AsSlice(); !containsIP(template, ip) {
+			ip := net.IP(addr.Unmap().WithZone("").AsSlice())
+			if !slices.ContainsFunc(template.IPAddresses, ip.Equal) {
 				template.IPAddresses = append(template.IPAddresses, ip)
 			}
 			continue
@@ -107,7 +110,9 @@ func (a *Authority) IssueServer(member string, addresses []string, now time.Time
 		if err := checkDNSName(s); err != nil {
 			return tls.Certificate{}, err
 		}
-		template.DNSNames = append(template.DNSNames, s)
+		if !slices.Contains(template.DNSNames, s) {
+			template.DNSNames = append(template.DNSNames, s)
+		}
 	}
 	key, err := newKey()
 	if err != nil {
@@ -213,15 +218,6 @@ func newSerial(random io.Reader) (*big.Int, error) {
 }
 
 func serialText(cert *x509.Certificate) string { return cert.SerialNumber.Text(16) }
-
-func containsIP(cert *x509.Certificate, ip []byte) bool {
-	for _, have := range cert.IPAddresses {
-		if bytes.Equal(have, ip) {
-			return true
-		}
-	}
-	return false
-}
 
 func checkDNSName(s string) error {
 	if s == "" || len(s) > 253 {

@@ -45,7 +45,7 @@ type Server struct {
 	// Admit says whether the identity is valid now: the host exists and the
 	// certificate is its present one. An error of kind dove.Unauthorized or
 	// dove.Forbidden sends the host away, dove.Unavailable to another member.
-	Admit func(control.Identity) error
+	Admit func(context.Context, control.Identity) error
 	// Converse serves one session. It returns when the session is over or ctx is
 	// done; the kind and message of a dove.Error it returns reach the host.
 	Converse func(ctx context.Context, id control.Identity, conn control.MemberConn) error
@@ -96,7 +96,7 @@ func (s *service) Conversation(stream grpc.BidiStreamingServer[controlpb.Envelop
 	from := "unknown"
 	id, err := identify(stream.Context(), &from)
 	if err == nil {
-		err = s.server.Admit(id)
+		err = s.server.Admit(stream.Context(), id)
 	}
 	if err != nil {
 		s.server.Log.Warn("control session refused", "from", from, "host", string(id.Host), "serial", id.Serial, "error", err)

@@ -33,7 +33,7 @@ type rig struct {
 	served chan error
 }
 
-func serve(t *testing.T, admit func(control.Identity) error, converse func(context.Context, control.Identity, control.MemberConn) error) *rig {
+func serve(t *testing.T, admit func(context.Context, control.Identity) error, converse func(context.Context, control.Identity, control.MemberConn) error) *rig {
 	t.Helper()
 	ca := newCA(t)
 	server, err := ca.IssueServer("dpc1", nil, time.Now(), rand.Reader)
@@ -62,7 +62,7 @@ func serve(t *testing.T, admit func(control.Identity) error, converse func(conte
 	return r
 }
 
-func anybody(control.Identity) error { return nil }
+func anybody(context.Context, control.Identity) error { return nil }
 
 func newCA(t *testing.T) *auth.Authority {
 	t.Helper()
@@ -173,7 +173,7 @@ func TestConversation(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	r := serve(t, func(id control.Identity) error {
+	r := serve(t, func(_ context.Context, id control.Identity) error {
 		if id.Host == "revoked" {
 			return dove.Errorf(dove.Unauthorized, "host revoked has another certificate: join again")
 		}

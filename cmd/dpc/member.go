@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"dove.network/control"
+	"dove.network/controller"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// sweepEvery is how often what is of no more use is deleted.
+const sweepEvery = 10 * time.Minute
+
+// admitTimeout bounds how long the store may take to say which certificate is valid.
+const admitTimeout = 2 * time.Second
+
+// prepare gives an empty store its incarnation and the first administrator's token.
+func prepare(ctx context.Context, m *controller.Member, tokenPath string, now time.Time) error {
+	_, err := m.Edit(ctx, func(w *world.World) (dove.Txn, error) {
+		var b [8]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return dove.Txn{}, err
+		}
+		return edit.Initialize(w, world.Meta{Incarnation: max(1, binary.BigEndian.Uint64(b[:])), CreatedAt: now.UTC()})
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the store: %w", err)
+	}
+	text, err := os.ReadFile(tokenPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var token world.APIToken
+	if err := json.Unmarshal(text, &token); err != nil {
+		return fmt.Errorf("%s: %w", tokenPath, err)
+	}
+	_, err = m.Edit(ctx, func(w *world.World) (dove.Txn, error) { return edit.CreateAPIToken(w, token) })
+	if err != nil && dove.KindOf(err) != dove.Exists {
+		return fmt.Errorf("keep the first administrator's token: %w", err)
+	}
+	return os.Remove(tokenPath)
+}
+
+// admit says whether a host's certificate is the valid one. A member that is
+// behind asks the store before it sends a host away.
+func admit(m *controller.Member) func(context.Context, control.Identity) error {
+	return func(ctx context.Context, id control.Identity) error {
+		if admissible(m.World(), id) == nil {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+		defer cancel()
+		w, err := m.Read(ctx)
+		if err != nil {
+			return dove.Errorf(dove.Unavailable, "this DPC member cannot say which certificates are valid: try another one")
+		}
+		return admissible(w, id)
+	}
+}
+
+func admissible(w *world.World, id control.Identity) error {
+	host, ok := w.Host(id.Host)
+	switch {
+	case !ok:
+		return dove.Errorf(dove.Unauthorized, "there is no host %q: it was deleted; join again", id.Host)
+	case host.Serial != id.Serial:
+		return dove.Errorf(dove.Unauthorized, "host %q has another certificate by now: join again", id.Host)
+	case host.VTEP != id.VTEP:
+		return dove.Errorf(dove.Forbidden, "host %q is at %s, the certificate says %s: join again", id.Host, host.VTEP, id.VTEP)
+	}
+	return nil
+}
+
+// sweep deletes now and then what is of no more use. Every member does; what one
+// did is nothing to do for the others.
+func sweep(ctx context.Context, m *controller.Member, log *slog.Logger) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		tasks := []func(*world.World) (dove.Txn, error){
+			func(w *world.World) (dove.Txn, error) { return edit.Sweep(w, time.Now()) },
+		}
+		for d := range m.World().Domains() {
+			tasks = append(tasks, func(w *world.World) (dove.Txn, error) { return edit.SweepClasses(w, d, time.Now()) })
+		}
+		for _, task := range tasks {
+			if _, err := m.Edit(ctx, task); err != nil && ctx.Err() == nil {
+				log.Warn("sweeping failed; it is tried again later", "error", err)
+			}
+		}
+	}
+}
