@@ -1,0 +1,72 @@
+package explain
+
+import (
+	"net/netip"
+	"strings"
+
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// Find reads how a tenant writes an end: "web-1" (an endpoint), "web-1/10.0.0.5"
+// (one of its addresses), "front/10.0.0.5" (an address on a network), or
+// "10.0.0.5" where only one of the tenant's networks has it. Errors are
+// dove.NotFound, dove.Invalid or, for an address that several networks have,
+// dove.Conflict.
+func Find(w *world.World, t dove.Tenant, text string) (End, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return anywhere(w, t, addr.Unmap())
+	}
+	name, after, two := strings.Cut(text, "/")
+	if err := dove.CheckName(name); err != nil {
+		return End{}, dove.Errorf(dove.Invalid, "%q names no end: write an endpoint, an address or network/address", text)
+	}
+	e, isEndpoint := w.Endpoint(dove.Endpoint{Tenant: t, ID: dove.EndpointID(name)})
+	if !two {
+		if !isEndpoint {
+			return End{}, missing(dove.Endpoint{Tenant: t, ID: dove.EndpointID(name)})
+		}
+		return End{Endpoint: e.Full()}, nil
+	}
+	addr, err := netip.ParseAddr(after)
+	if err != nil {
+		return End{}, dove.Errorf(dove.Invalid, "%q names no end: %q is no address", text, after)
+	}
+	addr = addr.Unmap()
+	network := dove.Network{Tenant: t, Name: name}
+	if on, ok := w.EndpointOn(network, addr); ok {
+		return End{on.Full(), addr}, nil
+	}
+	if isEndpoint {
+		for _, a := range e.Addresses {
+			if a == addr {
+				return End{e.Full(), addr}, nil
+			}
+		}
+		return End{}, dove.Errorf(dove.NotFound, "endpoint %s does not have address %s", e.Full(), addr)
+	}
+	if _, ok := w.Network(network); !ok {
+		return End{}, dove.Errorf(dove.NotFound, "there is no network or endpoint %s", network)
+	}
+	return End{}, dove.Errorf(dove.NotFound, "no endpoint has address %s on network %s", addr, network)
+}
+
+// anywhere finds an address on any of a tenant's networks.
+func anywhere(w *world.World, t dove.Tenant, addr netip.Addr) (End, error) {
+	var found End
+	var on dove.Network
+	for n := range w.Networks(t) {
+		e, ok := w.EndpointOn(n.Full(), addr)
+		if !ok {
+			continue
+		}
+		if on.Name != "" {
+			return End{}, dove.Errorf(dove.Conflict, "networks %s and %s both have address %s: write network/address", on, n.Full(), addr)
+		}
+		found, on = End{e.Full(), addr}, n.Full()
+	}
+	if on.Name == "" {
+		return End{}, dove.Errorf(dove.NotFound, "no endpoint of tenant %s has address %s", t, addr)
+	}
+	return found, nil
+}

@@ -1,0 +1,174 @@
+package explain
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"dove.network/dove"
+	"dove.network/policy"
+	"dove.network/resolver"
+	"dove.network/verdict"
+	"dove.network/world"
+)
+
+// Question is "may From open this flow to To?". Port is the destination's, or
+// type<<8|code for ICMP and ICMPv6, or 0 for protocols without ports.
+type Question struct {
+	From, To End
+	Protocol dove.Protocol
+	Port     uint16
+}
+
+// End is an endpoint, by one of its addresses or, if Addr is the zero Addr, by
+// whichever is of the other end's family.
+type End struct {
+	Endpoint dove.Endpoint
+	Addr     netip.Addr
+}
+
+// Place is what and where one end is. Class is 0 if it has none. Host is "" if
+// the endpoint is bound to none, VTEP the zero Addr unless that host has joined.
+type Place struct {
+	Endpoint dove.Endpoint
+	UID      dove.UID
+	Addr     netip.Addr
+	Network  dove.Network
+	VNI      dove.VNI
+	Groups   []dove.Group
+	Class    dove.Class
+	Host     dove.HostName
+	VTEP     netip.Addr
+}
+
+// Answer is what a World says of a Question.
+type Answer struct {
+	Revision dove.Revision
+	From, To Place
+	Protocol dove.Protocol // ICMP or ICMPv6 as the addresses want it
+	Port     uint16
+	Domain   dove.Domain // of both; zero if they are not of one
+
+	// Allowed is the verdict of policy and Rule what gave it. For
+	// verdict.DefaultDeny, Nearest names the rule that came nearest to allowing
+	// it and Failed the terms that it failed ("to, port"); "" if none is near.
+	Allowed bool
+	Rule    string
+	Nearest string
+	Failed  string
+	// Forth and Back name the tables of both directions, as switches hold them.
+	Forth, Back verdict.Digest
+	// Obstacles say what besides policy keeps packets from arriving.
+	Obstacles []string
+}
+
+// Reaches reports whether a packet arrives, as far as the World knows.
+func (a Answer) Reaches() bool { return a.Allowed && len(a.Obstacles) == 0 }
+
+// Why answers a question. Errors, dove.NotFound and dove.Invalid, are about
+// ends that do not exist or have no address family in common.
+func Why(w *world.World, q Question) (Answer, error) {
+	from, ok := w.Endpoint(q.From.Endpoint)
+	if !ok {
+		return Answer{}, missing(q.From.Endpoint)
+	}
+	to, ok := w.Endpoint(q.To.Endpoint)
+	if !ok {
+		return Answer{}, missing(q.To.Endpoint)
+	}
+	src, dst, ok := addresses(q, from, to)
+	if !ok {
+		return Answer{}, dove.Errorf(dove.Invalid, "endpoints %s and %s have no address family in common: ask about addresses that both have", from.Full(), to.Full())
+	}
+	a := Answer{Revision: w.Revision(), Protocol: q.Protocol, Port: q.Port}
+	if a.Protocol.IsICMP() {
+		a.Protocol = dove.ProtocolICMP
+		if dst.Is6() {
+			a.Protocol = dove.ProtocolICMPv6
+		}
+	}
+	var srcSignature, dstSignature policy.Signature
+	var srcDomain, dstDomain dove.Domain
+	a.From, srcDomain, srcSignature = place(w, from, src)
+	a.To, dstDomain, dstSignature = place(w, to, dst)
+	a.Obstacles = obstacles(a.From, a.To)
+	if srcDomain != dstDomain || srcDomain == (dove.Domain{}) {
+		a.Rule = verdict.DefaultDeny
+		a.Obstacles = append(a.Obstacles, fmt.Sprintf("networks %s and %s are not of one domain: nothing passes between domains", a.From.Network, a.To.Network))
+		return a, nil
+	}
+	a.Domain = srcDomain
+	intent := w.Domain(a.Domain)
+	forth, back := intent.Table(srcSignature, dstSignature), intent.Table(dstSignature, srcSignature)
+	a.Forth, a.Back = forth.Digest(), back.Digest()
+	v := forth.Lookup(a.Protocol, a.Port)
+	a.Allowed, a.Rule = v.Allow, forth.Name(v)
+	if a.Rule == verdict.DefaultDeny {
+		a.Nearest, a.Failed = intent.Nearest(srcSignature, dstSignature, a.Protocol, a.Port)
+	}
+	return a, nil
+}
+
+func missing(e dove.Endpoint) error {
+	return dove.Errorf(dove.NotFound, "there is no endpoint %s", e)
+}
+
+// addresses chooses the addresses of both ends that are asked about: those
+// that were given, and otherwise the first ones of one family.
+func addresses(q Question, from, to world.Endpoint) (src, dst netip.Addr, ok bool) {
+	choose := func(e world.Endpoint, given netip.Addr) []netip.Addr {
+		switch {
+		case !given.IsValid():
+			return e.Addresses
+		case slices.Contains(e.Addresses, given):
+			return []netip.Addr{given}
+		}
+		return nil
+	}
+	for _, src := range choose(from, q.From.Addr) {
+		for _, dst := range choose(to, q.To.Addr) {
+			if src.Is4() == dst.Is4() {
+				return src, dst, true
+			}
+		}
+	}
+	return netip.Addr{}, netip.Addr{}, false
+}
+
+// place says what and where an endpoint's address is. The domain is zero if
+// the network does not exist.
+func place(w *world.World, e world.Endpoint, addr netip.Addr) (Place, dove.Domain, policy.Signature) {
+	p := Place{
+		Endpoint: e.Full(), UID: e.UID, Addr: addr, Network: e.NetworkOf(),
+		Groups: e.Groups, Class: w.AddressClass(e, addr), Host: e.Host,
+	}
+	if n, ok := w.Network(p.Network); ok {
+		p.VNI = n.VNI
+	}
+	if h, ok := resolver.Location(w, e); ok {
+		p.VTEP = h.VTEP
+	}
+	domain, signature, _ := w.SignatureFor(e, addr)
+	return p, domain, signature
+}
+
+// obstacles says what policy has no part in.
+func obstacles(from, to Place) []string {
+	var all []string
+	if from.Network != to.Network {
+		all = append(all, fmt.Sprintf("networks %s and %s are not connected: put both endpoints on one network", from.Network, to.Network))
+	}
+	ends := []Place{from, to}
+	if from.Endpoint == to.Endpoint {
+		ends = ends[:1]
+	}
+	for _, p := range ends {
+		switch {
+		case p.Host == "":
+			all = append(all, fmt.Sprintf("endpoint %s is bound to no host", p.Endpoint))
+		case !p.VTEP.IsValid():
+			all = append(all, fmt.Sprintf("host %s of endpoint %s has not joined", p.Host, p.Endpoint))
+		}
+	}
+	return all
+}
