@@ -1,0 +1,307 @@
+package ebpf
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/privtest"
+)
+
+var namespaces atomic.Int32
+
+// namespace is a network namespace with a thread of its own.
+type namespace struct {
+	name string
+	work chan func()
+}
+
+// newNamespace makes one that ends with the test.
+func newNamespace(t *testing.T, what string) *namespace {
+	t.Helper()
+	n := &namespace{fmt.Sprintf("dswtest-%d-%d-%s", os.Getpid(), namespaces.Add(1), what), make(chan func())}
+	run(t, "ip", "netns", "add", n.name)
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		f, err := os.Open("/run/netns/" + n.name)
+		if err == nil {
+			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+			f.Close()
+		}
+		ready <- err
+		for fn := range n.work {
+			fn()
+		}
+	}()
+	if err := <-ready; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		close(n.work)
+		run(t, "ip", "netns", "del", n.name)
+	})
+	n.ip(t, "link set lo up")
+	return n
+}
+
+// do runs fn in the namespace and returns what it returns.
+func (n *namespace) do(fn func() error) error {
+	done := make(chan error)
+	n.work <- func() { done <- fn() }
+	return <-done
+}
+
+func (n *namespace) ip(t *testing.T, args string) {
+	t.Helper()
+	run(t, "ip", append([]string{"-n", n.name}, strings.Fields(args)...)...)
+}
+
+// command runs a program in the namespace and returns its output.
+func (n *namespace) command(name string, args ...string) (string, error) {
+	out, err := exec.Command("nsenter", append([]string{"--net=/run/netns/" + n.name, name}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// host is a namespace with a switch and an agent that answers misses from a
+// fixed world.
+type host struct {
+	*namespace
+	vtep     netip.Addr
+	sw       *Switch
+	pins     string
+	answers  func(dataplane.Miss) []dataplane.Op
+	ports    dataplane.PortID
+	answered atomic.Int32
+	ended    chan struct{}
+}
+
+const (
+	testVNI    dove.VNI = 4711
+	testDomain uint32   = 5
+)
+
+func testPinDir(t *testing.T, name string) string {
+	t.Helper()
+	const root = "/sys/fs/bpf"
+	if ok, err := onBPFFS(root); err != nil || !ok {
+		run(t, "mount", "-t", "bpf", "bpf", root)
+	}
+	dir := filepath.Join(root, name)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// newHosts makes n hosts on one underlay, a bridge in a namespace of its own.
+func newHosts(t *testing.T, n int) []*host {
+	t.Helper()
+	privtest.Require(t)
+	fabric := newNamespace(t, "fabric")
+	fabric.ip(t, "link add name fabric type bridge")
+	fabric.ip(t, "link set dev fabric up")
+	var hosts []*host
+	for i := range n {
+		h := &host{namespace: newNamespace(t, fmt.Sprint("h", i+1)), vtep: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})}
+		h.ip(t, fmt.Sprintf("link add under type veth peer name u%d netns %s", i, fabric.name))
+		h.ip(t, fmt.Sprintf("addr add %v/24 dev under", h.vtep))
+		h.ip(t, "link set under up")
+		fabric.ip(t, fmt.Sprintf("link set u%d master fabric up", i))
+		h.pins = testPinDir(t, h.name)
+		hosts = append(hosts, h)
+	}
+	for _, h := range hosts {
+		h.open(t)
+		t.Cleanup(func() {
+			if err := h.do(h.sw.Remove); err != nil {
+				t.Errorf("remove the switch of %s: %v", h.name, err)
+			}
+			<-h.ended
+		})
+		ops := []dataplane.Op{dataplane.SetNetwork{Network: dataplane.Network{VNI: testVNI, Domain: testDomain, MTU: 1450}}}
+		for _, o := range hosts {
+			if o != h {
+				ops = append(ops, dataplane.SetVTEP{Addr: o.vtep})
+			}
+		}
+		h.apply(t, ops...)
+	}
+	return hosts
+}
+
+func (h *host) open(t *testing.T) {
+	t.Helper()
+	err := h.do(func() (err error) {
+		h.sw, err = Open(Options{Config: dataplane.Config{VTEP: h.vtep, Underlay: "under"}, PinDir: h.pins})
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	h.ended = make(chan struct{})
+	go func(sw *Switch) {
+		defer close(h.ended)
+		for m := range sw.Misses() {
+			h.answered.Add(1)
+			ops := h.answers(m)
+			if ops == nil {
+				sw.Discard(m, dataplane.HoldLimit)
+				continue
+			}
+			if err := h.do(func() error { return sw.Apply(ops) }); err != nil {
+				t.Errorf("%s: answer a miss: %v", h.name, err)
+			}
+			if err := sw.Inject(m); err != nil {
+				t.Errorf("%s: %v", h.name, err)
+			}
+		}
+	}(h.sw)
+}
+
+func (h *host) apply(t *testing.T, ops ...dataplane.Op) {
+	t.Helper()
+	if err := h.do(func() error { return h.sw.Apply(ops) }); err != nil {
+		t.Fatalf("%s: %v", h.name, err)
+	}
+}
+
+// count returns how many packets a reason and rule dropped, at any port.
+func (h *host) count(t *testing.T, r dataplane.Reason, rule string) (packets uint64) {
+	t.Helper()
+	counts, err := h.sw.Counts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range counts {
+		if c.Reason == r && c.Rule == rule {
+			packets += c.Packets
+		}
+	}
+	return packets
+}
+
+// guest is an endpoint in a namespace of its own.
+type guest struct {
+	*namespace
+	host   *host
+	number byte
+	port   dataplane.Port
+}
+
+func guestMAC(n byte) dove.MAC       { return dove.MAC{2, 0, 0, 0, 1, n} }
+func guestAddr4(n byte) netip.Addr   { return netip.AddrFrom4([4]byte{10, 0, 0, n}) }
+func guestAddr6(n byte) netip.Addr   { return netip.AddrFrom16([16]byte{0: 0xfd, 15: n}) }
+func guestClass(n byte) dove.Class   { return dove.Class(100 + uint16(n)) }
+func guestAddrs(n byte) []netip.Addr { return []netip.Addr{guestAddr4(n), guestAddr6(n)} }
+
+// plug makes a guest and opens its port.
+func (h *host) plug(t *testing.T, number byte, kind dataplane.DeviceKind) *guest {
+	t.Helper()
+	g := &guest{namespace: newNamespace(t, fmt.Sprint("g", number)), host: h, number: number}
+	device := fmt.Sprint("p", number)
+	if kind == dataplane.Veth {
+		g.ip(t, fmt.Sprintf("link add eth0 address %v type veth peer name %s netns %s", guestMAC(number), device, h.name))
+	} else {
+		relayTaps(t, h.namespace, device, g.namespace, "eth0")
+		g.ip(t, fmt.Sprintf("link set eth0 address %v", guestMAC(number)))
+	}
+	err := g.do(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", []byte("0"), 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.ip(t, "link set eth0 mtu 1450 up")
+	g.ip(t, fmt.Sprintf("addr add %v/24 dev eth0", guestAddr4(number)))
+	g.ip(t, fmt.Sprintf("addr add %v/64 dev eth0 nodad", guestAddr6(number)))
+
+	var l netlink.Link
+	if err := h.do(func() (err error) { l, err = netlink.LinkByName(device); return err }); err != nil {
+		t.Fatal(err)
+	}
+	h.ports++
+	g.port = dataplane.Port{
+		ID: h.ports, UID: dove.UID(number), VNI: testVNI, MAC: guestMAC(number),
+		Device: device, Ifindex: l.Attrs().Index, Kind: kind,
+	}
+	for _, a := range guestAddrs(number) {
+		g.port.Addresses = append(g.port.Addresses, dataplane.Address{Addr: a, Class: guestClass(number)})
+	}
+	h.apply(t, dataplane.SetPort{Port: g.port})
+	return g
+}
+
+// relayTaps joins two taps as a virtual machine's monitor would: whole frames
+// with their virtio_net_hdr, both ways.
+func relayTaps(t *testing.T, a *namespace, nameA string, b *namespace, nameB string) {
+	t.Helper()
+	open := func(n *namespace, name string) *os.File {
+		var f *os.File
+		err := n.do(func() (err error) { f, _, err = openUp(name); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	fa, fb := open(a, nameA), open(b, nameB)
+	pump := func(from, to *os.File) {
+		buffer := make([]byte, 1<<17)
+		for {
+			n, err := from.Read(buffer)
+			if err != nil {
+				return
+			}
+			to.Write(buffer[:n]) // a guest that is down loses packets
+		}
+	}
+	go pump(fa, fb)
+	go pump(fb, fa)
+	t.Cleanup(func() { fa.Close(); fb.Close() })
+}
+
+// listen serves TCP echo in the guest until the test ends.
+func (g *guest) listen(t *testing.T, addr netip.AddrPort) {
+	t.Helper()
+	var l net.Listener
+	if err := g.do(func() (err error) { l, err = net.Listen("tcp", addr.String()); return err }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				buffer := make([]byte, 1<<16)
+				for {
+					n, err := c.Read(buffer)
+					if err != nil {
+						return
+					}
+					if _, err := c.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+}
