@@ -419,4 +419,15 @@ func TestRestartGoesOn(t *testing.T) {
 	if len(r.core.ports) != 0 || len(r.has) != 1 { // the VTEP
 		t.Fatalf("the switch holds %v", r.has)
 	}
+	// What is only written down opens no port: the endpoint may be elsewhere by now.
+	r.restart()
+	r.step(deviceOf("dvweb-1", 3), DevicesListed{})
+	if len(r.core.ports) != 0 {
+		t.Fatal("a port is open that nobody assigned")
+	}
+	r.open()
+	r.step(Received{assignOf("web-1", 5, "10.0.0.1", 20)})
+	if len(r.core.ports) != 1 {
+		t.Fatal("no port is open")
+	}
 }

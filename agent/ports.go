@@ -18,6 +18,7 @@ type assignment struct {
 	control.Assign
 	confirmed bool // said in this session
 	outlived  bool // from an earlier incarnation of the store: any epoch replaces it
+	recalled  bool // only written down by an earlier run: opens no port before the DPC says it again
 
 	id      dataplane.PortID // 0 while it has no port
 	device  Device           // of the port
@@ -61,10 +62,11 @@ func (c *Core) assign(m *control.Assign) {
 	default:
 		a.confirmed, a.outlived = true, false
 		old := a.Assign
-		if old.Revision = m.Revision; reflect.DeepEqual(old, *m) {
+		if old.Revision = m.Revision; !a.recalled && reflect.DeepEqual(old, *m) {
 			a.Revision = m.Revision
 			return
 		}
+		a.recalled = false
 		if a.id != 0 && (a.UID != m.UID || a.VNI != m.VNI || a.Domain != m.Domain) {
 			c.closePort(a) // another life, or another place: its flows must not go on
 		}
@@ -102,7 +104,7 @@ func (c *Core) reconcile(a *assignment) {
 	switch {
 	case problem != "":
 		a.failure = failure{text: problem, retry: c.now.Add(retryMax)}
-	case dev == Device{}:
+	case dev == Device{} || a.recalled && a.id == 0:
 		a.failure = failure{}
 	case a.failure.text != "" && c.now.Before(a.failure.retry):
 	default:

@@ -132,7 +132,9 @@ func (c *Core) portStatus(a *assignment) PortStatus {
 	}
 	names := DefaultDevices(a.Endpoint.ID)
 	p.Detail = "there is no device " + names[0] + " or " + names[1]
-	if name, plugged := c.plugs[a.Endpoint]; plugged && name == "" {
+	if a.recalled {
+		p.Detail = "the DPC has not assigned it again since this agent started"
+	} else if name, plugged := c.plugs[a.Endpoint]; plugged && name == "" {
 		p.Detail = "unplugged"
 	} else if plugged {
 		p.Detail = "there is no device " + name

@@ -81,7 +81,7 @@ func (c *Core) restore(r Restored) {
 		c.plugs[p.Endpoint] = p.Device
 	}
 	for _, s := range r.Saved.Assignments {
-		a := &assignment{Assign: s.Assign}
+		a := &assignment{Assign: s.Assign, recalled: true}
 		c.assignments[a.Endpoint] = a
 		if s.Port != 0 && c.ports[s.Port] == nil && slices.Contains(r.Switch.Ports, s.Port) {
 			c.restorePort(a, s.Port, s.Device)
