@@ -341,14 +341,37 @@ func TestContradictions(t *testing.T) {
 		"group goes":       {endpoint("a", "", "shop/app"), blueprint(without(shop, "app"))},
 		"network goes":     {endpoint("a", "", "shop/db"), blueprint(without(shop, "back"))},
 		"subnet goes":      {endpoint("a", "10.0.1.200", "shop/web"), blueprint(strings.Replace(shop, "10.0.1.0/24", "10.0.1.0/25", 1))},
-		"group is named":   {blueprint(names), blueprint(without(shop, "app"))},
-		"one VTEP":         {host("h8"), host("h9")},
-		"one VNI":          {network("n1"), network("n2")},
-		"tenant goes":      {network("n1"), func(w *world.World) (dove.Txn, error) { return edit.DeleteTenant(w, "acme", nil) }},
+		"group is on it": {
+			blueprint("{apiVersion: dove/v1, kind: Blueprint, name: two, domain: shop, groups: {g: {network: own}}}"),
+			func(w *world.World) (dove.Txn, error) {
+				return edit.DeleteNetwork(w, dove.Network{Tenant: "acme", Name: "own"}, now, nil)
+			},
+		},
+		"group is named": {blueprint(names), blueprint(without(shop, "app"))},
+		"one VTEP":       {host("h8"), host("h9")},
+		"one VNI":        {network("n1"), network("n2")},
+		"own network goes": {
+			func(w *world.World) (dove.Txn, error) {
+				return first(edit.PutEndpoint(w, edit.EndpointRequest{Tenant: "acme", ID: "a", Network: "own"}, edit.Chance{UID: 9, Now: now}, nil))
+			},
+			func(w *world.World) (dove.Txn, error) {
+				return edit.DeleteNetwork(w, dove.Network{Tenant: "acme", Name: "own"}, now, nil)
+			},
+		},
+		"own subnet goes": {
+			func(w *world.World) (dove.Txn, error) {
+				return first(edit.PutEndpoint(w, edit.EndpointRequest{Tenant: "acme", ID: "a", Network: "own", Addresses: []string{"10.5.0.200"}}, edit.Chance{UID: 9, Now: now}, nil))
+			},
+			func(w *world.World) (dove.Txn, error) {
+				return first(edit.PutNetwork(w, edit.NetworkRequest{Tenant: "acme", Name: "own", Subnets: []string{"10.5.0.0/25"}}, now, nil))
+			},
+		},
+		"tenant goes": {network("n1"), func(w *world.World) (dove.Txn, error) { return edit.DeleteTenant(w, "acme", nil) }},
 	} {
 		for _, order := range []string{"forth", "back"} {
 			t.Run(name+" "+order, func(t *testing.T) {
 				b := stocked(t)
+				b.must(network("own")(b.w))
 				if name == "tenant goes" {
 					b = newBook(t)
 					b.tenant("acme")
