@@ -95,15 +95,19 @@ func (a *Agent) loop(ctx context.Context) {
 	defer tick.Stop()
 	expire := time.NewTicker(expireEvery)
 	defer expire.Stop()
-	devices, drops := a.options.Devices, a.options.Drops
+	misses, devices, drops := a.options.Misses, a.options.Devices, a.options.Drops
 	for {
 		select {
 		case <-ctx.Done():
 			a.step(Stopping{})
 			a.endSession()
 			return
-		case m := <-a.options.Misses:
-			a.step(a.moreMisses(m)...)
+		case m, ok := <-misses:
+			if !ok {
+				misses = nil
+				continue
+			}
+			a.step(moreMisses(m, misses)...)
 		case n := <-a.news:
 			a.hear(n)
 		case e, ok := <-devices:
@@ -133,11 +137,14 @@ func (a *Agent) loop(ctx context.Context) {
 }
 
 // moreMisses takes the misses that wait already, for one step.
-func (a *Agent) moreMisses(first dataplane.Miss) []Event {
+func moreMisses(first dataplane.Miss, misses <-chan dataplane.Miss) []Event {
 	events := []Event{Missed{first}}
 	for len(events) < missBatch {
 		select {
-		case m := <-a.options.Misses:
+		case m, ok := <-misses:
+			if !ok {
+				return events
+			}
 			events = append(events, Missed{m})
 		default:
 			return events

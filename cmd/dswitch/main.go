@@ -1,0 +1,85 @@
+// Command dswitch is the switch of one host: it attaches eBPF programs to the
+// guests' devices, asks the DPC on first need, and keeps the answers.
+//
+// It wires packages and knows nothing itself: agent decides, dataplane/ebpf
+// switches, vif finds devices, control/stream carries the conversation, auth
+// holds the host's credentials.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"dove.network/config"
+)
+
+var version = "unknown" // set by the build
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dswitch:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := settingsCommand("dswitch", "The switch of one host", (*settings).checkRun, run)
+	root.Long = `dswitch switches the packets of this host's guests as the DPC says: it waits for
+the devices of the endpoints that are bound to the host, attaches eBPF programs
+to them, asks the DPC about each new peer and keeps the answers.
+
+It needs root, Linux 6.6 or newer, and a BPF file system at the folder above
+--pins. When it stops, the programs stay and packets of known peers go on; the
+next start takes over. With --remove-on-exit, or by dswitch remove, they go.`
+	root.Example = `  dswitch join TOKEN --host h1 --underlay 192.0.2.1 --api dpc.example:7443
+  dswitch run --dpc dpc.example:7444
+  dswitch run --config /etc/dove/dswitch.yaml --check
+  dswitch status
+  dswitch plug red/web-1 tap7`
+	root.Version = version
+	root.SetVersionTemplate("dswitch {{.Version}}\n")
+	runs := settingsCommand("run", "Switch until stopped (what dswitch without a command does, too)", (*settings).checkRun, run)
+	join := settingsCommand("join [TOKEN]", "Get this host's certificate with a join token (- reads it from standard input), and exit", (*settings).checkJoin, joinOnly)
+	takeToken(join)
+	remove := settingsCommand("remove", "Take down everything that dswitch left running on this host", (*settings).checkRemove, remove)
+	root.AddCommand(runs, join, remove)
+	root.AddCommand(askCommands()...)
+	return root
+}
+
+// settingsCommand makes a command that takes all settings, from flags and file.
+func settingsCommand(use, short string, check func(*settings) error, act func(context.Context, *settings, *slog.Logger) error) *cobra.Command {
+	s := defaults()
+	cmd := &cobra.Command{Use: use, Short: short, SilenceUsage: true, SilenceErrors: true}
+	s.flags(cmd.Flags())
+	config.Program(cmd, func() error { return check(s) }, func(ctx context.Context, log *slog.Logger) error {
+		if err := enter(s.NetNS); err != nil {
+			return err
+		}
+		return act(ctx, s, log)
+	})
+	return cmd
+}
+
+// takeToken lets the token be given as the argument.
+func takeToken(cmd *cobra.Command) {
+	act := cmd.RunE
+	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, token := range args {
+			if err := cmd.Flags().Set("join", token); err != nil {
+				return err
+			}
+		}
+		return act(cmd, nil)
+	}
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"dove.network/agent"
+	"dove.network/auth"
+	"dove.network/control"
+	"dove.network/control/stream"
+	"dove.network/dataplane"
+	"dove.network/dataplane/ebpf"
+	"dove.network/dove"
+	"dove.network/vif"
+)
+
+// Files in the state folder, beside the host's credentials.
+const (
+	socketName = "dswitch.sock"
+	savedName  = "agent.json"
+	lockName   = "dswitch.lock"
+)
+
+// run switches until ctx is done.
+func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
+	unlock, err := lock(s.State)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	credentials, err := loadOrJoin(ctx, s, log)
+	if err != nil {
+		return err
+	}
+	identity := credentials.Identity
+	switcher, err := open(s, identity)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if s.RemoveOnExit {
+			err = errors.Join(err, switcher.Remove())
+		} else {
+			err = errors.Join(err, switcher.Close())
+		}
+	}()
+	saved, err := load(s.State)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes, err := vif.Watch(ctx, log)
+	if err != nil {
+		return err
+	}
+	config := credentials.TLS()
+	log.Info("dswitch", "version", version, "host", identity.Host, "vtep", identity.VTEP, "dpc", s.DPC)
+	return agent.New(agent.Options{
+		Config:   agent.Config{Host: identity.Host, VTEP: identity.VTEP, Software: "dswitch " + version, Rows: s.Rows},
+		Restored: agent.Restored{Saved: saved, Switch: agent.Contents(switcher.Held())},
+		Switch:   switcher,
+		Misses:   switcher.Misses(),
+		Drops:    switcher.Drops(),
+		Devices:  devices(changes),
+		Dial:     func(ctx context.Context) (control.HostConn, error) { return stream.Dial(ctx, s.DPC, config) },
+		Prepare:  func(d agent.Device) error { return vif.Prepare(vif.Device(d)) },
+		Expire:   switcher.Expire,
+		Save:     func(saved agent.Saved) error { return save(s.State, saved) },
+		Socket:   filepath.Join(s.State, socketName),
+		Log:      log,
+	}).Run(ctx)
+}
+
+// open opens the switch on the device that carries the host's underlay address.
+func open(s *settings, identity control.Identity) (*ebpf.Switch, error) {
+	underlay, err := vif.Underlay(identity.VTEP)
+	if err != nil {
+		return nil, err
+	}
+	return ebpf.Open(ebpf.Options{
+		Config: dataplane.Config{VTEP: identity.VTEP, Underlay: underlay.Name},
+		PinDir: s.Pins, UpName: s.Up, VXLANName: s.VXLAN, Flows: s.Flows, FlowsPerPort: s.FlowsPerPort,
+	})
+}
+
+// joinOnly gets the host's certificate.
+func joinOnly(ctx context.Context, s *settings, log *slog.Logger) error {
+	unlock, err := lock(s.State)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, err = join(ctx, s, log)
+	return err
+}
+
+// remove takes down what a dswitch left.
+func remove(_ context.Context, s *settings, log *slog.Logger) error {
+	unlock, err := lock(s.State)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	identity := control.Identity{Host: dove.HostName(s.Host), VTEP: s.Underlay}
+	if !identity.VTEP.IsValid() {
+		c, err := auth.LoadHost(s.State)
+		if err != nil {
+			return fmt.Errorf("%w (or say --underlay)", err)
+		}
+		identity = c.Identity
+	}
+	switcher, err := open(s, identity)
+	if err != nil {
+		return err
+	}
+	if err := switcher.Remove(); err != nil {
+		return err
+	}
+	log.Info("everything is taken down", "pins", s.Pins)
+	return removeSaved(s.State)
+}
+
+// loadOrJoin loads the host's credentials, or joins to get some.
+func loadOrJoin(ctx context.Context, s *settings, log *slog.Logger) (*auth.HostCredentials, error) {
+	c, err := auth.LoadHost(s.State)
+	switch {
+	case err == nil:
+		id := c.Identity
+		if s.Host != "" && dove.HostName(s.Host) != id.Host || s.Underlay.IsValid() && s.Underlay != id.VTEP {
+			return nil, fmt.Errorf("the certificate in %s is for host %s at %s: correct --host and --underlay, or join anew with an empty state folder", s.State, id.Host, id.VTEP)
+		}
+		return c, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case s.Join == "":
+		return nil, fmt.Errorf("this host has not joined: there is no certificate in %s (dswitch join TOKEN; dovectl host token makes one)", s.State)
+	}
+	return join(ctx, s, log)
+}
+
+func join(ctx context.Context, s *settings, log *slog.Logger) (*auth.HostCredentials, error) {
+	token, err := s.token()
+	if err != nil {
+		return nil, err
+	}
+	host, err := s.host()
+	if err != nil {
+		return nil, err
+	}
+	c, err := auth.Join(ctx, s.api(), token, host, s.Underlay)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Save(s.State); err != nil {
+		return nil, fmt.Errorf("the token is used up, but the certificate could not be saved: %w", err)
+	}
+	log.Info("joined", "host", host, "vtep", s.Underlay, "serial", c.Identity.Serial)
+	return c, nil
+}
+
+// lock keeps a second dswitch off the state folder, which it makes if need be.
+func lock(state string) (unlock func(), err error) {
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(state, lockName), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another dswitch works with %s: stop it, or give another --state", state), f.Close())
+	}
+	return func() { _ = f.Close() }, nil // the lock ends with the descriptor
+}
+
+// load reads what the last run saved; nothing if there is none.
+func load(state string) (agent.Saved, error) {
+	var saved agent.Saved
+	path := filepath.Join(state, savedName)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return saved, nil
+	}
+	if err != nil {
+		return saved, err
+	}
+	if err := json.Unmarshal(text, &saved); err != nil {
+		return saved, fmt.Errorf("%s is damaged (remove it to begin anew: guests lose their connections): %w", path, err)
+	}
+	return saved, nil
+}
+
+func save(state string, saved agent.Saved) error {
+	text, err := json.Marshal(saved)
+	if err != nil {
+		return err
+	}
+	return auth.WriteSecret(filepath.Join(state, savedName), text)
+}
+
+func removeSaved(state string) error {
+	if err := os.Remove(filepath.Join(state, savedName)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// devices says in the agent's words what vif sees.
+func devices(changes <-chan vif.Event) <-chan agent.Event {
+	out := make(chan agent.Event)
+	go func() {
+		defer close(out)
+		for e := range changes {
+			switch e.Change {
+			case vif.Up:
+				out <- agent.DeviceUp{Device: agent.Device(e.Device)}
+			case vif.Gone:
+				out <- agent.DeviceGone{Name: e.Device.Name}
+			case vif.Listed:
+				out <- agent.DevicesListed{}
+			}
+		}
+	}()
+	return out
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"dove.network/auth"
+	"dove.network/config"
+	"dove.network/dove"
+)
+
+// apiPort is where a DPC member's API is when --api is not given.
+const apiPort = "7443"
+
+// settings are all that can be said to the program.
+type settings struct {
+	Host         string
+	Underlay     netip.Addr
+	DPC          []string
+	State        string
+	Pins         string
+	NetNS        string
+	Join         string
+	API          string
+	Flows        uint32
+	FlowsPerPort uint32
+	Rows         int
+	Up           string
+	VXLAN        string
+	RemoveOnExit bool
+}
+
+func defaults() *settings {
+	return &settings{
+		State: "/var/lib/dswitch", Pins: "/sys/fs/bpf/dswitch",
+		Flows: 65536, FlowsPerPort: 16384, Rows: 1 << 18, Up: "dsw-up", VXLAN: "dsw-vx",
+	}
+}
+
+func (s *settings) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.Host, "host", s.Host, "`NAME` of this host in DOVE (default: as its certificate says; to join, this machine's name)")
+	f.TextVar(&s.Underlay, "underlay", s.Underlay, "underlay `ADDRESS` of this host, IPv4 (default: as its certificate says)")
+	f.StringSliceVar(&s.DPC, "dpc", s.DPC, "`HOST:PORT` of the control server of each DPC member, tried in turn")
+	f.StringVar(&s.State, "state", s.State, "`FOLDER` for the host's key and certificate, what a restart needs, and the local socket")
+	f.StringVar(&s.Pins, "pins", s.Pins, "`FOLDER` on a BPF file system for programs and maps, of this switch alone")
+	f.StringVar(&s.NetNS, "netns", s.NetNS, "network namespace to work in, `NAME` or path (default: the present one)")
+	f.StringVar(&s.Join, "join", s.Join, "join `TOKEN` to get a certificate with, if this host has none yet; - reads it from standard input")
+	f.StringVar(&s.API, "api", s.API, "`HOST:PORT` of a DPC member's API, to join (default: the first of --dpc, port "+apiPort+")")
+	f.Uint32Var(&s.Flows, "flows", s.Flows, "entries of the flow table, for IPv4 and for IPv6 each; changes when the pins are made anew")
+	f.Uint32Var(&s.FlowsPerPort, "flows-per-port", s.FlowsPerPort, "flows that one guest may have")
+	f.IntVar(&s.Rows, "rows", s.Rows, "answers of the DPC that are held at most")
+	f.StringVar(&s.Up, "up-device", s.Up, "`NAME` of the device through which packets wait for answers")
+	f.StringVar(&s.VXLAN, "vxlan-device", s.VXLAN, "`NAME` of the device that decapsulates for taps")
+	f.BoolVar(&s.RemoveOnExit, "remove-on-exit", s.RemoveOnExit, "take everything down when stopped, instead of going on without an agent")
+	config.Secret(f, "join")
+}
+
+// faults collects what is wrong with settings.
+type faults []dove.Fault
+
+func (f *faults) add(path, message, hint string) {
+	*f = append(*f, dove.Fault{Path: path, Message: message, Hint: hint})
+}
+
+func (f faults) err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: f}
+}
+
+// checkPlaces checks what every command needs.
+func (s *settings) checkPlaces() faults {
+	var f faults
+	for _, x := range [][2]string{{"state", s.State}, {"pins", s.Pins}} {
+		if !filepath.IsAbs(x[1]) {
+			f.add(x[0], fmt.Sprintf("%q is not an absolute path", x[1]), "")
+		}
+	}
+	if s.Underlay.IsValid() && (!s.Underlay.Is4() || s.Underlay.IsUnspecified() || s.Underlay.IsMulticast()) {
+		f.add("underlay", fmt.Sprintf("%s is not an IPv4 address of one host", s.Underlay), "the underlay carries IPv4 only in this version")
+	}
+	if s.Host != "" {
+		if err := dove.CheckName(s.Host); err != nil {
+			f.add("host", err.Error(), "")
+		}
+	}
+	for _, x := range [][2]string{{"up-device", s.Up}, {"vxlan-device", s.VXLAN}} {
+		if x[1] == "" || len(x[1]) > 15 || strings.ContainsAny(x[1], "/ :") {
+			f.add(x[0], fmt.Sprintf("%q is no device name", x[1]), "1 to 15 characters without spaces, slashes and colons")
+		}
+	}
+	if len(filepath.Join(s.State, socketName)) > 105 {
+		f.add("state", "the path is too long for a socket in it", "at most 92 characters")
+	}
+	return f
+}
+
+func (s *settings) checkRun() error {
+	f := s.checkPlaces()
+	if len(s.DPC) == 0 {
+		f.add("dpc", "no DPC member is named", "--dpc HOST:PORT")
+	}
+	for _, addr := range s.DPC {
+		checkHostPort(&f, "dpc", addr)
+	}
+	if s.Flows < 64 || s.Flows > 1<<24 {
+		f.add("flows", fmt.Sprintf("%d is not between 64 and %d", s.Flows, 1<<24), "")
+	}
+	if s.FlowsPerPort < 1 {
+		f.add("flows-per-port", "0 lets no guest talk", "")
+	}
+	if s.Rows < 64 || s.Rows > 1<<20 {
+		f.add("rows", fmt.Sprintf("%d is not between 64 and %d", s.Rows, 1<<20), "")
+	}
+	if s.Join != "" {
+		s.checkToken(&f)
+	}
+	return f.err()
+}
+
+func (s *settings) checkJoin() error {
+	f := s.checkPlaces()
+	if s.Join == "" {
+		f.add("join", "the join token is missing", "dovectl host token HOST makes one")
+	} else {
+		s.checkToken(&f)
+	}
+	return f.err()
+}
+
+func (s *settings) checkRemove() error { return s.checkPlaces().err() }
+
+// checkToken checks what joining needs.
+func (s *settings) checkToken(f *faults) {
+	if s.Join != "-" {
+		if _, err := auth.ParseToken(auth.JoinToken, s.Join); err != nil {
+			f.add("join", err.Error(), "")
+		}
+	}
+	if !s.Underlay.IsValid() {
+		f.add("underlay", "it is missing", "to join, say this host's underlay address")
+	}
+	if s.API != "" {
+		checkHostPort(f, "api", s.API)
+	} else if len(s.DPC) == 0 {
+		f.add("api", "no DPC member is named", "--api HOST:PORT")
+	}
+}
+
+func checkHostPort(f *faults, name, addr string) {
+	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+		f.add(name, fmt.Sprintf("%q is not of the form HOST:PORT", addr), "")
+	}
+}
+
+// api is where to join.
+func (s *settings) api() string {
+	if s.API != "" {
+		return s.API
+	}
+	host, _, err := net.SplitHostPort(s.DPC[0])
+	if err != nil {
+		panic(fmt.Sprintf("dswitch: address %q passed the check: %v", s.DPC[0], err))
+	}
+	return net.JoinHostPort(host, apiPort)
+}
+
+// token reads the join token.
+func (s *settings) token() (auth.Token, error) {
+	text := s.Join
+	if text == "-" {
+		b, err := io.ReadAll(io.LimitReader(os.Stdin, 1024))
+		if err != nil {
+			return auth.Token{}, fmt.Errorf("read the join token: %w", err)
+		}
+		text = strings.TrimSpace(string(b))
+	}
+	return auth.ParseToken(auth.JoinToken, text)
+}
+
+// host is the name to join under.
+func (s *settings) host() (dove.HostName, error) {
+	if s.Host != "" {
+		return dove.HostName(s.Host), nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name of this machine: %w", err)
+	}
+	name, _, _ = strings.Cut(strings.ToLower(name), ".")
+	if err := dove.CheckName(name); err != nil {
+		return "", fmt.Errorf("this machine's name cannot be a host's (give --host): %w", err)
+	}
+	return dove.HostName(name), nil
+}
