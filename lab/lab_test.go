@@ -89,6 +89,8 @@ func TestScenarios(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer st.Close()
+			started := time.Now()
+			defer func() { t.Logf("steps took %v", time.Since(started)) }()
 			scenario.Run(t.Context(), s, st, func(step scenario.Step, err error) {
 				if err != nil {
 					line, _, _ := strings.Cut(step.Action.String(), "\n")
@@ -165,7 +167,10 @@ func TestStoppedSwitch(t *testing.T) {
 
 // TestSweep removes what a lab left whose owner was killed.
 func TestSweep(t *testing.T) {
-	l := newLab(t, "sweep")
+	l, err := New(t.Context(), Options{Name: fmt.Sprintf("sweep-%d", os.Getpid()), Bin: programs(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := l.AddHost(t.Context(), "h1"); err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,13 @@ func (n *Namespace) Do(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is not reused
+		if unix.Gettid() == os.Getpid() {
+			// the main thread stands for the process and never ends: keep it busy
+			// here, so that another one enters
+			done <- n.Do(fn)
+			runtime.UnlockOSThread()
+			return
+		}
 		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			done <- fmt.Errorf("enter namespace %s: %w", n.Name, err)
 			return
