@@ -1,0 +1,207 @@
+package world_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"dove.network/dove"
+	"dove.network/world"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var byValue = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+
+// written makes documents of one revision.
+func written(rev dove.Revision, docs ...world.Document) []dove.Doc {
+	var all []dove.Doc
+	for _, d := range docs {
+		all = append(all, dove.Doc{Key: d.Key(), Value: world.Put(d).Value, Revision: rev})
+	}
+	return all
+}
+
+func apply(t testing.TB, w *world.World, rev dove.Revision, docs []dove.Doc) (*world.World, world.Delta) {
+	t.Helper()
+	next, delta, err := w.Apply(rev, docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next, delta
+}
+
+var (
+	web     = dove.Group{Tenant: "acme", Blueprint: "shop", Name: "web"}
+	network = world.Network{Tenant: "acme", Name: "front", Domain: "shop", VNI: 7, MTU: 1450, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}
+	shop    = world.Blueprint{Tenant: "acme", Name: "shop", Domain: "shop", Text: "{apiVersion: dove/v1, kind: Blueprint, name: shop, groups: {web: {}}}"}
+	class   = world.ClassAlloc{Tenant: "acme", Domain: "shop", Class: 5, Signature: "groups=acme/shop/web"}
+)
+
+func endpoint(id string, host dove.HostName, addrs ...string) world.Endpoint {
+	e := world.Endpoint{Tenant: "acme", ID: dove.EndpointID(id), Network: "front", Host: host, Groups: []dove.Group{web}, MAC: dove.MAC{2, 0, 0, 0, 0, byte(len(id))}}
+	for _, a := range addrs {
+		e.Addresses = append(e.Addresses, netip.MustParseAddr(a))
+	}
+	return e
+}
+
+// TestAnyOrder applies documents one by one in a random order: what is there in
+// the end does not depend on it, and every earlier world stays what it was.
+func TestAnyOrder(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	docs := written(1, world.Meta{Incarnation: 9}, world.Tenant{Name: "acme"}, network, shop, class,
+		endpoint("a", "h1", "10.0.0.2"), endpoint("bb", "", "10.0.0.3", "10.0.0.4"), world.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1")},
+		world.JoinToken{ID: "t"}, world.APIToken{ID: "t"}, world.VNIAlloc{VNI: 7}, world.VNINext{Next: 8}, world.ClassNext{Tenant: "acme", Domain: "shop", Next: 6},
+		world.Ledger{Tenant: "acme"}, world.VTEPAlloc{VTEP: netip.MustParseAddr("192.0.2.1"), Host: "h1"})
+	for range 50 {
+		random.Shuffle(len(docs), func(i, j int) { docs[i], docs[j] = docs[j], docs[i] })
+		w := world.New()
+		worlds := []*world.World{w}
+		for _, d := range docs {
+			w, _ = apply(t, w, 1, []dove.Doc{d})
+			worlds = append(worlds, w)
+		}
+		e, ok := w.EndpointAt(7, netip.MustParseAddr("10.0.0.4"))
+		if !ok || e.ID != "bb" || w.AddressClass(e, e.Addresses[1]) != 5 || w.Incarnation() != 9 {
+			t.Fatalf("in the end: %+v %v, class %d", e, ok, w.AddressClass(e, e.Addresses[1]))
+		}
+		for i, w := range worlds {
+			for j, d := range docs {
+				if has := w.DocRevision(d.Key) == 1; has != (j < i) {
+					t.Fatalf("world %d has document %s: %v", i, d.Key, has)
+				}
+			}
+		}
+		// And all away again, one by one.
+		random.Shuffle(len(docs), func(i, j int) { docs[i], docs[j] = docs[j], docs[i] })
+		for _, d := range docs {
+			w, _ = apply(t, w, 2, []dove.Doc{{Key: d.Key, Revision: 2}})
+			if w.DocRevision(d.Key) != 0 {
+				t.Fatalf("%s is still there", d.Key)
+			}
+		}
+		if _, ok := w.EndpointAt(7, netip.MustParseAddr("10.0.0.4")); ok {
+			t.Fatal("an address is left")
+		}
+		if s := slices.Collect(w.EndpointsOn("h1")); len(s) > 0 {
+			t.Fatalf("left on the host: %v", s)
+		}
+	}
+}
+
+func TestDelta(t *testing.T) {
+	w, delta := apply(t, world.New(), 1, written(1, shop, network, endpoint("b", "", "10.0.0.3"), endpoint("a", "", "10.0.0.2"), world.Meta{Incarnation: 4}))
+	a, b := endpoint("a", "", "10.0.0.2"), endpoint("b", "", "10.0.0.3")
+	want := world.Delta{
+		Revision: 1, Meta: true,
+		Blueprints: []world.Change[world.Blueprint]{{New: &shop}},
+		Networks:   []world.Change[world.Network]{{New: &network}},
+		Endpoints:  []world.Change[world.Endpoint]{{New: &a}, {New: &b}},
+		Domains:    []dove.Domain{{Tenant: "acme", Name: "shop"}},
+	}
+	if diff := cmp.Diff(want, delta, byValue); diff != "" {
+		t.Errorf("delta (-want +got):\n%s", diff)
+	}
+	intent := w.Domain(dove.Domain{Tenant: "acme", Name: "shop"})
+
+	// Of several writes of one document the first old and the last new count;
+	// one that came and went is no change.
+	moved := endpoint("a", "h2", "10.0.0.9")
+	docs := written(2, endpoint("a", "h1", "10.0.0.2"), endpoint("c", "", "10.0.0.4"), moved)
+	docs = append(docs, dove.Doc{Key: endpoint("c", "").Key(), Revision: 2})
+	next, delta := apply(t, w, 2, docs)
+	want = world.Delta{Revision: 2, Endpoints: []world.Change[world.Endpoint]{{Old: &a, New: &moved}}}
+	if diff := cmp.Diff(want, delta, byValue, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("delta (-want +got):\n%s", diff)
+	}
+	if next.Domain(dove.Domain{Tenant: "acme", Name: "shop"}) != intent {
+		t.Error("an intent was compiled anew though no blueprint was written")
+	}
+	// Nothing at a later revision is a world of that revision.
+	next, delta = apply(t, next, 9, nil)
+	if next.Revision() != 9 || cmp.Diff(world.Delta{Revision: 9}, delta, byValue, cmpopts.EquateEmpty()) != "" {
+		t.Errorf("revision %d, delta %+v", next.Revision(), delta)
+	}
+	// The last blueprint of a domain goes, and with it the intent.
+	gone, delta := apply(t, next, 10, []dove.Doc{{Key: shop.Key(), Revision: 10}})
+	if len(delta.Domains) != 1 || gone.Domain(delta.Domains[0]) == intent || gone.Parsed("acme", "shop") != nil {
+		t.Errorf("delta %+v", delta)
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	w, _ := apply(t, world.New(), 5, written(5, network))
+	for name, test := range map[string]struct {
+		doc  dove.Doc
+		want string
+	}{
+		"no JSON":       {dove.Doc{Key: network.Key(), Value: []byte("{")}, "not readable"},
+		"two":           {dove.Doc{Key: network.Key(), Value: append(world.Put(network).Value, "{}"...)}, "after its end"},
+		"unknown field": {dove.Doc{Key: "/dove/v1/tenants/a", Value: []byte(`{"name":"a","x":1}`)}, "newer controller"},
+		"other's key":   {dove.Doc{Key: "/dove/v1/tenants/b", Value: []byte(`{"name":"a"}`)}, "says that it is /dove/v1/tenants/a"},
+		"unknown kind":  {dove.Doc{Key: "/dove/v1/routers/b", Value: []byte(`{}`)}, "no kind known here"},
+		"foreign key":   {dove.Doc{Key: "/x", Value: []byte(`{}`)}, "no kind known here"},
+		"deep key":      {dove.Doc{Key: "/dove/v1/tenants/a/b", Value: []byte(`{}`)}, "no kind known here"},
+		"blueprint":     {dove.Doc{Key: shop.Key(), Value: world.Put(world.Blueprint{Tenant: "acme", Name: "shop", Domain: "shop", Text: "x"}).Value}, "is not a blueprint"},
+		"other's text":  {dove.Doc{Key: shop.Key(), Value: world.Put(world.Blueprint{Tenant: "acme", Name: "shop", Domain: "other", Text: shop.Text}).Value}, "of domain shop"},
+		"signature":     {dove.Doc{Key: world.ClassKey(class.DomainOf(), "x"), Value: world.Put(world.ClassAlloc{Tenant: "acme", Domain: "shop", Signature: "x"}).Value}, "class signature"},
+		"group":         {dove.Doc{Key: "/dove/v1/endpoints/a/b", Value: []byte(`{"tenant":"a","id":"b","groups":["x"]}`)}, "tenant/blueprint/group"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.doc.Revision = 6
+			_, _, err := w.Apply(6, append(written(6, world.Tenant{Name: "acme"}), test.doc))
+			if dove.KindOf(err) != dove.Internal || !strings.Contains(fmt.Sprint(err), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+	if _, ok := w.Tenant("acme"); ok {
+		t.Error("a failed apply left something")
+	}
+	if _, _, err := w.Apply(4, nil); err == nil {
+		t.Error("a world went back")
+	}
+}
+
+func TestFreeAddress(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for _, base := range []string{"10.0.0.0", "10.255.255.240", "fd00::", "fd00::ffff:ffff:ffff:fff0"} {
+		all := []netip.Addr{netip.MustParseAddr(base)}
+		for range 40 {
+			all = append(all, all[len(all)-1].Next())
+		}
+		for range 60 {
+			used := map[netip.Addr]bool{}
+			var docs []world.Document
+			for i, a := range all {
+				if random.IntN(10) > 0 {
+					used[a] = true
+					docs = append(docs, endpoint(fmt.Sprintf("e%d", i), "", a.String()))
+				}
+			}
+			other := endpoint("other", "", all[5].String())
+			other.Network = "eront"
+			w, _ := apply(t, world.New(), 1, written(1, append(docs, other)...))
+			first, last := random.IntN(len(all)), random.IntN(len(all))
+			want := netip.Addr{}
+			for _, a := range all[min(first, last+1) : last+1] {
+				if !used[a] && a.Compare(all[first]) >= 0 {
+					want = a
+					break
+				}
+			}
+			got, ok := w.FreeAddress(network.Full(), all[first], all[last])
+			if ok != want.IsValid() || ok && got != want {
+				t.Fatalf("free from %s to %s: %s %v, want %s", all[first], all[last], got, ok, want)
+			}
+		}
+	}
+}
