@@ -53,8 +53,9 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 	case <-m.stopped:
 		select {
 		case <-opened: // what is queued, the refusal last, still goes out
-		default:
-			close(out.batches) // nobody else will
+		default: // nobody else will send anything
+			out.batches <- []control.Down{&control.Refusal{Kind: dove.Unavailable, Message: errStopped.Message}}
+			close(out.batches)
 		}
 		select {
 		case err = <-sent:

@@ -165,13 +165,13 @@ func TestAPolicyEditReachesItsHoldersAlone(t *testing.T) {
 	if got := r.core.Receipt(rev); !got.Complete || got.Took != 20*time.Millisecond {
 		t.Errorf("receipt %+v", got)
 	}
-	rev = r.blueprint("acme", fmt.Sprintf(shop, appDB))
+	r.blueprint("acme", fmt.Sprintf(shop, appDB))
 	expect(t, "web may talk to nobody", h1, "peer 10.0.0.12 withheld", "peer 10.0.0.13 withheld",
 		fmt.Sprintf("pair %d-%d denies", web.Local, web.Peer), fmt.Sprintf("pair %d-%d denies", db.Local, db.Peer), "frontier")
 	r.ack(h1)
 
 	// A change that nobody holds tells nobody.
-	rev = r.blueprint("acme", fmt.Sprintf(shop, appDB+", {name: app-web, from: app, to: web, allow: [udp/53]}"))
+	r.blueprint("acme", fmt.Sprintf(shop, appDB+", {name: app-web, from: app, to: web, allow: [udp/53]}"))
 	h1.hear() // it holds app to web
 	r.ack(h1)
 	rev = r.blueprint("acme", fmt.Sprintf(shop, appDB+", {name: db-db, from: db, to: db, allow: [tcp/7000]}, {name: app-web, from: app, to: web, allow: [udp/53]}"))

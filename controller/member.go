@@ -199,6 +199,8 @@ func (m *Member) watch(ctx context.Context, after dove.Revision) error {
 	}
 }
 
+var errStopped = dove.Errorf(dove.Unavailable, "the member stops: ask another one")
+
 // post gives the owner of the Core something to do.
 func (m *Member) post(ctx context.Context, act func()) error {
 	select {
@@ -207,7 +209,7 @@ func (m *Member) post(ctx context.Context, act func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-m.stopped:
-		return dove.Errorf(dove.Unavailable, "the member stops: ask another one")
+		return errStopped
 	}
 }
 
@@ -223,7 +225,7 @@ func (m *Member) ask(ctx context.Context, act func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-m.stopped:
-		return dove.Errorf(dove.Unavailable, "the member stops: ask another one")
+		return errStopped
 	}
 }
 

@@ -34,7 +34,7 @@ func (m *Member) applied(ctx context.Context, revision dove.Revision) (*world.Wo
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-m.stopped:
-			return nil, dove.Errorf(dove.Unavailable, "the member stops: ask another one")
+			return nil, errStopped
 		}
 	}
 }

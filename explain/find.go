@@ -2,6 +2,7 @@ package explain
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"dove.network/dove"
@@ -38,10 +39,8 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 		return End{on.Full(), addr}, nil
 	}
 	if isEndpoint {
-		for _, a := range e.Addresses {
-			if a == addr {
-				return End{e.Full(), addr}, nil
-			}
+		if slices.Contains(e.Addresses, addr) {
+			return End{e.Full(), addr}, nil
 		}
 		return End{}, dove.Errorf(dove.NotFound, "endpoint %s does not have address %s", e.Full(), addr)
 	}

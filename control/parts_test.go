@@ -1,0 +1,165 @@
+package control
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"dove.network/dove"
+	"dove.network/verdict"
+)
+
+// bigTable takes about n bytes when encoded.
+func bigTable(n int) *verdict.Table {
+	half := verdict.Half{DefaultName: strings.Repeat("n", 250)}
+	for port := range n / 8 {
+		half.Rules = append(half.Rules, verdict.Rule{
+			Match: verdict.Match{Protocol: dove.ProtocolTCP, First: uint16(2 * port), Last: uint16(2 * port)}, Allow: true, Name: "r",
+		})
+	}
+	return verdict.Product(half, verdict.Half{Default: true, DefaultName: "open"})
+}
+
+func TestPartsCarryEverythingWithinTheLimits(t *testing.T) {
+	small, big := bigTable(80), bigTable(40_000)
+	rapid.Check(t, func(t *rapid.T) {
+		var answered []Answered
+		for range rapid.IntRange(0, 60).Draw(t, "questions") {
+			a := Answered{Answer: Answer{Question: anyQuestion.Draw(t, "question"), Status: NoEndpoint}, Peers: some(t, anyPeer, "peers")}
+			for _, key := range some(t, anyPairKey, "pairs") {
+				a.Pairs = append(a.Pairs, Pair{key, rapid.SampledFrom([]*verdict.Table{nil, small, big}).Draw(t, "table")})
+			}
+			answered = append(answered, a)
+		}
+		var want, got Answered
+		n := 0
+		for _, a := range answered {
+			want.Peers, want.Pairs = append(want.Peers, a.Peers...), append(want.Pairs, a.Pairs...)
+		}
+		for i, part := range Parts(5, 9, answered) {
+			if part.ID != 5 || part.Revision != 9 || i > 0 && len(part.Answers) == 0 {
+				t.Fatalf("part %d: %+v", i, part)
+			}
+			// One answer's rows may be more than a part is meant to hold.
+			if size := proto.Size(EncodeDown(part)); size > partBytes && len(part.Answers) > 1 {
+				t.Fatalf("a part of %d answers has %d bytes", len(part.Answers), size)
+			}
+			for _, a := range part.Answers {
+				if a.Question != answered[n].Answer.Question {
+					t.Fatalf("answer %d is in another place", n)
+				}
+				n++
+			}
+			got.Peers, got.Pairs = append(got.Peers, part.Peers...), append(got.Pairs, part.Pairs...)
+		}
+		if diff := cmp.Diff(want, got, sameContent); diff != "" || n != len(answered) {
+			t.Fatalf("%d of %d answers\n%s", n, len(answered), diff)
+		}
+
+		got = Answered{}
+		for _, u := range Split(9, want.Peers, want.Pairs) {
+			if size := proto.Size(EncodeDown(u)); size > partBytes || u.Revision != 9 {
+				t.Fatalf("an update of %d bytes, revision %d", size, u.Revision)
+			}
+			got.Peers, got.Pairs = append(got.Peers, u.Peers...), append(got.Pairs, u.Pairs...)
+		}
+		if diff := cmp.Diff(want, got, sameContent); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+func TestManyRowsAreSplit(t *testing.T) {
+	peers, pairs := make([]Peer, 3*RowsMax), make([]Pair, 3*RowsMax)
+	count := 0
+	for _, u := range Split(1, peers, pairs) {
+		if len(u.Peers) > RowsMax || len(u.Pairs) > RowsMax {
+			t.Errorf("an update of %d peers and %d pairs", len(u.Peers), len(u.Pairs))
+		}
+		count += len(u.Peers) + len(u.Pairs)
+	}
+	if count != len(peers)+len(pairs) || len(Split(1, nil, nil)) != 0 {
+		t.Errorf("%d rows", count)
+	}
+}
+
+// pipe is both ends of a session, one direction.
+type pipe struct{ messages []Up }
+
+func (p *pipe) Send(m Up) error {
+	_, err := DecodeUp(EncodeUp(m))
+	p.messages = append(p.messages, m)
+	return err
+}
+
+func (p *pipe) Recv() (Up, error) {
+	if len(p.messages) == 0 {
+		return nil, io.EOF
+	}
+	m := p.messages[0]
+	p.messages = p.messages[1:]
+	return m, nil
+}
+
+type (
+	hostEnd   struct{ *pipe }
+	memberEnd struct{ *pipe }
+)
+
+func (hostEnd) Recv() (Down, error)   { return nil, io.EOF }
+func (hostEnd) Close() error          { return nil }
+func (memberEnd) Send(Down) error     { return nil }
+func (e hostEnd) Send(m Up) error     { return e.pipe.Send(m) }
+func (e memberEnd) Recv() (Up, error) { return e.pipe.Recv() }
+
+func TestHelloOfAnyLength(t *testing.T) {
+	for _, n := range []int{0, 1, RowsMax, RowsMax + 1, 3*RowsMax + 5} {
+		sent := Hello{Version: 1, Host: "h", VTEP: netip.MustParseAddr("192.0.2.1"), Seen: 3}
+		for i := range n {
+			sent.Peers = append(sent.Peers, HeldPeer{Key: PeerKey{dove.VNI(i + 1), sent.VTEP}})
+		}
+		for i := range n / 2 {
+			sent.Pairs = append(sent.Pairs, HeldPair{Key: PairKey{Domain: dove.Domain{Tenant: "t", Name: "d"}, Src: dove.Class(i)}})
+		}
+		p := &pipe{}
+		if err := SendHello(hostEnd{p}, sent); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReceiveHello(memberEnd{p})
+		if err != nil || len(p.messages) != 0 {
+			t.Fatalf("%d rows: %v, %d messages are left", n, err, len(p.messages))
+		}
+		if diff := cmp.Diff(&sent, got, sameContent); diff != "" {
+			t.Errorf("%d rows: %s", n, diff)
+		}
+	}
+}
+
+func TestReceiveHelloRefuses(t *testing.T) {
+	many := make([]HeldPeer, RowsMax)
+	endless := []Up{&Hello{More: true}}
+	for range HeldMax/RowsMax + 1 {
+		endless = append(endless, &Held{Peers: many, More: true})
+	}
+	for _, test := range []struct {
+		messages []Up
+		kind     dove.Kind
+	}{
+		{[]Up{&Ack{}}, dove.Invalid},
+		{[]Up{&Hello{More: true}, &Ack{}}, dove.Invalid},
+		{endless, dove.TooLarge},
+	} {
+		if _, err := ReceiveHello(memberEnd{&pipe{test.messages}}); dove.KindOf(err) != test.kind || err == nil {
+			t.Errorf("%T...: %v", test.messages[0], err)
+		}
+	}
+	if _, err := ReceiveHello(memberEnd{&pipe{[]Up{&Hello{More: true}}}}); !errors.Is(err, io.EOF) {
+		t.Errorf("a session that ends early: %v", err)
+	}
+}
