@@ -4,204 +4,21 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"flag"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/dove"
-	"dove.network/edit"
 	"dove.network/world"
 )
 
 var update = flag.Bool("update", false, "rewrite openapi.yaml")
-
-// backend is a DPC member without store and sessions: it applies transactions
-// to its world at once, as strictly as a store would.
-type backend struct {
-	mu       sync.Mutex
-	w        *world.World
-	sessions []control.SessionStatus
-	receipt  control.Receipt
-	down     error // what Read and Edit say, if not nil
-}
-
-func (b *backend) World() *world.World {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.w
-}
-
-func (b *backend) Read(context.Context) (*world.World, error) { return b.World(), b.down }
-
-func (b *backend) Edit(_ context.Context, f func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.down != nil {
-		return 0, b.down
-	}
-	txn, err := f(b.w)
-	if err != nil || len(txn.Puts)+len(txn.Deletes) == 0 {
-		return b.w.Revision(), err
-	}
-	for _, r := range txn.Reads {
-		if b.w.DocRevision(r.Key) != r.Revision {
-			return 0, dove.Errorf(dove.Conflict, "%s changed", r.Key)
-		}
-	}
-	rev := b.w.Revision() + 1
-	var docs []dove.Doc
-	for _, p := range txn.Puts {
-		docs = append(docs, dove.Doc{Key: p.Key, Value: p.Value, Revision: rev})
-	}
-	for _, key := range txn.Deletes {
-		docs = append(docs, dove.Doc{Key: key, Revision: rev})
-	}
-	slices.SortFunc(docs, func(a, b dove.Doc) int { return strings.Compare(a.Key, b.Key) })
-	b.w, _, err = b.w.Apply(rev, docs)
-	return rev, err
-}
-
-func (b *backend) Receipt(r dove.Revision) control.Receipt {
-	out := b.receipt
-	out.Revision = r
-	return out
-}
-
-func (b *backend) WaitReceipt(ctx context.Context, r dove.Revision) control.Receipt {
-	if !b.receipt.Complete {
-		<-ctx.Done()
-	}
-	return b.Receipt(r)
-}
-
-func (b *backend) Sessions() []control.SessionStatus { return b.sessions }
-
-// rig is an API behind TLS, and a client of it.
-type rig struct {
-	t       *testing.T
-	backend *backend
-	ca      *auth.Authority
-	server  *httptest.Server
-	client  *http.Client
-	token   string
-	now     time.Time
-}
-
-func newRig(t *testing.T) *rig {
-	t.Helper()
-	r := &rig{t: t, backend: &backend{w: world.New(), receipt: control.Receipt{Complete: true}}, now: time.Now()}
-	var err error
-	if r.ca, err = auth.NewAuthority("test", r.now, rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	cert, err := r.ca.IssueServer("dpc1", nil, r.now, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := auth.NewToken(auth.AdminToken, auth.Pin{}, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.token = admin.Text()
-	for _, decide := range []func(*world.World) (dove.Txn, error){
-		func(w *world.World) (dove.Txn, error) {
-			return edit.Initialize(w, world.Meta{Incarnation: 0xfedcba9876543210, CreatedAt: r.now})
-		},
-		func(w *world.World) (dove.Txn, error) {
-			return edit.CreateAPIToken(w, world.APIToken{ID: admin.ID, Digest: admin.Digest()})
-		},
-	} {
-		if _, err := r.backend.Edit(t.Context(), decide); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.server = httptest.NewUnstartedServer(New(Config{
-		Backend: r.backend, Authority: r.ca, Member: "dpc1", Version: "test",
-		Now: func() time.Time { return r.now }, Random: rand.Reader,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}))
-	r.server.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(t.Output(), nil), slog.LevelInfo)
-	r.server.TLS = auth.APITLS(cert)
-	r.server.EnableHTTP2 = true
-	r.server.StartTLS()
-	t.Cleanup(r.server.Close)
-	r.client = &http.Client{Transport: &http.Transport{TLSClientConfig: auth.ClientTLS(r.ca.Certificate()), ForceAttemptHTTP2: true}}
-	t.Cleanup(r.client.CloseIdleConnections)
-	return r
-}
-
-// reply is what came back.
-type reply struct {
-	status int
-	header http.Header
-	text   string
-}
-
-// do sends "METHOD /path" with a body and headers given as "Name: value".
-func (r *rig) do(what, body string, headers ...string) reply {
-	r.t.Helper()
-	method, path, _ := strings.Cut(what, " ")
-	request, err := http.NewRequestWithContext(r.t.Context(), method, r.server.URL+path, strings.NewReader(body))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+r.token)
-	if body != "" {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		request.Header.Set(name, value)
-	}
-	answer, err := r.client.Do(request)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(answer.Body); err != nil {
-		r.t.Fatal(err)
-	}
-	return reply{answer.StatusCode, answer.Header, text.String()}
-}
-
-// ok does and requires success; it reads the answer into out if not nil.
-func (r *rig) ok(out any, what, body string, headers ...string) reply {
-	r.t.Helper()
-	a := r.do(what, body, headers...)
-	if a.status != http.StatusOK {
-		r.t.Fatalf("%s: %d %s", what, a.status, a.text)
-	}
-	if out != nil {
-		if err := json.Unmarshal([]byte(a.text), out); err != nil {
-			r.t.Fatalf("%s: %v in %s", what, err, a.text)
-		}
-	}
-	return a
-}
-
-// refused does and requires a problem document with that status.
-func (r *rig) refused(status int, what, body string, headers ...string) Problem {
-	r.t.Helper()
-	a := r.do(what, body, headers...)
-	var p Problem
-	if err := json.Unmarshal([]byte(a.text), &p); err != nil || a.status != status || p.Status != status ||
-		a.header.Get("Content-Type") != "application/problem+json" || p.Title == "" || p.Detail == "" || p.Kind == "" {
-		r.t.Errorf("%s: want problem %d, got %d %s %s (%v)", what, status, a.status, a.header.Get("Content-Type"), a.text, err)
-	}
-	return p
-}
 
 const shop = `apiVersion: dove/v1
 kind: Blueprint
@@ -294,11 +111,11 @@ func TestLife(t *testing.T) {
 	if e.Host != "h1" || e.State != "unknown" { // what the host said was of an earlier epoch
 		t.Errorf("bound endpoint %+v", e)
 	}
-	r.refused(http.StatusPreconditionFailed, "DELETE /v1/tenants/acme/endpoints/web-1", "", "If-Match: "+first.header.Get("ETag"))
-	r.refused(http.StatusConflict, "DELETE /v1/tenants/acme", "")
-	r.refused(http.StatusConflict, "DELETE /v1/hosts/h1", "")
-	r.refused(http.StatusConflict, "DELETE /v1/tenants/acme/blueprints/shop", "")
-	r.refused(http.StatusConflict, "DELETE /v1/tenants/acme/networks/front", "")
+	r.refused(412, "DELETE /v1/tenants/acme/endpoints/web-1", "", "If-Match: "+first.header.Get("ETag"))
+	r.refused(409, "DELETE /v1/tenants/acme", "")
+	r.refused(409, "DELETE /v1/hosts/h1", "")
+	r.refused(409, "DELETE /v1/tenants/acme/blueprints/shop", "")
+	r.refused(409, "DELETE /v1/tenants/acme/networks/front", "")
 	r.ok(nil, "DELETE /v1/tenants/acme/endpoints/web-1", "", "If-Match: "+etag(e.Revision))
 	r.ok(nil, "DELETE /v1/tenants/acme/blueprints/shop", "")
 	r.ok(nil, "PUT /v1/tenants/acme/networks/back", `{"domain":"shop","subnets":["10.0.2.0/24"]}`)
@@ -550,4 +367,51 @@ func TestLists(t *testing.T) {
 			t.Errorf("endpoints%s: %d, want %d", query, len(page.Items), want)
 		}
 	}
+}
+
+func TestWhy(t *testing.T) {
+	r := newRig(t)
+	r.ok(nil, "PUT /v1/tenants/a", "")
+	r.ok(nil, "PUT /v1/tenants/a/blueprints/shop", shop)
+	r.ok(nil, "PUT /v1/tenants/a/endpoints/web-1", `{"groups":["shop/web"]}`)
+	r.ok(nil, "PUT /v1/tenants/a/endpoints/db-1", `{"groups":["shop/db"]}`)
+	for query, want := range map[string]struct {
+		allowed        bool
+		rule, protocol string
+		port           uint16
+	}{
+		"from=web-1&to=db-1&proto=tcp&port=5432":        {true, "shop/web-db", "tcp", 5432},
+		"from=db-1&to=web-1&proto=6&port=5432":          {false, "default-deny", "tcp", 5432},
+		"from=web-1&to=db-1&proto=icmp":                 {false, "default-deny", "icmp", echoRequest4},
+		"from=web-1&to=front/fd00:0:0:1::3&proto=icmp":  {false, "default-deny", "icmpv6", echoRequest6},
+		"from=web-1&to=db-1&proto=icmp&port=0":          {false, "default-deny", "icmp", 0},
+		"from=10.0.1.2&to=10.0.1.3&proto=tcp&port=5432": {true, "shop/web-db", "tcp", 5432},
+		"from=web-1&to=db-1&proto=47":                   {false, "default-deny", "47", 0},
+	} {
+		var why Why
+		r.ok(&why, "GET /v1/tenants/a/why?"+query, "")
+		if why.Allowed != want.allowed || why.Rule != want.rule || why.Protocol != want.protocol || why.Port != want.port {
+			t.Errorf("%s: %+v", query, why)
+		}
+		// Neither endpoint is bound to a host.
+		if why.Reaches || len(why.Obstacles) != 2 || why.Revision != r.backend.w.Revision() || why.From.Class == 0 || why.Forth == "" {
+			t.Errorf("%s: %+v", query, why)
+		}
+	}
+	for query, status := range map[string]int{
+		"from=web-1&to=db-1&proto=tcp":              422,
+		"from=web-1&to=db-1&proto=tcp&port=65536":   422,
+		"from=web-1&to=db-1&proto=tcp&port=x":       422,
+		"from=web-1&to=db-1&proto=any":              422,
+		"from=web-1&to=db-1&proto=x":                422,
+		"from=web-1&to=db-1&proto=47&port=1":        422,
+		"from=web-1&to=db-1":                        422,
+		"from=web-1&to=db-2&proto=tcp&port=1":       404,
+		"from=web-1&to=10.0.1.9&proto=tcp&port=1":   404,
+		"from=Web&to=db-1&proto=tcp&port=1":         422,
+		"from=web-1&to=db-1&proto=tcp&port=1&why=x": 422,
+	} {
+		r.refused(status, "GET /v1/tenants/a/why?"+query, "")
+	}
+	r.refused(404, "GET /v1/tenants/b/why?from=web-1&to=db-1&proto=tcp&port=1", "")
 }

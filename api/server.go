@@ -113,6 +113,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s.endpoints(api)
 	s.hosts(api)
 	s.revisions(api)
+	s.why(api)
 	// huma describes its own errors, which asProblem replaces.
 	delete(registry.Map(), "ErrorModel")
 	delete(registry.Map(), "ErrorDetail")

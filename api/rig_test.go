@@ -1,0 +1,199 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"dove.network/auth"
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// backend is a DPC member without store and sessions: it applies transactions
+// to its world at once, as strictly as a store would.
+type backend struct {
+	mu       sync.Mutex
+	w        *world.World
+	sessions []control.SessionStatus
+	receipt  control.Receipt
+	down     error // what Read and Edit say, if not nil
+}
+
+func (b *backend) World() *world.World {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.w
+}
+
+func (b *backend) Read(context.Context) (*world.World, error) { return b.World(), b.down }
+
+func (b *backend) Edit(_ context.Context, f func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.down != nil {
+		return 0, b.down
+	}
+	txn, err := f(b.w)
+	if err != nil || len(txn.Puts)+len(txn.Deletes) == 0 {
+		return b.w.Revision(), err
+	}
+	for _, r := range txn.Reads {
+		if b.w.DocRevision(r.Key) != r.Revision {
+			return 0, dove.Errorf(dove.Conflict, "%s changed", r.Key)
+		}
+	}
+	rev := b.w.Revision() + 1
+	var docs []dove.Doc
+	for _, p := range txn.Puts {
+		docs = append(docs, dove.Doc{Key: p.Key, Value: p.Value, Revision: rev})
+	}
+	for _, key := range txn.Deletes {
+		docs = append(docs, dove.Doc{Key: key, Revision: rev})
+	}
+	slices.SortFunc(docs, func(a, b dove.Doc) int { return strings.Compare(a.Key, b.Key) })
+	b.w, _, err = b.w.Apply(rev, docs)
+	return rev, err
+}
+
+func (b *backend) Receipt(r dove.Revision) control.Receipt {
+	out := b.receipt
+	out.Revision = r
+	return out
+}
+
+func (b *backend) WaitReceipt(ctx context.Context, r dove.Revision) control.Receipt {
+	if !b.receipt.Complete {
+		<-ctx.Done()
+	}
+	return b.Receipt(r)
+}
+
+func (b *backend) Sessions() []control.SessionStatus { return b.sessions }
+
+// rig is an API behind TLS, and a client of it.
+type rig struct {
+	t       *testing.T
+	backend *backend
+	ca      *auth.Authority
+	server  *httptest.Server
+	client  *http.Client
+	token   string
+	now     time.Time
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, backend: &backend{w: world.New(), receipt: control.Receipt{Complete: true}}, now: time.Now()}
+	var err error
+	if r.ca, err = auth.NewAuthority("test", r.now, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	cert, err := r.ca.IssueServer("dpc1", nil, r.now, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := auth.NewToken(auth.AdminToken, auth.Pin{}, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.token = admin.Text()
+	for _, decide := range []func(*world.World) (dove.Txn, error){
+		func(w *world.World) (dove.Txn, error) {
+			return edit.Initialize(w, world.Meta{Incarnation: 0xfedcba9876543210, CreatedAt: r.now})
+		},
+		func(w *world.World) (dove.Txn, error) {
+			return edit.CreateAPIToken(w, world.APIToken{ID: admin.ID, Digest: admin.Digest()})
+		},
+	} {
+		if _, err := r.backend.Edit(t.Context(), decide); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.server = httptest.NewUnstartedServer(New(Config{
+		Backend: r.backend, Authority: r.ca, Member: "dpc1", Version: "test",
+		Now: func() time.Time { return r.now }, Random: rand.Reader,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}))
+	r.server.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(t.Output(), nil), slog.LevelInfo)
+	r.server.TLS = auth.APITLS(cert)
+	r.server.EnableHTTP2 = true
+	r.server.StartTLS()
+	t.Cleanup(r.server.Close)
+	r.client = &http.Client{Transport: &http.Transport{TLSClientConfig: auth.ClientTLS(r.ca.Certificate()), ForceAttemptHTTP2: true}}
+	t.Cleanup(r.client.CloseIdleConnections)
+	return r
+}
+
+// reply is what came back.
+type reply struct {
+	status int
+	header http.Header
+	text   string
+}
+
+// do sends "METHOD /path" with a body and headers given as "Name: value".
+func (r *rig) do(what, body string, headers ...string) reply {
+	r.t.Helper()
+	method, path, _ := strings.Cut(what, " ")
+	request, err := http.NewRequestWithContext(r.t.Context(), method, r.server.URL+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+r.token)
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		request.Header.Set(name, value)
+	}
+	answer, err := r.client.Do(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var text bytes.Buffer
+	if _, err := text.ReadFrom(answer.Body); err != nil {
+		r.t.Fatal(err)
+	}
+	return reply{answer.StatusCode, answer.Header, text.String()}
+}
+
+// ok does and requires success; it reads the answer into out if not nil.
+func (r *rig) ok(out any, what, body string, headers ...string) reply {
+	r.t.Helper()
+	a := r.do(what, body, headers...)
+	if a.status != http.StatusOK {
+		r.t.Fatalf("%s: %d %s", what, a.status, a.text)
+	}
+	if out != nil {
+		if err := json.Unmarshal([]byte(a.text), out); err != nil {
+			r.t.Fatalf("%s: %v in %s", what, err, a.text)
+		}
+	}
+	return a
+}
+
+// refused does and requires a problem document with that status.
+func (r *rig) refused(status int, what, body string, headers ...string) Problem {
+	r.t.Helper()
+	a := r.do(what, body, headers...)
+	var p Problem
+	if err := json.Unmarshal([]byte(a.text), &p); err != nil || a.status != status || p.Status != status ||
+		a.header.Get("Content-Type") != "application/problem+json" || p.Title == "" || p.Detail == "" || p.Kind == "" {
+		r.t.Errorf("%s: want problem %d, got %d %s %s (%v)", what, status, a.status, a.header.Get("Content-Type"), a.text, err)
+	}
+	return p
+}

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/dove"
+	"dove.network/explain"
+	"dove.network/verdict"
+)
+
+// Why says what would become of a flow, and why.
+type Why struct {
+	Revision  dove.Revision `json:"revision" doc:"The revision that it is judged at."`
+	Reaches   bool          `json:"reaches" doc:"Allowed, and nothing else is in the way."`
+	Allowed   bool          `json:"allowed" doc:"The verdict of policy."`
+	Rule      string        `json:"rule" doc:"What gave the verdict: BLUEPRINT/POLICY, BLUEPRINT/GROUP/members, or default-deny."`
+	Nearest   string        `json:"nearest,omitempty" doc:"With default-deny: the rule that came nearest to allowing it."`
+	Failed    string        `json:"failed,omitempty" doc:"The terms of that rule that it failed, such as: to, port."`
+	Obstacles []string      `json:"obstacles" nullable:"false" doc:"What besides policy keeps packets from arriving."`
+	Protocol  string        `json:"protocol"`
+	Port      uint16        `json:"port" doc:"Destination port; for icmp and icmpv6 type*256+code; 0 for protocols without."`
+	Domain    string        `json:"domain,omitempty" doc:"Of both; missing if they are not of one."`
+	Forth     string        `json:"forth,omitempty" doc:"Names the table from one to the other by its content, as switches hold it."`
+	Back      string        `json:"back,omitempty" doc:"Names the table of the other direction."`
+	From      WhyPlace      `json:"from"`
+	To        WhyPlace      `json:"to"`
+}
+
+// WhyPlace is what and where one end is.
+type WhyPlace struct {
+	Tenant   dove.Tenant     `json:"tenant"`
+	Endpoint dove.EndpointID `json:"endpoint"`
+	Address  string          `json:"address"`
+	Network  string          `json:"network"`
+	VNI      dove.VNI        `json:"vni"`
+	Groups   []string        `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP."`
+	Class    dove.Class      `json:"class" doc:"The number for addresses alike in policy; 0: none."`
+	Host     dove.HostName   `json:"host,omitempty"`
+	VTEP     string          `json:"vtep,omitempty" doc:"The host's underlay address; missing unless it has joined."`
+}
+
+// Flow says which flow is asked about.
+type Flow struct {
+	From  string `query:"from" required:"true" maxLength:"128" example:"web-1" doc:"Who sends first: an endpoint, ENDPOINT/ADDRESS, NETWORK/ADDRESS, or an address."`
+	To    string `query:"to" required:"true" maxLength:"128" example:"db-1" doc:"To whom, written likewise."`
+	Proto string `query:"proto" required:"true" maxLength:"8" example:"tcp" doc:"tcp, udp, sctp, icmp, icmpv6 or a number from 1 to 255."`
+	Port  string `query:"port" maxLength:"5" pattern:"^[0-9]+$" example:"5432" doc:"The destination port; for icmp and icmpv6 type*256+code (missing: echo request)."`
+}
+
+func (s *server) why(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "why", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/why", Tags: []string{"endpoints"},
+		Summary:     "Ask why one endpoint reaches another, or not",
+		Description: "Judged by what was intended at the present revision; the receipt of that revision says whether every host enforces it.",
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		Flow
+	}) (*struct{ Body Why }, error) {
+		w, err := s.readTenant(ctx, in.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		q, err := in.question()
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		if q.From, err = explain.Find(w, in.Tenant, in.From); err != nil {
+			return nil, s.problem(err)
+		}
+		if q.To, err = explain.Find(w, in.Tenant, in.To); err != nil {
+			return nil, s.problem(err)
+		}
+		a, err := explain.Why(w, q)
+		if err == nil && a.Protocol == dove.ProtocolICMPv6 && in.Port == "" {
+			q.Port = echoRequest6
+			a, err = explain.Why(w, q)
+		}
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return &struct{ Body Why }{renderWhy(a)}, nil
+	})
+}
+
+// Type and code of a ping.
+const (
+	echoRequest4 = 8 << 8
+	echoRequest6 = 128 << 8
+)
+
+// question checks all but the ends.
+func (f Flow) question() (explain.Question, error) {
+	var q explain.Question
+	var faults []dove.Fault
+	port, err := strconv.ParseUint(cmp.Or(f.Port, "0"), 10, 16)
+	if err != nil {
+		faults = append(faults, dove.Fault{Path: "query.port", Message: "port " + f.Port + " is not a number from 0 to 65535"})
+	}
+	q.Port = uint16(port)
+	protocol, err := dove.ParseProtocol(f.Proto)
+	q.Protocol = protocol
+	switch {
+	case err != nil:
+		faults = append(faults, dove.Fault{Path: "query.proto", Message: err.Error()})
+	case protocol == dove.ProtocolAny:
+		faults = append(faults, dove.Fault{Path: "query.proto", Message: "a packet is of one protocol, not of any", Hint: "write tcp, udp or icmp"})
+	case protocol.HasPorts() && port == 0:
+		faults = append(faults, dove.Fault{Path: "query.port", Message: protocol.String() + " needs a destination port from 1 to 65535", Hint: "add port=443"})
+	case !protocol.HasPorts() && !protocol.IsICMP() && port != 0:
+		faults = append(faults, dove.Fault{Path: "query.port", Message: "protocol " + protocol.String() + " has no ports", Hint: "leave port out"})
+	case protocol.IsICMP() && f.Port == "":
+		q.Port = echoRequest4
+	}
+	if len(faults) > 0 {
+		return q, &dove.Error{Kind: dove.Invalid, Message: "the question is not valid", Faults: faults}
+	}
+	return q, nil
+}
+
+func renderWhy(a explain.Answer) Why {
+	out := Why{
+		Revision: a.Revision, Reaches: a.Reaches(), Allowed: a.Allowed, Rule: a.Rule, Nearest: a.Nearest, Failed: a.Failed,
+		Obstacles: append([]string{}, a.Obstacles...), Protocol: a.Protocol.String(), Port: a.Port, Domain: a.Domain.Name,
+		From: renderPlace(a.From), To: renderPlace(a.To),
+	}
+	if a.Forth != (verdict.Digest{}) {
+		out.Forth, out.Back = a.Forth.String(), a.Back.String()
+	}
+	return out
+}
+
+func renderPlace(p explain.Place) WhyPlace {
+	out := WhyPlace{
+		Tenant: p.Endpoint.Tenant, Endpoint: p.Endpoint.ID, Address: p.Addr.String(), Network: p.Network.Name,
+		VNI: p.VNI, Groups: []string{}, Class: p.Class, Host: p.Host,
+	}
+	for _, g := range p.Groups {
+		out.Groups = append(out.Groups, strings.TrimPrefix(g.String(), string(g.Tenant)+"/"))
+	}
+	if p.VTEP.IsValid() {
+		out.VTEP = p.VTEP.String()
+	}
+	return out
+}
