@@ -40,6 +40,7 @@ var layers = map[string]int{
 	"agent":             4,
 	"store/etcd":        5,
 	"store/memory":      5,
+	"store/storetest":   5,
 	"dataplane/soft":    5,
 	"dataplane/ebpf":    5,
 	"vif":               5,
