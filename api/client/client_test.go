@@ -111,6 +111,10 @@ func TestRequests(t *testing.T) {
 			_, err := c.CreateJoinToken(ctx, "h1", 90*time.Second)
 			return err
 		},
+		"GET /v1/tenants/acme/why?from=web-1&port=53&proto=udp&to=fd00%3A%3A1": func() error {
+			_, err := c.Why(ctx, "acme", api.Flow{From: "web-1", To: "fd00::1", Proto: "udp", Port: "53"})
+			return err
+		},
 		"GET /v1/receipts/7?wait=1.5s": func() error { _, err := c.Receipt(ctx, 7, 1500*time.Millisecond); return err },
 		"GET /v1/receipts/7":           func() error { _, err := c.Receipt(ctx, 7, 0); return err },
 	} {

@@ -44,7 +44,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if !a.started {
 		err = coded{exitRefused, fmt.Errorf("%w\nusage: %s (--help says more)", err, used(root, args))}
 	}
-	a.complain(err)
+	if c, ok := errors.AsType[coded](err); !ok || c.error != nil {
+		a.complain(err)
+	}
 	return exitCode(err)
 }
 
@@ -75,7 +77,7 @@ Exit codes:
   1  failed: no answer, no such thing, the world changed meanwhile
   2  refused: the command line or the document is at fault, and stays so
   3  wait: not every host enforces the revision yet
-  4  why: the packet would be denied`,
+  4  why: the packet would not arrive`,
 		Example: `  dovectl tenant create acme
   export DOVE_TENANT=acme
   dovectl apply shop.yaml --wait
@@ -115,7 +117,7 @@ Exit codes:
 	}
 	add("intent", a.tenantCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.blueprintCommand(), a.networkCommand())
 	add("place", a.endpointCommand(), a.hostCommand())
-	add("ask", a.waitCommand(), a.receiptCommand(), a.statusCommand(), a.versionCommand())
+	add("ask", a.waitCommand(), a.receiptCommand(), a.whyCommand(), a.statusCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("ask")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root

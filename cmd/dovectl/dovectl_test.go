@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	randv2 "math/rand/v2"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -41,11 +40,9 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	// Ids and secrets come out the same in each run.
-	random := randv2.NewChaCha8([32]byte{2: 7})
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	now := time.Now()
-	authority, err := auth.NewAuthority("test", now, random)
+	authority, err := auth.NewAuthority("test", now, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +62,7 @@ func newRig(t *testing.T) *rig {
 			t.Errorf("the member: %v", err)
 		}
 	})
-	token, err := auth.NewToken(auth.AdminToken, auth.Pin{}, random)
+	token, err := auth.NewToken(auth.AdminToken, auth.Pin{}, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +80,7 @@ func newRig(t *testing.T) *rig {
 	}
 	server := httptest.NewUnstartedServer(api.New(api.Config{
 		Backend: r.member, Authority: authority, Member: "dpc1", Version: "9.9",
-		Now: time.Now, Random: random, Log: log,
+		Now: time.Now, Random: rand.Reader, Log: log,
 	}))
 	server.TLS = auth.APITLS(cert)
 	server.EnableHTTP2 = true
@@ -150,7 +147,10 @@ var changing = []struct {
 	{regexp.MustCompile(`"took": \d+`), `"took": TIME`},
 	{regexp.MustCompile(`(took:\s+)[0-9.]+(µs|ms|s)`), "${1}TIME"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
-	{regexp.MustCompile(`(dove-join\.\w+)\.\w+\.\w+`), "$1.SECRET.PIN"},
+	{regexp.MustCompile(`dove-join\.\w+\.\w+\.\w+`), "dove-join.ID.SECRET.PIN"},
+	{regexp.MustCompile(`\b02(:[0-9a-f]{2}){5}\b`), "MAC"},
+	{regexp.MustCompile(`\b[0-9a-f]{16}\b`), "UID"},
+	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "DIGEST"},
 }
 
 // dovectl runs one command line and returns all that it printed, and its exit

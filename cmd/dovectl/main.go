@@ -11,6 +11,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -29,7 +30,7 @@ const (
 	exitFailure    = 1
 	exitRefused    = 2 // the command line or the document is at fault
 	exitIncomplete = 3 // wait: not every host enforces the revision
-	exitDenied     = 4 // why: no
+	exitDenied     = 4 // why: the packet would not arrive
 )
 
 func main() {
@@ -56,10 +57,18 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// coded is an error with its own exit code.
+// coded is an error with its own exit code. Its error is nil where the result
+// that was printed says everything.
 type coded struct {
 	code int
 	error
+}
+
+func (c coded) Error() string {
+	if c.error == nil {
+		return fmt.Sprintf("exit code %d", c.code)
+	}
+	return c.error.Error()
 }
 
 func (c coded) Unwrap() error { return c.error }
