@@ -109,12 +109,12 @@ func (s *service) Conversation(stream grpc.BidiStreamingServer[controlpb.Envelop
 	defer cancel()
 	defer context.AfterFunc(s.serving, cancel)()
 	log := s.server.Log.With("host", string(id.Host), "from", from)
-	log.Info("control session opened")
+	log.Debug("control session opened")
 	err = s.server.Converse(ctx, id, &memberConn{stream, id})
 	if s.serving.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		err = dove.Errorf(dove.Unavailable, "this DPC member is stopping: ask another one")
 	}
-	log.Info("control session ended", "reason", err)
+	log.Debug("control session ended", "reason", err)
 	return toStatus(err)
 }
 
