@@ -19,8 +19,9 @@ type Options struct {
 	Misses   <-chan dataplane.Miss
 	Drops    <-chan dataplane.Drop
 	Devices  <-chan Event // DeviceUp, DeviceGone and, once, DevicesListed
-	// Dial opens a session with any DPC member. It is called again, after a
-	// while, when it fails and when the session ends.
+	// Dial opens a session with any DPC member, which ends at the latest when
+	// the context is done. It is called again, after a while, when it fails and
+	// when the session ends.
 	Dial func(context.Context) (control.HostConn, error)
 	// Prepare readies a device before it becomes a port.
 	Prepare func(Device) error

@@ -49,12 +49,9 @@ func backoff(failures int, kind dove.Kind) time.Duration {
 // keepSession opens a session, again and again, until ctx is done.
 func (a *Agent) keepSession(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; failures++ {
-		conn, err := a.options.Dial(ctx)
-		if err == nil {
-			var welcomed bool
-			if welcomed, err = a.converse(ctx, conn); welcomed {
-				failures = 0
-			}
+		welcomed, err := a.dialAndConverse(ctx)
+		if welcomed {
+			failures = 0
 		}
 		if ctx.Err() != nil || !a.tell(ctx, news{err: err}) {
 			return
@@ -68,9 +65,26 @@ func (a *Agent) keepSession(ctx context.Context) {
 	}
 }
 
-// converse carries one session until it ends, and says whether it got as far as
-// a Welcome.
-func (a *Agent) converse(parent context.Context, conn control.HostConn) (welcomed bool, err error) {
+// closeGrace is how long a message that is being sent may hold up the end of a session.
+const closeGrace = time.Second
+
+// dialAndConverse carries one session from its beginning to its end, and says
+// whether it got as far as a Welcome. The session ends in order even if ctx is
+// done, so it lives in a context of its own.
+func (a *Agent) dialAndConverse(ctx context.Context) (welcomed bool, err error) {
+	life, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	dialled := context.AfterFunc(ctx, kill)
+	conn, err := a.options.Dial(life)
+	dialled()
+	if err != nil {
+		return false, err
+	}
+	return a.converse(ctx, conn, kill)
+}
+
+// converse carries an open session; kill ends it out of order.
+func (a *Agent) converse(parent context.Context, conn control.HostConn, kill func()) (welcomed bool, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	s := &liveSession{out: make(chan control.Up, sendQueue), cancel: cancel}
 	sender := make(chan struct{})
@@ -82,7 +96,11 @@ func (a *Agent) converse(parent context.Context, conn control.HostConn) (welcome
 	go func() {
 		defer close(closed)
 		<-ctx.Done()
-		_ = conn.Close() // unblocks Send and Recv; why it ended is known already
+		// Close must not meet Send.
+		grace := time.AfterFunc(closeGrace, kill)
+		<-sender
+		grace.Stop()
+		_ = conn.Close() // unblocks Recv; why the session ended is known already
 	}()
 	defer func() {
 		cancel(nil)

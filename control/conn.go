@@ -21,7 +21,8 @@ type MemberConn interface {
 	Recv() (Up, error)
 }
 
-// HostConn is the dSwitch's end of one session.
+// HostConn is the dSwitch's end of one session. Send and Recv may be called from
+// two goroutines, one each; Close while Recv runs, but not while Send does.
 type HostConn interface {
 	Send(Up) error
 	Recv() (Down, error)
