@@ -26,10 +26,12 @@ type View struct {
 	presence map[dove.HostName]*presence
 }
 
-// tables are those of one domain, and the intent that they are of.
+// tables are those of one domain, and the intent that they are of. byClass
+// repeats those of pairs under the numbers that stand for signatures now.
 type tables struct {
-	domain *policy.Domain
-	pairs  *policy.Pairs
+	domain  *policy.Domain
+	pairs   *policy.Pairs
+	byClass map[classes]*verdict.Table
 }
 
 // presence is what a host has endpoints on: the classes of their addresses.
@@ -140,6 +142,21 @@ func Joined(h world.Host) bool { return h.Serial != "" && h.VTEP.IsValid() }
 
 // table returns the table of a pair, nil if one of the classes does not exist.
 func (v *View) table(key control.PairKey) *verdict.Table {
+	domain := v.world.Domain(key.Domain)
+	t := v.tables[key.Domain]
+	switch {
+	case t == nil:
+		t = &tables{domain, policy.NewPairs(domain), map[classes]*verdict.Table{}}
+		v.tables[key.Domain] = t
+	case t.domain != domain:
+		t.domain = domain
+		t.pairs.Renew(domain)
+		clear(t.byClass)
+	}
+	c := classes{key.Src, key.Dst}
+	if table, known := t.byClass[c]; known {
+		return table
+	}
 	src, ok := v.signature(key.Domain, key.Src)
 	if !ok {
 		return nil
@@ -148,17 +165,12 @@ func (v *View) table(key control.PairKey) *verdict.Table {
 	if !ok {
 		return nil
 	}
-	domain := v.world.Domain(key.Domain)
-	t := v.tables[key.Domain]
-	switch {
-	case t == nil:
-		t = &tables{domain, policy.NewPairs(domain)}
-		v.tables[key.Domain] = t
-	case t.domain != domain:
-		t.domain = domain
-		t.pairs.Renew(domain)
+	if len(t.byClass) >= policy.PairsMax {
+		clear(t.byClass)
 	}
-	return t.pairs.Table(src, dst)
+	table := t.pairs.Table(src, dst)
+	t.byClass[c] = table
+	return table
 }
 
 // signature returns what a class stands for. No class stands for no group, so
@@ -241,6 +253,11 @@ func (v *View) advance(next *world.World, d world.Delta) []dove.HostName {
 			for e := range next.EndpointsIn(cmp.Or(c.New, c.Old).Full()) {
 				suspect(&e)
 			}
+		}
+	}
+	for _, c := range d.Classes {
+		if t := v.tables[cmp.Or(c.New, c.Old).DomainOf()]; t != nil {
+			clear(t.byClass)
 		}
 	}
 	v.world = next
