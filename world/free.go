@@ -19,7 +19,7 @@ func (w *World) FreeAddress(n dove.Network, first, last netip.Addr) (netip.Addr,
 	}
 	count := func(below int, addr netip.Addr) int { // of addresses before addr, and addr itself if below is -1
 		return w.byAddress.before(func(l located) int {
-			return cmp.Or(compareNetwork(l.endpoint.doc.NetworkOf(), n), l.addr.Compare(addr), below)
+			return cmp.Or(l.at(n, addr), below)
 		})
 	}
 	base := count(0, first)

@@ -30,7 +30,7 @@ func byClass(a, b classified) int {
 	if c := compareDomain(a.alloc.doc.DomainOf(), b.alloc.doc.DomainOf()); c != 0 {
 		return c
 	}
-	return pair(a.alloc.doc.Class, a.alloc.digest, b.alloc.doc.Class, b.alloc.digest)
+	return cmp.Or(cmp.Compare(a.alloc.doc.Class, b.alloc.doc.Class), cmp.Compare(a.alloc.digest, b.alloc.digest))
 }
 
 // compile makes anew the intents of the domains whose blueprints changed.
@@ -109,7 +109,10 @@ func (w *World) ClassAlloc(d dove.Domain, signature string) (ClassAlloc, bool) {
 // SignatureOf returns the signature that a class id stands for in a domain.
 func (w *World) SignatureOf(d dove.Domain, c dove.Class) (policy.Signature, bool) {
 	found, ok := w.byClass.find(func(x classified) int {
-		return cmp.Or(compareDomain(x.alloc.doc.DomainOf(), d), cmp.Compare(x.alloc.doc.Class, c))
+		if order := compareDomain(x.alloc.doc.DomainOf(), d); order != 0 {
+			return order
+		}
+		return cmp.Compare(x.alloc.doc.Class, c)
 	})
 	return found.signature, ok
 }

@@ -27,7 +27,8 @@ type node[T any] struct {
 	children   []*node[T]
 }
 
-// nodeItemsMax is even, so that a split leaves equal halves beside the middle.
+// A node has at most nodeItemsMax items. One with nodeItemsMin or fewer gets more
+// before an item is taken from it.
 const (
 	nodeItemsMax = 32
 	nodeItemsMin = nodeItemsMax/2 - 1
@@ -125,7 +126,7 @@ func (t *tree[T]) put(item T) (old T, replaced bool) {
 	t.root = t.root.own(t.generation)
 	if len(t.root.items) == nodeItemsMax {
 		root := &node[T]{generation: t.generation, count: t.root.count, children: []*node[T]{t.root}}
-		root.split(0, t.generation)
+		root.split(0, item, t.order, t.generation)
 		t.root = root
 	}
 	return t.root.put(item, t.order, t.generation)
@@ -145,7 +146,7 @@ func (n *node[T]) put(item T, order func(a, b T) int, generation uint64) (old T,
 		return old, false
 	}
 	if len(n.children[i].items) == nodeItemsMax {
-		n.split(i, generation)
+		n.split(i, item, order, generation)
 		switch c := at(n.items[i]); {
 		case c == 0:
 			old, n.items[i] = n.items[i], item
@@ -162,10 +163,15 @@ func (n *node[T]) put(item T, order func(a, b T) int, generation uint64) (old T,
 	return old, replaced
 }
 
-// split makes two of the full child i and moves its middle item up.
-func (n *node[T]) split(i int, generation uint64) {
+// split makes two of the full child i and moves the item between them up. That
+// is the middle one, but if item comes after all of them the second to last: documents are
+// loaded in order of keys, and nodes left behind half full would stay so.
+func (n *node[T]) split(i int, item T, order func(a, b T) int, generation uint64) {
 	left := n.children[i].own(generation)
 	middle := len(left.items) / 2
+	if order(left.items[len(left.items)-1], item) < 0 {
+		middle = len(left.items) - 2
+	}
 	right := &node[T]{generation: generation, items: slices.Clone(left.items[middle+1:])}
 	up := left.items[middle]
 	clear(left.items[middle:])

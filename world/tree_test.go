@@ -52,7 +52,7 @@ func TestTreeAgainstSlice(t *testing.T) {
 			if got := slices.Collect(v.tree.all()); !slices.Equal(got, v.items) {
 				t.Fatalf("span %d version %d: %d items, want %d", span, i, len(got), len(v.items))
 			}
-			v.tree.root.check(t, true)
+			v.tree.root.check(t)
 			k := random.IntN(span)
 			rank, _ := slices.BinarySearch(v.items, k)
 			if got := v.tree.before(func(o int) int { return cmp.Compare(o, k) }); got != rank {
@@ -88,11 +88,11 @@ func TestTreeAgainstSlice(t *testing.T) {
 }
 
 // check fails if the node breaks the shape of a B-tree, and returns its height.
-func (n *node[T]) check(t *testing.T, root bool) int {
+func (n *node[T]) check(t *testing.T) int {
 	if n == nil {
 		return 0
 	}
-	if len(n.items) > nodeItemsMax || !root && len(n.items) < nodeItemsMin {
+	if len(n.items) > nodeItemsMax || len(n.items) == 0 {
 		t.Fatalf("node has %d items", len(n.items))
 	}
 	count := n.count
@@ -105,9 +105,9 @@ func (n *node[T]) check(t *testing.T, root bool) int {
 	if len(n.children) != len(n.items)+1 {
 		t.Fatalf("node has %d items and %d children", len(n.items), len(n.children))
 	}
-	height := n.children[0].check(t, false)
+	height := n.children[0].check(t)
 	for _, c := range n.children[1:] {
-		if c.check(t, false) != height {
+		if c.check(t) != height {
 			t.Fatal("leaves at different depths")
 		}
 	}

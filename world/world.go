@@ -1,10 +1,10 @@
 package world
 
 import (
+	"bytes"
 	"cmp"
 	"iter"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"dove.network/blueprint"
@@ -81,13 +81,22 @@ func New() *World {
 		byNetwork: newTree(ordered(func(a, b *Endpoint) int { return compareNetwork(a.NetworkOf(), b.NetworkOf()) }, byEndpoint)),
 		byHost:    newTree(ordered(func(a, b *Endpoint) int { return strings.Compare(string(a.Host), string(b.Host)) }, byEndpoint)),
 		byMAC: newTree(ordered(func(a, b *Endpoint) int {
-			return cmp.Or(compareNetwork(a.NetworkOf(), b.NetworkOf()), slices.Compare(a.MAC[:], b.MAC[:]))
+			if c := compareNetwork(a.NetworkOf(), b.NetworkOf()); c != 0 {
+				return c
+			}
+			return bytes.Compare(a.MAC[:], b.MAC[:])
 		}, byEndpoint)),
 		byAddress: newTree(func(a, b located) int {
-			return cmp.Or(compareNetwork(a.endpoint.doc.NetworkOf(), b.endpoint.doc.NetworkOf()), a.addr.Compare(b.addr), byEndpoint(a.endpoint, b.endpoint))
+			if c := a.at(b.endpoint.doc.NetworkOf(), b.addr); c != 0 {
+				return c
+			}
+			return byEndpoint(a.endpoint, b.endpoint)
 		}),
 		byGroup: newTree(func(a, b membership) int {
-			return cmp.Or(a.name().Compare(b.name()), byEndpoint(a.endpoint, b.endpoint))
+			if c := a.name().Compare(b.name()); c != 0 {
+				return c
+			}
+			return byEndpoint(a.endpoint, b.endpoint)
 		}),
 		hosts:      newTree(byHostName),
 		byVTEP:     newTree(ordered(func(a, b *Host) int { return a.VTEP.Compare(b.VTEP) }, byHostName)),
@@ -100,6 +109,14 @@ func New() *World {
 		ledgers:    newTree(func(a, b *held[Ledger]) int { return cmp.Compare(a.doc.Tenant, b.doc.Tenant) }),
 		vteps:      newTree(func(a, b *held[VTEPAlloc]) int { return a.doc.VTEP.Compare(b.doc.VTEP) }),
 	}
+}
+
+// at orders by network and address.
+func (l located) at(n dove.Network, addr netip.Addr) int {
+	if c := compareNetwork(l.endpoint.doc.NetworkOf(), n); c != 0 {
+		return c
+	}
+	return l.addr.Compare(addr)
 }
 
 func (m membership) name() dove.Group { return m.endpoint.doc.Groups[m.group] }
@@ -175,9 +192,7 @@ func (w *World) EndpointAt(v dove.VNI, addr netip.Addr) (Endpoint, bool) {
 
 // EndpointOn returns the endpoint that has an address on a network.
 func (w *World) EndpointOn(n dove.Network, addr netip.Addr) (Endpoint, bool) {
-	l, ok := w.byAddress.find(func(l located) int {
-		return cmp.Or(compareNetwork(l.endpoint.doc.NetworkOf(), n), l.addr.Compare(addr))
-	})
+	l, ok := w.byAddress.find(func(l located) int { return l.at(n, addr) })
 	if !ok {
 		return Endpoint{}, false
 	}
@@ -187,7 +202,10 @@ func (w *World) EndpointOn(n dove.Network, addr netip.Addr) (Endpoint, bool) {
 // EndpointByMAC returns the endpoint that has a MAC on a network.
 func (w *World) EndpointByMAC(n dove.Network, mac dove.MAC) (Endpoint, bool) {
 	return docOf(w.byMAC.find(func(h *held[Endpoint]) int {
-		return cmp.Or(compareNetwork(h.doc.NetworkOf(), n), slices.Compare(h.doc.MAC[:], mac[:]))
+		if c := compareNetwork(h.doc.NetworkOf(), n); c != 0 {
+			return c
+		}
+		return bytes.Compare(h.doc.MAC[:], mac[:])
 	}))
 }
 
