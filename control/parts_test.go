@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,8 +136,8 @@ func TestHelloOfAnyLength(t *testing.T) {
 		if err != nil || len(p.messages) != 0 {
 			t.Fatalf("%d rows: %v, %d messages are left", n, err, len(p.messages))
 		}
-		if diff := cmp.Diff(&sent, got, sameContent); diff != "" {
-			t.Errorf("%d rows: %s", n, diff)
+		if !slices.Equal(sent.Peers, got.Peers) || !slices.Equal(sent.Pairs, got.Pairs) || got.Seen != sent.Seen || got.More {
+			t.Errorf("%d rows became %d and %d", n, len(got.Peers), len(got.Pairs))
 		}
 	}
 }
