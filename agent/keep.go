@@ -25,7 +25,10 @@ type news struct {
 	err     error
 }
 
-const sendQueue = 4096 // messages that wait to be sent
+const (
+	sendQueue    = 4096 // messages that wait to be sent
+	messageBatch = 64   // messages in one step
+)
 
 // Bounds of the time between two attempts to open a session. A host that is
 // refused for what it is waits longer.
@@ -164,25 +167,40 @@ func (a *Agent) tell(ctx context.Context, n news) bool {
 	}
 }
 
-// hear is the loop's side of tell.
+// hear is the loop's side of tell. Messages that wait already are one step, so
+// that what belongs together is saved and applied together.
 func (a *Agent) hear(n news) {
-	switch {
-	case n.message != nil && n.session == a.session:
-		if w, ok := n.message.(*control.Welcome); ok {
-			a.trouble = ""
-			a.log.Info("session", "member", w.Member, "revision", w.Revision)
+	var messages []Event
+	for {
+		switch {
+		case n.message != nil && n.session == a.session:
+			if w, ok := n.message.(*control.Welcome); ok {
+				a.trouble = ""
+				a.log.Info("session", "member", w.Member, "revision", w.Revision)
+			}
+			messages = append(messages, Received{n.message})
+		case n.message != nil: // of a session that is over
+		case n.session != nil:
+			a.session = n.session
+			a.step(Connected{})
+		default:
+			a.step(messages...)
+			messages = nil
+			if n.err != nil && n.err.Error() != a.trouble {
+				a.trouble = n.err.Error()
+				a.log.Warn("no session with the DPC; what is held stays in force", "err", n.err)
+			}
+			a.endSession()
 		}
-		a.step(Received{n.message})
-	case n.message != nil:
-	case n.session != nil:
-		a.session = n.session
-		a.step(Connected{})
-	default:
-		if n.err != nil && n.err.Error() != a.trouble {
-			a.trouble = n.err.Error()
-			a.log.Warn("no session with the DPC; what is held stays in force", "err", n.err)
+		if len(messages) < messageBatch {
+			select {
+			case n = <-a.news:
+				continue
+			default:
+			}
 		}
-		a.endSession()
+		a.step(messages...)
+		return
 	}
 }
 
