@@ -207,7 +207,8 @@ func (l *Lab) Plug(g *Guest) error {
 // guestNS names a guest's namespace within its lab.
 func guestNS(name string) string { return "g-" + strings.ReplaceAll(name, "/", "-") }
 
-// link joins a guest's namespace to its host by a veth pair.
+// link joins a guest's namespace to its host by a veth pair. The guest takes
+// every address to be on its link, so that it asks for each.
 func (l *Lab) link(g *Guest, h *Host) error {
 	err := ipBatch("", fmt.Sprintf("link add %s mtu %d netns %s type veth peer name eth0 address %s mtu %d netns %s",
 		g.Device, g.MTU, h.ns.Name, g.MAC, g.MTU, g.ns.Name))
@@ -227,6 +228,11 @@ func (l *Lab) link(g *Guest, h *Host) error {
 			line += " nodad"
 		}
 		lines = append(lines, line)
+		if a.Is6() {
+			lines = append(lines, "route replace ::/0 dev eth0")
+		} else {
+			lines = append(lines, "route replace 0.0.0.0/0 dev eth0")
+		}
 	}
 	return g.ns.IP(lines...)
 }

@@ -63,6 +63,11 @@ func (st *Stage) listen(p scenario.Probe) {
 
 // Do makes one step.
 func (st *Stage) Do(ctx context.Context, a scenario.Action) error {
+	for _, e := range ends(a) {
+		if st.guest(e) == nil {
+			return fmt.Errorf("%s is not there, because an earlier step failed", e)
+		}
+	}
 	switch a := a.(type) {
 	case scenario.Expect:
 		return st.expect(ctx, a)
@@ -100,6 +105,30 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) error {
 
 // documentName finds a blueprint's name in its text, well-formed or not.
 var documentName = regexp.MustCompile(`(?m)^name: *([a-z0-9-]+)`)
+
+// ends lists the guests that a step needs.
+func ends(a scenario.Action) []dove.Endpoint {
+	switch a := a.(type) {
+	case scenario.Expect:
+		if a.Address.IsValid() {
+			return []dove.Endpoint{a.From}
+		}
+		return []dove.Endpoint{a.From, a.To}
+	case scenario.OpenFlow:
+		return []dove.Endpoint{a.From, a.To}
+	case scenario.Forge:
+		return []dove.Endpoint{a.From, a.To}
+	case scenario.Plug:
+		return []dove.Endpoint{a.Endpoint}
+	case scenario.Unplug:
+		return []dove.Endpoint{a.Endpoint}
+	case scenario.Move:
+		return []dove.Endpoint{a.Endpoint}
+	case scenario.SetGroups:
+		return []dove.Endpoint{a.Endpoint}
+	}
+	return nil
+}
 
 // change makes the write of a step through the API and returns its revision.
 func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, error) {
