@@ -30,6 +30,7 @@ type Config struct {
 	VTEP     netip.Addr
 	Software string // as Hello says it, for example "dswitch 0.1.0"
 	Rows     int    // rows held at most; 0 means RowsMax
+	MTU      int    // largest IP packet of a guest that the underlay carries, bytes; 0: any
 }
 
 // Core decides for one host. It is not safe for concurrent use. What it returns

@@ -103,6 +103,17 @@ func TestTwoEndpointsWantOneDevice(t *testing.T) {
 	}
 }
 
+func TestUnderlayIsTooSmall(t *testing.T) {
+	r := newRig(t)
+	r.core.config.MTU = 1400
+	r.open()
+	r.step(deviceOf("dvweb-1", 3), Received{assignOf("web-1", 5, "10.0.0.1", 20)})
+	want := []string{"red/web-1 1 failed network red/net5 has MTU 1450, the underlay of this host carries 1400: raise the MTU of the underlay device and restart the dswitch"}
+	if d := cmp.Diff(want, r.states()); d != "" {
+		t.Fatalf("(-want +got):\n%s", d)
+	}
+}
+
 func TestFailedPortIsClosedAndTriedAgain(t *testing.T) {
 	r := newRig(t)
 	r.open()

@@ -146,7 +146,7 @@ func DefaultDevices(id dove.EndpointID) [2]string {
 }
 
 // deviceFor finds the device that the assignment should have now; the zero
-// Device if it is not there. The problem says why it cannot have one that is there.
+// Device if it is not there. The problem says why it cannot have one.
 func (c *Core) deviceFor(a *assignment) (Device, string) {
 	names := DefaultDevices(a.Endpoint.ID)
 	candidates := names[:]
@@ -155,6 +155,9 @@ func (c *Core) deviceFor(a *assignment) (Device, string) {
 	}
 	if name, plugged := c.plugs[a.Endpoint]; plugged {
 		candidates = []string{name}
+	}
+	if c.config.MTU > 0 && int(a.MTU) > c.config.MTU {
+		return Device{}, fmt.Sprintf("network %s has MTU %d, the underlay of this host carries %d: raise the MTU of the underlay device and restart the dswitch", a.Network, a.MTU, c.config.MTU)
 	}
 	if slices.Contains(candidates, a.device.Name) && c.devices[a.device.Name].Device == a.device {
 		return a.device, ""

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -41,7 +42,11 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	identity := credentials.Identity
-	switcher, err := open(s, identity)
+	underlay, err := vif.Underlay(identity.VTEP)
+	if err != nil {
+		return err
+	}
+	switcher, err := open(s, identity.VTEP, underlay)
 	if err != nil {
 		return err
 	}
@@ -65,7 +70,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	config := credentials.TLS()
 	log.Info("dswitch", "version", version, "host", identity.Host, "vtep", identity.VTEP, "dpc", s.DPC)
 	return agent.New(agent.Options{
-		Config:   agent.Config{Host: identity.Host, VTEP: identity.VTEP, Software: "dswitch " + version, Rows: s.Rows},
+		Config:   agent.Config{Host: identity.Host, VTEP: identity.VTEP, Software: "dswitch " + version, Rows: s.Rows, MTU: underlay.MTU - overhead},
 		Restored: agent.Restored{Saved: saved, Switch: agent.Contents(switcher.Held())},
 		Switch:   switcher,
 		Misses:   switcher.Misses(),
@@ -80,14 +85,13 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}).Run(ctx)
 }
 
+// overhead is what the overlay adds to an IP packet: inner Ethernet, VXLAN, UDP, IPv4.
+const overhead = 14 + 8 + 8 + 20
+
 // open opens the switch on the device that carries the host's underlay address.
-func open(s *settings, identity control.Identity) (*ebpf.Switch, error) {
-	underlay, err := vif.Underlay(identity.VTEP)
-	if err != nil {
-		return nil, err
-	}
+func open(s *settings, vtep netip.Addr, underlay vif.UnderlayDevice) (*ebpf.Switch, error) {
 	return ebpf.Open(ebpf.Options{
-		Config: dataplane.Config{VTEP: identity.VTEP, Underlay: underlay.Name},
+		Config: dataplane.Config{VTEP: vtep, Underlay: underlay.Name},
 		PinDir: s.Pins, UpName: s.Up, VXLANName: s.VXLAN, Flows: s.Flows, FlowsPerPort: s.FlowsPerPort,
 	})
 }
@@ -110,15 +114,19 @@ func remove(_ context.Context, s *settings, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
-	identity := control.Identity{Host: dove.HostName(s.Host), VTEP: s.Underlay}
-	if !identity.VTEP.IsValid() {
+	vtep := s.Underlay
+	if !vtep.IsValid() {
 		c, err := auth.LoadHost(s.State)
 		if err != nil {
 			return fmt.Errorf("%w (or say --underlay)", err)
 		}
-		identity = c.Identity
+		vtep = c.Identity.VTEP
 	}
-	switcher, err := open(s, identity)
+	underlay, err := vif.Underlay(vtep)
+	if err != nil {
+		return err
+	}
+	switcher, err := open(s, vtep, underlay)
 	if err != nil {
 		return err
 	}
