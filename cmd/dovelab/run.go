@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dove.network/lab"
+	"dove.network/scenario"
+	"dove.network/sim"
+)
+
+// kernel is the level of real programs, namespaces and packets.
+const kernel = "kernel"
+
+func runCommand() *cobra.Command {
+	levels := append(slices.Clone(sim.Levels), kernel)
+	chosen := levels
+	if os.Getuid() != 0 {
+		chosen = sim.Levels
+	}
+	verbose := false
+	cmd := &cobra.Command{
+		Use:   "run FILE...",
+		Short: "Run scenarios, each at every level",
+		Long: `run plays scenario files, each at four levels: the oracle reads the blueprints,
+tables asks what they compile to, soft sends packets through switches in memory
+with the real controller and agent, and kernel through real programs in network
+namespaces (root only). It tells every step that does not hold, and every one
+that a level has no means for. It exits with 0 if all the others held.`,
+		Example: `  dovelab run scenarios/*.dove
+  dovelab run scenarios/move.dove --level soft,kernel --verbose`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			for _, l := range chosen {
+				if !slices.Contains(levels, l) {
+					return fmt.Errorf("unknown level %q: use %s", l, strings.Join(levels, ", "))
+				}
+			}
+			scenarios := make([]*scenario.Scenario, len(files))
+			for i, file := range files {
+				text, err := os.ReadFile(file)
+				if err != nil {
+					return err
+				}
+				if scenarios[i], err = scenario.Parse(text); err != nil {
+					return fmt.Errorf("%s: %w", file, err)
+				}
+			}
+			r := runner{out: cmd.OutOrStdout(), verbose: verbose}
+			for i, s := range scenarios {
+				r.run(cmd.Context(), files[i], s, chosen)
+			}
+			fmt.Fprintf(r.out, "\nscenarios: %d of %d held, skipped %d\n", r.held, r.total, r.skipped)
+			if r.held != len(files)*len(chosen) {
+				return errFailed
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringSliceVar(&chosen, "level", chosen, "levels, of "+strings.Join(levels, ", "))
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "tell the steps that hold, too")
+	return cmd
+}
+
+// runner tells how scenarios go, line by line.
+type runner struct {
+	out     io.Writer
+	verbose bool
+	// Scenarios count once for each level, skipped counts steps.
+	total, held, skipped int
+}
+
+func (r *runner) run(ctx context.Context, file string, s *scenario.Scenario, levels []string) {
+	fmt.Fprintf(r.out, "%s: %s\n", file, s.Name)
+	for _, level := range levels {
+		if ctx.Err() != nil {
+			fmt.Fprintf(r.out, "  %-7s not run: %v\n", level, context.Cause(ctx))
+			return
+		}
+		r.total++
+		begun := time.Now()
+		tally, err := r.at(ctx, level, s)
+		verdict := "held"
+		if err != nil || ctx.Err() != nil || tally.Failed > 0 {
+			verdict = "FAILED"
+		} else {
+			r.held++
+		}
+		r.skipped += tally.Skipped
+		fmt.Fprintf(r.out, "  %-7s %-6s %d of %d steps", level, verdict, tally.Held, len(s.Steps)-tally.Skipped)
+		if tally.Skipped > 0 {
+			fmt.Fprintf(r.out, ", %d skipped", tally.Skipped)
+		}
+		fmt.Fprintf(r.out, ", %.1f s\n", time.Since(begun).Seconds())
+		if err != nil {
+			fmt.Fprintf(r.out, "          %s\n", indented(err.Error()))
+		}
+	}
+}
+
+// at runs a scenario at one level. The error is about the level, not about what
+// the scenario expects.
+func (r *runner) at(ctx context.Context, level string, s *scenario.Scenario) (tally scenario.Tally, err error) {
+	each := func(step scenario.Step, err error) { r.step(level, step, err) }
+	if level != kernel {
+		stage, err := sim.NewStage(level, s)
+		if err != nil {
+			return tally, err
+		}
+		return scenario.Run(ctx, s, stage, each), nil
+	}
+	opt, err := options(fmt.Sprintf("run-%d", os.Getpid()))
+	if err != nil {
+		return tally, err
+	}
+	l, err := lab.New(ctx, opt)
+	if err != nil {
+		return tally, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	stage, err := lab.NewStage(ctx, l, s)
+	if err != nil {
+		return tally, err
+	}
+	defer stage.Close()
+	return scenario.Run(ctx, s, stage, each), nil
+}
+
+func (r *runner) step(level string, step scenario.Step, err error) {
+	said, _, _ := strings.Cut(step.Action.String(), "\n")
+	switch {
+	case errors.Is(err, scenario.ErrCannot):
+		fmt.Fprintf(r.out, "  %-7s skip   line %d: %s\n          %s\n", level, step.Line, said, indented(err.Error()))
+	case err != nil:
+		fmt.Fprintf(r.out, "  %-7s FAIL   line %d: %s\n          %s\n", level, step.Line, said, indented(err.Error()))
+	case r.verbose:
+		fmt.Fprintf(r.out, "  %-7s ok     line %d: %s\n", level, step.Line, said)
+	}
+}
+
+func indented(text string) string {
+	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n          ")
+}

@@ -1,0 +1,167 @@
+package sim
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/resolver"
+	"dove.network/verdict"
+)
+
+// contents are what a switch holds, by the ops that it took.
+type contents struct {
+	networks map[dove.VNI]dataplane.Network
+	vteps    map[netip.Addr]bool
+	ports    map[dataplane.PortID]dataplane.Port
+	peers    map[dataplane.PeerKey]dataplane.Peer
+	absent   map[dataplane.PeerKey]time.Time
+	pairs    map[dataplane.PairKey]*verdict.Table
+}
+
+func newContents() contents {
+	return contents{
+		map[dove.VNI]dataplane.Network{}, map[netip.Addr]bool{}, map[dataplane.PortID]dataplane.Port{},
+		map[dataplane.PeerKey]dataplane.Peer{}, map[dataplane.PeerKey]time.Time{}, map[dataplane.PairKey]*verdict.Table{},
+	}
+}
+
+func (c contents) take(op dataplane.Op, now time.Time) {
+	switch op := op.(type) {
+	case dataplane.SetNetwork:
+		c.networks[op.Network.VNI] = op.Network
+	case dataplane.DelNetwork:
+		delete(c.networks, op.VNI)
+	case dataplane.SetVTEP:
+		c.vteps[op.Addr] = true
+	case dataplane.DelVTEP:
+		delete(c.vteps, op.Addr)
+	case dataplane.SetPort:
+		c.ports[op.Port.ID] = op.Port
+	case dataplane.DelPort:
+		delete(c.ports, op.ID)
+	case dataplane.SetPeer:
+		c.peers[op.Key] = op.Peer
+	case dataplane.DelPeer:
+		delete(c.peers, op.Key)
+	case dataplane.SetAbsent:
+		c.absent[op.Key] = now.Add(op.TTL)
+	case dataplane.DelAbsent:
+		delete(c.absent, op.Key)
+	case dataplane.SetPair:
+		c.pairs[op.Key] = op.Table
+	case dataplane.DelPair:
+		delete(c.pairs, op.Key)
+	}
+}
+
+// portOf returns the port of a device, 0 if it has none.
+func (c contents) portOf(device string) dataplane.PortID {
+	for id, p := range c.ports {
+		if p.Device == device {
+			return id
+		}
+	}
+	return 0
+}
+
+// compare holds what each connected host's switch holds against what the
+// member's world says now.
+func (s *Sim) compare() {
+	view := resolver.NewView(s.World())
+	for _, h := range s.hosts {
+		if h.session != 0 {
+			s.comparePorts(h)
+			s.compareRows(h, view)
+			s.compareFleet(h)
+		}
+	}
+}
+
+// comparePorts checks that every open port is that of an endpoint which is
+// bound to the host, as it is now.
+func (s *Sim) comparePorts(h *host) {
+	w := s.World()
+	for _, id := range slices.Sorted(maps.Keys(h.holds.ports)) {
+		p := h.holds.ports[id]
+		e, ok := w.Endpoint(p.Endpoint)
+		if !ok || e.UID != p.UID || e.Host != h.name {
+			s.fault("%s has a port for %s, which is not bound to it", h.name, p.Endpoint)
+			continue
+		}
+		var addresses []dataplane.Address
+		for _, a := range e.Addresses {
+			addresses = append(addresses, dataplane.Address{Addr: a, Class: w.AddressClass(e, a)})
+		}
+		if n, ok := w.Network(e.NetworkOf()); !ok || n.VNI != p.VNI || e.MAC != p.MAC || !slices.Equal(addresses, p.Addresses) {
+			s.fault("%s has a port for %s as %+v, meant: addresses %v, MAC %s", h.name, p.Endpoint, p, addresses, e.MAC)
+		}
+	}
+}
+
+// compareRows checks every row that the switch holds for a network with a port.
+func (s *Sim) compareRows(h *host, view *resolver.View) {
+	w := s.World()
+	for _, key := range slices.SortedFunc(maps.Keys(h.holds.peers), comparePeerKeys) {
+		is, meant := h.holds.peers[key], view.Peer(h.name, control.PeerKey(key))
+		if is != (dataplane.Peer{UID: meant.UID, MAC: meant.MAC, Class: meant.Class, VTEP: meant.VTEP}) {
+			s.fault("%s holds %s of network %d as %+v, meant: %+v", h.name, key.Addr, key.VNI, is, meant)
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(h.holds.absent), comparePeerKeys) {
+		if meant := view.Peer(h.name, control.PeerKey(key)); s.now.Before(h.holds.absent[key]) && !meant.Absent {
+			s.fault("%s holds that nobody has %s of network %d, and %s has", h.name, key.Addr, key.VNI, meant.Endpoint)
+		}
+	}
+	domains := map[uint32]dove.Domain{}
+	for vni, n := range h.holds.networks {
+		if network, ok := w.NetworkByVNI(vni); ok {
+			domains[n.Domain] = network.DomainOf()
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(h.holds.pairs), comparePairKeys) {
+		is := h.holds.pairs[key]
+		domain, ok := domains[key.Domain]
+		if !ok {
+			continue // of no network that is left: no packet asks for it
+		}
+		meant := view.Pair(h.name, control.PairKey{Domain: domain, Src: key.Src, Dst: key.Dst}).Table
+		if !is.Equal(meant) {
+			s.fault("%s holds for classes %d to %d of %s\n%smeant:\n%s", h.name, key.Src, key.Dst, domain, is, text(meant))
+		}
+	}
+}
+
+func text(t *verdict.Table) string {
+	if t == nil {
+		return "no table\n"
+	}
+	return t.String()
+}
+
+// compareFleet checks that the switch admits the other hosts, and nobody else.
+func (s *Sim) compareFleet(h *host) {
+	fleet := map[netip.Addr]bool{}
+	for o := range s.World().Hosts() {
+		if resolver.Joined(o) && o.Name != h.name {
+			fleet[o.VTEP] = true
+		}
+	}
+	if !maps.Equal(fleet, h.holds.vteps) {
+		s.fault("%s admits frames from %v, meant: %v", h.name, slices.SortedFunc(maps.Keys(h.holds.vteps), netip.Addr.Compare),
+			slices.SortedFunc(maps.Keys(fleet), netip.Addr.Compare))
+	}
+}
+
+func comparePeerKeys(a, b dataplane.PeerKey) int {
+	return cmp.Or(cmp.Compare(a.VNI, b.VNI), a.Addr.Compare(b.Addr))
+}
+
+func comparePairKeys(a, b dataplane.PairKey) int {
+	return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Src, b.Src), cmp.Compare(a.Dst, b.Dst))
+}

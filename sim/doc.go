@@ -1,0 +1,24 @@
+// Package sim runs a whole DOVE in one goroutine and in virtual time: the core
+// of a DPC member, and for each host the core of its agent and a switch in
+// memory, with guests that answer whoever reaches them. The cores are those of
+// the real programs; only what carries messages, frames and time is made here.
+//
+// A Sim is an ordered queue of what happens next. Edit commits documents to a
+// store in memory and hands them to the member's core; what the cores send to
+// each other and the frames that switches let out go through the queue. Without
+// Jitter all of it happens at once and in order. One seed is one run.
+//
+// Wait goes on until a revision's receipt is complete, and Settle until nothing
+// is under way. Both report what must never be: an answer older than one that
+// its host has seen, an acknowledgement of what is not in force, a switch that
+// holds other rows than the DPC's world says. Ask sends a first packet and tells
+// what became of it, end to end.
+//
+// NewStage carries out scenarios at three levels: "oracle" asks package oracle,
+// "table" asks compiled tables, "soft" sends packets through a Sim. All three
+// make their changes through package edit. What a level has no means for is
+// scenario.ErrCannot, with the reason.
+//
+// The package opens no socket, reads no clock and starts no goroutine, and it
+// knows nothing of real hosts: that is package lab's.
+package sim

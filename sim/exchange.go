@@ -1,0 +1,250 @@
+package sim
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+	"dove.network/scenario"
+	"dove.network/world"
+)
+
+// exchange is one packet and its answer, watched from end to end.
+type exchange struct {
+	from     *guest
+	silent   bool     // whoever it reaches does not answer
+	reached  []*guest // whom the packet reached
+	answered []uint64 // serials of those whose answer came back
+	rules    []string // that let the packet pass, one for each switch that said so
+	drops    []drop   // while it was under way
+}
+
+// drop is a refused packet.
+type drop struct {
+	host   dove.HostName
+	reason dataplane.Reason
+	rule   string
+	from   dataplane.Direction
+}
+
+func (d drop) String() string {
+	s := fmt.Sprintf("dropped on %s as %s", d.host, d.reason)
+	if d.rule != "" {
+		s += " by rule " + d.rule
+	}
+	return s
+}
+
+// Finding is what became of a first packet. Its end is one of the three
+// outcomes, unless Instead says what was seen instead. Rule is what let it pass
+// or refused it.
+type Finding struct {
+	Outcome scenario.Outcome
+	Rule    string
+	Instead string
+}
+
+func (f Finding) String() string {
+	switch {
+	case f.Instead != "":
+		return f.Instead
+	case f.Outcome == scenario.NoEndpoint:
+		return "no-endpoint"
+	}
+	return fmt.Sprintf("%s (%s)", f.Outcome, f.Rule)
+}
+
+// Packet is a first packet: who sends it, from which of its addresses, to which
+// address.
+type Packet struct {
+	From     dove.Endpoint
+	Src, Dst netip.Addr
+	Probe    scenario.Probe
+}
+
+func (p Packet) String() string {
+	return fmt.Sprintf("%s (%s) -> %s %s", p.From, p.Src, p.Dst, p.Probe)
+}
+
+// pace is how long an exchange takes: it keeps a port's misses below their limit.
+const pace = 5 * time.Millisecond
+
+// idle is longer than any flow without ports or handshake lives.
+const idle = 121 * time.Second
+
+// Ask sends a first packet from a plugged guest, and tells what became of it:
+// whether it reached the guest that has the address on the sender's network and
+// the answer came back, or who dropped it. The error is about the switches' own
+// counts: they must have counted what was dropped, and nothing else.
+func (s *Sim) Ask(p Packet) (Finding, error) {
+	g := s.plugged(p.From)
+	if g == nil {
+		return Finding{Instead: p.From.String() + " is not plugged in"}, nil
+	}
+	protocol, port, _ := p.Probe.Over(p.Dst)
+	if !protocol.HasPorts() && !protocol.IsICMP() {
+		s.Sleep(idle) // what has no ports has one flow for each pair of addresses
+	}
+	sport := s.freePort()
+	x, err := s.exchange(g, p.Src, p.Dst, !answerable(protocol, port), request(p.Probe, false, sport))
+	if protocol == dove.ProtocolTCP && len(x.answered) > 0 {
+		g.send(p.Src, p.Dst, func(e packet.Ends) []byte { return packet.TCP(e, sport, port, packet.RST, make([]byte, markSize)) })
+		s.drain()
+	}
+	return s.found(p, x, answerable(protocol, port)), err
+}
+
+// found says what an exchange came to.
+func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
+	rules := slices.Compact(slices.Clone(x.rules))
+	switch {
+	case len(x.reached) > 1:
+		return Finding{Instead: fmt.Sprintf("arrived %d times, first at %s", len(x.reached), x.reached[0].endpoint)}
+	case len(x.reached) == 1 && !s.meant(p, x.reached[0]):
+		return Finding{Instead: "reached " + x.reached[0].endpoint.String()}
+	case len(x.reached) == 1 && len(x.drops) > 0:
+		return Finding{Instead: "reached " + x.reached[0].endpoint.String() + ", but " + x.drops[0].String()}
+	case len(x.reached) == 1 && answerable && !slices.Equal(x.answered, []uint64{x.reached[0].serial}):
+		return Finding{Instead: fmt.Sprintf("reached %s, and %d answers came back", x.reached[0].endpoint, len(x.answered))}
+	case len(x.reached) == 1 && len(rules) != 1:
+		return Finding{Instead: "allowed by rules " + strings.Join(rules, ", ")}
+	case len(x.reached) == 1:
+		return Finding{Outcome: scenario.Allow, Rule: rules[0]}
+	case len(x.drops) == 0:
+		return Finding{Instead: "lost without a word"}
+	case len(x.drops) > 1:
+		return Finding{Instead: fmt.Sprintf("dropped %d times, last %s", len(x.drops), x.drops[len(x.drops)-1])}
+	}
+	switch d := x.drops[0]; d.reason {
+	case dataplane.Policy:
+		return Finding{Outcome: scenario.Deny, Rule: d.rule}
+	case dataplane.NoEndpoint:
+		return Finding{Outcome: scenario.NoEndpoint}
+	case dataplane.NotHere, dataplane.UnknownNetwork:
+		if to, ok := s.owner(p); ok && s.plugged(to.Full()) == nil {
+			return Finding{Instead: to.Full().String() + " is not plugged in"}
+		}
+		fallthrough
+	default:
+		return Finding{Instead: "dropped as " + d.reason.String()}
+	}
+}
+
+// meant reports whether a guest is who has the address on the sender's network.
+func (s *Sim) meant(p Packet, g *guest) bool {
+	to, ok := s.owner(p)
+	return ok && to.Full() == g.endpoint && to.UID == g.uid
+}
+
+// owner returns who has the address on the sender's network.
+func (s *Sim) owner(p Packet) (world.Endpoint, bool) {
+	from, ok := s.World().Endpoint(p.From)
+	if !ok {
+		return world.Endpoint{}, false
+	}
+	return s.World().EndpointOn(from.NetworkOf(), p.Dst)
+}
+
+// firstPort is where source ports begin, below which are those of services.
+const firstPort = 1024
+
+// freePort returns a source port or echo identifier that no living flow has.
+func (s *Sim) freePort() uint16 {
+	s.port++
+	switch {
+	case s.port == 0: // all were used: let time pass until established TCP flows are forgotten, too
+		s.Sleep(3 * time.Hour)
+		s.port = firstPort
+	case s.port < firstPort:
+		s.port = firstPort
+	}
+	return s.port
+}
+
+// exchange sends a packet and goes on until its answer came back, it was
+// dropped, or nothing is under way. With silent, nobody answers.
+func (s *Sim) exchange(g *guest, src, dst netip.Addr, silent bool, make func(packet.Ends, []byte) []byte) (*exchange, error) {
+	x, done := s.watch(g, silent)
+	m := mark{s.talk, g.serial}
+	g.send(src, dst, func(e packet.Ends) []byte { return make(e, m.bytes()) })
+	return x, done()
+}
+
+// watch begins an exchange. Done goes on until it is over, and holds what was
+// seen against what the switches counted.
+func (s *Sim) watch(g *guest, silent bool) (x *exchange, done func() error) {
+	s.now = s.now.Add(pace)
+	s.talk++
+	id := s.talk
+	x = &exchange{from: g, silent: silent}
+	s.talks[id] = x
+	s.dropped = nil
+	before := s.counts()
+	return x, func() error {
+		for len(x.answered) == 0 && len(s.dropped) == 0 && s.step() {
+			if silent && len(x.reached) > 0 {
+				break
+			}
+		}
+		s.drain() // a second copy, or an answer in spite of a drop
+		delete(s.talks, id)
+		if g != nil {
+			clear(g.waiting)
+		}
+		x.drops = s.dropped
+		s.dropped = nil
+		return compareCounts(before, s.counts(), x.drops)
+	}
+}
+
+// judged notes the rule by which a switch let the packet of an exchange pass.
+func (s *Sim) judged(inner []byte, rule string) {
+	m, ok := markOf(inner)
+	if x := s.talks[m.talk]; ok && x != nil && rule != "" && (x.from == nil || x.from.serial == m.sender) {
+		x.rules = append(x.rules, rule)
+	}
+}
+
+// tally is what one switch has counted.
+type tally struct {
+	host   dove.HostName
+	reason dataplane.Reason
+	rule   string
+}
+
+// counts reads what all switches have counted.
+func (s *Sim) counts() map[tally]uint64 {
+	all := map[tally]uint64{}
+	for _, h := range s.hosts {
+		counts, err := h.sw.Counts()
+		if err != nil {
+			s.fault("the counts of %s cannot be read: %w", h.name, err)
+		}
+		for _, c := range counts {
+			all[tally{h.name, c.Reason, c.Rule}] += c.Packets
+		}
+	}
+	return all
+}
+
+// compareCounts checks that the switches counted just the drops that were seen.
+func compareCounts(before, after map[tally]uint64, drops []drop) error {
+	for _, d := range drops {
+		before[tally{d.host, d.reason, d.rule}]++
+	}
+	for t, n := range after {
+		if n != before[t] {
+			return fmt.Errorf("%s counts %d packets as %s %s, and %d were seen", t.host, n, t.reason, t.rule, before[t])
+		}
+		delete(before, t)
+	}
+	for t, n := range before {
+		return fmt.Errorf("%s counts no packet as %s %s, and %d were seen", t.host, t.reason, t.rule, n)
+	}
+	return nil
+}

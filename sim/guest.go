@@ -1,0 +1,209 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"dove.network/agent"
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+	"dove.network/scenario"
+	"dove.network/world"
+)
+
+// guest is a workload: it resolves addresses by ARP and neighbour discovery as
+// its kernel would, and answers whoever reaches it, by its own name.
+type guest struct {
+	sim       *Sim
+	serial    uint64 // its own name in a packet
+	endpoint  dove.Endpoint
+	uid       dove.UID
+	mac       dove.MAC
+	addresses []netip.Addr
+	device    string
+	host      *host // nil while it is not plugged in
+	neighbors map[netip.Addr]dove.MAC
+	waiting   map[netip.Addr][]func(dove.MAC) // for the MAC of an address
+}
+
+// Plug brings the device of an endpoint up on the host that it is bound to; if
+// it was on another one, it disappears there.
+func (s *Sim) Plug(e world.Endpoint) {
+	g := s.guests[e.Full()]
+	if g == nil || g.uid != e.UID {
+		s.Unplug(e.Full())
+		s.serial++
+		g = &guest{sim: s, serial: s.serial, endpoint: e.Full(), uid: e.UID}
+		s.guests[e.Full()] = g
+	}
+	if g.host != nil && g.host.name != e.Host {
+		s.Unplug(e.Full())
+	}
+	g.mac, g.addresses, g.device = e.MAC, e.Addresses, e.Device
+	if g.device == "" {
+		g.device = agent.DefaultDevices(e.ID)[1]
+	}
+	if g.host != nil {
+		return
+	}
+	h := s.host(e.Host)
+	if user := h.devices[g.device]; user != nil {
+		panic(fmt.Sprintf("sim: %s has a device %s already, of %s", h.name, g.device, user.endpoint))
+	}
+	g.host, g.neighbors, g.waiting = h, map[netip.Addr]dove.MAC{}, map[netip.Addr][]func(dove.MAC){}
+	h.devices[g.device] = g
+	h.ifindex++
+	h.react(agent.DeviceUp{Device: agent.Device{Name: g.device, Ifindex: h.ifindex, Kind: dataplane.Veth}})
+}
+
+// Unplug takes the device of an endpoint away, if it is there.
+func (s *Sim) Unplug(e dove.Endpoint) {
+	g := s.guests[e]
+	if g == nil || g.host == nil {
+		return
+	}
+	h := g.host
+	delete(h.devices, g.device)
+	g.host = nil
+	h.react(agent.DeviceGone{Name: g.device})
+}
+
+// plugged returns the guest of an endpoint, nil if it is not plugged in.
+func (s *Sim) plugged(e dove.Endpoint) *guest {
+	if g := s.guests[e]; g != nil && g.host != nil {
+		return g
+	}
+	return nil
+}
+
+// send lets frame make a frame for an address once its MAC is known, and sends it.
+func (g *guest) send(src, dst netip.Addr, frame func(packet.Ends) []byte) {
+	ends := packet.Ends{SrcMAC: g.mac, Src: src, Dst: dst}
+	ready := func(mac dove.MAC) {
+		ends.DstMAC = mac
+		g.emit(frame(ends))
+	}
+	if mac, known := g.neighbors[dst]; known {
+		ready(mac)
+		return
+	}
+	g.waiting[dst] = append(g.waiting[dst], ready)
+	if src.Is4() {
+		g.emit(packet.ARPRequest(g.mac, src, dst))
+	} else {
+		g.emit(packet.Solicitation(g.mac, src, dst))
+	}
+}
+
+// emit hands a frame to the switch.
+func (g *guest) emit(frame []byte) {
+	g.sim.soon(func() {
+		if g.host != nil {
+			g.host.fromGuest(g.device, frame)
+		}
+	})
+}
+
+// receive takes a frame that the switch delivered.
+func (g *guest) receive(frame []byte) {
+	p, fault := packet.Parse(frame)
+	if fault == packet.NotUnicast && (p.Kind == packet.ARP || p.Protocol == dove.ProtocolICMPv6) {
+		g.neighbors[p.Src] = p.Sender
+		for _, ready := range g.waiting[p.Src] {
+			ready(p.Sender)
+		}
+		delete(g.waiting, p.Src)
+		return
+	}
+	if fault != packet.OK || p.Kind != packet.IP || p.DstMAC != g.mac || !slices.Contains(g.addresses, p.Dst) {
+		g.sim.fault("%s is given a frame that is not for it: %+v (%s)", g.endpoint, p, fault)
+		return
+	}
+	m, ok := markOf(frame)
+	x := g.sim.talks[m.talk]
+	if !ok || x == nil {
+		return // nobody watches it any more
+	}
+	if x.from == g && m.sender != g.serial {
+		x.answered = append(x.answered, m.sender)
+		return
+	}
+	x.reached = append(x.reached, g)
+	if answer := answerTo(p); answer != nil && !x.silent {
+		reply := mark{m.talk, g.serial}
+		g.send(p.Dst, p.Src, func(e packet.Ends) []byte { return answer(e, reply.bytes()) })
+	}
+}
+
+// answerTo returns what makes the answer to a packet, nil if there is none.
+func answerTo(p packet.Packet) func(packet.Ends, []byte) []byte {
+	switch {
+	case p.Protocol == dove.ProtocolTCP:
+		flags := packet.ACK | packet.PSH
+		switch {
+		case p.Flags&(packet.RST|packet.FIN) != 0:
+			return nil
+		case p.Flags&packet.SYN != 0:
+			flags = packet.SYN | packet.ACK
+		}
+		return func(e packet.Ends, b []byte) []byte { return packet.TCP(e, p.DstPort, p.SrcPort, flags, b) }
+	case p.Protocol == dove.ProtocolUDP:
+		return func(e packet.Ends, b []byte) []byte { return packet.UDP(e, p.DstPort, p.SrcPort, b) }
+	case p.Protocol == dove.ProtocolSCTP:
+		return func(e packet.Ends, b []byte) []byte { return packet.SCTP(e, p.DstPort, p.SrcPort, b) }
+	case p.Echo == packet.Request && p.TypeCode&255 == 0:
+		return func(e packet.Ends, b []byte) []byte { return packet.EchoReply(e, p.SrcPort, 1, b) }
+	case p.Protocol.IsICMP():
+		return nil // neither a request nor an error is answered
+	}
+	return func(e packet.Ends, b []byte) []byte { return packet.Other(e, p.Protocol, b) }
+}
+
+// answerable reports whether the probe's packet is one that guests answer.
+func answerable(protocol dove.Protocol, port uint16) bool {
+	return !protocol.IsICMP() || port == 8<<8 && protocol == dove.ProtocolICMP || port == 128<<8 && protocol == dove.ProtocolICMPv6
+}
+
+// request makes the packet of a probe: the first of a conversation, or with
+// later one that goes on with it.
+func request(p scenario.Probe, later bool, sport uint16) func(packet.Ends, []byte) []byte {
+	return func(e packet.Ends, b []byte) []byte {
+		protocol, port, ok := p.Over(e.Dst)
+		switch {
+		case !ok:
+			panic(fmt.Sprintf("sim: %s does not exist between %s and %s", p, e.Src, e.Dst))
+		case protocol == dove.ProtocolTCP && later:
+			return packet.TCP(e, sport, port, packet.ACK|packet.PSH, b)
+		case protocol == dove.ProtocolTCP:
+			return packet.TCP(e, sport, port, packet.SYN, b)
+		case protocol == dove.ProtocolUDP:
+			return packet.UDP(e, sport, port, b)
+		case protocol == dove.ProtocolSCTP:
+			return packet.SCTP(e, sport, port, b)
+		case protocol.IsICMP():
+			return packet.ICMP(e, uint8(port>>8), uint8(port), uint32(sport)<<16, b)
+		}
+		return packet.Other(e, protocol, b)
+	}
+}
+
+// mark ends the payload of every packet that guests exchange: the number of the
+// exchange, and who sent it.
+type mark struct{ talk, sender uint64 }
+
+const markSize = 16
+
+func (m mark) bytes() []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, m.talk), m.sender)
+}
+
+func markOf(frame []byte) (mark, bool) {
+	if len(frame) < markSize {
+		return mark{}, false
+	}
+	b := frame[len(frame)-markSize:]
+	return mark{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, true
+}

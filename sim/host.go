@@ -1,0 +1,189 @@
+package sim
+
+import (
+	"time"
+
+	"dove.network/agent"
+	"dove.network/control"
+	"dove.network/dataplane"
+	"dove.network/dataplane/soft"
+	"dove.network/dove"
+	"dove.network/packet"
+)
+
+// host is a machine: the core of its agent and its switch.
+type host struct {
+	sim      *Sim
+	name     dove.HostName
+	identity control.Identity
+	core     *agent.Core
+	sw       *soft.Switch
+	holds    contents // what the switch was told and took
+	devices  map[string]*guest
+	ifindex  int
+
+	session  control.SessionID // 0 while there is none
+	opened   control.SessionID // the last one
+	seen     dove.Revision     // newest that any message of the session was of
+	frontier dove.Revision     // last that was told in the session
+	lastUp   time.Time         // when the last message each way arrives
+	lastDown time.Time
+}
+
+// AddHost joins a host to the fleet and opens its session.
+func (s *Sim) AddHost(name dove.HostName) error {
+	id, err := join(s, name, len(s.hosts)+1)
+	if err != nil {
+		return err
+	}
+	h := &host{
+		sim: s, name: name, identity: id,
+		core:    agent.NewCore(agent.Config{Host: name, VTEP: id.VTEP, Software: "sim"}, agent.Restored{}),
+		sw:      soft.New(dataplane.Config{VTEP: id.VTEP, Underlay: "none"}, s.Now),
+		holds:   newContents(),
+		devices: map[string]*guest{},
+	}
+	s.hosts = append(s.hosts, h)
+	s.byVTEP[id.VTEP] = h
+	s.Connect(name)
+	return s.Settle()
+}
+
+// react feeds events to the agent and carries out what it wants, in order.
+func (h *host) react(events ...agent.Event) {
+	for _, e := range h.core.Step(h.sim.now, events...) {
+		switch e := e.(type) {
+		case agent.Send:
+			h.sim.send(message{h, h.session, e.Message, nil})
+		case agent.Save: // nothing here restarts
+		case agent.Inject:
+			h.inject(e.Miss)
+		case agent.Discard:
+			h.sw.Discard(e.Miss, e.Reason)
+			h.dropped(e.Reason, "", e.Miss.Direction)
+		case agent.Apply:
+			h.sim.at(h.sim.now.Add(h.sim.delay()), func() { h.apply(e) })
+		}
+	}
+}
+
+func (h *host) apply(a agent.Apply) {
+	err := h.sw.Apply(a.Ops)
+	if err != nil {
+		h.sim.fault("the switch of %s refuses: %w", h.name, err)
+	}
+	for _, op := range a.Ops {
+		h.holds.take(op, h.sim.now)
+	}
+	h.react(agent.Applied{Seq: a.Seq, Err: err})
+}
+
+// hear takes a message of the member.
+func (h *host) hear(m control.Down) {
+	revision := revisionOf(m)
+	switch {
+	case revision == 0:
+	case revision < h.seen:
+		h.sim.fault("%s has seen revision %d, and is sent %T of revision %d", h.name, h.seen, m, revision)
+	default:
+		h.seen = revision
+	}
+	switch m := m.(type) {
+	case *control.Frontier:
+		h.frontier = m.Revision
+	case *control.Update:
+		if m.Revision <= h.frontier {
+			h.sim.fault("%s was told all of revision %d, and is sent an Update of revision %d", h.name, h.frontier, m.Revision)
+		}
+	}
+	h.react(agent.Received{Message: m})
+	if _, over := m.(*control.Refusal); over {
+		h.session = 0
+		h.disconnected()
+	}
+}
+
+// revisionOf returns the revision that a message is of, 0 if it is of none.
+func revisionOf(m control.Down) dove.Revision {
+	switch m := m.(type) {
+	case *control.Welcome:
+		return m.Revision
+	case *control.Assign:
+		return m.Revision
+	case *control.Unassign:
+		return m.Revision
+	case *control.Tunnels:
+		return m.Revision
+	case *control.PolicyReply:
+		return m.Revision
+	case *control.Update:
+		return m.Revision
+	case *control.Frontier:
+		return m.Revision
+	}
+	return 0
+}
+
+func (h *host) connected()    { h.react(agent.Connected{}) }
+func (h *host) disconnected() { h.react(agent.Disconnected{}) }
+
+func (h *host) tick() {
+	h.sw.Expire()
+	h.react(agent.Tick{})
+}
+
+// fromGuest lets the switch have a frame that a guest sends.
+func (h *host) fromGuest(device string, frame []byte) {
+	out, left := h.sw.FromGuest(h.holds.portOf(device), frame)
+	h.became(out, frame, left, dataplane.FromGuest)
+}
+
+// fromWire lets the switch have a frame from the underlay.
+func (h *host) fromWire(frame []byte) {
+	out, left := h.sw.FromWire(frame)
+	h.became(out, frame, left, dataplane.FromOverlay)
+}
+
+func (h *host) inject(m dataplane.Miss) {
+	if err := h.sw.Inject(m); err != nil {
+		h.sim.fault("the switch of %s takes no packet back: %w", h.name, err)
+	}
+	for _, sent := range h.sw.TakeInjected() {
+		h.became(sent.Outcome, m.Frame, sent.Frame, m.Direction)
+	}
+}
+
+// became goes on with what the switch made of a frame.
+func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.Direction) {
+	s := h.sim
+	switch out.Action {
+	case dataplane.Dropped:
+		h.dropped(out.Reason, out.Rule, from)
+	case dataplane.Passed:
+		s.fault("%s leaves a frame to its own stack: % x", h.name, frame)
+	case dataplane.Missed:
+		for _, m := range h.sw.TakeMisses() {
+			s.soon(func() { h.react(agent.Missed{Miss: m}) })
+		}
+	case dataplane.Tunneled:
+		s.judged(left[packet.OverlaySize:], out.Rule)
+		if to := s.byVTEP[out.VTEP]; to != nil {
+			s.soon(func() { to.fromWire(left) })
+		} else {
+			s.fault("%s sends to %s, where no host is", h.name, out.VTEP)
+		}
+	case dataplane.Delivered, dataplane.Answered:
+		s.judged(left, out.Rule)
+		g := h.devices[h.holds.ports[out.Port].Device]
+		if g == nil {
+			s.fault("%s delivers to port %d, which has no guest", h.name, out.Port)
+			return
+		}
+		s.soon(func() { g.receive(left) })
+	}
+}
+
+// dropped notes a drop for the exchange that is watched.
+func (h *host) dropped(reason dataplane.Reason, rule string, from dataplane.Direction) {
+	h.sim.dropped = append(h.sim.dropped, drop{h.name, reason, rule, from})
+}

@@ -1,0 +1,177 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/oracle"
+	"dove.network/scenario"
+	"dove.network/store/memory"
+	"dove.network/verdict"
+	"dove.network/world"
+)
+
+// decider says whether an endpoint may open a flow to another, and by which rule.
+type decider func(w *world.World, p Packet, from, to world.Endpoint) (bool, string)
+
+// judge says what should become of a packet, given who is plugged in.
+func judge(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p Packet) Finding {
+	from, ok := w.Endpoint(p.From)
+	if !ok || !plugged(p.From) {
+		return Finding{Instead: p.From.String() + " is not plugged in"}
+	}
+	to, ok := w.EndpointOn(from.NetworkOf(), p.Dst)
+	if !ok || to.Host == "" {
+		return Finding{Outcome: scenario.NoEndpoint}
+	}
+	switch allow, rule := decide(w, p, from, to); {
+	case !allow:
+		return Finding{Outcome: scenario.Deny, Rule: rule}
+	case !plugged(to.Full()):
+		return Finding{Instead: to.Full().String() + " is not plugged in"}
+	default:
+		return Finding{Outcome: scenario.Allow, Rule: rule}
+	}
+}
+
+// byOracle reads the blueprints.
+func byOracle(w *world.World, p Packet, from, to world.Endpoint) (bool, string) {
+	n, ok := w.Network(from.NetworkOf())
+	if !ok {
+		return false, "no network"
+	}
+	var intent []*blueprint.Blueprint
+	for b := range w.ParsedOf(from.Tenant) {
+		if b.Domain == n.Domain {
+			intent = append(intent, b)
+		}
+	}
+	protocol, port, _ := p.Probe.Over(p.Dst)
+	return oracle.Decide(intent, from.Groups, to.Groups, protocol, port)
+}
+
+// byTable goes the way of the compiled tables: from the addresses' class ids to
+// what these stand for, to the table of the pair, over its encoding.
+func byTable(w *world.World, p Packet, from, to world.Endpoint) (bool, string) {
+	n, ok := w.Network(from.NetworkOf())
+	if !ok {
+		return false, "no network"
+	}
+	domain := n.DomainOf()
+	src, ok := w.SignatureOf(domain, w.AddressClass(from, p.Src))
+	if !ok {
+		return false, fmt.Sprintf("no class for %s", p.Src)
+	}
+	dst, ok := w.SignatureOf(domain, w.AddressClass(to, p.Dst))
+	if !ok {
+		return false, fmt.Sprintf("no class for %s", p.Dst)
+	}
+	table, err := verdict.Decode(w.Domain(domain).Table(src, dst).Encode())
+	if err != nil {
+		return false, err.Error()
+	}
+	protocol, port, _ := p.Probe.Over(p.Dst)
+	v := table.Lookup(protocol, port)
+	return v.Allow, table.Name(v)
+}
+
+// paper is a level without hosts: a change is in force as soon as it is made,
+// and packets are judged, not sent.
+type paper struct {
+	decide  decider
+	store   *memory.Store
+	world   *world.World
+	random  *rand.Rand
+	hosts   int
+	plugged map[dove.Endpoint]dove.UID
+}
+
+func newPaper(decide decider) *paper {
+	p := &paper{
+		decide: decide, store: memory.New(), world: world.New(),
+		random: rand.New(rand.NewPCG(1, 0)), plugged: map[dove.Endpoint]dove.UID{},
+	}
+	if err := found(p); err != nil {
+		panic(fmt.Sprintf("sim: an empty store refuses its first document: %v", err))
+	}
+	return p
+}
+
+func (l *paper) World() *world.World { return l.world }
+
+func (l *paper) chance() edit.Chance {
+	return edit.Chance{UID: dove.UID(l.random.Uint64()), Now: Epoch}
+}
+
+func (l *paper) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
+	revision, docs, err := commit(l.store, l.world, decide)
+	if err != nil || docs == nil {
+		return revision, err
+	}
+	next, _, err := l.world.Apply(revision, docs)
+	if err == nil {
+		l.world = next
+	}
+	return revision, err
+}
+
+func (l *paper) addHost(name dove.HostName) error {
+	l.hosts++
+	_, err := join(l, name, l.hosts)
+	return err
+}
+
+func (l *paper) settle(dove.Revision) error { return nil }
+
+func (l *paper) plug(e world.Endpoint) error {
+	l.plugged[e.Full()] = e.UID
+	return nil
+}
+
+func (l *paper) unplug(e dove.Endpoint) error {
+	delete(l.plugged, e)
+	return nil
+}
+
+func (l *paper) ask(p Packet) (Finding, error) {
+	return judge(l.world, l.decide, func(e dove.Endpoint) bool { return l.plugged[e] != 0 }, p), nil
+}
+
+func (l *paper) forge(f scenario.Forge) error {
+	return fmt.Errorf("there are no packets to lie with: %w", scenario.ErrCannot)
+}
+
+// asked is a conversation on paper: it lasts between two lives of endpoints, as
+// long as its first packet would still pass.
+type asked struct {
+	level *paper
+	Packet
+	from, to dove.UID
+}
+
+func (l *paper) open(p Packet) (conversation, error) {
+	seen, err := l.ask(p)
+	if err != nil || seen.Instead != "" || seen.Outcome != scenario.Allow {
+		return nil, fmt.Errorf("%s: %s, meant: allow", p, seen)
+	}
+	c := asked{level: l, Packet: p}
+	c.from, c.to = c.ends()
+	return c, nil
+}
+
+// ends returns the present lives of the two ends.
+func (c asked) ends() (from, to dove.UID) {
+	w := c.level.world
+	e, _ := w.Endpoint(c.From)
+	o, _ := w.EndpointOn(e.NetworkOf(), c.Dst)
+	return e.UID, o.UID
+}
+
+func (c asked) passes() (bool, error) {
+	from, to := c.ends()
+	seen, err := c.level.ask(c.Packet)
+	return err == nil && seen.Instead == "" && seen.Outcome == scenario.Allow && from == c.from && to == c.to, err
+}

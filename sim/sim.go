@@ -1,0 +1,231 @@
+package sim
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/controller"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/store/memory"
+	"dove.network/world"
+)
+
+// Epoch is when every simulation begins.
+var Epoch = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// Sim is one DPC member, its hosts and their guests. It has one owner.
+type Sim struct {
+	// Jitter is how long a message, and a change of a switch, may take at most.
+	// Messages of one session stay in order. 0 means no time at all.
+	Jitter time.Duration
+
+	random  *rand.Rand
+	now     time.Time
+	queue   queue
+	queued  uint64
+	store   *memory.Store
+	core    *controller.Core
+	last    control.SessionID
+	hosts   []*host
+	byVTEP  map[netip.Addr]*host
+	guests  map[dove.Endpoint]*guest
+	serial  uint64               // of the last guest
+	talks   map[uint64]*exchange // that are watched now
+	talk    uint64               // the last one's number
+	port    uint16               // that the last exchange came from
+	faults  []error              // what must not be, since the last report
+	dropped []drop               // of the exchange that is watched
+
+	// tamper, in tests of the rig itself, replaces a message on its way.
+	tamper func(message) []message
+}
+
+// New returns a simulation of one member and no hosts.
+func New(seed uint64) *Sim {
+	s := &Sim{
+		random: rand.New(rand.NewPCG(seed, 0)),
+		now:    Epoch,
+		store:  memory.New(),
+		byVTEP: map[netip.Addr]*host{},
+		guests: map[dove.Endpoint]*guest{},
+		talks:  map[uint64]*exchange{},
+	}
+	s.core = controller.NewCore("sim", world.New())
+	if err := found(s); err != nil {
+		panic(fmt.Sprintf("sim: an empty store refuses its first document: %v", err))
+	}
+	return s
+}
+
+// World returns the member's world.
+func (s *Sim) World() *world.World { return s.core.World() }
+
+// Now returns the virtual time.
+func (s *Sim) Now() time.Time { return s.now }
+
+// chance draws what an edit cannot make up.
+func (s *Sim) chance() edit.Chance { return edit.Chance{UID: dove.UID(s.random.Uint64()), Now: s.now} }
+
+// Edit commits what decide makes of the world, and returns its revision; that
+// of the world if there is nothing to change. The member has applied it then;
+// hosts have not.
+func (s *Sim) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
+	revision, docs, err := commit(s.store, s.World(), decide)
+	if err != nil || docs == nil {
+		return revision, err
+	}
+	s.member(controller.Changed{Revision: revision, Docs: docs})
+	return revision, nil
+}
+
+// commit writes what decide makes of a world to a store and returns the
+// documents of the revision, nil if there are none.
+func commit(store *memory.Store, w *world.World, decide func(*world.World) (dove.Txn, error)) (dove.Revision, []dove.Doc, error) {
+	txn, err := decide(w)
+	if err != nil || txn.Empty() {
+		return w.Revision(), nil, err
+	}
+	ctx := context.Background()
+	revision, err := store.Commit(ctx, txn)
+	if err != nil {
+		return 0, nil, err
+	}
+	var docs []dove.Doc
+	enough := errors.New("that was the revision")
+	err = store.Watch(ctx, world.Prefix, revision-1, func(_ dove.Revision, d []dove.Doc) error {
+		docs = d
+		return enough
+	})
+	if err != enough {
+		return 0, nil, err
+	}
+	return revision, docs, nil
+}
+
+// Wait goes on until a revision's receipt is complete. The error says who has
+// not acknowledged it, or what must not be and is.
+func (s *Sim) Wait(revision dove.Revision) error {
+	for !s.core.Complete(revision) {
+		if !s.step() {
+			r := s.core.Receipt(revision)
+			s.fault("the receipt of revision %d is not complete though nothing is under way: pending %v", revision, r.Pending)
+			break
+		}
+	}
+	s.compare()
+	return s.report()
+}
+
+// Settle goes on until nothing is under way. The error says what must not be and is.
+func (s *Sim) Settle() error {
+	for s.step() {
+	}
+	s.compare()
+	for _, h := range s.hosts {
+		if waiting := h.core.Status().Waiting; h.session != 0 && (waiting.Packets > 0 || waiting.Questions > 0) {
+			s.fault("%s waits for answers to %d questions with %d packets, and none is under way", h.name, waiting.Questions, waiting.Packets)
+		}
+	}
+	return s.report()
+}
+
+// ticks is how many times Sleep tells the cores that time passes.
+const ticks = 8
+
+// Sleep lets time pass.
+func (s *Sim) Sleep(d time.Duration) {
+	for i := range ticks {
+		until := s.now.Add(d / time.Duration(ticks-i))
+		d -= until.Sub(s.now)
+		for len(s.queue) > 0 && !s.queue[0].at.After(until) {
+			s.step()
+		}
+		s.now = until
+		s.member(controller.Tick{})
+		for _, h := range s.hosts {
+			h.tick()
+		}
+	}
+}
+
+// report returns what must not be, once.
+func (s *Sim) report() error {
+	err := errors.Join(s.faults...)
+	s.faults = nil
+	return err
+}
+
+func (s *Sim) fault(format string, args ...any) {
+	s.faults = append(s.faults, fmt.Errorf(format, args...))
+}
+
+// event is something that happens at a time.
+type event struct {
+	at    time.Time
+	order uint64
+	act   func()
+}
+
+// queue is a heap of events: by time, then as they were queued.
+type queue []event
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	if !q[i].at.Equal(q[j].at) {
+		return q[i].at.Before(q[j].at)
+	}
+	return q[i].order < q[j].order
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(e any)   { *q = append(*q, e.(event)) }
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	e := (*q)[last]
+	*q = slices.Delete(*q, last, last+1)
+	return e
+}
+
+// at queues something.
+func (s *Sim) at(t time.Time, act func()) {
+	s.queued++
+	heap.Push(&s.queue, event{t, s.queued, act})
+}
+
+// soon queues something that takes no time.
+func (s *Sim) soon(act func()) { s.at(s.now, act) }
+
+// delay draws how long something takes.
+func (s *Sim) delay() time.Duration {
+	if s.Jitter == 0 {
+		return 0
+	}
+	return time.Duration(s.random.Int64N(int64(s.Jitter)))
+}
+
+// step makes the next event happen; false if there is none.
+func (s *Sim) step() bool {
+	if len(s.queue) == 0 {
+		return false
+	}
+	e := heap.Pop(&s.queue).(event)
+	if e.at.After(s.now) {
+		s.now = e.at
+	}
+	e.act()
+	return true
+}
+
+// drain makes all happen that takes no time.
+func (s *Sim) drain() {
+	for len(s.queue) > 0 && !s.queue[0].at.After(s.now) {
+		s.step()
+	}
+}

@@ -1,0 +1,198 @@
+package sim
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+	"dove.network/scenario"
+	"dove.network/world"
+)
+
+// simulated is the level whose packets are sent through switches in memory.
+type simulated struct{ *Sim }
+
+func (l simulated) addHost(name dove.HostName) error { return l.AddHost(name) }
+
+func (l simulated) settle(revision dove.Revision) error {
+	if err := l.Wait(revision); err != nil {
+		return err
+	}
+	return l.Settle()
+}
+
+func (l simulated) plug(e world.Endpoint) error {
+	l.Plug(e)
+	if err := l.Settle(); err != nil {
+		return err
+	}
+	if g := l.guests[e.Full()]; g.host.holds.portOf(g.device) == 0 {
+		return fmt.Errorf("%s is plugged in on %s, and its port is not open", e.Full(), e.Host)
+	}
+	return nil
+}
+
+func (l simulated) unplug(e dove.Endpoint) error {
+	l.Unplug(e)
+	return l.Settle()
+}
+
+func (l simulated) ask(p Packet) (Finding, error) { return l.Ask(p) }
+
+// opened is a conversation between two guests.
+type opened struct {
+	sim *Sim
+	Packet
+	from, to *guest
+	port     uint16 // or echo identifier, of the initiator
+}
+
+func (l simulated) open(p Packet) (conversation, error) {
+	c := opened{sim: l.Sim, Packet: p, from: l.plugged(p.From), port: l.freePort()}
+	if c.from == nil {
+		return nil, fmt.Errorf("%s: the sender is not plugged in", p)
+	}
+	x, err := l.exchange(c.from, p.Src, p.Dst, false, request(p.Probe, false, c.port))
+	if err != nil {
+		return nil, err
+	}
+	if seen := l.found(p, x, true); seen.Instead != "" || seen.Outcome != scenario.Allow {
+		return nil, fmt.Errorf("%s: %s, meant: allow", p, seen)
+	}
+	c.to = x.reached[0]
+	return c, nil
+}
+
+// passes sends a packet that goes on with the conversation. If it is not
+// answered, the other end tries, too.
+func (c opened) passes() (bool, error) {
+	if c.from.host != nil {
+		x, err := c.sim.exchange(c.from, c.Src, c.Dst, false, request(c.Probe, true, c.port))
+		switch {
+		case err != nil:
+			return false, err
+		case slices.Equal(x.reached, []*guest{c.to}) && slices.Equal(x.answered, []uint64{c.to.serial}) && len(x.drops) == 0:
+			return true, nil
+		case len(x.reached) > 0:
+			return false, fmt.Errorf("%s: a packet of the flow reached %s, %d answers came back: %v", c.Packet, x.reached[0].endpoint, len(x.answered), x.drops)
+		case len(x.drops) == 0:
+			return false, fmt.Errorf("%s: a packet of the flow was lost without a word", c.Packet)
+		}
+	}
+	if c.to.host != nil {
+		x, err := c.sim.exchange(c.to, c.Dst, c.Src, true, reply(c.Probe, c.port))
+		switch {
+		case err != nil:
+			return false, err
+		case len(x.reached) > 0:
+			return false, fmt.Errorf("%s: the flow passes backwards only", c.Packet)
+		case len(x.drops) == 0:
+			return false, fmt.Errorf("%s: a packet of the flow back was lost without a word", c.Packet)
+		}
+	}
+	return false, nil
+}
+
+// reply makes a packet of the responder of a probe's flow.
+func reply(p scenario.Probe, sport uint16) func(packet.Ends, []byte) []byte {
+	return func(e packet.Ends, b []byte) []byte {
+		asked, fault := packet.Parse(request(p, true, sport)(e.Reverse(), b))
+		answer := answerTo(asked)
+		if fault != packet.OK || answer == nil {
+			panic(fmt.Sprintf("sim: %s is no flow", p))
+		}
+		return answer(e, b)
+	}
+}
+
+// forge sends one packet with a lie in it, from a guest or from somewhere on the
+// underlay, and checks that it is dropped for the reason, once.
+func (l simulated) forge(f scenario.Forge) error {
+	from, to := l.plugged(f.From), l.plugged(f.To)
+	if from == nil || to == nil {
+		return fmt.Errorf("%s or %s is not plugged in", f.From, f.To)
+	}
+	tried := 0
+	for _, src := range from.addresses {
+		i := slices.IndexFunc(to.addresses, func(dst netip.Addr) bool {
+			_, _, exists := f.Probe.Over(dst)
+			return exists && src.Is4() == dst.Is4()
+		})
+		if i < 0 {
+			continue
+		}
+		send, err := l.lie(f, from, to, src, to.addresses[i])
+		if err != nil {
+			return err
+		}
+		tried++
+		x, done := l.watch(nil, true)
+		send(mark{l.talk, from.serial}.bytes())
+		err = done()
+		switch {
+		case err != nil:
+			return err
+		case len(x.reached) > 0:
+			return fmt.Errorf("the forged packet from %s reached %s", src, x.reached[0].endpoint)
+		case len(x.drops) != 1 || x.drops[0].reason.String() != f.Reason:
+			return fmt.Errorf("the forged packet from %s was %v, meant: dropped as %s", src, x.drops, f.Reason)
+		}
+	}
+	if tried == 0 {
+		return fmt.Errorf("%s and %s share no family for %s", f.From, f.To, f.Probe)
+	}
+	return nil
+}
+
+// lie returns what sends the forged packet with a payload.
+func (l simulated) lie(f scenario.Forge, from, to *guest, src, dst netip.Addr) (send func(payload []byte), err error) {
+	ends := packet.Ends{SrcMAC: from.mac, DstMAC: to.mac, Src: src, Dst: dst}
+	frame := request(f.Probe, false, l.freePort())
+	byGuest := func(payload []byte) { from.emit(frame(ends, payload)) }
+
+	sender, ok := l.World().Endpoint(f.From)
+	network, known := l.World().Network(sender.NetworkOf())
+	if !ok || !known {
+		return nil, fmt.Errorf("there is no endpoint %s", f.From)
+	}
+	outer := packet.Outer{
+		Src: from.host.identity.VTEP, Dst: to.host.identity.VTEP, SrcPort: 0xc000,
+		VNI: network.VNI, Class: l.World().AddressClass(sender, src),
+	}
+	byStranger := func(payload []byte) {
+		l.soon(func() { to.host.fromWire(outer.Encap(frame(ends, payload))) })
+	}
+
+	switch f.Lie {
+	case scenario.SpoofedMAC:
+		ends.SrcMAC[5] ^= 0x55
+		return byGuest, nil
+	case scenario.SpoofedAddress:
+		for ends.Src == dst || slices.Contains(from.addresses, ends.Src) {
+			ends.Src = ends.Src.Next()
+		}
+		return byGuest, nil
+	case scenario.WrongVTEP:
+		i := slices.IndexFunc(l.hosts, func(h *host) bool { return h != from.host && h != to.host })
+		if i < 0 {
+			return nil, fmt.Errorf("every host has %s or %s: %w", f.From, f.To, scenario.ErrCannot)
+		}
+		outer.Src = l.hosts[i].identity.VTEP
+	case scenario.WrongClass:
+		outer.Class ^= 0x4000
+	case scenario.WrongNetwork:
+		for outer.VNI = dove.VNIMax; to.host.holds.networks[outer.VNI] != (dataplane.Network{}); outer.VNI-- {
+		}
+	case scenario.UnknownVTEP:
+		outer.Src = netip.AddrFrom4([4]byte{203, 0, 113, 9}) // RFC 5737, TEST-NET-3
+	default:
+		return nil, fmt.Errorf("the lie %s is unknown to this program: %w", f.Lie, scenario.ErrCannot)
+	}
+	if from.host == to.host {
+		return nil, fmt.Errorf("%s and %s are on one host, between them no frame is on the underlay: %w", f.From, f.To, scenario.ErrCannot)
+	}
+	return byStranger, nil
+}

@@ -1,0 +1,294 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/scenario"
+	"dove.network/world"
+)
+
+// Levels are what NewStage knows, from the plainest to the fullest.
+var Levels = []string{"oracle", "table", "soft"}
+
+// level is how a stage finds out what happens: by asking (paper) or by sending
+// packets (simulated).
+type level interface {
+	editor
+	addHost(dove.HostName) error
+	settle(dove.Revision) error // until a change is in force everywhere
+	plug(world.Endpoint) error
+	unplug(dove.Endpoint) error
+	ask(Packet) (Finding, error)
+	open(Packet) (conversation, error)
+	forge(scenario.Forge) error
+}
+
+// conversation is a flow of one family that was opened. It passes both ways or
+// not at all; anything between is an error.
+type conversation interface {
+	passes() (bool, error)
+}
+
+// stage makes the steps of a scenario at a level.
+type stage struct {
+	level
+	name    string
+	plugged map[dove.Endpoint]bool
+	flows   map[string][]conversation
+}
+
+// NewStage prepares a scenario's hosts and tenants at a level: "oracle",
+// "table" or "soft".
+func NewStage(name string, s *scenario.Scenario) (scenario.Stage, error) {
+	st := &stage{name: name, plugged: map[dove.Endpoint]bool{}, flows: map[string][]conversation{}}
+	switch name {
+	case "oracle":
+		st.level = newPaper(byOracle)
+	case "table":
+		st.level = newPaper(byTable)
+	case "soft":
+		st.level = simulated{New(1)}
+	default:
+		return nil, fmt.Errorf("unknown level %q: use %s", name, strings.Join(Levels, ", "))
+	}
+	for _, h := range s.Hosts {
+		if err := st.addHost(h); err != nil {
+			return nil, err
+		}
+	}
+	for _, step := range s.Steps {
+		tenant := tenantOf(step.Action)
+		if tenant == "" {
+			continue
+		}
+		if _, err := st.Edit(func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PutTenant(w, tenant, nil)
+			return txn, err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return st, nil
+}
+
+// tenantOf returns whose blueprint a step applies, or "".
+func tenantOf(a scenario.Action) dove.Tenant {
+	switch a := a.(type) {
+	case scenario.ApplyBlueprint:
+		return a.Tenant
+	case scenario.Refuse:
+		return tenantOf(a.Action)
+	}
+	return ""
+}
+
+// Do makes one step.
+func (st *stage) Do(_ context.Context, a scenario.Action) error {
+	switch a := a.(type) {
+	case scenario.Expect:
+		return st.expect(a)
+	case scenario.ExpectMatrix:
+		return st.matrix(a)
+	case scenario.OpenFlow:
+		return st.openFlow(a)
+	case scenario.ExpectFlow:
+		return st.expectFlow(a)
+	case scenario.Forge:
+		return st.forge(a)
+	case scenario.Refuse:
+		return st.refuse(a)
+	case scenario.Plug:
+		return st.plugIn(a.Endpoint)
+	case scenario.Unplug:
+		delete(st.plugged, a.Endpoint)
+		return st.unplug(a.Endpoint)
+	}
+	return st.change(a)
+}
+
+// change makes a write, and what the workload's owner does around it.
+func (st *stage) change(a scenario.Action) error {
+	revision, ok, err := write(st, a)
+	if !ok {
+		return fmt.Errorf("%T is unknown to this program: %w", a, scenario.ErrCannot)
+	}
+	if err == nil {
+		err = st.settle(revision)
+	}
+	if err != nil {
+		return err
+	}
+	switch a := a.(type) {
+	case scenario.CreateEndpoint:
+		if a.Host != "" {
+			return st.plugIn(a.Endpoint)
+		}
+	case scenario.Move:
+		return st.plugIn(a.Endpoint)
+	case scenario.DeleteEndpoint:
+		delete(st.plugged, a.Endpoint)
+		return st.unplug(a.Endpoint)
+	}
+	return nil
+}
+
+func (st *stage) plugIn(name dove.Endpoint) error {
+	e, ok := st.World().Endpoint(name)
+	if !ok {
+		return fmt.Errorf("there is no endpoint %s to plug in", name)
+	}
+	st.plugged[name] = true
+	return st.plug(e)
+}
+
+func (st *stage) refuse(a scenario.Refuse) error {
+	before := st.World().Revision()
+	revision, ok, err := write(st, a.Action)
+	switch {
+	case !ok:
+		return fmt.Errorf("%T is unknown to this program: %w", a.Action, scenario.ErrCannot)
+	case err == nil:
+		return fmt.Errorf("accepted as revision %d, meant: refused as %s", revision, a.Kind)
+	case dove.KindOf(err) != a.Kind:
+		return fmt.Errorf("refused as %s, meant: %s: %w", dove.KindOf(err), a.Kind, err)
+	case st.World().Revision() != before:
+		return fmt.Errorf("the refused change moved the world from revision %d to %d", before, st.World().Revision())
+	}
+	for _, f := range a.Fragments {
+		if !strings.Contains(err.Error(), f) {
+			return fmt.Errorf("the refusal does not say %q: %w", f, err)
+		}
+	}
+	return nil
+}
+
+func (st *stage) expect(a scenario.Expect) error {
+	targets := []netip.Addr{a.Address}
+	if !a.Address.IsValid() {
+		to, ok := st.World().Endpoint(a.To)
+		if !ok {
+			return fmt.Errorf("there is no endpoint %s", a.To)
+		}
+		targets = to.Addresses
+	}
+	var errs []error
+	tried := 0
+	for p := range st.packets(a.From, targets, a.Probe) {
+		if !a.Over.Has(p.Dst) {
+			continue
+		}
+		tried++
+		meant := Finding{Outcome: a.Outcome, Rule: a.Rule}
+		seen, err := st.ask(p)
+		errs = append(errs, err)
+		if meant.Rule == "" && seen.Instead == "" {
+			meant.Rule = seen.Rule
+		}
+		if seen != meant {
+			errs = append(errs, fmt.Errorf("%s: %s, meant: %s", p, seen, meant))
+		}
+	}
+	if tried == 0 {
+		return fmt.Errorf("%s has no address of a family of %v", a.From, targets)
+	}
+	return errors.Join(errs...)
+}
+
+// packets yields a probe from each address of an endpoint to each target of the
+// same family in which it exists, its own addresses excepted.
+func (st *stage) packets(from dove.Endpoint, targets []netip.Addr, probe scenario.Probe) func(func(Packet) bool) {
+	e, _ := st.World().Endpoint(from)
+	return func(yield func(Packet) bool) {
+		for _, src := range e.Addresses {
+			for _, dst := range targets {
+				_, _, exists := probe.Over(dst)
+				if exists && src.Is4() == dst.Is4() && !slices.Contains(e.Addresses, dst) &&
+					!yield(Packet{from, src, dst, probe}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (st *stage) matrix(a scenario.ExpectMatrix) error {
+	if st.name == "oracle" {
+		return fmt.Errorf("a matrix is held against the oracle, which would be held against itself: %w", scenario.ErrCannot)
+	}
+	w := st.World()
+	var plugged []dove.Endpoint
+	var addresses []netip.Addr
+	for t := range w.Tenants() {
+		for e := range w.Endpoints(t.Name) {
+			if st.plugged[e.Full()] {
+				plugged = append(plugged, e.Full())
+				addresses = append(addresses, e.Addresses...)
+			}
+		}
+	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	addresses = slices.Compact(addresses)
+	var errs []error
+	for _, from := range plugged {
+		for _, probe := range a.Probes {
+			for p := range st.packets(from, addresses, probe) {
+				meant := judge(w, byOracle, func(e dove.Endpoint) bool { return st.plugged[e] }, p)
+				seen, err := st.ask(p)
+				errs = append(errs, err)
+				if seen != meant {
+					errs = append(errs, fmt.Errorf("%s: %s, the oracle says: %s", p, seen, meant))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (st *stage) openFlow(a scenario.OpenFlow) error {
+	to, ok := st.World().Endpoint(a.To)
+	if !ok {
+		return fmt.Errorf("there is no endpoint %s", a.To)
+	}
+	opened := map[bool]bool{} // by family
+	for p := range st.packets(a.From, to.Addresses, a.Probe) {
+		if !a.Over.Has(p.Dst) || opened[p.Dst.Is4()] {
+			continue
+		}
+		if protocol, port, _ := p.Probe.Over(p.Dst); !answerable(protocol, port) {
+			return fmt.Errorf("nobody answers %s, so it is no flow: %w", a.Probe, scenario.ErrCannot)
+		}
+		opened[p.Dst.Is4()] = true
+		c, err := st.open(p)
+		if err != nil {
+			return err
+		}
+		st.flows[a.Name] = append(st.flows[a.Name], c)
+	}
+	return nil
+}
+
+func (st *stage) expectFlow(a scenario.ExpectFlow) error {
+	flows, ok := st.flows[a.Name]
+	if !ok {
+		return fmt.Errorf("flow %s was not opened: %w", a.Name, scenario.ErrCannot)
+	}
+	var errs []error
+	for _, c := range flows {
+		switch passes, err := c.passes(); {
+		case err != nil:
+			errs = append(errs, err)
+		case passes && !a.Passes:
+			errs = append(errs, fmt.Errorf("flow %s still passes: %v", a.Name, c))
+		case !passes && a.Passes:
+			errs = append(errs, fmt.Errorf("flow %s is blocked: %v", a.Name, c))
+		}
+	}
+	return errors.Join(errs...)
+}

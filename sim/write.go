@@ -1,0 +1,103 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/scenario"
+	"dove.network/world"
+)
+
+// editor takes writes: a Sim, or paper without hosts.
+type editor interface {
+	World() *world.World
+	Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error)
+	chance() edit.Chance
+}
+
+// found gives an empty store its incarnation.
+func found(e editor) error {
+	_, err := e.Edit(func(w *world.World) (dove.Txn, error) {
+		return edit.Initialize(w, world.Meta{Incarnation: uint64(e.chance().UID), CreatedAt: e.chance().Now})
+	})
+	return err
+}
+
+// join admits host number n as a host is admitted: by a token, once.
+func join(e editor, name dove.HostName, n int) (control.Identity, error) {
+	digest := sha256.Sum256([]byte(name))
+	now := e.chance().Now
+	token := world.JoinToken{ID: fmt.Sprintf("join%d", n), Digest: digest[:], Host: name, Expires: now.Add(time.Hour)}
+	id := control.Identity{Host: name, VTEP: vtepOf(n), Serial: fmt.Sprintf("%02x", n)}
+	_, err := e.Edit(func(w *world.World) (dove.Txn, error) { return edit.CreateJoinToken(w, token) })
+	if err != nil {
+		return id, err
+	}
+	_, err = e.Edit(func(w *world.World) (dove.Txn, error) {
+		txn, _, err := edit.Join(w, edit.JoinRequest{Token: token.ID, Digest: digest[:], VTEP: id.VTEP, Serial: id.Serial, Now: now})
+		return txn, err
+	})
+	return id, err
+}
+
+// vtepOf is the underlay address of host number n (RFC 5737, TEST-NET-1).
+func vtepOf(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
+
+// write makes the change of a step; ok is false for a step that is none.
+func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err error) {
+	chance := e.chance()
+	var decide func(w *world.World) (dove.Txn, error)
+	switch a := a.(type) {
+	case scenario.ApplyBlueprint:
+		decide = func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PutBlueprint(w, a.Tenant, "", []byte(a.Text), chance.Now, nil)
+			return txn, err
+		}
+	case scenario.DeleteBlueprint:
+		decide = func(w *world.World) (dove.Txn, error) {
+			return edit.DeleteBlueprint(w, a.Tenant, a.Name, chance.Now, nil)
+		}
+	case scenario.CreateEndpoint:
+		decide = func(w *world.World) (dove.Txn, error) {
+			r := edit.EndpointRequest{
+				Tenant: a.Endpoint.Tenant, ID: a.Endpoint.ID, Network: a.Network, Groups: namesOf(a.Groups), Host: a.Host,
+				Device: fmt.Sprintf("dv%d", w.Revision()), // tenants may use equal ids on one host
+			}
+			for _, addr := range a.Addresses {
+				r.Addresses = append(r.Addresses, addr.String())
+			}
+			txn, _, err := edit.PutEndpoint(w, r, chance, nil)
+			return txn, err
+		}
+	case scenario.SetGroups:
+		decide = func(w *world.World) (dove.Txn, error) {
+			r := edit.EndpointRequest{Tenant: a.Endpoint.Tenant, ID: a.Endpoint.ID, Groups: namesOf(a.Groups)}
+			txn, _, err := edit.PutEndpoint(w, r, chance, nil)
+			return txn, err
+		}
+	case scenario.Move:
+		decide = func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.BindEndpoint(w, a.Endpoint, a.Host, nil)
+			return txn, err
+		}
+	case scenario.DeleteEndpoint:
+		decide = func(w *world.World) (dove.Txn, error) { return edit.DeleteEndpoint(w, a.Endpoint, nil) }
+	default:
+		return 0, false, nil
+	}
+	revision, err = e.Edit(decide)
+	return revision, true, err
+}
+
+func namesOf(groups []dove.Group) []string {
+	names := make([]string, len(groups))
+	for i, g := range groups {
+		names[i] = g.Blueprint + "/" + g.Name
+	}
+	return names
+}
