@@ -172,21 +172,22 @@ func (s *Switch) setVTEP(a netip.Addr) error {
 	if !a.Is4() {
 		return fmt.Errorf("VTEP %v: the underlay carries IPv4 only", a)
 	}
-	if _, held := s.vteps[a]; held {
+	if s.vteps[a] {
 		return nil
 	}
-	index, err := s.vtepSlots.take()
-	if err != nil {
-		return fmt.Errorf("VTEP %v: %w", a, err)
-	}
 	key := vtepKey(a)
-	if err := s.maps.VtepAddrs.Update(index, key, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("VTEP %v: map vtep_addrs: %w", a, err)
+	number, known := s.vtepNumbers[a]
+	if !known {
+		number = uint32(len(s.vtepNumbers))
+		if err := s.maps.VtepAddrs.Update(number, key, ebpf.UpdateAny); err != nil {
+			return fmt.Errorf("VTEP %v, the %dth that this switch has seen: map vtep_addrs: %w", a, number, err)
+		}
+		s.vtepNumbers[a] = number
 	}
-	if err := s.maps.Vteps.Update(key, index, ebpf.UpdateAny); err != nil {
+	if err := s.maps.Vteps.Update(key, number, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("VTEP %v: map vteps: %w", a, err)
 	}
-	s.vteps[a] = index
+	s.vteps[a] = true
 	return s.admit(a)
 }
 
@@ -202,15 +203,14 @@ func (s *Switch) admit(a netip.Addr) error {
 	return errors.Join(errs...)
 }
 
+// delVTEP leaves a VTEP its number: missed packets carry it until they come back.
 func (s *Switch) delVTEP(a netip.Addr) error {
-	index, held := s.vteps[a]
-	if !held {
+	if !s.vteps[a] {
 		return nil
 	}
 	delete(s.vteps, a)
 	s.changed = true
-	// The number is not used again: a missed packet may carry it for a while.
-	return errors.Join(remove(s.maps.Vteps, vtepKey(a)), s.maps.VtepAddrs.Update(index, uint32(0), ebpf.UpdateAny), s.admit(a))
+	return errors.Join(remove(s.maps.Vteps, vtepKey(a)), s.admit(a))
 }
 
 func (s *Switch) checkKey(k dataplane.PeerKey) error {
@@ -256,7 +256,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 		d.Kind = uint8(dswitchDestKindDEST_HERE)
 	}
 	d.Vtep = vtepKey(p.VTEP)
-	if _, member := s.vteps[p.VTEP]; member {
+	if s.vteps[p.VTEP] {
 		d.Flags = destAdmitted
 	}
 	return d, true

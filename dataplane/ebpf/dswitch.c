@@ -167,16 +167,16 @@ other:
 // off. p has what they said.
 static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p, int well_formed)
 {
-	__u32 length = skb->len;
+	__u32 length = skb->len + OUTER_SIZE; // what is counted is what the wire brought
 	int reason = admitted(p, well_formed);
 
 	if (!reason)
-		reason = parse(skb, p, 0, length);
+		reason = parse(skb, p, 0, skb->len);
 	if (!reason && p->kind != KIND_IP)
 		reason = NOT_UNICAST;
 	if (reason)
 		return drop_for(p, length, reason);
-	return finish(skb, p, judge(p, length), 0, length);
+	return finish(skb, p, judge(p, skb->len), 0, length);
 }
 
 SEC("tc")
@@ -188,7 +188,7 @@ int vx_in(struct __sk_buff *skb)
 
 	linear(skb, LINEAR);
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
-		return drop_for(&p, skb->len, BAD_OVERLAY);
+		return drop_for(&p, skb->len + OUTER_SIZE, BAD_OVERLAY);
 	p.vtep = bpf_htonl(key.remote_ipv4);
 	p.vni = key.tunnel_id;
 	int options = bpf_skb_get_tunnel_opt(skb, &gbp, sizeof(gbp));
@@ -208,14 +208,15 @@ int up_in(struct __sk_buff *skb)
 		return drop_for(&p, skb->len, MALFORMED);
 	p.direction = e->dst[1] & 1;
 	p.again_want = e->dst[4];
+	__u8 life = e->dst[5];
 	p.class = be16(e->src + 4);
 	__u32 id = be16(e->dst + 2), vtep = be16(e->src + 2);
 
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &id);
 	struct port_key k = {.ifindex = s ? s->ifindex : 0};
 	struct port *port = bpf_map_lookup_elem(&ports, &k);
-	if (!port)
-		return drop_for(&p, skb->len, NO_PORT);
+	if (!port || port->life != life)
+		return drop_for(&p, skb->len + (p.direction == IN_OVERLAY ? OUTER_SIZE : 0), NO_PORT);
 	p.vni = port->vni;
 	if (p.direction == IN_GUEST) {
 		p.port = port->id;

@@ -167,8 +167,9 @@ type dswitchPort struct {
 	Domain uint32
 	Mtu    uint16
 	Kind   uint8
+	Life   uint8
 	Mac    [6]uint8
-	Pad    [3]uint8
+	Pad    [2]uint8
 }
 
 type dswitchPortKey struct {
@@ -183,6 +184,8 @@ type dswitchPortState struct {
 	Ifindex uint32
 	Flows   uint32
 	Budget  uint32
+	Vni     uint32
+	Life    uint32
 	Pad     uint32
 	MissAt  uint64
 	EventAt uint64

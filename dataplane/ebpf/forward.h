@@ -149,7 +149,7 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 }
 
 // ask sends a packet to the agent with what it needs to come back written over
-// its MACs: the destination says direction, port and want, and from the overlay
+// its MACs: the destination says direction, port, want and the port's life, and from the overlay
 // the source says which VTEP and which class.
 static __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
@@ -169,7 +169,7 @@ static __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 	struct ethernet *e = (void *)(long)skb->data;
 	if ((void *)(e + 1) > (void *)(long)skb->data_end)
 		return drop_for(p, length, MALFORMED);
-	__u8 dst[6] = {0x02, 0xd0 + p->direction, port >> 8, port, p->want, 0};
+	__u8 dst[6] = {0x02, 0xd0 + p->direction, port >> 8, port, p->want, s->life};
 	__builtin_memcpy(e->dst, dst, 6);
 	if (p->direction == IN_OVERLAY) {
 		__u8 src[6] = {0x02, 0xd2, vtep >> 8, vtep, p->class >> 8, p->class};

@@ -54,17 +54,20 @@ func (s *Switch) adoptNetworks() error {
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map networks: %w", err)
 	}
-	var addr, index uint32
-	used := map[uint32]bool{}
+	var addr, number uint32
 	entries = s.maps.Vteps.Iterate()
-	for entries.Next(&addr, &index) {
-		s.vteps[vtepAddr(addr)] = index
-		s.vtepSlots.adopt(index, 0)
-		used[index] = true
+	for entries.Next(&addr, &number) {
+		s.vteps[vtepAddr(addr)] = true
 	}
-	s.vtepSlots.adopted(used)
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map vteps: %w", err)
+	}
+	entries = s.maps.VtepAddrs.Iterate()
+	for entries.Next(&number, &addr) && addr != 0 {
+		s.vtepNumbers[vtepAddr(addr)] = number
+	}
+	if err := entries.Err(); err != nil {
+		return fmt.Errorf("map vtep_addrs: %w", err)
 	}
 	var key dswitchEndpointKey
 	var end uint64

@@ -45,8 +45,9 @@ struct port {
 	__u32 domain;
 	__u16 mtu;
 	__u8 kind; // of dest
+	__u8 life; // of port_state
 	__u8 mac[6];
-	__u8 pad[3];
+	__u8 pad[2];
 };
 
 // What the programs change of a port, by its id.
@@ -54,6 +55,8 @@ struct port_state {
 	__u32 ifindex; // 0: no such port
 	__u32 flows;
 	__u32 budget;  // flows that it may have
+	__u32 vni;     // also when it is closed
+	__u32 life;    // counts its networks: what missed in one is not given back in another
 	__u32 pad;
 	__u64 miss_at;  // when the next miss would be due at an even pace, ns
 	__u64 event_at;

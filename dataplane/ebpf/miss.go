@@ -11,7 +11,7 @@ import (
 )
 
 // A missed frame's MACs say what it needs to come back (ask in forward.h): the
-// destination 02, d0 + direction, port (2 bytes), want, 0; from the overlay the
+// destination 02, d0 + direction, port (2 bytes), want, the port's life; from the overlay the
 // source 02, d2, VTEP number (2 bytes), class (2 bytes).
 const (
 	missPrefix    = 0x02
@@ -87,7 +87,11 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 // Discard implements dataplane.Switch.
 func (s *Switch) Discard(m dataplane.Miss, r dataplane.Reason) {
 	d := dataplane.Drop{At: time.Now(), Port: m.Port, Direction: m.Direction, Reason: r, Tuple: m.Tuple}
-	if s.tally.discard(d, len(m.Frame)-vnetSize) {
+	size := len(m.Frame) - vnetSize
+	if m.Direction == dataplane.FromOverlay {
+		size += packet.OverlaySize
+	}
+	if s.tally.discard(d, size) {
 		s.report(d)
 	}
 }
@@ -110,13 +114,17 @@ func (s *Switch) overlayFrame(frame []byte, port dataplane.PortID, want dataplan
 		return nil, fmt.Errorf("a missed overlay packet has a fault: %v", fault)
 	}
 	s.mu.Lock()
-	index := s.vteps[outer.Src]
+	number := s.vtepNumbers[outer.Src]
 	s.mu.Unlock()
+	var state dswitchPortState
+	if err := s.maps.PortStates.Lookup(uint32(port), &state); err != nil {
+		return nil, fmt.Errorf("port %d: map port_states: %w", port, err)
+	}
 	b := append([]byte(nil), inner...)
-	b[0], b[1], b[4], b[5] = missPrefix, missDirection+byte(dataplane.FromOverlay), byte(want), 0
+	b[0], b[1], b[4], b[5] = missPrefix, missDirection+byte(dataplane.FromOverlay), byte(want), byte(state.Life)
 	binary.BigEndian.PutUint16(b[2:], uint16(port))
 	b[6], b[7] = missPrefix, missOuter
-	binary.BigEndian.PutUint16(b[8:], uint16(index))
+	binary.BigEndian.PutUint16(b[8:], uint16(number))
 	binary.BigEndian.PutUint16(b[10:], uint16(outer.Class))
 	return b, nil
 }

@@ -90,6 +90,12 @@ func (s *Switch) setPort(want dataplane.Port) error {
 		held = nil
 	}
 	if held == nil {
+		// The flows of a deleted port must not be taken for this one's.
+		if s.portsGone {
+			if err := s.settle(); err != nil {
+				return err
+			}
+		}
 		held = &port{}
 		s.ports[want.ID] = held
 	}
@@ -124,14 +130,17 @@ func (s *Switch) writePort(p *port) error {
 	if err := s.maps.PortStates.Lookup(id, &state); err != nil {
 		return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
 	}
-	if state.Ifindex != uint32(p.Ifindex) || state.Budget != s.options.FlowsPerPort {
-		state.Ifindex, state.Budget = uint32(p.Ifindex), s.options.FlowsPerPort
+	if state.Ifindex != uint32(p.Ifindex) || state.Budget != s.options.FlowsPerPort || state.Vni != uint32(p.VNI) {
+		if state.Vni != uint32(p.VNI) {
+			state.Life++
+		}
+		state.Ifindex, state.Budget, state.Vni = uint32(p.Ifindex), s.options.FlowsPerPort, uint32(p.VNI)
 		if err := s.maps.PortStates.Update(id, state, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
 		}
 	}
 	n := s.networks[p.VNI]
-	v := dswitchPort{Id: id, Vni: uint32(p.VNI), Domain: n.Domain, Mtu: n.MTU, Kind: uint8(p.Kind), Mac: p.MAC}
+	v := dswitchPort{Id: id, Vni: uint32(p.VNI), Domain: n.Domain, Mtu: n.MTU, Kind: uint8(p.Kind), Life: uint8(state.Life), Mac: p.MAC}
 	if err := s.maps.Ports.Update(dswitchPortKey{Ifindex: uint32(p.Ifindex)}, v, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("port %d: map ports: %w", p.ID, err)
 	}

@@ -83,25 +83,26 @@ type Switch struct {
 	misses   chan dataplane.Miss
 	drops    chan dataplane.Drop
 
-	mu         sync.Mutex
-	networks   map[dove.VNI]dataplane.Network
-	vteps      map[netip.Addr]uint32 // to the number in vtep_addrs
-	ports      map[dataplane.PortID]*port
-	owners     map[dataplane.PeerKey]dataplane.PortID // addresses of ports
-	peers      map[dataplane.PeerKey]dataplane.Peer
-	places     map[dataplane.PeerKey]*place // what of these is in the kernel
-	renew      map[dataplane.PeerKey]bool   // to get a new generation at the next put
-	absent     map[dataplane.PeerKey]uint64 // until when, CLOCK_MONOTONIC ns
-	pairs      map[dataplane.PairKey]*pair
-	tables     map[verdict.Digest]*table
-	tableNames map[uint32][]string // by table id
-	lastTable  uint32
-	unused     []verdict.Digest
-	dests      *slots
-	pairSlots  *slots
-	vtepSlots  *slots
-	changed    bool // something was taken away or replaced since the last grace period
-	portsGone  bool // and a port among it
+	mu          sync.Mutex
+	networks    map[dove.VNI]dataplane.Network
+	vteps       map[netip.Addr]bool
+	vtepNumbers map[netip.Addr]uint32 // places in vtep_addrs, of all that ever were
+	ports       map[dataplane.PortID]*port
+	owners      map[dataplane.PeerKey]dataplane.PortID // addresses of ports
+	peers       map[dataplane.PeerKey]dataplane.Peer
+	places      map[dataplane.PeerKey]*place // what of these is in the kernel
+	renew       map[dataplane.PeerKey]bool   // to get a new generation at the next put
+	absent      map[dataplane.PeerKey]uint64 // until when, CLOCK_MONOTONIC ns
+	pairs       map[dataplane.PairKey]*pair
+	tables      map[verdict.Digest]*table
+	tableNames  map[uint32][]string // by table id
+	lastTable   uint32
+	unused      []verdict.Digest
+	erased      []uint32 // table ids, oldest first
+	dests       *slots
+	pairSlots   *slots
+	changed     bool // something was taken away or replaced since the last grace period
+	portsGone   bool // and a port among it
 
 	tally *tally
 }
@@ -125,23 +126,24 @@ func Open(o Options) (*Switch, error) {
 
 func newSwitch(o Options) *Switch {
 	return &Switch{
-		options:    o,
-		config:     o.Config,
-		pins:       filepath.Join(o.PinDir, layout),
-		misses:     make(chan dataplane.Miss, o.MissQueue),
-		drops:      make(chan dataplane.Drop, o.DropQueue),
-		networks:   map[dove.VNI]dataplane.Network{},
-		vteps:      map[netip.Addr]uint32{},
-		ports:      map[dataplane.PortID]*port{},
-		owners:     map[dataplane.PeerKey]dataplane.PortID{},
-		peers:      map[dataplane.PeerKey]dataplane.Peer{},
-		places:     map[dataplane.PeerKey]*place{},
-		renew:      map[dataplane.PeerKey]bool{},
-		absent:     map[dataplane.PeerKey]uint64{},
-		pairs:      map[dataplane.PairKey]*pair{},
-		tables:     map[verdict.Digest]*table{},
-		tableNames: map[uint32][]string{},
-		tally:      newTally(),
+		options:     o,
+		config:      o.Config,
+		pins:        filepath.Join(o.PinDir, layout),
+		misses:      make(chan dataplane.Miss, o.MissQueue),
+		drops:       make(chan dataplane.Drop, o.DropQueue),
+		networks:    map[dove.VNI]dataplane.Network{},
+		vteps:       map[netip.Addr]bool{},
+		vtepNumbers: map[netip.Addr]uint32{},
+		ports:       map[dataplane.PortID]*port{},
+		owners:      map[dataplane.PeerKey]dataplane.PortID{},
+		peers:       map[dataplane.PeerKey]dataplane.Peer{},
+		places:      map[dataplane.PeerKey]*place{},
+		renew:       map[dataplane.PeerKey]bool{},
+		absent:      map[dataplane.PeerKey]uint64{},
+		pairs:       map[dataplane.PairKey]*pair{},
+		tables:      map[verdict.Digest]*table{},
+		tableNames:  map[uint32][]string{},
+		tally:       newTally(),
 	}
 }
 
@@ -256,7 +258,6 @@ func (s *Switch) load() error {
 	s.maps, s.programs = objects.dswitchMaps, objects.dswitchPrograms
 	s.dests = newSlots(s.maps.Dests.MaxEntries())
 	s.pairSlots = newSlots(s.maps.PairSlots.MaxEntries())
-	s.vtepSlots = newSlots(s.maps.VtepAddrs.MaxEntries())
 	return s.openGrace()
 }
 

@@ -135,6 +135,9 @@ func (s *Switch) eraseTable(held *table) error {
 	return errors.Join(errs...)
 }
 
+// erasedMax is of how many erased tables the names are remembered.
+const erasedMax = 4096
+
 // retire erases the tables that no pair has had since before the last grace
 // period. What they counted is kept under their rules' names.
 func (s *Switch) retire() error {
@@ -146,7 +149,12 @@ func (s *Switch) retire() error {
 		}
 		errs = append(errs, s.keepCounts(held.id), s.eraseTable(held))
 		delete(s.tables, digest)
-		delete(s.tableNames, held.id)
+		s.erased = append(s.erased, held.id)
+	}
+	// Flows that it judged may wait yet to be judged again, and are named by it.
+	for len(s.erased) > erasedMax {
+		delete(s.tableNames, s.erased[0])
+		s.erased = s.erased[1:]
 	}
 	s.unused = s.unused[:0]
 	return errors.Join(errs...)

@@ -104,12 +104,12 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 	defer s.mu.Unlock()
 	t := &transit{direction: m.Direction, frame: m.Frame, again: true, lacked: m.Want}
 	var sent Sent
-	switch {
-	case s.ports[m.Port] == nil:
+	switch p := s.ports[m.Port]; {
+	case p == nil || p.VNI != m.Tuple.VNI: // gone, or on another network now
 		t.tuple = m.Tuple
 		sent.Outcome, _ = s.drop(t, dataplane.NoPort, "")
 	case m.Direction == dataplane.FromGuest:
-		t.inner, t.port = m.Frame, s.ports[m.Port]
+		t.inner, t.port = m.Frame, p
 		sent.Outcome, sent.Frame = s.fromGuest(t)
 	default:
 		sent.Outcome, sent.Frame = s.fromWire(t)
@@ -181,7 +181,8 @@ func (s *Switch) fromGuest(t *transit) (dataplane.Outcome, []byte) {
 		return s.drop(t, dataplane.SpoofedMAC, "")
 	}
 	src, ok := s.find(t.port.VNI, t.Src)
-	if !ok || src.port != t.port.ID {
+	probe := t.Kind == packet.Solicit && t.Src.IsLinkLocalUnicast() // nothing is learnt from it
+	if !probe && (!ok || src.port != t.port.ID) {
 		return s.drop(t, dataplane.SpoofedAddress, "")
 	}
 	if t.Kind != packet.IP {
@@ -290,7 +291,7 @@ func (s *Switch) miss(t *transit, want dataplane.Want) (dataplane.Outcome, []byt
 func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outcome, []byte) {
 	inner := bytes.Clone(t.inner)
 	copy(inner[0:6], dst.mac[:])
-	if t.again && t.direction == dataplane.FromOverlay {
+	if t.direction == dataplane.FromOverlay {
 		copy(inner[6:12], src.mac[:])
 	}
 	if dst.where == local {

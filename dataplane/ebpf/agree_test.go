@@ -1,0 +1,465 @@
+package ebpf
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"dove.network/dataplane"
+	"dove.network/dataplane/soft"
+	"dove.network/dove"
+	"dove.network/packet"
+	"dove.network/privtest"
+	"dove.network/verdict"
+)
+
+// TestAgree gives the same ops and the same packets to the kernel's switch and
+// to the one in memory. SEED=n runs one world again.
+func TestAgree(t *testing.T) {
+	privtest.Require(t)
+	seeds := []uint64{rand.Uint64(), rand.Uint64(), 1, 2, 3, 4, 5, 6}
+	if s := os.Getenv("SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds = []uint64{seed}
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { newTwins(t, seed).walk(4000) })
+	}
+}
+
+// twins are two switches that must not differ, in a small world: two networks,
+// six numbers that ports and peers are made of, three hosts.
+type twins struct {
+	*testing.T
+	r      *rand.Rand
+	kernel *Switch
+	soft   *soft.Switch
+	ports  map[dataplane.PortID]dataplane.Port
+	peers  map[dataplane.PeerKey]dataplane.Peer
+	tables []*verdict.Table
+	misses []twinMiss
+	ops    int
+	kinds  map[dataplane.Action]int
+	why    map[dataplane.Reason]int
+}
+
+type twinMiss struct{ kernel, soft dataplane.Miss }
+
+var (
+	twinVTEPs = []netip.Addr{
+		netip.MustParseAddr("192.0.2.1"), // the switches' own
+		netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("192.0.2.4"),
+	}
+	twinVNIs = []dove.VNI{7, 0xabcdef}
+)
+
+func newTwins(t *testing.T, seed uint64) *twins {
+	config := dataplane.Config{VTEP: twinVTEPs[0]}
+	kernel, err := OpenForTests(Options{Config: config, FlowsPerPort: 40})
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	t.Cleanup(func() {
+		if err := kernel.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	start := time.Now()
+	w := &twins{
+		T: t, r: rand.New(rand.NewPCG(seed, 0)), kernel: kernel,
+		soft:  soft.New(config, func() time.Time { return start }),
+		ports: map[dataplane.PortID]dataplane.Port{}, peers: map[dataplane.PeerKey]dataplane.Peer{},
+		kinds: map[dataplane.Action]int{}, why: map[dataplane.Reason]int{},
+	}
+	w.soft.SetLimits(soft.Limits{Flows: 1 << 20, FlowsPerPort: 40, MissBurst: 1 << 20, MissRate: 1 << 20})
+	for range 6 {
+		w.tables = append(w.tables, verdict.Product(w.half(), w.half()))
+	}
+	return w
+}
+
+func one[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
+
+func (w *twins) chance(percent int) bool { return w.r.IntN(100) < percent }
+
+func (w *twins) half() verdict.Half {
+	h := verdict.Half{Default: w.chance(20), DefaultName: one(w.r, "default-a", "default-b"), Stateful: true}
+	for i := range w.r.IntN(8) {
+		m := verdict.Match{Protocol: one(w.r, dove.ProtocolAny, dove.ProtocolTCP, dove.ProtocolUDP, dove.ProtocolSCTP, dove.ProtocolICMP, dove.ProtocolICMPv6, 47), Last: 65535}
+		switch {
+		case m.Protocol.HasPorts():
+			m.First = one[uint16](w.r, 0, 79, 80, 1000)
+			m.Last = max(m.First, one[uint16](w.r, 80, 81, 1001, 65535))
+		case m.Protocol.IsICMP() && w.chance(70):
+			m.First = one[uint16](w.r, 0x0800, 0x8000, 0x0000, 0x0301)
+			m.Last = m.First + one[uint16](w.r, 0, 0xff, 0x4ff)
+		}
+		h.Rules = append(h.Rules, verdict.Rule{Match: m, Allow: w.chance(75), Name: fmt.Sprint("rule-", i)})
+	}
+	return h
+}
+
+func (w *twins) address(n int) netip.Addr {
+	if w.chance(60) {
+		return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})
+	}
+	return netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(n)})
+}
+
+func (w *twins) key() dataplane.PeerKey {
+	return dataplane.PeerKey{VNI: one(w.r, twinVNIs...), Addr: w.address(1 + w.r.IntN(6))}
+}
+
+func (w *twins) class() dove.Class { return one[dove.Class](w.r, 10, 11, 12) }
+func (w *twins) uid() dove.UID     { return one[dove.UID](w.r, 1, 1, 1, 2) }
+func twinMAC(n int) dove.MAC       { return dove.MAC{2, 0, 0, 0, 0, byte(n)} }
+
+func (w *twins) op() dataplane.Op {
+	switch n := w.r.IntN(100); {
+	case n < 3:
+		return dataplane.SetNetwork{Network: dataplane.Network{
+			VNI: one(w.r, twinVNIs...), Domain: one[uint32](w.r, 1, 1, 1, 2), MTU: one[uint16](w.r, 1450, 1450, 1450, 100),
+		}}
+	case n < 4:
+		return dataplane.DelNetwork{VNI: one(w.r, twinVNIs...)}
+	case n < 9:
+		return dataplane.SetVTEP{Addr: one(w.r, twinVTEPs[1:]...)}
+	case n < 11:
+		return dataplane.DelVTEP{Addr: one(w.r, twinVTEPs...)}
+	case n < 26:
+		return dataplane.SetPort{Port: w.port(dataplane.PortID(1 + w.r.IntN(4)))}
+	case n < 28:
+		return dataplane.DelPort{ID: dataplane.PortID(1 + w.r.IntN(4))}
+	case n < 31:
+		return dataplane.DelAbsent{Key: w.key()}
+	case n < 36:
+		return dataplane.DelPeer{Key: w.key()}
+	case n < 40:
+		return dataplane.SetAbsent{Key: w.key(), TTL: one(w.r, time.Hour, 0)}
+	case n < 43:
+		return dataplane.DelPair{Key: w.pair()}
+	case n < 65:
+		return dataplane.SetPair{Key: w.pair(), Table: one(w.r, w.tables...)}
+	}
+	k := w.key()
+	p := dataplane.Peer{UID: w.uid(), MAC: twinMAC(int(k.Addr.As16()[15])), Class: w.class(), VTEP: one(w.r, twinVTEPs[1:]...)}
+	switch w.r.IntN(12) {
+	case 0:
+		p.VTEP = netip.Addr{}
+	case 1:
+		p.VTEP = twinVTEPs[0]
+	}
+	return dataplane.SetPeer{Key: k, Peer: p}
+}
+
+func (w *twins) port(id dataplane.PortID) dataplane.Port {
+	p := dataplane.Port{
+		ID: id, UID: w.uid(), VNI: one(w.r, twinVNIs[0], twinVNIs[0], twinVNIs[1]), MAC: twinMAC(int(id)),
+		Kind: one(w.r, dataplane.Veth, dataplane.Tap),
+	}
+	seen := map[netip.Addr]bool{}
+	for range 1 + w.r.IntN(3) {
+		a := w.address(int(id))
+		if w.chance(5) {
+			a = w.address(1 + w.r.IntN(6))
+		}
+		if !seen[a] {
+			seen[a] = true
+			p.Addresses = append(p.Addresses, dataplane.Address{Addr: a, Class: w.class()})
+		}
+	}
+	return p
+}
+
+func (w *twins) pair() dataplane.PairKey {
+	return dataplane.PairKey{Domain: one[uint32](w.r, 1, 1, 1, 2), Src: w.class(), Dst: w.class()}
+}
+
+// inner makes a frame between two numbers, now and then a broken one.
+func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byte {
+	e := packet.Ends{SrcMAC: fromMAC, DstMAC: twinMAC(to), Src: src, Dst: dst}
+	payload := make([]byte, w.r.IntN(60))
+	port := func() uint16 { return one[uint16](w.r, 80, 81, 1000, 1001) }
+	var b []byte
+	switch w.r.IntN(12) {
+	case 0, 1, 2, 3:
+		flags := one(w.r, packet.SYN, packet.SYN, packet.SYN|packet.ACK, packet.ACK, packet.ACK, packet.FIN|packet.ACK, packet.RST)
+		b = packet.TCP(e, port(), port(), flags, payload)
+	case 4, 5:
+		b = packet.UDP(e, port(), port(), payload)
+	case 6:
+		b = packet.EchoRequest(e, one[uint16](w.r, 5, 6, 0x800, 0x8000), 1, payload)
+	case 7:
+		b = packet.EchoReply(e, one[uint16](w.r, 5, 6, 0x800, 0x8000), 1, payload)
+	case 8:
+		b = packet.ICMP(e, one[uint8](w.r, 3, 11, 0, 8, 128, 129, 1, 133, 134, 136, 137), one[uint8](w.r, 0, 1), w.r.Uint32(), payload)
+	case 9:
+		b = packet.SCTP(e, port(), port(), payload)
+	case 10:
+		b = packet.Other(e, one[dove.Protocol](w.r, 47, 2, 1, 58, 0, 43, 44, 51, 60, 135, 139, 140, 50), payload)
+	case 11:
+		if src.Is4() {
+			b = packet.ARPRequest(fromMAC, src, dst)
+		} else {
+			b = packet.Solicitation(fromMAC, src, dst)
+		}
+	}
+	return w.broken(b)
+}
+
+func (w *twins) broken(b []byte) []byte {
+	switch w.r.IntN(40) {
+	case 0:
+		b[w.r.IntN(len(b))] ^= 1 << w.r.IntN(8)
+	case 1:
+		least := 34 // the kernel does not run a frame without a whole IP header
+		if b[12] == 0x86 {
+			least = 54
+		}
+		b = b[:least+w.r.IntN(len(b)-least+1)]
+	case 2:
+		b = append(b, make([]byte, 1+w.r.IntN(40))...) // padding
+	case 3:
+		b[14+w.r.IntN(min(48, len(b)-14))] = byte(w.r.Uint32())
+	}
+	return b
+}
+
+func (w *twins) pick() (from, to int, src, dst netip.Addr) {
+	from, to = 1+w.r.IntN(6), 1+w.r.IntN(6)
+	src, dst = w.address(from), w.address(to)
+	for src.Is4() != dst.Is4() {
+		dst = w.address(to)
+	}
+	return from, to, src, dst
+}
+
+// fromGuest runs a frame of a port, mostly one that it may send.
+func (w *twins) fromGuest() {
+	id := dataplane.PortID(1 + w.r.IntN(4))
+	from, to, src, dst := w.pick()
+	if w.chance(90) {
+		from = int(id)
+		if p, ok := w.ports[id]; ok && len(p.Addresses) > 0 {
+			src = one(w.r, p.Addresses...).Addr
+		}
+		for src.Is4() != dst.Is4() {
+			dst = w.address(to)
+		}
+	}
+	frame := w.inner(from, to, twinMAC(from), src, dst)
+	kernelOutcome, kernelFrame, err := w.kernel.FromGuest(id, bytes.Clone(frame))
+	if err != nil {
+		w.Fatal(err)
+	}
+	softOutcome, softFrame := w.soft.FromGuest(id, frame)
+	w.compare(fmt.Sprintf("port %d sends %x", id, frame), kernelOutcome, softOutcome, kernelFrame, softFrame)
+}
+
+// fromWire runs an overlay packet, mostly of a peer whose host and class are right.
+func (w *twins) fromWire() {
+	from, to, src, dst := w.pick()
+	o := packet.Outer{
+		SrcMAC: twinMAC(201), DstMAC: twinMAC(200), Src: one(w.r, twinVTEPs...), Dst: twinVTEPs[0], SrcPort: 0xc000,
+		VNI: one(w.r, twinVNIs...), Class: w.class(),
+	}
+	if p, ok := w.ports[dataplane.PortID(1+w.r.IntN(4))]; ok && w.chance(95) {
+		o.VNI, dst = p.VNI, one(w.r, p.Addresses...).Addr
+		for src.Is4() != dst.Is4() {
+			src = w.address(from)
+		}
+	}
+	if p, ok := w.peers[dataplane.PeerKey{VNI: o.VNI, Addr: src}]; ok && w.chance(92) {
+		o.Class = p.Class
+		if p.VTEP.IsValid() {
+			o.Src = p.VTEP
+		}
+	}
+	if w.chance(3) {
+		o.Dst = twinVTEPs[1]
+	}
+	frame := o.Encap(w.inner(from, to, twinMAC(from), src, dst))
+	if w.chance(5) {
+		frame[14+20+8+w.r.IntN(8)] ^= 1 << w.r.IntN(8)
+	}
+	if w.chance(3) {
+		at := 12 + w.r.IntN(30)
+		if at != 14 { // options go to the kernel, as semantics.md says
+			frame[at] ^= 1 << w.r.IntN(8)
+		}
+	}
+	if w.chance(2) {
+		frame = frame[:34+w.r.IntN(len(frame)-34)]
+	}
+	kernelOutcome, kernelFrame, err := w.kernel.FromWire(bytes.Clone(frame))
+	if err != nil {
+		w.Fatal(err)
+	}
+	softOutcome, softFrame := w.soft.FromWire(frame)
+	w.compare(fmt.Sprintf("the wire brings %x", frame), kernelOutcome, softOutcome, kernelFrame, softFrame)
+}
+
+func (w *twins) inject() {
+	if len(w.misses) == 0 {
+		return
+	}
+	i := w.r.IntN(len(w.misses))
+	m := w.misses[i]
+	w.misses = slices.Delete(w.misses, i, i+1)
+	kernelOutcome, kernelFrame, err := w.kernel.ReInject(m.kernel)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := w.soft.Inject(m.soft); err != nil {
+		w.Fatal(err)
+	}
+	sent := w.soft.TakeInjected()[0]
+	w.compare(fmt.Sprintf("again: %+v", m.soft), kernelOutcome, sent.Outcome, kernelFrame, sent.Frame)
+}
+
+var compareAddrs = cmpopts.EquateComparable(netip.Addr{})
+
+func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFrame, softFrame []byte) {
+	w.Helper()
+	w.kinds[memory.Action]++
+	w.why[memory.Reason]++
+	if diff := gocmp.Diff(memory, kernel, compareAddrs); diff != "" {
+		w.Fatalf("after %d ops, %s:\n(-in memory +in the kernel)\n%s", w.ops, what, diff)
+	}
+	switch memory.Action {
+	case dataplane.Tunneled:
+		k, kernelInner, kernelFault := packet.Decap(kernelFrame)
+		s, softInner, softFault := packet.Decap(softFrame)
+		k.SrcMAC, k.DstMAC, k.SrcPort = s.SrcMAC, s.DstMAC, s.SrcPort
+		if k != s || kernelFault != softFault || !bytes.Equal(kernelInner, softInner) {
+			w.Fatalf("after %d ops, %s:\nin memory  %x\nin the kernel %x", w.ops, what, softFrame, kernelFrame)
+		}
+		if sum := checksum(kernelFrame[14:34]); sum != 0 {
+			w.Fatalf("%s: the outer header's checksum is wrong: %x", what, kernelFrame[14:34])
+		}
+	case dataplane.Delivered, dataplane.Answered:
+		if memory.Action == dataplane.Answered && len(kernelFrame) > len(softFrame) {
+			kernelFrame = kernelFrame[:len(softFrame)] // made in the request's place, padding and all
+		}
+		if !bytes.Equal(kernelFrame, softFrame) {
+			w.Fatalf("after %d ops, %s:\nin memory  %x\nin the kernel %x", w.ops, what, softFrame, kernelFrame)
+		}
+	case dataplane.Missed:
+		m, ok := w.kernel.MissOf(kernelFrame)
+		s := w.soft.TakeMisses()[0]
+		if !ok {
+			w.Fatalf("after %d ops, %s: the kernel's miss %x cannot be read", w.ops, what, kernelFrame)
+		}
+		if diff := gocmp.Diff(s, m, compareAddrs, cmpopts.IgnoreFields(dataplane.Miss{}, "Frame")); diff != "" {
+			w.Fatalf("after %d ops, %s: the misses differ:\n%s", w.ops, what, diff)
+		}
+		w.misses = append(w.misses, twinMiss{m, s})
+		if len(w.misses) > 20 {
+			w.misses = w.misses[1:]
+		}
+	}
+}
+
+func (w *twins) give(op dataplane.Op) {
+	w.ops++
+	kernel, memory := w.kernel.Apply([]dataplane.Op{op}), w.soft.Apply([]dataplane.Op{op})
+	if (kernel == nil) != (memory == nil) {
+		w.Fatalf("op %d, %+v: in memory %v, in the kernel %v", w.ops, op, memory, kernel)
+	}
+	if kernel != nil {
+		return
+	}
+	switch op := op.(type) {
+	case dataplane.SetPort:
+		w.ports[op.Port.ID] = op.Port
+	case dataplane.DelPort:
+		delete(w.ports, op.ID)
+	case dataplane.SetPeer:
+		w.peers[op.Key] = op.Peer
+	case dataplane.DelPeer:
+		delete(w.peers, op.Key)
+	}
+}
+
+func (w *twins) walk(steps int) {
+	for _, vni := range twinVNIs {
+		w.give(dataplane.SetNetwork{Network: dataplane.Network{VNI: vni, Domain: 1, MTU: 1450}})
+	}
+	for _, a := range twinVTEPs[1:] {
+		w.give(dataplane.SetVTEP{Addr: a})
+	}
+	for id := range dataplane.PortID(4) {
+		w.give(dataplane.SetPort{Port: w.port(id + 1)})
+	}
+	for _, src := range []dove.Class{10, 11, 12} {
+		for _, dst := range []dove.Class{10, 11, 12} {
+			w.give(dataplane.SetPair{Key: dataplane.PairKey{Domain: 1, Src: src, Dst: dst}, Table: one(w.r, w.tables...)})
+		}
+	}
+	for range 60 {
+		w.give(w.op())
+	}
+	for range steps {
+		switch n := w.r.IntN(20); {
+		case n == 0:
+			w.give(w.op())
+		case n < 12:
+			w.fromGuest()
+		case n < 19:
+			w.fromWire()
+		default:
+			w.inject()
+		}
+	}
+	w.settled()
+	w.Logf("%v %v", w.kinds, w.why)
+}
+
+// settled compares what both hold and have counted.
+func (w *twins) settled() {
+	kernelCounts, err := w.kernel.Counts()
+	if err != nil {
+		w.Fatal(err)
+	}
+	softCounts, _ := w.soft.Counts()
+	if diff := gocmp.Diff(softCounts, kernelCounts); diff != "" {
+		w.Errorf("the counts differ:\n%s", diff)
+	}
+	kernelFlows, err := w.kernel.Flows()
+	if err != nil {
+		w.Fatal(err)
+	}
+	softFlows, _ := w.soft.Flows()
+	for _, flows := range [][]dataplane.Flow{kernelFlows, softFlows} {
+		for i := range flows {
+			flows[i].Idle = 0
+		}
+		slices.SortFunc(flows, func(a, b dataplane.Flow) int {
+			return cmp.Compare(fmt.Sprint(a.Tuple), fmt.Sprint(b.Tuple))
+		})
+	}
+	if diff := gocmp.Diff(softFlows, kernelFlows, compareAddrs); diff != "" {
+		w.Errorf("the flows differ:\n%s", diff)
+	}
+	kernelSizes, err := w.kernel.Sizes()
+	if err != nil {
+		w.Fatal(err)
+	}
+	softSizes, _ := w.soft.Sizes()
+	if softSizes != kernelSizes {
+		w.Errorf("the sizes differ: in memory %+v, in the kernel %+v", softSizes, kernelSizes)
+	}
+}
