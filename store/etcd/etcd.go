@@ -38,12 +38,13 @@ type Config struct {
 }
 
 // Store is an open store. All methods may be called from any goroutine. Errors
-// are those of ctx, or *dove.Error: Unavailable where nobody answered, and then
-// a commit may have happened or not.
+// are that of a cancelled ctx, or *dove.Error: Unavailable where nobody answered
+// in time. After either a commit may have happened or not.
 type Store struct {
 	client  *clientv3.Client
 	member  *member      // nil if the cluster is elsewhere
 	watched atomic.Int64 // the last revision that a watch saw
+	closed  atomic.Bool
 }
 
 // Open starts the member or connects to the cluster, and returns once it answers.
@@ -109,8 +110,8 @@ func (s *Store) Load(ctx context.Context, prefix string, page func([]dove.Doc) e
 }
 
 func (s *Store) get(ctx context.Context, key string, options ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err // the member inside the process would not look
+	if err := s.usable(ctx); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -119,6 +120,15 @@ func (s *Store) get(ctx context.Context, key string, options ...clientv3.OpOptio
 		return nil, said("reading", err)
 	}
 	return answer, nil
+}
+
+// usable looks before a call what etcd would not: the member inside the process
+// works on for a caller that is gone, and a closed client tries for seconds.
+func (s *Store) usable(ctx context.Context) error {
+	if s.closed.Load() {
+		return dove.Errorf(dove.Unavailable, "the store is closed")
+	}
+	return ctx.Err()
 }
 
 // doc returns a document, or what deleted it.
@@ -186,7 +196,7 @@ func (s *Store) Commit(ctx context.Context, txn dove.Txn) (dove.Revision, error)
 	if err := txn.Check(); err != nil {
 		return 0, err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -256,6 +266,9 @@ func (s *Store) Stopped() <-chan struct{} {
 
 // Close ends every Watch and stops the member.
 func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
 	err := s.client.Close()
 	if errors.Is(err, context.Canceled) {
 		err = nil // that is how a client inside the process says it
