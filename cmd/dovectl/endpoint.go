@@ -82,9 +82,9 @@ func (a *app) endpointListCommand() *cobra.Command {
 				return err
 			}
 			return a.emit(all, func(w io.Writer) {
-				row(w, "ID", "ADDRESSES", "NETWORK", "GROUPS", "HOST", "STATE", "REVISION")
+				row(w, "ID", "ADDRESSES", "NETWORK", "GROUPS", "HOST", "REVISION", "STATE")
 				for _, e := range all {
-					row(w, e.ID, strings.Join(e.Addresses, ","), e.Network, strings.Join(e.Groups, ","), e.Host, e.State, e.Revision)
+					row(w, e.ID, strings.Join(e.Addresses, ","), e.Network, strings.Join(e.Groups, ","), e.Host, e.Revision, endpointState(e))
 				}
 			})
 		}),
@@ -111,11 +111,7 @@ func (a *app) endpointGetCommand() *cobra.Command {
 				row(w, "mac:", e.MAC)
 				row(w, "groups:", strings.Join(e.Groups, ", "))
 				row(w, "host:", e.Host)
-				state := e.State
-				if e.Detail != "" {
-					state += ": " + e.Detail
-				}
-				row(w, "state:", state)
+				row(w, "state:", endpointState(e))
 				if e.Device != "" {
 					row(w, "device:", e.Device)
 				}
@@ -125,6 +121,14 @@ func (a *app) endpointGetCommand() *cobra.Command {
 			})
 		}),
 	}
+}
+
+// endpointState says how the endpoint is, and why it failed.
+func endpointState(e api.Endpoint) string {
+	if e.Detail != "" {
+		return e.State + ": " + e.Detail
+	}
+	return e.State
 }
 
 func (a *app) endpointBindCommand() *cobra.Command {
