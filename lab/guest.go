@@ -85,19 +85,19 @@ func (g *Guest) Serve(tcp, udp []uint16) error {
 			}
 			g.serve(l, func() { g.acceptTCP(l) })
 		}
-		for _, port := range udp {
-			c, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+		for _, addr := range g.Addrs { // one socket each, so that the asked address answers
+			for _, port := range udp {
+				c, err := net.ListenPacket("udp", netip.AddrPortFrom(addr, port).String())
+				if err != nil {
+					return err
+				}
+				g.serve(c, func() { g.answerUDP(c) })
+			}
+			c, err := listenICMP(addr)
 			if err != nil {
 				return err
 			}
-			g.serve(c, func() { g.answerUDP(c) })
-		}
-		for _, v6 := range []bool{false, true} {
-			c, err := listenICMP(v6)
-			if err != nil {
-				return err
-			}
-			g.serve(c, func() { g.answerEcho(c, v6) })
+			g.serve(c, func() { g.answerEcho(c, addr.Is6()) })
 		}
 		return nil
 	})
@@ -159,11 +159,11 @@ func (g *Guest) answerUDP(c net.PacketConn) {
 	}
 }
 
-func listenICMP(v6 bool) (*icmp.PacketConn, error) {
-	if v6 {
-		return icmp.ListenPacket("ip6:ipv6-icmp", "::")
+func listenICMP(addr netip.Addr) (*icmp.PacketConn, error) {
+	if addr.Is6() {
+		return icmp.ListenPacket("ip6:ipv6-icmp", addr.String())
 	}
-	return icmp.ListenPacket("ip4:icmp", "0.0.0.0")
+	return icmp.ListenPacket("ip4:icmp", addr.String())
 }
 
 // echoTypes gives the request and reply types of a family and its protocol number.
@@ -265,7 +265,7 @@ func (g *Guest) Ping(ctx context.Context, to netip.Addr, id uint16) Reply {
 	request, reply, protocol := echoTypes(to.Is6())
 	var c *icmp.PacketConn
 	err := g.ns.Do(func() (err error) {
-		c, err = listenICMP(to.Is6())
+		c, err = listenICMP(g.Addr(to.Is6()))
 		return err
 	})
 	if err != nil {
