@@ -205,6 +205,28 @@ func TestNegativeAnswer(t *testing.T) {
 	}
 }
 
+// Neighbours on one host need their pairs, but no rows about each other.
+func TestNeighboursOnOneHost(t *testing.T) {
+	r := web1(t)
+	r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.2"))
+	r.step(Received{found(1, query("10.0.0.2"), 20, 30)}) // it is elsewhere
+	r.step(Received{assignOf("web-2", 5, "10.0.0.2", 21)}, deviceOf("dvweb-2", 4))
+	r.take()
+	if len(r.core.networks[5].peers) != 0 {
+		t.Fatal("a row is held about an address of this host")
+	}
+	r.step(r.miss(1, dataplane.WantPair, "10.0.0.1", "10.0.0.2"))
+	r.step(Received{found(2, query("10.0.0.2"), 20, 21)})
+	if len(r.core.networks[5].peers) != 0 || r.core.Status().Held.Pairs != 4 || r.injected != 2 {
+		t.Fatalf("status %+v, injected %d", r.core.Status(), r.injected)
+	}
+	r.step(r.miss(1, dataplane.WantConfirm, "10.0.0.1", "10.0.0.2")) // somebody elsewhere claims to be the neighbour
+	got := r.take()
+	if _, ok := got[len(got)-1].(*control.Release); !ok || r.injected != 3 {
+		t.Fatalf("sent %v, injected %d", got, r.injected)
+	}
+}
+
 func TestHoldLimits(t *testing.T) {
 	r := web1(t)
 	for range HeldPerPeer + 2 {

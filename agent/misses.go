@@ -104,6 +104,9 @@ func (c *Core) missed(m dataplane.Miss) {
 // was confirmed a moment ago.
 func (c *Core) answerable(a *assignment, key questionKey, want dataplane.Want) bool {
 	if want == dataplane.WantConfirm {
+		if _, ours := c.locals[key.peerKey()]; ours {
+			return true // nobody else speaks for an address of this host
+		}
 		held := c.networks[a.VNI].peers[key.peer]
 		return held != nil && !held.confirmed.IsZero() && c.now.Sub(held.confirmed) < confirmEvery
 	}

@@ -199,9 +199,17 @@ func (c *Core) freePort() dataplane.PortID {
 	panic("agent: 65535 ports are open")
 }
 
+// openLocals knows the port's addresses as this host's own; what was held of them
+// while they were elsewhere goes.
 func (c *Core) openLocals(a *assignment) {
+	n := c.networks[a.VNI]
 	for _, x := range a.Address {
-		c.locals[control.PeerKey{VNI: a.VNI, Addr: x.Addr}] = local{a.Endpoint, x.Class}
+		key := control.PeerKey{VNI: a.VNI, Addr: x.Addr}
+		c.locals[key] = local{a.Endpoint, x.Class}
+		if n.peers[x.Addr] != nil {
+			c.dropPeer(n, x.Addr)
+			c.freed.Peers = append(c.freed.Peers, key)
+		}
 	}
 }
 

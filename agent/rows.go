@@ -120,7 +120,8 @@ func (k classes) compare(o classes) int {
 }
 
 // takePeer changes a row that is held, or holds one that is awaited. It ignores
-// any other: it was released meanwhile.
+// any other: it was released meanwhile, or is of an address of this host, of which
+// the assignment says all.
 func (c *Core) takePeer(row control.Peer, awaited bool) {
 	n := c.networks[row.Key.VNI]
 	var held *peer
@@ -133,7 +134,8 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 		}
 		return
 	}
-	if n == nil || held == nil && (!awaited || c.rows >= c.config.Rows) {
+	_, ours := c.locals[row.Key]
+	if n == nil || held == nil && (!awaited || ours || c.rows >= c.config.Rows) {
 		return
 	}
 	digest := row.Digest()
