@@ -132,7 +132,23 @@ func (l *Lab) RunChecks(ctx context.Context, checks []Check, meant func(Check) I
 		})
 	}
 	wg.Wait()
-	return results, errors.Join(ctx.Err(), drops.err())
+	return results, errors.Join(ctx.Err(), drops.err(), forget(results))
+}
+
+// forget has guests forget the neighbours that they could not find: a guest's
+// kernel goes on refusing such an address for seconds, whoever has it by then.
+func forget(results []Result) error {
+	asked := map[*Guest]bool{}
+	for _, r := range results {
+		if r.Check.To == nil {
+			asked[r.Check.From] = true
+		}
+	}
+	var errs []error
+	for g := range asked {
+		errs = append(errs, g.ns.IP("neigh flush dev eth0"))
+	}
+	return errors.Join(errs...)
 }
 
 func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Result {
