@@ -44,16 +44,24 @@ func TestAgree(t *testing.T) {
 // six numbers that ports and peers are made of, three hosts.
 type twins struct {
 	*testing.T
-	r      *rand.Rand
-	kernel *Switch
-	soft   *soft.Switch
-	ports  map[dataplane.PortID]dataplane.Port
-	peers  map[dataplane.PeerKey]dataplane.Peer
-	tables []*verdict.Table
-	misses []twinMiss
-	ops    int
-	kinds  map[dataplane.Action]int
-	why    map[dataplane.Reason]int
+	r         *rand.Rand
+	kernel    *Switch
+	soft      *soft.Switch
+	ports     map[dataplane.PortID]dataplane.Port
+	peers     map[dataplane.PeerKey]dataplane.Peer
+	networkOf map[dataplane.PortID]dove.VNI // of ports that are gone, too
+	tables    []*verdict.Table
+	misses    []twinMiss
+	passed    []conversation // what was let through, to go on with
+	ops       int
+	kinds     map[dataplane.Action]int
+	why       map[dataplane.Reason]int
+}
+
+// conversation is a packet that passed on a network.
+type conversation struct {
+	vni   dove.VNI
+	inner []byte
 }
 
 type twinMiss struct{ kernel, soft dataplane.Miss }
@@ -81,7 +89,7 @@ func newTwins(t *testing.T, seed uint64) *twins {
 	w := &twins{
 		T: t, r: rand.New(rand.NewPCG(seed, 0)), kernel: kernel,
 		soft:  soft.New(config, func() time.Time { return start }),
-		ports: map[dataplane.PortID]dataplane.Port{}, peers: map[dataplane.PeerKey]dataplane.Peer{},
+		ports: map[dataplane.PortID]dataplane.Port{}, peers: map[dataplane.PeerKey]dataplane.Peer{}, networkOf: map[dataplane.PortID]dove.VNI{},
 		kinds: map[dataplane.Action]int{}, why: map[dataplane.Reason]int{},
 	}
 	w.soft.SetLimits(soft.Limits{Flows: 1 << 20, FlowsPerPort: 40, MissBurst: 1 << 20, MissRate: 1 << 20})
@@ -96,7 +104,7 @@ func one[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 func (w *twins) chance(percent int) bool { return w.r.IntN(100) < percent }
 
 func (w *twins) half() verdict.Half {
-	h := verdict.Half{Default: w.chance(20), DefaultName: one(w.r, "default-a", "default-b"), Stateful: true}
+	h := verdict.Half{Default: w.chance(50), DefaultName: one(w.r, "default-a", "default-b"), Stateful: true}
 	for i := range w.r.IntN(8) {
 		m := verdict.Match{Protocol: one(w.r, dove.ProtocolAny, dove.ProtocolTCP, dove.ProtocolUDP, dove.ProtocolSCTP, dove.ProtocolICMP, dove.ProtocolICMPv6, 47), Last: 65535}
 		switch {
@@ -260,7 +268,10 @@ func (w *twins) fromGuest() {
 			dst = w.address(to)
 		}
 	}
-	frame := w.inner(from, to, twinMAC(from), src, dst)
+	w.guest(id, w.inner(from, to, twinMAC(from), src, dst))
+}
+
+func (w *twins) guest(id dataplane.PortID, frame []byte) {
 	kernelOutcome, kernelFrame, err := w.kernel.FromGuest(id, bytes.Clone(frame))
 	if err != nil {
 		w.Fatal(err)
@@ -304,12 +315,78 @@ func (w *twins) fromWire() {
 	if w.chance(2) {
 		frame = frame[:34+w.r.IntN(len(frame)-34)]
 	}
+	w.wire(frame)
+}
+
+func (w *twins) wire(frame []byte) {
 	kernelOutcome, kernelFrame, err := w.kernel.FromWire(bytes.Clone(frame))
 	if err != nil {
 		w.Fatal(err)
 	}
 	softOutcome, softFrame := w.soft.FromWire(frame)
 	w.compare(fmt.Sprintf("the wire brings %x", frame), kernelOutcome, softOutcome, kernelFrame, softFrame)
+}
+
+// goOn repeats or answers a packet that passed before, by the same ways.
+func (w *twins) goOn() {
+	if len(w.passed) == 0 {
+		return
+	}
+	c := one(w.r, w.passed...)
+	frame := bytes.Clone(c.inner)
+	if w.chance(60) {
+		turn(frame)
+	}
+	if at := transportAt(frame); len(frame) > at+13 && w.chance(30) {
+		frame[at+13] = byte(one(w.r, packet.SYN, packet.ACK, packet.FIN|packet.ACK, packet.RST, packet.SYN|packet.ACK)) // if it is TCP
+	}
+	frame = w.broken(frame)
+	p, _ := packet.Parse(frame)
+	for id := range dataplane.PortID(5) {
+		port := w.ports[id]
+		if port.VNI == c.vni && slices.ContainsFunc(port.Addresses, func(a dataplane.Address) bool { return a.Addr == p.Src }) {
+			w.guest(id, frame)
+			return
+		}
+	}
+	peer, ok := w.peers[dataplane.PeerKey{VNI: c.vni, Addr: p.Src}]
+	if !ok || !peer.VTEP.IsValid() {
+		return
+	}
+	w.wire(packet.Outer{Src: peer.VTEP, Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: c.vni, Class: peer.Class}.Encap(frame))
+}
+
+func transportAt(frame []byte) int {
+	if frame[12] == 0x86 {
+		return 54
+	}
+	return 34
+}
+
+// turn makes the answer to a frame of it: the other way, echo requests replied to.
+func turn(b []byte) {
+	swap := func(a, b []byte) {
+		for i := range a {
+			a[i], b[i] = b[i], a[i]
+		}
+	}
+	at := transportAt(b)
+	swap(b[0:6], b[6:12])
+	protocol := b[23]
+	if at == 54 {
+		swap(b[22:38], b[38:54])
+		protocol = b[20]
+	} else {
+		swap(b[26:30], b[30:34])
+	}
+	switch {
+	case protocol == 1 && len(b) > at:
+		b[at] ^= 8
+	case protocol == 58 && len(b) > at:
+		b[at] ^= 1
+	case len(b) >= at+4:
+		swap(b[at:at+2], b[at+2:at+4])
+	}
 }
 
 func (w *twins) inject() {
@@ -338,6 +415,16 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 	w.why[memory.Reason]++
 	if diff := gocmp.Diff(memory, kernel, compareAddrs); diff != "" {
 		w.Fatalf("after %d ops, %s:\n(-in memory +in the kernel)\n%s", w.ops, what, diff)
+	}
+	if inner := softFrame; memory.Action == dataplane.Delivered || memory.Action == dataplane.Tunneled {
+		vni := memory.VNI
+		if memory.Action == dataplane.Tunneled {
+			_, inner, _ = packet.Decap(softFrame)
+		} else {
+			vni = w.ports[memory.Port].VNI
+		}
+		w.passed = append(w.passed, conversation{vni, inner})
+		w.passed = w.passed[max(0, len(w.passed)-30):]
 	}
 	switch memory.Action {
 	case dataplane.Tunneled:
@@ -384,7 +471,14 @@ func (w *twins) give(op dataplane.Op) {
 	}
 	switch op := op.(type) {
 	case dataplane.SetPort:
-		w.ports[op.Port.ID] = op.Port
+		if w.networkOf[op.Port.ID] != op.Port.VNI {
+			// What missed when the port was on this network before is too old for
+			// the kernel, and not for the other.
+			w.misses = slices.DeleteFunc(w.misses, func(m twinMiss) bool {
+				return m.soft.Port == op.Port.ID && m.soft.Tuple.VNI == op.Port.VNI
+			})
+		}
+		w.ports[op.Port.ID], w.networkOf[op.Port.ID] = op.Port, op.Port.VNI
 	case dataplane.DelPort:
 		delete(w.ports, op.ID)
 	case dataplane.SetPeer:
@@ -414,12 +508,14 @@ func (w *twins) walk(steps int) {
 	}
 	for range steps {
 		switch n := w.r.IntN(20); {
-		case n == 0:
+		case n == 0 && w.chance(50):
 			w.give(w.op())
-		case n < 12:
+		case n < 8:
 			w.fromGuest()
-		case n < 19:
+		case n < 12:
 			w.fromWire()
+		case n < 19:
+			w.goOn()
 		default:
 			w.inject()
 		}

@@ -276,7 +276,7 @@ func (s *Switch) put(k dataplane.PeerKey) error {
 	case held == nil:
 		return s.putNew(k, want)
 	}
-	want.Gen = held.dest.Gen
+	want.Gen, want.Since = held.dest.Gen, held.dest.Since
 	if held.dest == want && !s.renew[k] {
 		return nil
 	}
@@ -305,6 +305,7 @@ func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
 		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 	}
 	d.Gen = s.dests.next(slot)
+	d.Since = d.Gen
 	err = s.maps.Dests.Update(slot, d, ebpf.UpdateAny)
 	if err == nil {
 		err = s.maps.Endpoints.Update(endpointKey(k), slot, ebpf.UpdateAny)
@@ -324,7 +325,7 @@ func (s *Switch) takeAway(k dataplane.PeerKey, kind dswitchDestKind) error {
 	if err := remove(s.maps.Endpoints, endpointKey(k)); err != nil {
 		return err
 	}
-	empty := dswitchDest{Gen: s.dests.next(held.slot), Kind: uint8(kind)}
+	empty := dswitchDest{Gen: s.dests.next(held.slot), Since: held.dest.Since, Kind: uint8(kind)}
 	if err := s.maps.Dests.Update(held.slot, empty, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 	}
@@ -344,10 +345,10 @@ func endpointKey(k dataplane.PeerKey) dswitchEndpointKey {
 	return key
 }
 
-// monotonic is the clock of the programs, in nanoseconds.
+// monotonic is the programs' own clock, in nanoseconds: it moves in steps of some ms.
 func monotonic() uint64 {
 	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &t); err != nil {
 		panic(fmt.Sprintf("ebpf: no monotonic clock: %v", err))
 	}
 	return uint64(t.Nano())

@@ -243,7 +243,7 @@ static __always_inline int over(const struct flow *f, __u8 proto, __u32 now)
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
 		struct dest *d = dest_at(f->leg[i].slot);
-		if (d && d->kind == DEST_GONE && d->gen != f->leg[i].gen)
+		if (d && d->kind == DEST_GONE && (__s32)(f->leg[i].gen - d->since) >= 0)
 			return 1;
 	}
 	return 0;

@@ -40,7 +40,7 @@ type dswitchDest struct {
 	Port    uint32
 	Mac     [6]uint8
 	Mtu     uint16
-	_       [4]byte
+	Since   uint32
 }
 
 type dswitchDestKind uint32

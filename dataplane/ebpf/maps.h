@@ -84,6 +84,7 @@ struct dest {
 	__u32 port;    // local
 	__u8 mac[6];
 	__u16 mtu;     // local
+	__u32 since;   // the generation with which the slot became this address's
 };
 
 struct pair_key {
