@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -234,22 +235,25 @@ func Faults(results []Result) error {
 	return errors.Join(errs...)
 }
 
-// Table draws results as one line for each tenant, pair of groups and probe:
+// Table draws results as one line for each tenant, pair of groups and rule:
 // what was meant beside what was seen.
 func Table(results []Result) string {
-	type key struct{ tenant, from, to, probe, intent, seen string }
-	type cell struct{ total, held int }
+	type key struct{ tenant, from, to, intent, seen string }
+	type cell struct {
+		probes      []string
+		total, held int
+	}
 	var order []key
 	cells := map[key]*cell{}
 	for _, r := range results {
-		k := key{tenant: string(r.Check.From.Endpoint.Tenant), from: groupNames(r.Check.From), probe: r.Check.Probe.String()}
+		k := key{tenant: string(r.Check.From.Endpoint.Tenant), from: groupNames(r.Check.From)}
 		switch r.Intent.Outcome {
 		case scenario.Allow:
 			k.to, k.intent, k.seen = groupNames(r.Check.To), "allow  "+r.Intent.Rule, "answered by the right guest"
 		case scenario.Deny:
 			k.to, k.intent, k.seen = groupNames(r.Check.To), "deny   "+r.Intent.Rule, "dropped by that rule"
 		default:
-			k.to, k.intent, k.seen = "(other tenant)", "nobody", "dropped as no-endpoint"
+			k.to, k.intent, k.seen = "(other tenant)", "nobody there", "dropped as no-endpoint"
 		}
 		c := cells[k]
 		if c == nil {
@@ -257,22 +261,27 @@ func Table(results []Result) string {
 			cells[k] = c
 			order = append(order, k)
 		}
+		if p := r.Check.Probe.String(); !slices.Contains(c.probes, p) {
+			c.probes = append(c.probes, p)
+		}
 		c.total++
 		if r.Fault == "" {
 			c.held++
 		}
 	}
-	slices.SortStableFunc(order, func(a, b key) int { return strings.Compare(a.tenant, b.tenant) })
+	slices.SortStableFunc(order, func(a, b key) int {
+		return cmp.Or(strings.Compare(a.tenant, b.tenant), strings.Compare(a.from+a.to, b.from+b.to))
+	})
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %-8s %-20s %-9s %-32s %s\n", "tenant", "from > to", "what", "intended", "observed")
+	fmt.Fprintf(&b, "  %-7s %-20s %-35s %-26s %s\n", "tenant", "from > to", "what (v4 and v6)", "intended", "observed")
 	for _, k := range order {
 		c := cells[k]
 		mark := "ok  "
 		if c.held != c.total {
 			mark = "FAIL"
 		}
-		fmt.Fprintf(&b, "  %-8s %-20s %-9s %-32s %s %2d of %2d %s\n",
-			k.tenant, k.from+" > "+k.to, k.probe, k.intent, mark, c.held, c.total, k.seen)
+		fmt.Fprintf(&b, "  %-7s %-20s %-35s %-26s %s %2d of %2d %s\n",
+			k.tenant, k.from+" > "+k.to, strings.Join(c.probes, " "), k.intent, mark, c.held, c.total, k.seen)
 	}
 	return b.String()
 }
