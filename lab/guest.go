@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -58,9 +59,7 @@ func (g *Guest) Askers() map[string]int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	out := make(map[string]int, len(g.askers))
-	for k, v := range g.askers {
-		out[k] = v
-	}
+	maps.Copy(out, g.askers)
 	return out
 }
 
