@@ -82,9 +82,14 @@ const idle = 121 * time.Second
 // the answer came back, or who dropped it. The error is about the switches' own
 // counts: they must have counted what was dropped, and nothing else.
 func (s *Sim) Ask(p Packet) (Finding, error) {
+	f, _, err := s.ask(p)
+	return f, err
+}
+
+func (s *Sim) ask(p Packet) (Finding, *exchange, error) {
 	g := s.plugged(p.From)
 	if g == nil {
-		return Finding{Instead: p.From.String() + " is not plugged in"}, nil
+		return Finding{Instead: p.From.String() + " is not plugged in"}, &exchange{}, nil
 	}
 	protocol, port, _ := p.Probe.Over(p.Dst)
 	if !protocol.HasPorts() && !protocol.IsICMP() {
@@ -96,7 +101,7 @@ func (s *Sim) Ask(p Packet) (Finding, error) {
 		g.send(p.Src, p.Dst, func(e packet.Ends) []byte { return packet.TCP(e, sport, port, packet.RST, make([]byte, markSize)) })
 		s.drain()
 	}
-	return s.found(p, x, answerable(protocol, port)), err
+	return s.found(p, x, answerable(protocol, port)), x, err
 }
 
 // found says what an exchange came to.
@@ -106,7 +111,7 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 	case len(x.reached) > 1:
 		return Finding{Instead: fmt.Sprintf("arrived %d times, first at %s", len(x.reached), x.reached[0].endpoint)}
 	case len(x.reached) == 1 && !s.meant(p, x.reached[0]):
-		return Finding{Instead: "reached " + x.reached[0].endpoint.String()}
+		return Finding{Instead: "went astray to " + x.reached[0].endpoint.String()}
 	case len(x.reached) == 1 && len(x.drops) > 0:
 		return Finding{Instead: "reached " + x.reached[0].endpoint.String() + ", but " + x.drops[0].String()}
 	case len(x.reached) == 1 && answerable && !slices.Equal(x.answered, []uint64{x.reached[0].serial}):
@@ -126,7 +131,7 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 	case dataplane.NoEndpoint:
 		return Finding{Outcome: scenario.NoEndpoint}
 	case dataplane.NotHere, dataplane.UnknownNetwork:
-		if to, ok := s.owner(p); ok && s.plugged(to.Full()) == nil {
+		if to, ok := s.owner(p); ok && !s.Plugged(to.Full()) {
 			return Finding{Instead: to.Full().String() + " is not plugged in"}
 		}
 		fallthrough

@@ -71,7 +71,14 @@ func (s *Sim) Unplug(e dove.Endpoint) {
 	h.react(agent.DeviceGone{Name: g.device})
 }
 
-// plugged returns the guest of an endpoint, nil if it is not plugged in.
+// Plugged reports whether an endpoint's device is up on the host that it is bound to.
+func (s *Sim) Plugged(name dove.Endpoint) bool {
+	e, ok := s.World().Endpoint(name)
+	g := s.plugged(name)
+	return ok && g != nil && g.uid == e.UID && g.host.name == e.Host
+}
+
+// plugged returns the guest of an endpoint, nil if it has no device anywhere.
 func (s *Sim) plugged(e dove.Endpoint) *guest {
 	if g := s.guests[e]; g != nil && g.host != nil {
 		return g

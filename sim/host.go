@@ -80,6 +80,19 @@ func (h *host) apply(a agent.Apply) {
 
 // hear takes a message of the member.
 func (h *host) hear(m control.Down) {
+	if !h.sim.blind {
+		h.checkOrder(m)
+	}
+	h.react(agent.Received{Message: m})
+	if _, over := m.(*control.Refusal); over {
+		h.session = 0
+		h.disconnected()
+	}
+}
+
+// checkOrder checks that a host never hears of less than it has heard of: not
+// of an earlier revision, and of no change after all of its revision was told.
+func (h *host) checkOrder(m control.Down) {
 	revision := revisionOf(m)
 	switch {
 	case revision == 0:
@@ -95,11 +108,6 @@ func (h *host) hear(m control.Down) {
 		if m.Revision <= h.frontier {
 			h.sim.fault("%s was told all of revision %d, and is sent an Update of revision %d", h.name, h.frontier, m.Revision)
 		}
-	}
-	h.react(agent.Received{Message: m})
-	if _, over := m.(*control.Refusal); over {
-		h.session = 0
-		h.disconnected()
 	}
 }
 

@@ -94,7 +94,7 @@ func (s *Sim) arriveUp(m message) {
 		s.member(controller.Opened{Session: m.session, Identity: m.host.identity, Hello: up})
 		return
 	case *control.Ack:
-		if up.Revision > m.host.frontier {
+		if up.Revision > m.host.frontier && !s.blind {
 			s.fault("%s acknowledges revision %d, and was told all of %d only", m.host.name, up.Revision, m.host.frontier)
 		}
 	}
@@ -106,6 +106,9 @@ func (s *Sim) arriveDown(m message) {
 		return
 	}
 	m.host.hear(m.down)
+	if s.heard != nil {
+		s.heard(m)
+	}
 }
 
 // Cut breaks the session of a host, and what is on its way in it is lost.

@@ -44,8 +44,11 @@ type Sim struct {
 	faults  []error              // what must not be, since the last report
 	dropped []drop               // of the exchange that is watched
 
-	// tamper, in tests of the rig itself, replaces a message on its way.
+	// In tests of the rig itself, tamper replaces a message on its way, heard
+	// learns of those that hosts took, and a blind rig has packets only to go by.
 	tamper func(message) []message
+	heard  func(message)
+	blind  bool
 }
 
 // New returns a simulation of one member and no hosts.

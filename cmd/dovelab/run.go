@@ -30,11 +30,11 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run FILE...",
 		Short: "Run scenarios, each at every level",
-		Long: `run plays scenario files, each at four levels: the oracle reads the blueprints,
-tables asks what they compile to, soft sends packets through switches in memory
+		Long: `run plays scenario files, each at four levels: oracle reads the blueprints, table
+asks what they compile to, soft sends packets through switches in memory
 with the real controller and agent, and kernel through real programs in network
-namespaces (root only). It tells every step that does not hold, and every one
-that a level has no means for. It exits with 0 if all the others held.`,
+namespaces (root only). It tells every step that does not hold, and how many a
+level has no means for, and why. It exits with 0 if all the others held.`,
 		Example: `  dovelab run scenarios/*.dove
   dovelab run scenarios/move.dove --level soft,kernel --verbose`,
 		Args: cobra.MinimumNArgs(1),
@@ -55,18 +55,25 @@ that a level has no means for. It exits with 0 if all the others held.`,
 				}
 			}
 			r := runner{out: cmd.OutOrStdout(), verbose: verbose}
+			held := 0
 			for i, s := range scenarios {
-				r.run(cmd.Context(), files[i], s, chosen)
+				if cmd.Context().Err() != nil {
+					fmt.Fprintf(r.out, "stopped before %s\n", files[i])
+					break
+				}
+				if r.run(cmd.Context(), files[i], s, chosen) {
+					held++
+				}
 			}
-			fmt.Fprintf(r.out, "\nscenarios: %d of %d held, skipped %d\n", r.held, r.total, r.skipped)
-			if r.held != len(files)*len(chosen) {
+			fmt.Fprintf(r.out, "\nscenarios: %d of %d held, skipped %d\n", held, len(files), r.skipped)
+			if held < len(files) {
 				return errFailed
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringSliceVar(&chosen, "level", chosen, "levels, of "+strings.Join(levels, ", "))
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "tell the steps that hold, too")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "tell the steps that hold or are skipped, too")
 	return cmd
 }
 
@@ -74,36 +81,33 @@ that a level has no means for. It exits with 0 if all the others held.`,
 type runner struct {
 	out     io.Writer
 	verbose bool
-	// Scenarios count once for each level, skipped counts steps.
-	total, held, skipped int
+	skipped int      // steps
+	reasons []string // why steps of the present run are skipped
 }
 
-func (r *runner) run(ctx context.Context, file string, s *scenario.Scenario, levels []string) {
+// run reports whether a scenario held at every level.
+func (r *runner) run(ctx context.Context, file string, s *scenario.Scenario, levels []string) bool {
 	fmt.Fprintf(r.out, "%s: %s\n", file, s.Name)
+	all := true
 	for _, level := range levels {
-		if ctx.Err() != nil {
-			fmt.Fprintf(r.out, "  %-7s not run: %v\n", level, context.Cause(ctx))
-			return
-		}
-		r.total++
 		begun := time.Now()
+		r.reasons = nil
 		tally, err := r.at(ctx, level, s)
 		verdict := "held"
-		if err != nil || ctx.Err() != nil || tally.Failed > 0 {
-			verdict = "FAILED"
-		} else {
-			r.held++
+		if err = errors.Join(err, ctx.Err()); err != nil || tally.Failed > 0 {
+			verdict, all = "FAILED", false
 		}
 		r.skipped += tally.Skipped
-		fmt.Fprintf(r.out, "  %-7s %-6s %d of %d steps", level, verdict, tally.Held, len(s.Steps)-tally.Skipped)
+		fmt.Fprintf(r.out, "  %-7s %-6s %2d of %2d steps in %.1f s", level, verdict, tally.Held, len(s.Steps)-tally.Skipped, time.Since(begun).Seconds())
 		if tally.Skipped > 0 {
-			fmt.Fprintf(r.out, ", %d skipped", tally.Skipped)
+			fmt.Fprintf(r.out, ", %d skipped: %s", tally.Skipped, strings.Join(slices.Compact(r.reasons), "; "))
 		}
-		fmt.Fprintf(r.out, ", %.1f s\n", time.Since(begun).Seconds())
+		fmt.Fprintln(r.out)
 		if err != nil {
 			fmt.Fprintf(r.out, "          %s\n", indented(err.Error()))
 		}
 	}
+	return all
 }
 
 // at runs a scenario at one level. The error is about the level, not about what
@@ -138,7 +142,10 @@ func (r *runner) step(level string, step scenario.Step, err error) {
 	said, _, _ := strings.Cut(step.Action.String(), "\n")
 	switch {
 	case errors.Is(err, scenario.ErrCannot):
-		fmt.Fprintf(r.out, "  %-7s skip   line %d: %s\n          %s\n", level, step.Line, said, indented(err.Error()))
+		r.reasons = append(r.reasons, strings.TrimSuffix(err.Error(), ": "+scenario.ErrCannot.Error()))
+		if r.verbose {
+			fmt.Fprintf(r.out, "  %-7s skip   line %d: %s\n", level, step.Line, said)
+		}
 	case err != nil:
 		fmt.Fprintf(r.out, "  %-7s FAIL   line %d: %s\n          %s\n", level, step.Line, said, indented(err.Error()))
 	case r.verbose:

@@ -1,0 +1,237 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/scenario"
+	"dove.network/world"
+)
+
+// step makes one random step and checks some packets.
+func (w *walk) step() error {
+	all := []func() error{
+		w.editPolicy, w.editPolicy, w.editPolicy, w.regroup, w.regroup, w.move, w.move, w.unbind,
+		w.unplugSome, w.plugSome, w.replace, w.deletePlugged, w.makeAnother,
+		w.cut, w.mend, w.mend, w.mend, w.mend, w.rest, w.join,
+	}
+	if err := all[w.r.IntN(len(all))](); err != nil {
+		return err
+	}
+	return w.sample(12)
+}
+
+// editPolicy changes one thing in a blueprint.
+func (w *walk) editPolicy() error {
+	t := w.anyTenant()
+	var all []*blueprint.Blueprint
+	for b := range w.World().ParsedOf(t) {
+		all = append(all, b)
+	}
+	b := *all[w.r.IntN(len(all))]
+	b.Policies, b.Groups = slices.Clone(b.Policies), slices.Clone(b.Groups)
+	if len(b.Policies) == 0 || w.r.IntN(5) == 0 {
+		g := &b.Groups[w.r.IntN(len(b.Groups))]
+		g.Isolated = !g.Isolated
+		return w.apply(&b)
+	}
+	i := w.r.IntN(len(b.Policies))
+	switch p := &b.Policies[i]; w.r.IntN(4) {
+	case 0:
+		p.From, p.To = p.To, p.From
+	case 1:
+		p.Allow, p.Deny = p.Deny, p.Allow
+	case 2:
+		p.Allow, p.Deny = append(slices.Clone(p.Allow), p.Deny...), nil
+		slices.SortFunc(p.Allow, blueprint.Traffic.Compare)
+	default:
+		b.Policies = slices.Delete(b.Policies, i, i+1)
+	}
+	return w.apply(&b)
+}
+
+// regroup puts an endpoint into other groups.
+func (w *walk) regroup() error {
+	e, ok := w.anyEndpoint()
+	if !ok {
+		return nil
+	}
+	members := w.intent[e.Tenant].Members
+	groups := members[w.r.IntN(len(members))]
+	request := edit.EndpointRequest{Tenant: e.Tenant, ID: e.ID, Groups: namesOf(groups)}
+	chance := w.chance()
+	return w.commit(fmt.Sprintf("regroup %s to %v", e.Full(), groups), func(now *world.World) (dove.Txn, error) {
+		txn, _, err := edit.PutEndpoint(now, request, chance, nil)
+		return txn, err
+	})
+}
+
+// move binds an endpoint to some host. Its device follows at once, later or,
+// as far as this step goes, never.
+func (w *walk) move() error {
+	e, ok := w.anyEndpoint()
+	if !ok {
+		return nil
+	}
+	to := w.anyHost()
+	if err := w.commit(fmt.Sprintf("move %s from %s to %s", e.Full(), e.Host, to), func(now *world.World) (dove.Txn, error) {
+		txn, _, err := edit.BindEndpoint(now, e.Full(), to, nil)
+		return txn, err
+	}); err != nil {
+		return err
+	}
+	switch w.r.IntN(4) {
+	case 0:
+		return nil
+	case 1:
+		if err := w.sample(4); err != nil {
+			return err
+		}
+	}
+	return w.plugIn(e.Full())
+}
+
+func (w *walk) unbind() error {
+	e, ok := w.anyEndpoint()
+	if !ok {
+		return nil
+	}
+	return w.commit("unbind "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
+		txn, _, err := edit.UnbindEndpoint(now, e.Full(), nil)
+		return txn, err
+	})
+}
+
+func (w *walk) unplugSome() error {
+	e, ok := w.anyEndpoint()
+	if !ok {
+		return nil
+	}
+	w.note("unplug %s", e.Full())
+	w.Unplug(e.Full())
+	return w.Settle()
+}
+
+// plugSome plugs in whatever is bound and not plugged in.
+func (w *walk) plugSome() error {
+	for _, t := range tenants {
+		for e := range w.World().Endpoints(t) {
+			if !w.Plugged(e.Full()) {
+				if err := w.plugIn(e.Full()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (w *walk) delete(e world.Endpoint) error {
+	return w.commit("delete "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
+		return edit.DeleteEndpoint(now, e.Full(), nil)
+	})
+}
+
+// replace deletes an endpoint and gives its addresses to another one, of some
+// groups and on some host.
+func (w *walk) replace() error {
+	e, ok := w.anyEndpoint()
+	if !ok {
+		return nil
+	}
+	if err := w.delete(e); err != nil {
+		return err
+	}
+	w.Unplug(e.Full())
+	members := w.intent[e.Tenant].Members
+	i := int(e.Addresses[0].As4()[3]) - 11
+	return w.create(e.Tenant, members[w.r.IntN(len(members))], i)
+}
+
+// deletePlugged deletes an endpoint whose guest goes on: it must reach nobody.
+func (w *walk) deletePlugged() error {
+	e, ok := w.anyEndpoint()
+	if !ok {
+		return nil
+	}
+	g := w.plugged(e.Full())
+	if err := w.delete(e); err != nil {
+		return err
+	}
+	defer w.Unplug(e.Full())
+	if g == nil || g.host.session == 0 {
+		return nil
+	}
+	for i := range pool {
+		probe := scenario.Probe{Protocol: dove.ProtocolTCP, Port: 80}
+		if address4(i) == e.Addresses[0] {
+			continue
+		}
+		x, err := w.exchange(g, e.Addresses[0], address4(i), false, request(probe, false, w.freePort()))
+		if err != nil {
+			return err
+		}
+		if len(x.reached) > 0 || len(x.drops) != 1 {
+			return fmt.Errorf("%s is deleted and sends to %s: %d guests reached, %v; the oracle says: it is not there", e.Full(), address4(i), len(x.reached), x.drops)
+		}
+	}
+	return nil
+}
+
+// makeAnother makes an endpoint with a free address.
+func (w *walk) makeAnother() error {
+	t := w.anyTenant()
+	members := w.intent[t].Members
+	network := dove.Network{Tenant: t, Name: "net"}
+	for i := range pool {
+		if _, taken := w.World().EndpointOn(network, address4(i)); !taken {
+			return w.create(t, members[w.r.IntN(len(members))], i)
+		}
+	}
+	return nil
+}
+
+// cut breaks the session of a host.
+func (w *walk) cut() error {
+	name := w.anyHost()
+	w.note("cut %s", name)
+	w.Cut(name)
+	return w.Settle()
+}
+
+// mend connects all hosts again. Whatever happened meanwhile, all is as the
+// world says then.
+func (w *walk) mend() error {
+	for _, h := range w.hosts {
+		if h.session == 0 {
+			w.note("connect %s", h.name)
+			w.Connect(h.name)
+		}
+	}
+	if err := w.Settle(); err != nil {
+		return err
+	}
+	return w.Wait(w.World().Revision())
+}
+
+// rest lets time pass: negative answers and flows expire.
+func (w *walk) rest() error {
+	d := time.Duration(w.r.IntN(60)) * time.Second
+	w.note("rest %s", d)
+	w.Sleep(d)
+	return w.Settle()
+}
+
+// join adds a host to the fleet, up to five.
+func (w *walk) join() error {
+	if len(w.hosts) == 5 {
+		return nil
+	}
+	name := dove.HostName(fmt.Sprintf("h%d", len(w.hosts)+1))
+	w.note("join %s", name)
+	return w.AddHost(name)
+}

@@ -1,0 +1,252 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/oracle/worlds"
+	"dove.network/scenario"
+	"dove.network/world"
+)
+
+var (
+	seed  = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random worlds")
+	count = flag.Int("worlds", 12, "how many random worlds to compare")
+	steps = flag.Int("steps", 40, "how many random steps a walk has")
+)
+
+// walk is a simulation of two tenants with equal addresses and random intent,
+// and the steps that it made.
+type walk struct {
+	*Sim
+	r      *rand.Rand
+	intent map[dove.Tenant]*worlds.World
+	ids    int
+	log    []string
+}
+
+var tenants = []dove.Tenant{"acme", "globex"}
+
+// newWalk builds a random world on three hosts. An error is a fault of DOVE.
+func newWalk(seed uint64, jitter time.Duration) (*walk, error) {
+	w := &walk{
+		Sim: New(seed), r: rand.New(rand.NewPCG(seed, 1)),
+		intent: map[dove.Tenant]*worlds.World{},
+	}
+	w.Jitter = jitter
+	for _, h := range []dove.HostName{"h1", "h2", "h3"} {
+		if err := w.AddHost(h); err != nil {
+			return w, err
+		}
+	}
+	for _, t := range tenants {
+		w.intent[t] = worlds.Random(w.r, t)
+		if err := w.commit("tenant "+string(t), func(now *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PutTenant(now, t, nil)
+			return txn, err
+		}); err != nil {
+			return w, err
+		}
+		for _, b := range w.intent[t].Blueprints {
+			if err := w.apply(b); err != nil {
+				return w, err
+			}
+		}
+		for i, groups := range w.intent[t].Members {
+			if err := w.create(t, groups, i); err != nil {
+				return w, err
+			}
+		}
+	}
+	return w, nil
+}
+
+func (w *walk) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
+
+// commit makes a write and waits for its receipt; while a host is cut off there
+// may be none, and all that can be waited for is quiet.
+func (w *walk) commit(what string, decide func(*world.World) (dove.Txn, error)) error {
+	revision, err := w.Edit(decide)
+	w.note("%s: revision %d", what, revision)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if w.whole() {
+		return w.Wait(revision)
+	}
+	return w.Settle()
+}
+
+// whole reports whether every host has a session.
+func (w *walk) whole() bool {
+	return !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.session == 0 })
+}
+
+func (w *walk) apply(b *blueprint.Blueprint) error {
+	return w.commit(fmt.Sprintf("blueprint %s/%s", b.Tenant, b.Name), func(now *world.World) (dove.Txn, error) {
+		txn, _, err := edit.PutBlueprint(now, b.Tenant, "", blueprint.Format(b), w.now, nil)
+		return txn, err
+	})
+}
+
+// pool is how many addresses of each family the endpoints of a tenant share.
+const pool = 10
+
+func address4(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}) }
+func address6(i int) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 0x11+i))
+}
+
+// create makes an endpoint with the i-th addresses on some host and plugs it in.
+func (w *walk) create(t dove.Tenant, groups []dove.Group, i int) error {
+	w.ids++
+	name := dove.Endpoint{Tenant: t, ID: dove.EndpointID(fmt.Sprintf("e%d", w.ids))}
+	request := edit.EndpointRequest{
+		Tenant: t, ID: name.ID, Network: worlds.Network, Groups: namesOf(groups), Host: w.anyHost(),
+		Addresses: []string{address4(i).String(), address6(i).String()}, Device: fmt.Sprintf("dv%d", w.ids),
+	}
+	chance := w.chance()
+	if err := w.commit(fmt.Sprintf("endpoint %s %v on %s at %s", name, groups, request.Host, address4(i)), func(now *world.World) (dove.Txn, error) {
+		txn, _, err := edit.PutEndpoint(now, request, chance, nil)
+		return txn, err
+	}); err != nil {
+		return err
+	}
+	return w.plugIn(name)
+}
+
+func (w *walk) plugIn(name dove.Endpoint) error {
+	e, ok := w.World().Endpoint(name)
+	if !ok || e.Host == "" {
+		return nil
+	}
+	w.note("plug %s on %s", name, e.Host)
+	w.Plug(e)
+	return w.Settle()
+}
+
+func (w *walk) anyHost() dove.HostName { return w.hosts[w.r.IntN(len(w.hosts))].name }
+
+func (w *walk) anyTenant() dove.Tenant { return tenants[w.r.IntN(len(tenants))] }
+
+// anyEndpoint returns some endpoint of some tenant, false if it has none.
+func (w *walk) anyEndpoint() (world.Endpoint, bool) {
+	all := slices.Collect(w.World().Endpoints(w.anyTenant()))
+	if len(all) == 0 {
+		return world.Endpoint{}, false
+	}
+	return all[w.r.IntN(len(all))], true
+}
+
+// packets lists first packets of a tenant: from every plugged endpoint to every
+// address of the pool, each probe that the blueprints can tell apart. What has
+// no ports comes last, because it takes time.
+func (w *walk) packets(t dove.Tenant) []Packet {
+	var ported, others []Packet
+	now := slices.Collect(w.World().ParsedOf(t))
+	for e := range w.World().Endpoints(t) {
+		if !w.Plugged(e.Full()) {
+			continue
+		}
+		for _, p := range worlds.Probes(now) {
+			for _, src := range e.Addresses {
+				for i := range pool {
+					dst := address4(i)
+					if src.Is6() {
+						dst = address6(i)
+					}
+					probe := scenario.Probe(p)
+					if _, _, ok := probe.Over(dst); !ok || dst == src || neighborDiscovery(p) {
+						continue
+					}
+					packet := Packet{e.Full(), src, dst, probe}
+					if p.Protocol.HasPorts() || p.Protocol.IsICMP() {
+						ported = append(ported, packet)
+					} else {
+						others = append(others, packet)
+					}
+				}
+			}
+		}
+	}
+	return append(ported, others...)
+}
+
+// neighborDiscovery reports whether a probe is what no switch carries: router
+// and neighbour discovery.
+func neighborDiscovery(p worlds.Probe) bool {
+	return p.Protocol == dove.ProtocolICMPv6 && p.Port>>8 >= 133 && p.Port>>8 <= 137
+}
+
+// check sends a packet and holds what becomes of it against the oracle. While
+// hosts are cut off, they may refuse what they do not know, and what passes
+// must be allowed unless both ends are cut off.
+func (w *walk) check(p Packet) error {
+	meant := judge(w.World(), byOracle, w.Plugged, p)
+	seen, x, err := w.ask(p)
+	w.note("%s: %s", p, seen)
+	if err != nil || seen == meant {
+		return err
+	}
+	if !w.whole() {
+		if len(x.reached) == 0 || allowed(meant) && w.meant(p, x.reached[0]) {
+			return nil
+		}
+		if x.from.host.session == 0 && x.reached[0].host.session == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: %s, the oracle says: %s", p, seen, meant)
+}
+
+func allowed(f Finding) bool { return f.Instead == "" && f.Outcome == scenario.Allow }
+
+// sample checks some packets of all tenants.
+func (w *walk) sample(n int) error {
+	for _, t := range tenants {
+		all := w.packets(t)
+		w.r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		chosen := all[:min(n, len(all))]
+		for _, p := range chosen {
+			if err := w.check(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// trace digests everything that the walk did and saw.
+func (w *walk) trace() uint64 {
+	h := fnv.New64a()
+	for _, line := range w.log {
+		fmt.Fprintln(h, line)
+	}
+	return h.Sum64()
+}
+
+// explain ends a test with the world and the last steps.
+func (w *walk) explain(t *testing.T, err error) {
+	t.Helper()
+	for _, line := range w.log[max(0, len(w.log)-25):] {
+		t.Log(line)
+	}
+	for _, tenant := range tenants {
+		for b := range w.World().ParsedOf(tenant) {
+			t.Logf("%s\n%s", tenant, blueprint.Format(b))
+		}
+		for e := range w.World().Endpoints(tenant) {
+			t.Logf("%s in %v at %v on %s", e.Full(), e.Groups, e.Addresses, e.Host)
+		}
+	}
+	t.Fatal(err)
+}
