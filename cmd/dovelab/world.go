@@ -210,28 +210,52 @@ func execCommand() *cobra.Command {
 }
 
 func ctlCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "ctl ARG...",
+	return &cobra.Command{
+		Use:   "ctl [--name LAB] ARG...",
 		Short: "Run dovectl against the lab's DPC, as its administrator",
+		Long: `ctl runs dovectl with the configuration of the lab's administrator. Whatever
+follows --name LAB is dovectl's, flags too: dovelab ctl --help is dovectl's help.`,
+		Example: `  dovelab ctl --tenant acme why web-1 db-1 tcp/5432
+  dovelab ctl --name two status`,
+		DisableFlagParsing: true, // the flags are dovectl's
+		RunE: func(_ *cobra.Command, args []string) error {
+			name, args, err := takeName(args)
+			if err != nil {
+				return err
+			}
+			inv, err := lab.ReadInventory(name)
+			if err != nil {
+				return err
+			}
+			bin, err := programs()
+			if err != nil {
+				return err
+			}
+			ns, err := inv.NamespaceOf("dpc")
+			if err != nil {
+				return err
+			}
+			return become(ns, append([]string{filepath.Join(bin, "dovectl"), "--config", inv.AdminConfig()}, args...)...)
+		},
 	}
-	name := nameFlag(cmd)
-	cmd.Flags().SetInterspersed(false)
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		inv, err := lab.ReadInventory(*name)
-		if err != nil {
-			return err
-		}
-		bin, err := programs()
-		if err != nil {
-			return err
-		}
-		ns, err := inv.NamespaceOf("dpc")
-		if err != nil {
-			return err
-		}
-		return become(ns, append([]string{filepath.Join(bin, "dovectl"), "--config", inv.AdminConfig()}, args...)...)
+}
+
+// takeName takes a leading --name off a command line that is otherwise another
+// program's.
+func takeName(args []string) (name string, rest []string, err error) {
+	if len(args) == 0 {
+		return defaultName, nil, nil
 	}
-	return cmd
+	if name, given := strings.CutPrefix(args[0], "--name="); given {
+		return name, args[1:], nil
+	}
+	if args[0] != "--name" {
+		return defaultName, args, nil
+	}
+	if len(args) == 1 {
+		return "", nil, errors.New("--name needs the name of a lab")
+	}
+	return args[1], args[2:], nil
 }
 
 // become replaces this process by a command in a namespace.
