@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -121,8 +122,24 @@ func (l *Lab) waitPort(ctx context.Context, g *Guest, open bool) error {
 				state, detail = p.State, p.Detail
 			}
 		}
-		return unless((state == "active") == open, "port of %s on %s is %s %s %v", g.Name(), h.Name, state, detail, s.Faults)
+		if (state == "active") != open {
+			return fmt.Errorf("port of %s on %s is %s %s %v", g.Name(), h.Name, state, detail, s.Faults)
+		}
+		if !open {
+			return nil
+		}
+		return g.ns.Do(g.running)
 	})
+}
+
+// running says whether the guest's device sends. The kernel drops what a guest
+// sends until it has noticed that the other end is up too, up to a second later.
+func (g *Guest) running() error {
+	i, err := net.InterfaceByName("eth0")
+	if err != nil {
+		return err
+	}
+	return unless(i.Flags&net.FlagRunning != 0, "the device of %s is not running yet", g.Name())
 }
 
 // WaitReceipt waits until a revision is enforced by every host.
