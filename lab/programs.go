@@ -128,18 +128,18 @@ func (l *Lab) waitPort(ctx context.Context, g *Guest, open bool) error {
 		if !open {
 			return nil
 		}
-		return g.ns.Do(g.running)
+		return errors.Join(g.ns.Do(func() error { return running("eth0") }), h.ns.Do(func() error { return running(g.Device) }))
 	})
 }
 
-// running says whether the guest's device sends. The kernel drops what a guest
-// sends until it has noticed that the other end is up too, up to a second later.
-func (g *Guest) running() error {
-	i, err := net.InterfaceByName("eth0")
+// running says whether a device of this namespace sends. The kernel drops what
+// is sent through a device until it has noticed that the other end is up too, up to a second later.
+func running(name string) error {
+	i, err := net.InterfaceByName(name)
 	if err != nil {
 		return err
 	}
-	return unless(i.Flags&net.FlagRunning != 0, "the device of %s is not running yet", g.Name())
+	return unless(i.Flags&net.FlagRunning != 0, "device %s is not running yet", name)
 }
 
 // WaitReceipt waits until a revision is enforced by every host.
