@@ -15,12 +15,6 @@ import (
 	"dove.network/verdict"
 )
 
-// place is where an address is in the kernel: a slot of dests and what is in it.
-type place struct {
-	slot uint32
-	dest dswitchDest
-}
-
 // pair is a class pair's slot and the table in it.
 type pair struct {
 	slot   uint32
@@ -52,12 +46,6 @@ func (s *Switch) settle() error {
 		return err
 	}
 	s.changed = false
-	if s.portsGone {
-		if _, err := s.collect(); err != nil {
-			return err
-		}
-		s.portsGone = false
-	}
 	s.dests.rested()
 	s.pairSlots.rested()
 	return s.retire()
@@ -211,138 +199,6 @@ func (s *Switch) delVTEP(a netip.Addr) error {
 	delete(s.vteps, a)
 	s.changed = true
 	return errors.Join(remove(s.maps.Vteps, vtepKey(a)), s.admit(a))
-}
-
-func (s *Switch) checkKey(k dataplane.PeerKey) error {
-	if _, ok := s.networks[k.VNI]; !ok {
-		return fmt.Errorf("address %v is on network %d, which this switch does not have: set the network first", k.Addr, k.VNI)
-	}
-	if !k.Addr.IsValid() || k.Addr.IsMulticast() || k.Addr.Is4In6() || k.Addr.Zone() != "" {
-		return fmt.Errorf("address %v on network %d: a plain unicast address is needed", k.Addr, k.VNI)
-	}
-	return nil
-}
-
-func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
-	if err := s.checkKey(k); err != nil {
-		return err
-	}
-	switch {
-	case !p.MAC.IsUnicast():
-		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
-	case p.VTEP.IsValid() && !p.VTEP.Is4():
-		return fmt.Errorf("peer %v on network %d is behind VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.VTEP)
-	}
-	s.peers[k] = p
-	return s.put(k)
-}
-
-// wanted is what an address should be in the kernel: its port's, or else the
-// peer's, or nothing.
-func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
-	if id, ok := s.owners[k]; ok {
-		return s.ports[id].dest(k.Addr, s.networks[k.VNI]), true
-	}
-	p, ok := s.peers[k]
-	if !ok {
-		return dswitchDest{}, false
-	}
-	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Kind: uint8(dswitchDestKindDEST_REMOTE)}
-	switch {
-	case !p.VTEP.IsValid():
-		d.Kind = uint8(dswitchDestKindDEST_HIDDEN)
-		return d, true
-	case p.VTEP == s.config.VTEP:
-		d.Kind = uint8(dswitchDestKindDEST_HERE)
-	}
-	d.Vtep = vtepKey(p.VTEP)
-	if s.vteps[p.VTEP] {
-		d.Flags = destAdmitted
-	}
-	return d, true
-}
-
-const destAdmitted = 1 // DEST_ADMITTED
-
-// put brings an address in the kernel to what is wanted.
-func (s *Switch) put(k dataplane.PeerKey) error {
-	want, exists := s.wanted(k)
-	held := s.places[k]
-	switch {
-	case !exists && held == nil:
-		return nil
-	case !exists:
-		return s.takeAway(k, dswitchDestKindDEST_NONE)
-	case held == nil:
-		return s.putNew(k, want)
-	}
-	want.Gen, want.Since = held.dest.Gen, held.dest.Since
-	if held.dest == want && !s.renew[k] {
-		return nil
-	}
-	// Flows follow a peer to another VTEP or MAC. Anything else has them judged again.
-	was, is := held.dest, want
-	was.Vtep, was.Mac, was.Flags, was.Mtu = is.Vtep, is.Mac, is.Flags, is.Mtu
-	if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
-	}
-	if was != is || s.renew[k] {
-		// Who read the old generation with the new content is wrong from here on.
-		want.Gen = s.dests.next(held.slot)
-		if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
-			return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
-		}
-		delete(s.renew, k)
-	}
-	s.changed = true
-	held.dest = want
-	return nil
-}
-
-func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
-	slot, err := s.dests.take()
-	if err != nil {
-		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
-	}
-	d.Gen = s.dests.next(slot)
-	d.Since = d.Gen
-	err = s.maps.Dests.Update(slot, d, ebpf.UpdateAny)
-	if err == nil {
-		err = s.maps.Endpoints.Update(endpointKey(k), slot, ebpf.UpdateAny)
-	}
-	if err != nil {
-		s.dests.release(slot)
-		return fmt.Errorf("address %v on network %d: maps dests and endpoints: %w", k.Addr, k.VNI, err)
-	}
-	s.places[k] = &place{slot, d}
-	return nil
-}
-
-// takeAway frees the slot of an address. With DEST_GONE its flows are forgotten
-// by the next collect, with DEST_NONE they wait for the address to come back.
-func (s *Switch) takeAway(k dataplane.PeerKey, kind dswitchDestKind) error {
-	held := s.places[k]
-	if err := remove(s.maps.Endpoints, endpointKey(k)); err != nil {
-		return err
-	}
-	empty := dswitchDest{Gen: s.dests.next(held.slot), Since: held.dest.Since, Kind: uint8(kind)}
-	if err := s.maps.Dests.Update(held.slot, empty, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
-	}
-	s.changed = true
-	s.dests.release(held.slot)
-	delete(s.places, k)
-	delete(s.renew, k)
-	return nil
-}
-
-func endpointKey(k dataplane.PeerKey) dswitchEndpointKey {
-	b := k.Addr.As16()
-	key := dswitchEndpointKey{Vni: uint32(k.VNI)}
-	for i := range key.Addr {
-		key.Addr[i] = binary.NativeEndian.Uint32(b[4*i:])
-	}
-	return key
 }
 
 // monotonic is the programs' own clock, in nanoseconds: it moves in steps of some ms.

@@ -16,6 +16,7 @@
 
 #include "maps.h"
 #include "packet.h"
+#include "flow.h"
 #include "judge.h"
 #include "report.h"
 #include "forward.h"
@@ -230,29 +231,35 @@ int up_in(struct __sk_buff *skb)
 }
 
 struct gc_walk {
-	__u32 now, deleted;
+	__u32 now, port, deleted;
 };
 
-static __always_inline int over(const struct flow *f, __u8 proto, __u32 now)
+static __always_inline int has_address(__u32 port, __u32 vni, const __be32 *addr)
 {
-	__u32 port = f->port;
-	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
+	struct endpoint_key k = {.vni = vni};
+	__builtin_memcpy(k.addr, addr, 16);
+	__u32 *slot = bpf_map_lookup_elem(&endpoints, &k);
+	struct dest *d = slot ? dest_at(*slot) : 0;
+	return d && is_local(d) && d->port == port;
+}
 
-	if (expired(f, proto, now) || !s || !s->ifindex)
+// over reports whether a flow is to be forgotten.
+static __always_inline int over(const struct flow *f, __u8 proto, __u32 vni, const __be32 *lo, const __be32 *hi,
+				const struct gc_walk *w)
+{
+	if (expired(f, proto, w->now))
 		return 1;
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		struct dest *d = dest_at(f->leg[i].slot);
-		if (d && d->kind == DEST_GONE && (__s32)(f->leg[i].gen - d->since) >= 0)
-			return 1;
-	}
-	return 0;
+	return w->port && (f->port == w->port || has_address(w->port, vni, lo) || has_address(w->port, vni, hi));
 }
 
 static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_walk *w)
 {
 	__u32 port = f->port;
-	if (over(f, k->proto, w->now) && !bpf_map_delete_elem(&flows4, k)) {
+	__be32 lo[4], hi[4];
+
+	map4(lo, k->lo);
+	map4(hi, k->hi);
+	if (over(f, k->proto, k->vni, lo, hi, w) && !bpf_map_delete_elem(&flows4, k)) {
 		free_budget(port);
 		w->deleted++;
 	}
@@ -262,7 +269,7 @@ static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_wa
 static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_walk *w)
 {
 	__u32 port = f->port;
-	if (over(f, k->proto, w->now) && !bpf_map_delete_elem(&flows6, k)) {
+	if (over(f, k->proto, k->vni, k->lo, k->hi, w) && !bpf_map_delete_elem(&flows6, k)) {
 		free_budget(port);
 		w->deleted++;
 	}
@@ -272,7 +279,7 @@ static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_wa
 SEC("syscall")
 int gc(struct gc_args *args)
 {
-	struct gc_walk w = {.now = bpf_ktime_get_ns() >> TICK_SHIFT}; // no coarse clock here
+	struct gc_walk w = {.now = bpf_ktime_get_ns() >> TICK_SHIFT, .port = args->port}; // no coarse clock here
 
 	bpf_for_each_map_elem(&flows4, gc_one4, &w, 0);
 	bpf_for_each_map_elem(&flows6, gc_one6, &w, 0);

@@ -40,7 +40,7 @@ type dswitchDest struct {
 	Port    uint32
 	Mac     [6]uint8
 	Mtu     uint16
-	Since   uint32
+	Pad     uint32
 }
 
 type dswitchDestKind uint32
@@ -52,7 +52,6 @@ const (
 	dswitchDestKindDEST_REMOTE dswitchDestKind = 3
 	dswitchDestKindDEST_HIDDEN dswitchDestKind = 4
 	dswitchDestKindDEST_HERE   dswitchDestKind = 5
-	dswitchDestKindDEST_GONE   dswitchDestKind = 6
 )
 
 type dswitchEndpointKey struct {
@@ -112,6 +111,12 @@ type dswitchFlow6Key struct {
 	HiPort uint16
 	Proto  uint8
 	Pad    [3]uint8
+}
+
+type dswitchGcArgs struct {
+	_       structs.HostLayout
+	Port    uint32
+	Deleted uint32
 }
 
 type dswitchLeg struct {
@@ -307,6 +312,7 @@ const (
 	dswitchProgWireIn       = "wire_in"
 	dswitchVarNamedDestKind = "named_dest_kind"
 	dswitchVarNamedEvent    = "named_event"
+	dswitchVarNamedGcArgs   = "named_gc_args"
 	dswitchVarNamedReason   = "named_reason"
 	dswitchVarTesting       = "testing"
 )
@@ -395,6 +401,7 @@ type dswitchMapSpecs struct {
 type dswitchVariableSpecs struct {
 	NamedDestKind *ebpf.VariableSpec `ebpf:"named_dest_kind"`
 	NamedEvent    *ebpf.VariableSpec `ebpf:"named_event"`
+	NamedGcArgs   *ebpf.VariableSpec `ebpf:"named_gc_args"`
 	NamedReason   *ebpf.VariableSpec `ebpf:"named_reason"`
 	Testing       *ebpf.VariableSpec `ebpf:"testing"`
 }
@@ -476,6 +483,7 @@ func (m *dswitchMaps) Close() error {
 type dswitchVariables struct {
 	NamedDestKind *ebpf.Variable `ebpf:"named_dest_kind"`
 	NamedEvent    *ebpf.Variable `ebpf:"named_event"`
+	NamedGcArgs   *ebpf.Variable `ebpf:"named_gc_args"`
 	NamedReason   *ebpf.Variable `ebpf:"named_reason"`
 	Testing       *ebpf.Variable `ebpf:"testing"`
 }

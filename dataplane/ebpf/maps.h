@@ -17,7 +17,6 @@ enum dest_kind {
 	DEST_REMOTE = 3,
 	DEST_HIDDEN = 4, // location withheld
 	DEST_HERE = 5,   // bound to this host, but no port yet
-	DEST_GONE = 6,   // was of a port that was deleted: its flows are to be forgotten
 };
 
 #define DEST_ADMITTED 1 // flag: its VTEP is a member of the fleet
@@ -84,7 +83,7 @@ struct dest {
 	__u32 port;    // local
 	__u8 mac[6];
 	__u16 mtu;     // local
-	__u32 since;   // the generation with which the slot became this address's
+	__u32 pad;
 };
 
 struct pair_key {
@@ -221,7 +220,8 @@ struct outcome {
 };
 
 struct gc_args {
-	__u32 deleted;
+	__u32 port;    // forget this one's flows too, 0: none
+	__u32 deleted; // out
 };
 
 #define MAP(name_, type_, key_, value_, max_)                \

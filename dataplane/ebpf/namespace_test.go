@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -67,12 +68,6 @@ func (n *namespace) do(fn func() error) error {
 func (n *namespace) ip(t *testing.T, args string) {
 	t.Helper()
 	run(t, "ip", append([]string{"-n", n.name}, strings.Fields(args)...)...)
-}
-
-// command runs a program in the namespace and returns its output.
-func (n *namespace) command(name string, args ...string) (string, error) {
-	out, err := exec.Command("nsenter", append([]string{"--net=/run/netns/" + n.name, name}, args...)...).CombinedOutput()
-	return string(out), err
 }
 
 func run(t *testing.T, name string, args ...string) {
@@ -244,7 +239,25 @@ func (h *host) plug(t *testing.T, number byte, kind dataplane.DeviceKind) *guest
 		g.port.Addresses = append(g.port.Addresses, dataplane.Address{Addr: a, Class: guestClass(number)})
 	}
 	h.apply(t, dataplane.SetPort{Port: g.port})
+	h.awaitUp(t, device)
+	g.awaitUp(t, "eth0")
 	return g
+}
+
+// awaitUp waits until the kernel has noticed that a device is up: before, it
+// drops what is sent.
+func (n *namespace) awaitUp(t *testing.T, device string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		var l netlink.Link
+		if err := n.do(func() (err error) { l, err = netlink.LinkByName(device); return err }); err != nil {
+			t.Fatal(err)
+		}
+		if state := l.Attrs().OperState; state == netlink.OperUp || state == netlink.OperUnknown {
+			return
+		}
+	}
+	t.Fatalf("device %s of %s does not come up", device, n.name)
 }
 
 // relayTaps joins two taps as a virtual machine's monitor would: whole frames

@@ -91,7 +91,7 @@ static __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 		return refuse(p, MALFORMED);
 	if (!link_local && (!is_local(src) || src->port != p->port))
 		return refuse(p, SPOOFED_ADDRESS);
-	if (!slot || dst->kind == DEST_NONE || dst->kind == DEST_GONE)
+	if (!slot || dst->kind == DEST_NONE)
 		return unknown(p, 1);
 	if (is_local(dst) && dst->port == p->port)
 		return refuse(p, NOT_UNICAST);

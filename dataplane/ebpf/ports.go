@@ -90,12 +90,6 @@ func (s *Switch) setPort(want dataplane.Port) error {
 		held = nil
 	}
 	if held == nil {
-		// The flows of a deleted port must not be taken for this one's.
-		if s.portsGone {
-			if err := s.settle(); err != nil {
-				return err
-			}
-		}
 		held = &port{}
 		s.ports[want.ID] = held
 	}
@@ -159,14 +153,13 @@ func (s *Switch) delPort(id dataplane.PortID) error {
 		errs = append(errs, s.detachPort(p))
 	}
 	errs = append(errs, remove(s.maps.Ports, dswitchPortKey{Ifindex: uint32(p.Ifindex)}))
+	_, err := s.collect(id)
+	errs = append(errs, err)
 	delete(s.ports, id)
-	s.changed, s.portsGone = true, true
+	s.changed = true
 	for _, a := range p.Addresses {
 		key := dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}
 		delete(s.owners, key)
-		if s.places[key] != nil {
-			errs = append(errs, s.takeAway(key, dswitchDestKindDEST_GONE))
-		}
 		errs = append(errs, s.put(key)) // a peer may have it too
 	}
 	var state dswitchPortState

@@ -22,7 +22,7 @@ func OpenForTests(o Options) (*Switch, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, err
 	}
-	if err := s.load(); err != nil {
+	if err := s.load(true); err != nil {
 		return nil, err
 	}
 	settings := dswitchSettings{Vtep: vtepKey(o.Config.VTEP), Underlay: 1, Up: 1}

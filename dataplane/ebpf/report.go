@@ -244,20 +244,22 @@ func (s *Switch) Expire() error {
 			return err
 		}
 	}
-	_, err := s.collect()
+	_, err := s.collect(0)
 	return err
 }
 
-// collect runs the program that walks the flow tables. It returns how many
-// flows it deleted.
-func (s *Switch) collect() (uint32, error) {
-	args := make([]byte, 4)
-	out := make([]byte, 4)
-	_, err := s.programs.Gc.Run(&ebpf.RunOptions{Context: args, ContextOut: out})
-	if err != nil {
+// collect runs the program that walks the flow tables, to forget what has
+// expired and what is of a port, if one is given. It returns how many flows it
+// deleted.
+func (s *Switch) collect(id dataplane.PortID) (uint32, error) {
+	args, out := dswitchGcArgs{Port: uint32(id)}, make([]byte, binary.Size(dswitchGcArgs{}))
+	if _, err := s.programs.Gc.Run(&ebpf.RunOptions{Context: args, ContextOut: out}); err != nil {
 		return 0, fmt.Errorf("forget old flows: %w", err)
 	}
-	return binary.NativeEndian.Uint32(out), nil
+	if _, err := binary.Decode(out, binary.NativeEndian, &args); err != nil {
+		return 0, fmt.Errorf("forget old flows: %w", err)
+	}
+	return args.Deleted, nil
 }
 
 func sortedKeys[K comparable, V any](m map[K]V, compare func(a, b K) int) []K {

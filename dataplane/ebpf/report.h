@@ -12,6 +12,7 @@ volatile const __u8 testing = 0;
 volatile const enum dest_kind named_dest_kind = 0;
 volatile const enum reason named_reason = 0;
 volatile const struct event named_event = {};
+volatile const struct gc_args named_gc_args = {};
 
 #define SAMPLE_TICKS 8 // a little over one second
 

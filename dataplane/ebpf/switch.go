@@ -102,7 +102,6 @@ type Switch struct {
 	dests       *slots
 	pairSlots   *slots
 	changed     bool // something was taken away or replaced since the last grace period
-	portsGone   bool // and a port among it
 
 	tally *tally
 }
@@ -187,7 +186,7 @@ func (s *Switch) open() error {
 		return err
 	}
 	s.up = file
-	if err := s.load(); err != nil {
+	if err := s.load(false); err != nil {
 		return err
 	}
 	if err := s.configure(underlay.Attrs().Index, up.Attrs().Index); err != nil {
@@ -226,8 +225,9 @@ func (s *Switch) open() error {
 	return nil
 }
 
-// load loads the programs, with the pinned maps where there are any.
-func (s *Switch) load() error {
+// load loads the programs, with the pinned maps where there are any. With
+// outcomes they leave each packet's for a test to read.
+func (s *Switch) load(outcomes bool) error {
 	spec, err := loadDswitch()
 	if err != nil {
 		return fmt.Errorf("read the programs: %w", err)
@@ -240,12 +240,14 @@ func (s *Switch) load() error {
 			m.Pinning = ebpf.PinNone
 		}
 		options = nil
-		if err := spec.Variables["testing"].Set(uint8(1)); err != nil {
-			return fmt.Errorf("set the programs up for tests: %w", err)
-		}
 	} else {
 		for name, held := range s.pinnedFlows() {
 			spec.Maps[name].MaxEntries = held
+		}
+	}
+	if outcomes {
+		if err := spec.Variables["testing"].Set(uint8(1)); err != nil {
+			return fmt.Errorf("set the programs up for tests: %w", err)
 		}
 	}
 	var objects dswitchObjects

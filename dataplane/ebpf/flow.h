@@ -1,0 +1,148 @@
+//go:build ignore
+
+// The flow table: one entry for both directions of a conversation, found by its
+// two sides in a fixed order, and how long it lives.
+#pragma once
+
+// Tick is 2^27 ns, 0.134 s: fine enough for time-outs, and coarse enough that
+// the stamp of a busy flow is seldom written.
+#define TICK_SHIFT 27
+#define SECONDS(s) ((__u32)(((__u64)(s) * 1000000000) >> TICK_SHIFT))
+
+static __always_inline __u64 now_ns(void)
+{
+	return bpf_ktime_get_coarse_ns();
+}
+
+static __always_inline __u32 now_ticks(void)
+{
+	return now_ns() >> TICK_SHIFT;
+}
+
+static __always_inline void order(struct packet *p)
+{
+	int swap = p->src_port > p->dst_port;
+	int first = p->v6 ? 0 : 3;
+
+#pragma unroll
+	for (int i = 3; i >= 0; i--) {
+		if (i >= first && p->src[i] != p->dst[i])
+			swap = p->src[i] > p->dst[i];
+	}
+	p->swapped = swap;
+}
+
+static __always_inline void key4(const struct packet *p, struct flow4_key *k)
+{
+	int s = p->swapped;
+	k->vni = p->vni;
+	k->lo = s ? p->dst[3] : p->src[3];
+	k->hi = s ? p->src[3] : p->dst[3];
+	k->lo_port = s ? p->dst_port : p->src_port;
+	k->hi_port = s ? p->src_port : p->dst_port;
+	k->proto = p->proto;
+	k->pad[0] = k->pad[1] = k->pad[2] = 0;
+}
+
+static __always_inline void key6(const struct packet *p, struct flow6_key *k)
+{
+	int s = p->swapped;
+	k->vni = p->vni;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		k->lo[i] = s ? p->dst[i] : p->src[i];
+		k->hi[i] = s ? p->src[i] : p->dst[i];
+	}
+	k->lo_port = s ? p->dst_port : p->src_port;
+	k->hi_port = s ? p->src_port : p->dst_port;
+	k->proto = p->proto;
+	k->pad[0] = k->pad[1] = k->pad[2] = 0;
+}
+
+// find looks the packet's flow up. The two look-ups are kept apart so that the
+// verifier knows each map and inlines the call.
+static __always_inline struct flow *find(struct packet *p)
+{
+	struct flow *f;
+
+	order(p);
+	if (p->v6) {
+		struct flow6_key k;
+		key6(p, &k);
+		f = bpf_map_lookup_elem(&flows6, &k);
+		asm volatile("%0 = %0" : "+r"(f)); // what differs is not merged
+	} else {
+		struct flow4_key k;
+		key4(p, &k);
+		f = bpf_map_lookup_elem(&flows4, &k);
+		asm volatile("" : "+r"(f));
+	}
+	return f;
+}
+
+static __always_inline __u32 time_out(const struct flow *f, __u8 proto)
+{
+	switch (proto) {
+	case PROTO_TCP:
+		if (FLOW_CLOSED(f->state))
+			return SECONDS(10);
+		if (f->state & (FLOW_FIN_INITIATOR | FLOW_FIN_RESPONDER))
+			return SECONDS(30);
+		return f->state & FLOW_REPLIED ? SECONDS(7200) : SECONDS(60);
+	case PROTO_ICMP:
+	case PROTO_ICMPV6:
+		return SECONDS(30);
+	}
+	return SECONDS(120);
+}
+
+static __always_inline int expired(const struct flow *f, __u8 proto, __u32 now)
+{
+	return (__s32)(now - f->last) > (__s32)time_out(f, proto); // another CPU may be a tick ahead
+}
+
+static __always_inline void touch(struct packet *p, struct flow *f, __u32 length, __u32 now)
+{
+	int from_initiator = f->initiator == p->swapped, leg = p->swapped & 1;
+	__u8 state = f->state;
+
+	if (!from_initiator)
+		state |= FLOW_REPLIED;
+	if (p->proto == PROTO_TCP) {
+		if (p->tcp & TCP_FIN)
+			state |= from_initiator ? FLOW_FIN_INITIATOR : FLOW_FIN_RESPONDER;
+		if (p->tcp & TCP_RST)
+			state |= FLOW_RST;
+	}
+	if (state != f->state)
+		f->state = state;
+	if (f->last != now)
+		f->last = now;
+	f->packets[leg]++;
+	f->bytes[leg] += length;
+}
+
+static __always_inline void free_budget(__u32 port)
+{
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
+	if (s)
+		__sync_fetch_and_sub(&s->flows, 1);
+}
+
+static __noinline void forget(struct packet *p, __u32 port)
+{
+	long failed;
+
+	if (p->v6) {
+		struct flow6_key k;
+		key6(p, &k);
+		failed = bpf_map_delete_elem(&flows6, &k);
+	} else {
+		struct flow4_key k;
+		key4(p, &k);
+		failed = bpf_map_delete_elem(&flows4, &k);
+	}
+	if (!failed)
+		free_budget(port);
+}
+
