@@ -22,7 +22,7 @@ const (
 // load reads one YAML or JSON document into nodes without aliases.
 func load(text []byte) (*yaml.Node, error) {
 	if len(text) > MaxBytes {
-		return nil, dove.Errorf(dove.TooLarge, "the blueprint is %d bytes long, at most %d are allowed: split it into several of one domain", len(text), MaxBytes)
+		return nil, dove.Errorf(dove.TooLarge, "the blueprint is longer than the %d bytes that are allowed: split it into several of one domain", MaxBytes)
 	}
 	var f faults
 	if !utf8.Valid(text) {
@@ -31,7 +31,10 @@ func load(text []byte) (*yaml.Node, error) {
 		for same < len(valid) && valid[same] == text[same] {
 			same++
 		}
-		f.add(dove.Invalid, place{line: 1 + bytes.Count(text[:same], []byte("\n"))}, "the text is not UTF-8", "save it as UTF-8")
+		f.add(dove.Invalid, place{
+			line:   1 + bytes.Count(text[:same], []byte("\n")),
+			column: same - bytes.LastIndexByte(text[:same], '\n'),
+		}, "the text is not UTF-8", "save it as UTF-8")
 		return nil, f.err()
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(MaxDepth))))

@@ -122,7 +122,7 @@ func TestLimits(t *testing.T) {
 		t.Errorf("beyond MaxBytes: %v", err)
 	}
 	_, err = Parse("acme", []byte("name: a\n# \xff\n"))
-	if dove.KindOf(err) != dove.Invalid || !strings.Contains(err.Error(), "2:0: the text is not UTF-8") {
+	if dove.KindOf(err) != dove.Invalid || !strings.Contains(err.Error(), "2:3: the text is not UTF-8") {
 		t.Errorf("not UTF-8: %v", err)
 	}
 	var bomb strings.Builder

@@ -13,7 +13,7 @@ func (s *seat) bind(host dove.HostName) {
 		return
 	}
 	if _, exists := s.w.Host(host); !exists {
-		s.problems.add(dove.Invalid, "host", "make it with dovectl host put, or let it join", "unknown host %q", host)
+		s.problems.add(dove.Invalid, "host", "make it with dovectl host create, or let it join", "unknown host %q", host)
 		return
 	}
 	s.c.read(world.HostKey(host))

@@ -159,6 +159,7 @@ func TestRefusals(t *testing.T) {
 		"no subnets":                 {network(edit.NetworkRequest{Tenant: "acme", Name: "n", Domain: "shop"}), dove.Invalid, []string{"subnet"}},
 		"delete blueprint's network": {delete(edit.DeleteNetwork(b.w, dove.Network{Tenant: "acme", Name: "front"}, now, nil)), dove.Conflict, []string{`made by blueprint "shop"`, "has endpoints"}},
 		"VTEP taken":                 {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("192.0.2.1"), nil)), dove.Conflict, []string{`VTEP 192.0.2.1 is that of host "h1"`}},
+		"VTEP of IPv6":               {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("2001:db8::1"), nil)), dove.Unsupported, []string{"the underlay of this version is IPv4"}},
 		"no VTEP":                    {second(edit.PutHost(b.w, "h3_", netip.Addr{}, nil)), dove.Invalid, []string{"no unicast address", "h3_"}},
 		"host in use":                {delete(edit.DeleteHost(b.w, "h1", nil)), dove.Conflict, []string{`host "h1" has endpoints "acme/web-1"`}},
 		"no such host":               {delete(edit.DeleteHost(b.w, "h9", nil)), dove.NotFound, []string{"h9"}},

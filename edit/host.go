@@ -35,8 +35,13 @@ func PutHost(w *world.World, name dove.HostName, vtep netip.Addr, ifMatch *dove.
 
 // checkVTEP checks that an address can be the host's alone.
 func checkVTEP(p *problems, w *world.World, name dove.HostName, vtep netip.Addr) {
+	const hint = "give the address of the host in the underlay, such as 192.0.2.1"
 	if !vtep.IsValid() || vtep.IsUnspecified() || vtep.IsMulticast() || vtep.Is4In6() || vtep.Zone() != "" {
-		p.add(dove.Invalid, "vtep", "give the address of the host in the underlay, 192.0.2.1 or 2001:db8::1", "VTEP %q is no unicast address", vtep)
+		p.add(dove.Invalid, "vtep", hint, "VTEP %q is no unicast address", vtep)
+		return
+	}
+	if !vtep.Is4() {
+		p.add(dove.Unsupported, "vtep", hint, "VTEP %s is an IPv6 address: the underlay of this version is IPv4", vtep)
 		return
 	}
 	if other, taken := w.HostByVTEP(vtep); taken && other.Name != name {

@@ -63,5 +63,5 @@ func Underlay(addr netip.Addr) (UnderlayDevice, error) {
 		}
 		return UnderlayDevice{link.Attrs().Name, a.LinkIndex, link.Attrs().MTU}, nil
 	}
-	return UnderlayDevice{}, dove.Errorf(dove.NotFound, "no device here has the underlay address %s: give it to one (ip addr add) or correct --vtep", addr)
+	return UnderlayDevice{}, dove.Errorf(dove.NotFound, "no device here has the underlay address %s: give it to one (ip addr add) or correct --underlay", addr)
 }

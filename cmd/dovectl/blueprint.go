@@ -32,6 +32,9 @@ func (a *app) document(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the blueprint: %w", err)
 	}
+	if len(text) == 0 {
+		return nil, coded{exitRefused, fmt.Errorf("%s is empty: a blueprint starts with apiVersion: %s", file, blueprint.APIVersion)}
+	}
 	return text, nil
 }
 

@@ -53,6 +53,9 @@ func (a *app) hostCommand() *cobra.Command {
 		remove)
 }
 
+// week is how long a join token is good at most.
+const week = 7 * 24 * time.Hour
+
 func (a *app) hostTokenCommand() *cobra.Command {
 	var vtep netip.Addr
 	cmd := &cobra.Command{
@@ -68,6 +71,9 @@ gets a new certificate; its old one is worth nothing from then on.`,
 	valid := cmd.Flags().Duration("valid", time.Hour, "how long the token is good, from 1m to 168h")
 	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
 		host := dove.HostName(args[0])
+		if *valid < time.Minute || *valid > week {
+			return coded{exitRefused, fmt.Errorf("--valid %s is not from 1m to 168h", *valid)}
+		}
 		if vtep.IsValid() {
 			if _, err := c.PutHost(ctx, host, api.HostSpec{VTEP: vtep}, nil); err != nil {
 				return err
