@@ -2,11 +2,13 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,18 +130,26 @@ func (l *Lab) waitPort(ctx context.Context, g *Guest, open bool) error {
 		if !open {
 			return nil
 		}
-		return errors.Join(g.ns.Do(func() error { return running("eth0") }), h.ns.Do(func() error { return running(g.Device) }))
+		return errors.Join(g.ns.sends("eth0"), h.ns.sends(g.Device))
 	})
 }
 
-// running says whether a device of this namespace sends. The kernel drops what
-// is sent through a device until it has noticed that the other end is up too, up to a second later.
-func running(name string) error {
-	i, err := net.InterfaceByName(name)
+// sends says whether a device of the namespace sends. The kernel drops what is
+// sent through a device ("noop") until it has noticed that the other end is up
+// too, up to a second later.
+func (n *Namespace) sends(device string) error {
+	out, err := exec.Command("ip", "-n", n.Name, "-j", "link", "show", "dev", device).Output()
 	if err != nil {
-		return err
+		return fmt.Errorf("look at device %s in %s: %w", device, n.Name, err)
 	}
-	return unless(i.Flags&net.FlagRunning != 0, "device %s is not running yet", name)
+	var links []struct {
+		Qdisc string   `json:"qdisc"`
+		Flags []string `json:"flags"`
+	}
+	if err := json.Unmarshal(out, &links); err != nil || len(links) != 1 {
+		return fmt.Errorf("look at device %s in %s: %q", device, n.Name, out)
+	}
+	return unless(links[0].Qdisc != "noop" && slices.Contains(links[0].Flags, "LOWER_UP"), "device %s in %s does not send yet", device, n.Name)
 }
 
 // WaitReceipt waits until a revision is enforced by every host.
