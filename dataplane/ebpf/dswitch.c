@@ -102,6 +102,28 @@ static __always_inline int admitted(struct packet *p, int well_formed)
 	return 0;
 }
 
+// judge_overlay judges the inner frame at offset at, size bytes long. A known
+// flow says by itself that its sender's VTEP and its network are admitted.
+static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size, int well_formed)
+{
+	int fault, reason = 0;
+
+	if (well_formed) {
+		reason = parse(skb, p, at, size);
+		if (!reason && p->kind != KIND_IP)
+			reason = NOT_UNICAST;
+		if (!reason) {
+			int j = known(p, size);
+			if (j >= 0)
+				return j;
+		}
+	}
+	fault = admitted(p, well_formed);
+	if (!fault)
+		fault = reason;
+	return fault ? refuse(p, fault) : anew(p, size);
+}
+
 static __always_inline int leave(struct __sk_buff *skb, struct packet *p)
 {
 	tell(p, PASSED, 0, 0);
@@ -139,15 +161,8 @@ int wire_in(struct __sk_buff *skb)
 	}
 	p.class = bpf_ntohs(at->class);
 	p.vni = bpf_ntohl(at->vni) >> 8;
-	int reason = admitted(&p, at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff)));
-	if (reason)
-		return drop_for(&p, length, reason);
-	reason = parse(skb, &p, OUTER_SIZE, frame);
-	if (reason)
-		return drop_for(&p, length, reason);
-	if (p.kind != KIND_IP)
-		return drop_for(&p, length, NOT_UNICAST);
-	switch (judge(&p, length - OUTER_SIZE)) {
+	int well_formed = at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff));
+	switch (judge_overlay(skb, &p, OUTER_SIZE, frame, well_formed)) {
 	case FORWARD:
 		return unwrap(skb, &p, length);
 	case DROP:
@@ -169,33 +184,35 @@ other:
 static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p, int well_formed)
 {
 	__u32 length = skb->len + OUTER_SIZE; // what is counted is what the wire brought
-	int reason = admitted(p, well_formed);
 
-	if (!reason)
-		reason = parse(skb, p, 0, skb->len);
-	if (!reason && p->kind != KIND_IP)
-		reason = NOT_UNICAST;
-	if (reason)
-		return drop_for(p, length, reason);
-	return finish(skb, p, judge(p, skb->len), 0, length);
+	return finish(skb, p, judge_overlay(skb, p, 0, skb->len, well_formed), 0, length);
+}
+
+// decapsulated reads what the kernel's decapsulation keeps of the outer headers,
+// and reports whether these were well formed. A function of its own, for its stack.
+static __noinline int decapsulated(struct __sk_buff *skb, struct packet *p)
+{
+	struct bpf_tunnel_key key = {};
+	__u32 gbp = 0;
+
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+		return 0;
+	p->vtep = bpf_htonl(key.remote_ipv4);
+	p->vni = key.tunnel_id;
+	if (bpf_skb_get_tunnel_opt(skb, &gbp, sizeof(gbp)) != sizeof(gbp))
+		return 0;
+	p->class = gbp;
+	// Without the cookie it came in by another device or to another address.
+	return !(gbp >> 16) && skb->mark == WIRE_COOKIE;
 }
 
 SEC("tc")
 int vx_in(struct __sk_buff *skb)
 {
 	struct packet p = {.direction = IN_OVERLAY};
-	struct bpf_tunnel_key key = {};
-	__u32 gbp = 0;
 
 	linear(skb, LINEAR);
-	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
-		return drop_for(&p, skb->len + OUTER_SIZE, BAD_OVERLAY);
-	p.vtep = bpf_htonl(key.remote_ipv4);
-	p.vni = key.tunnel_id;
-	int options = bpf_skb_get_tunnel_opt(skb, &gbp, sizeof(gbp));
-	p.class = gbp;
-	// Without the cookie it came in by another device or to another address.
-	return from_overlay(skb, &p, options == sizeof(gbp) && !(gbp >> 16) && skb->mark == WIRE_COOKIE);
+	return from_overlay(skb, &p, decapsulated(skb, &p));
 }
 
 SEC("tc")
