@@ -3,11 +3,13 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"dove.network/blueprint"
 	"dove.network/dove"
 )
 
@@ -97,5 +99,9 @@ func asProblem(_ huma.Context, _ string, v any) (any, error) {
 			faults = append(faults, dove.Fault{Path: strings.TrimPrefix(e.Location, "body."), Message: e.Message})
 		}
 	}
-	return newProblem(m.Status, kindOfStatus(m.Status), m.Detail, faults), nil
+	detail := m.Detail
+	if m.Status == http.StatusRequestEntityTooLarge {
+		detail = fmt.Sprintf("the request's body is too large: a blueprint has at most %d bytes, anything else %d", blueprint.MaxBytes, BodyMax)
+	}
+	return newProblem(m.Status, kindOfStatus(m.Status), detail, faults), nil
 }

@@ -61,7 +61,7 @@ func Join(ctx context.Context, server string, token Token, host dove.HostName, v
 	defer transport.CloseIdleConnections()
 	answer, err := (&http.Client{Transport: transport}).Do(post)
 	if err != nil {
-		return nil, fmt.Errorf("join: %w", err)
+		return nil, fmt.Errorf("join (is this the API of a DPC member, port 7443?): %w", err)
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, replyMax))

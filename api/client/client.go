@@ -151,6 +151,9 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return dove.Errorf(dove.Unauthorized, "%s is not a DPC of the authority in ca: wrong server, wrong configuration, or somebody is in between", c.base)
 	}
+	if strings.Contains(err.Error(), "certificate required") { // the other side's alert has no type
+		return dove.Errorf(dove.Unavailable, "%s asks for a host's certificate: it is a DPC's port for dswitch (7444), not for the API (7443)", c.base)
+	}
 	return dove.Errorf(dove.Unavailable, "no answer from %s: %v", c.base, err)
 }
 

@@ -8,13 +8,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"dove.network/config"
 )
@@ -46,11 +49,23 @@ next start takes over. With --remove-on-exit, or by dswitch remove, they go.`
   dswitch status
   dswitch plug red/web-1 tap7`
 	root.Version = version
+	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("dswitch {{.Version}}\n")
 	runs := settingsCommand("run", "Switch until stopped (what dswitch without a command does, too)", (*settings).checkRun, run)
-	join := settingsCommand("join [TOKEN]", "Get this host's certificate with a join token (- reads it from standard input), and exit", (*settings).checkJoin, joinOnly)
+	runs.Example = "  dswitch run --dpc dpc1.example:7444\n  dswitch run --config /etc/dove/dswitch.yaml --check"
+	join := settingsCommand("join [TOKEN]", "Get this host's certificate with a join token, and exit", (*settings).checkJoin, joinOnly)
+	join.Long = `join makes a key, has the DPC sign a certificate that names this host and its
+underlay address, and keeps both in the state folder. The token ("dovectl host
+token" makes one) is used up; - reads it from standard input. A host that joins
+again gets a new certificate, and its old one is worth nothing from then on.`
+	join.Example = `  dswitch join TOKEN --host h1 --underlay 192.0.2.1 --api dpc1.example:7443
+  dswitch join - --underlay 192.0.2.1 --api dpc1.example:7443 < h1.token`
 	takeToken(join)
+	only(join, "host", "underlay", "dpc", "state", "netns", "join", "api")
 	remove := settingsCommand("remove", "Take down everything that dswitch left running on this host", (*settings).checkRemove, remove)
+	remove.Long = `remove detaches the programs, and deletes the maps, the devices and what a restart
+would need. Guests lose their network. The host's certificate stays.`
+	only(remove, "underlay", "state", "pins", "netns", "up-device", "vxlan-device")
 	root.AddCommand(runs, join, remove)
 	root.AddCommand(askCommands()...)
 	return root
@@ -62,12 +77,23 @@ func settingsCommand(use, short string, check func(*settings) error, act func(co
 	cmd := &cobra.Command{Use: use, Short: short, SilenceUsage: true, SilenceErrors: true}
 	s.flags(cmd.Flags())
 	config.Program(cmd, func() error { return check(s) }, func(ctx context.Context, log *slog.Logger) error {
+		if os.Getuid() != 0 {
+			return errors.New("it needs root, to attach programs to devices and to keep the host's key: run it with sudo")
+		}
 		if err := enter(s.NetNS); err != nil {
 			return err
 		}
 		return act(ctx, s, log)
 	})
 	return cmd
+}
+
+// only leaves of the settings those in a command's help that it uses. It takes
+// the others too, so that one file serves all commands.
+func only(cmd *cobra.Command, used ...string) {
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	defaults().flags(own)
+	own.VisitAll(func(f *pflag.Flag) { cmd.Flags().Lookup(f.Name).Hidden = !slices.Contains(used, f.Name) })
 }
 
 // takeToken lets the token be given as the argument.

@@ -164,6 +164,9 @@ func join(ctx context.Context, s *settings, log *slog.Logger) (*auth.HostCredent
 	if err != nil {
 		return nil, err
 	}
+	if _, err := vif.Underlay(s.Underlay); err != nil {
+		return nil, err // the token is not used up
+	}
 	c, err := auth.Join(ctx, s.api(), token, host, s.Underlay)
 	if err != nil {
 		return nil, err
