@@ -15,13 +15,19 @@ const (
 	HeldPerPeer    = 8  // packets held for one destination (network and address)
 	HeldPerPort    = 64 // packets held for one port
 	HoldFor        = time.Second
-	QuestionsMax   = 4096 // questions without an answer
-	QuestionsBatch = 64   // questions in one PolicyRequest
-	RowsMax        = 1 << 18
+	QuestionsMax   = 4096    // questions without an answer
+	QuestionsBatch = 64      // questions in one PolicyRequest
+	RowsMax        = 1 << 15 // beside the addresses of ports, half of what the switch has room for
 	PlugsMax       = 4096
 	confirmEvery   = time.Second // a peer is confirmed at most this often
 	askAgainAfter  = 2 * time.Second
 	heartbeatEvery = 10 * time.Second
+)
+
+// Limits of the negative rows, whose number is otherwise up to guests.
+const (
+	NegativesPerNetwork = 1024
+	NegativesMax        = 1 << 14
 )
 
 // Config says who the host is.

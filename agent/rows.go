@@ -20,6 +20,7 @@ type network struct {
 	domain *domain
 	mtu    uint16
 	ports  int
+	absent int // rows of peers that are negative
 	peers  map[netip.Addr]*peer
 }
 
@@ -138,6 +139,16 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 	if n == nil || held == nil && (!awaited || ours || c.rows >= c.config.Rows) {
 		return
 	}
+	fresh := row.Absent && (held == nil || !held.row.Absent)
+	if fresh && (n.absent >= NegativesPerNetwork || len(c.negatives) >= NegativesMax) {
+		// A guest can ask about any number of addresses. It is asked again about
+		// this one, as fast as the switch lets it.
+		if held != nil {
+			c.dropPeer(n, row.Key.Addr)
+			c.freed.Peers = append(c.freed.Peers, row.Key)
+		}
+		return
+	}
 	digest := row.Digest()
 	if held == nil {
 		held = &peer{}
@@ -150,11 +161,15 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 	if row.Absent {
 		c.tracker.remove(target{kind: kindPeer, vni: key.VNI, addr: key.Addr})
 		ttl := min(max(row.TTL, negativeMin), negativeMax)
+		if fresh {
+			n.absent++
+		}
 		c.tracker.set(dataplane.SetAbsent{Key: key, TTL: ttl})
 		c.negatives[row.Key] = c.now.Add(ttl)
 	} else {
 		if _, negative := c.negatives[row.Key]; negative {
 			delete(c.negatives, row.Key)
+			n.absent--
 			c.tracker.remove(target{kind: kindAbsent, vni: key.VNI, addr: key.Addr})
 		}
 		c.tracker.set(dataplane.SetPeer{Key: key, Peer: dataplane.Peer{UID: row.UID, MAC: row.MAC, Class: row.Class, VTEP: row.VTEP}})
@@ -168,6 +183,7 @@ func (c *Core) dropPeer(n *network, addr netip.Addr) {
 	c.tracker.remove(target{kind: kindPeer, vni: n.vni, addr: addr})
 	if _, negative := c.negatives[key]; negative {
 		delete(c.negatives, key)
+		n.absent--
 		c.tracker.remove(target{kind: kindAbsent, vni: n.vni, addr: addr})
 	}
 	delete(n.peers, addr)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"dove.network/agent"
 	"dove.network/auth"
 	"dove.network/config"
 	"dove.network/dove"
@@ -40,7 +41,7 @@ type settings struct {
 func defaults() *settings {
 	return &settings{
 		State: "/var/lib/dswitch", Pins: "/sys/fs/bpf/dswitch",
-		Flows: 65536, FlowsPerPort: 16384, Rows: 1 << 18, Up: "dsw-up", VXLAN: "dsw-vx",
+		Flows: 65536, FlowsPerPort: 16384, Rows: agent.RowsMax, Up: "dsw-up", VXLAN: "dsw-vx",
 	}
 }
 
@@ -117,8 +118,8 @@ func (s *settings) checkRun() error {
 	if s.FlowsPerPort < 1 {
 		f.add("flows-per-port", "0 lets no guest talk", "")
 	}
-	if s.Rows < 64 || s.Rows > 1<<20 {
-		f.add("rows", fmt.Sprintf("%d is not between 64 and %d", s.Rows, 1<<20), "")
+	if s.Rows < 64 || s.Rows > agent.RowsMax {
+		f.add("rows", fmt.Sprintf("%d is not between 64 and %d", s.Rows, agent.RowsMax), "")
 	}
 	if s.Join != "" {
 		s.checkToken(&f)

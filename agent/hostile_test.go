@@ -1,0 +1,48 @@
+package agent
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dataplane"
+)
+
+// A guest that speaks to addresses that nobody has fills neither the switch nor
+// the agent: what is not held is asked again.
+func TestAbsentAddressesAreBounded(t *testing.T) {
+	r := web1(t)
+	const most = 2 * NegativesPerNetwork
+	for i := range most {
+		peer := fmt.Sprintf("10.1.%d.%d", i>>8, i&255)
+		r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", peer))
+		sent := r.take()
+		request, ok := sent[len(sent)-1].(*control.PolicyRequest)
+		if !ok {
+			t.Fatalf("address %d: sent %v", i, sent)
+		}
+		r.step(Received{&control.PolicyReply{ID: request.ID,
+			Answers: []control.Answer{{Question: query(peer), Status: control.NoEndpoint}},
+			Peers:   []control.Peer{{Key: control.PeerKey{VNI: 5, Addr: addr(peer)}, Absent: true, TTL: 30 * time.Second}}}})
+	}
+	if n := len(r.core.negatives); n > NegativesPerNetwork {
+		t.Fatalf("%d addresses that nobody has are held", n)
+	}
+	if len(r.waiting) != 0 || r.dropped[dataplane.NoEndpoint] == 0 || r.dropped[dataplane.MissLimit] != 0 {
+		t.Fatalf("%d packets wait, dropped %v", len(r.waiting), r.dropped)
+	}
+	// Who is there is found as ever, and so is who was not.
+	r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.7"))
+	sent := r.take()
+	id := sent[len(sent)-1].(*control.PolicyRequest).ID
+	r.step(Received{found(id, query("10.0.0.7"), 20, 30)})
+	if r.core.networks[5].peers[addr("10.0.0.7")] == nil {
+		t.Fatal("a peer is not held because many addresses are not there")
+	}
+	r.sleep(negativeMax)
+	r.step(Tick{})
+	if len(r.core.negatives) != 0 || r.core.networks[5].absent != 0 {
+		t.Fatalf("%d negatives are left, counted %d", len(r.core.negatives), r.core.networks[5].absent)
+	}
+}
