@@ -12,9 +12,16 @@ import (
 	"dove.network/lab"
 )
 
-func options(name string) (lab.Options, error) {
+func asRoot() error {
 	if os.Getuid() != 0 {
-		return lab.Options{}, errors.New("making network namespaces and loading eBPF programs needs root: run it with sudo")
+		return errors.New("making network namespaces and loading eBPF programs needs root: run it with sudo")
+	}
+	return nil
+}
+
+func options(name string) (lab.Options, error) {
+	if err := asRoot(); err != nil {
+		return lab.Options{}, err
 	}
 	bin, err := programs()
 	return lab.Options{Name: name, Bin: bin}, err

@@ -26,6 +26,14 @@ func nameFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("name", defaultName, "name of the lab")
 }
 
+// inventory reads what a running lab has.
+func inventory(name string) (lab.Inventory, error) {
+	if err := asRoot(); err != nil {
+		return lab.Inventory{}, err
+	}
+	return lab.ReadInventory(name)
+}
+
 // ready is the line with which a holder says that its lab runs.
 const ready = "ready"
 
@@ -69,7 +77,7 @@ func upCommand() *cobra.Command {
 
 // explain says what runs and how to play with it.
 func explain(cmd *cobra.Command, name string) error {
-	inv, err := lab.ReadInventory(name)
+	inv, err := inventory(name)
 	if err != nil {
 		return err
 	}
@@ -158,16 +166,19 @@ func downCommand() *cobra.Command {
 	name := nameFlag(cmd)
 	all := cmd.Flags().Bool("all", false, "every lab, and what crashed ones left")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := asRoot(); err != nil {
+			return err
+		}
 		names := lab.Running()
 		if !*all {
-			if _, err := lab.ReadInventory(*name); err != nil {
+			if _, err := inventory(*name); err != nil {
 				return errors.Join(err, lab.Sweep())
 			}
 			names = []string{*name}
 		}
 		var errs []error
 		for _, n := range names {
-			inv, err := lab.ReadInventory(n)
+			inv, err := inventory(n)
 			if err != nil {
 				errs = append(errs, err)
 				continue
@@ -193,7 +204,7 @@ func execCommand() *cobra.Command {
 	name := nameFlag(cmd)
 	cmd.Flags().SetInterspersed(false)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		inv, err := lab.ReadInventory(*name)
+		inv, err := inventory(*name)
 		if err != nil {
 			return err
 		}
@@ -223,7 +234,7 @@ follows --name LAB is dovectl's, flags too: dovelab ctl --help is dovectl's help
 			if err != nil {
 				return err
 			}
-			inv, err := lab.ReadInventory(name)
+			inv, err := inventory(name)
 			if err != nil {
 				return err
 			}
@@ -271,12 +282,15 @@ func askCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ask FROM TO PROBE",
 		Short: "Open a real connection between guests and say who answered",
-		Long:  "FROM is a guest, TO a guest or an address, PROBE is tcp/PORT, udp/PORT or ping.",
-		Args:  cobra.ExactArgs(3),
+		Long: `FROM is a guest, TO a guest or an address, PROBE is tcp/PORT, udp/PORT or ping.
+Guests answer with their own name on tcp/8080, tcp/5432 and udp/5353. It exits
+with 1 if nobody answers; "dovelab ctl why" says whether that is intended.`,
+		Example: "  dovelab ask acme/web-1 acme/app-1 tcp/8080\n  dovelab ask acme/web-1 10.0.1.31 ping",
+		Args:    cobra.ExactArgs(3),
 	}
 	name := nameFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		inv, err := lab.ReadInventory(*name)
+		inv, err := inventory(*name)
 		if err != nil {
 			return err
 		}
