@@ -28,7 +28,6 @@ var layers = map[string]int{
 	"policy":            2,
 	"oracle":            2,
 	"oracle/worlds":     2,
-	"directory":         2,
 	"world":             3,
 	"edit":              3,
 	"resolver":          3,
@@ -48,6 +47,7 @@ var layers = map[string]int{
 	"control/stream":    5,
 	"api":               5,
 	"api/client":        5,
+	"lab/bench":         5,
 	"sim":               6,
 	"lab":               6,
 	"cmd/dpc":           7,
@@ -55,6 +55,8 @@ var layers = map[string]int{
 	"cmd/dovectl":       7,
 	"cmd/dovelab":       7,
 	"config":            1,
+	"daemon":            1,
+	"daemon/daemontest": 1,
 	"privtest":          1,
 }
 
@@ -75,9 +77,8 @@ var beside = map[string][]string{
 var never = map[string][]string{
 	"blueprint":      {"policy"},
 	"verdict":        {"blueprint"},
-	"policy":         {"directory", "oracle"},
+	"policy":         {"oracle"},
 	"oracle":         {"policy", "verdict"},
-	"directory":      {"policy"},
 	"world":          {"control"},
 	"explain":        {"control"},
 	"control":        {"policy"},

@@ -36,13 +36,15 @@ and Linux 6.6 or newer, touches nothing outside its own namespaces and
   dovelab ctl --tenant acme why web-1 app-1 tcp/8080
   dovelab exec h1 -- ip link
   dovelab down
-  dovelab run scenarios/*.dove                   # scenarios, at every level`,
+  dovelab run scenarios/*.dove                   # scenarios, at every level
+  dovelab bench dataplane                        # figures, beside what DOVE replaces`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("dovelab {{.Version}}\n")
-	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand())
+	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, errFailed) {
 			fmt.Fprintln(os.Stderr, "dovelab:", err)

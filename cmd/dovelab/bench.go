@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"dove.network/lab"
+	"dove.network/lab/bench"
+)
+
+func benchCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure DOVE beside what it replaces",
+	}
+	cmd.AddCommand(benchDataplaneCommand())
+	return cmd
+}
+
+func benchDataplaneCommand() *cobra.Command {
+	var file string
+	b := &lab.DataplaneBench{}
+	cmd := &cobra.Command{
+		Use:   "dataplane",
+		Short: "Measure guest to guest across two hosts",
+		Long: `dataplane measures from guest to guest across two hosts: one TCP stream (cubic),
+UDP round trips with both ends polling, packets of 64 bytes, and cold first packets
+whose hosts know neither address yet. It measures DOVE, a bare veth, a Linux bridge with
+the kernel's VXLAN, and the same with a stateful filter, in turn, in every round.
+Compare ratios within one run: figures of two machines, or of two hours, differ.`,
+		Example: `  dovelab bench dataplane                              # five rounds, about five minutes
+  dovelab bench dataplane --rounds 9 --json out.json
+  dovelab bench dataplane --quick                      # does it work?`,
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&file, "json", "", "write the figures to `FILE`")
+	cmd.Flags().IntVar(&b.Rounds, "rounds", 5, "how often to measure everything")
+	cmd.Flags().BoolVar(&b.Quick, "quick", false, "one round, as short as can be; its figures mean little")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if b.Rounds < 1 || b.Rounds > 1000 {
+			return fmt.Errorf("--rounds %d: give 1 to 1000", b.Rounds)
+		}
+		if b.Quick {
+			b.Rounds = 1
+		}
+		opt, err := options(fmt.Sprintf("bench-%d", os.Getpid()))
+		if err != nil {
+			return err
+		}
+		var out *os.File // opened first: minutes of work must not end at a wrong name
+		if file != "" {
+			if out, err = os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
+				return err
+			}
+			defer out.Close()
+		}
+		b.Out, b.Software = cmd.OutOrStdout(), version
+		report, err := b.Run(cmd.Context(), opt)
+		if errors.Is(cmd.Context().Err(), context.Canceled) {
+			fmt.Fprintln(cmd.OutOrStdout(), "\nbench: stopped; everything it made is removed")
+			return errFailed
+		}
+		if err != nil {
+			return err
+		}
+		return tell(cmd, report, out)
+	}
+	return cmd
+}
+
+// tell prints the report, and writes it to out if that is there.
+func tell(cmd *cobra.Command, report *bench.Report, out *os.File) error {
+	w, e := cmd.OutOrStdout(), report.Environment
+	fmt.Fprintln(w)
+	if err := report.Table(w, lab.Subjects, lab.Baselines...); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%s, %d CPUs, Linux %s; %d rounds.\n", e.CPU, e.CPUs, e.Kernel, e.Rounds)
+	if e.Noisy > 0 {
+		fmt.Fprintf(w, "%d of %d measurements began while the machine was busy with other work: trust ratios, and repeat when it is quiet.\n", e.Noisy, e.Measured)
+	}
+	if out == nil {
+		return nil
+	}
+	text, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := out.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := out.Write(append(text, '\n')); err != nil {
+		return err
+	}
+	return out.Close()
+}

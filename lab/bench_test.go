@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"dove.network/lab/bench"
+)
+
+// TestDataplaneBench measures everything once, as short as can be: every subject
+// gives every figure, and nothing is left. How good the figures are is not its business.
+func TestDataplaneBench(t *testing.T) {
+	opt := Options{Name: fmt.Sprintf("bench-%d", os.Getpid()), Bin: programs(t)}
+	for _, tool := range []string{"iperf3", "sockperf"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
+			t.Skipf("%s is not installed: make setup", tool)
+		}
+	}
+	var told strings.Builder
+	b := &DataplaneBench{Out: &told, Software: "test", Rounds: 1, Quick: true}
+	report, err := b.Run(t.Context(), opt)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, told.String())
+	}
+	var seen []string
+	for _, m := range report.Metrics {
+		if len(m.Runs) != 1 || m.Median != m.Runs[0] || m.Median <= 0 || m.Unit == "" || (m.Better == "higher") != strings.Contains(m.Unit, "/s") {
+			t.Errorf("%+v", m)
+		}
+		seen = append(seen, m.Name+" "+m.Subject)
+	}
+	var want []string
+	for _, k := range []bench.Kind{tcpRate, roundP50, roundP99, smallRate, firstP50, firstP99} {
+		for _, s := range Subjects {
+			want = append(want, k.Name+" "+s)
+		}
+	}
+	slices.Sort(seen)
+	slices.Sort(want)
+	if !slices.Equal(seen, want) {
+		t.Errorf("measured %q, want %q", seen, want)
+	}
+	text, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(text, &keys); err != nil || len(keys) != 2 || keys["environment"] == nil || keys["metrics"] == nil {
+		t.Errorf("JSON has %d keys (%v), want environment and metrics", len(keys), err)
+	}
+	if left, err := filepath.Glob("/run/netns/" + prefix(opt.Name) + "*"); err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+}

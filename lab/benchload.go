@@ -1,0 +1,150 @@
+package lab
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	congestion   = "cubic" // of TCP, whatever the machine's default is
+	loadPort     = 5201
+	setUpTimeout = 10 * time.Second // for a load's two ends beside its own time
+)
+
+// pair runs a server in the second guest and a client in the first, and returns
+// what the client printed. The server listens when proc says that it does ("tcp" or "udp").
+func (s *subject) pair(ctx context.Context, proc string, lasts time.Duration, server, client []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout+lasts)
+	defer cancel()
+	serve := s.guests[1].Command(ctx, server[0], server[1:]...)
+	var said bytes.Buffer
+	serve.Stdout, serve.Stderr = &said, &said
+	if err := serve.Start(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		_ = serve.Process.Kill()
+		_ = serve.Wait()
+	}()
+	err := eventually(ctx, setUpTimeout, func() error {
+		return s.guests[1].Do(func() error { return listens(proc, netip.AddrPortFrom(benchGuests[1], loadPort)) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", server[0], err, said.String())
+	}
+	out, err := s.guests[0].Command(ctx, client[0], client[1:]...).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%s: %w: %s%s", client[0], err, out, exit.Stderr)
+	}
+	return out, err
+}
+
+// listens returns nil if a socket of this namespace is bound to the address:
+// /proc/net/tcp and udp write it as the hexadecimal digits of its words.
+func listens(proc string, at netip.AddrPort) error {
+	f, err := os.Open("/proc/thread-self/net/" + proc)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	a := at.Addr().As4()
+	want := fmt.Sprintf("%02X%02X%02X%02X:%04X", a[3], a[2], a[1], a[0], at.Port())
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) > 2 && fields[1] == want && strings.HasSuffix(fields[2], ":0000") {
+			return nil
+		}
+	}
+	return fmt.Errorf("nothing listens on %s %s", proc, at)
+}
+
+// iperf is what we read of iperf3's report.
+type iperf struct {
+	Error string `json:"error"`
+	End   struct {
+		Sum struct {
+			Packets int     `json:"packets"`
+			Lost    int     `json:"lost_packets"`
+			Seconds float64 `json:"seconds"`
+		} `json:"sum"`
+		Received struct {
+			BitsPerSecond float64 `json:"bits_per_second"`
+		} `json:"sum_received"`
+		Sender   string `json:"sender_tcp_congestion"`
+		Receiver string `json:"receiver_tcp_congestion"`
+	} `json:"end"`
+}
+
+// iperf3 sends for some time, or where that is none as many bytes.
+func (s *subject) iperf3(ctx context.Context, n length, bytes string, args ...string) (iperf, error) {
+	amount := []string{"-t", strconv.Itoa(n.seconds)}
+	if n.seconds == 0 {
+		amount = []string{"-n", bytes}
+	}
+	to, port := benchGuests[1].String(), strconv.Itoa(loadPort)
+	out, err := s.pair(ctx, "tcp", time.Duration(n.seconds)*time.Second, []string{"iperf3", "-s", "-1", "-B", to, "-p", port},
+		append(append([]string{"iperf3", "-J", "-c", to, "-p", port}, amount...), args...))
+	if err != nil {
+		return iperf{}, err
+	}
+	var r iperf
+	if err := json.Unmarshal(out, &r); err != nil {
+		return iperf{}, fmt.Errorf("read the report of iperf3: %w", err)
+	}
+	return r, unless(r.Error == "", "iperf3: %s", r.Error)
+}
+
+// tcpStream returns the Gbit/s that one TCP stream brings over.
+func tcpStream(ctx context.Context, s *subject, n length) ([]float64, error) {
+	r, err := s.iperf3(ctx, n, "64M", "-C", congestion)
+	return []float64{r.End.Received.BitsPerSecond / 1e9}, errors.Join(err,
+		unless(err != nil || r.End.Sender == congestion && r.End.Receiver == congestion, "TCP used %s and %s, meant: %s", r.End.Sender, r.End.Receiver, congestion))
+}
+
+// smallPackets returns how many UDP packets of 64 bytes arrive in a second when
+// one sender sends as many as it can.
+func smallPackets(ctx context.Context, s *subject, n length) ([]float64, error) {
+	r, err := s.iperf3(ctx, n, "1M", "-u", "-l", "64", "-b", "0")
+	if err != nil {
+		return nil, err
+	}
+	sum := r.End.Sum
+	if sum.Seconds == 0 || sum.Packets <= sum.Lost {
+		return nil, fmt.Errorf("%d of %d packets were lost in %v s", sum.Lost, sum.Packets, sum.Seconds)
+	}
+	return []float64{float64(sum.Packets-sum.Lost) / sum.Seconds}, nil
+}
+
+var percentile = regexp.MustCompile(`percentile (50|99)\.000 = +([0-9.]+)`)
+
+// roundTrips returns the median and the 99th percentile of UDP round trips, us,
+// while both ends poll: nothing waits to be woken.
+func roundTrips(ctx context.Context, s *subject, n length) ([]float64, error) {
+	to, port := benchGuests[1].String(), strconv.Itoa(loadPort)
+	seconds := max(1, n.seconds)
+	out, err := s.pair(ctx, "udp", time.Duration(seconds)*time.Second, []string{"sockperf", "server", "-i", to, "-p", port, "--nonblocked"},
+		[]string{"sockperf", "ping-pong", "-i", to, "-p", port, "--nonblocked", "--full-rtt", "-t", strconv.Itoa(seconds)})
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]float64{}
+	for _, m := range percentile.FindAllSubmatch(out, -1) {
+		if found[string(m[1])], err = strconv.ParseFloat(string(m[2]), 64); err != nil {
+			return nil, fmt.Errorf("sockperf: %w", err)
+		}
+	}
+	if len(found) != 2 {
+		return nil, fmt.Errorf("sockperf gave no percentiles: %s", out)
+	}
+	return []float64{found["50"], found["99"]}, nil
+}

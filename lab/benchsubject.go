@@ -1,0 +1,277 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"dove.network/agent"
+	"dove.network/api"
+	"dove.network/dove"
+	"dove.network/scenario"
+)
+
+// Who is measured.
+const (
+	dove1    = "dove"
+	bare     = "bare"
+	bridged  = "bridge-vxlan"
+	filtered = "bridge-vxlan-filter"
+)
+
+const (
+	benchMTU  = 1500 // of the underlay; guests have 50 less
+	guestBits = 16   // of the guests' subnet
+)
+
+// benchNet is what the two hosts of a subject have between them, a veth, and
+// benchGuests the first addresses of its guests.
+var (
+	benchNet    = [2]netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")}
+	benchGuests = [2]netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
+)
+
+// subject is two guests and what joins them.
+type subject struct {
+	name   string
+	guests [2]*Namespace // the first sends
+	others []*Namespace
+	addrs  [2][]netip.Addr // that guests have beside their first
+	cold   int             // addresses used up
+
+	// entitle lets guests have addresses and no others; nil where nobody asks.
+	entitle func(ctx context.Context, addrs [2][]netip.Addr) error
+	// held says how many addresses of the other host's guest each host knows; nil
+	// where none does.
+	held func(context.Context) ([2]int, error)
+}
+
+func (s *subject) close() error {
+	if s == nil {
+		return nil
+	}
+	var errs []error
+	for _, n := range s.others {
+		errs = append(errs, n.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// subject builds a subject within the lab.
+func (l *Lab) subject(ctx context.Context, name string) (*subject, error) {
+	s := &subject{name: name}
+	var err error
+	switch name {
+	case dove1:
+		err = l.doveSubject(ctx, s)
+	case bare:
+		err = l.bareSubject(s)
+	default:
+		err = l.bridgeSubject(s)
+	}
+	return s, err
+}
+
+// own makes a namespace of the subject in which IPv6 is quiet.
+func (l *Lab) own(s *subject, role string) (*Namespace, error) {
+	ns, err := l.namespace(s.name + "-" + role)
+	if err != nil {
+		return nil, err
+	}
+	s.others = append(s.others, ns)
+	return ns, ns.Sysctl("net/ipv6/conf/all/disable_ipv6=1", "net/ipv6/conf/default/disable_ipv6=1")
+}
+
+func guestMAC(i int) string { return fmt.Sprintf("02:00:00:00:00:%02x", i+1) }
+
+// bareSubject joins two guests by a veth: the limit of what a switch can reach.
+func (l *Lab) bareSubject(s *subject) (err error) {
+	for i, role := range []string{"g1", "g2"} {
+		if s.guests[i], err = l.own(s, role); err != nil {
+			return err
+		}
+	}
+	err = ipBatch("", fmt.Sprintf("link add eth0 mtu %d address %s netns %s type veth peer name eth0 mtu %d address %s netns %s",
+		benchMTU-50, guestMAC(0), s.guests[0].Name, benchMTU-50, guestMAC(1), s.guests[1].Name))
+	return errors.Join(err, s.address())
+}
+
+// address gives the guests their first addresses.
+func (s *subject) address() error {
+	var errs []error
+	for i, g := range s.guests {
+		errs = append(errs, g.IP(fmt.Sprintf("addr add %s/%d dev eth0", benchGuests[i], guestBits), "link set eth0 up"))
+	}
+	return errors.Join(errs...)
+}
+
+// wire joins two hosts by a veth with the underlay's addresses.
+func wire(hosts [2]*Namespace) error {
+	err := ipBatch("", fmt.Sprintf("link add w0 mtu %d netns %s type veth peer name w0 mtu %d netns %s", benchMTU, hosts[0].Name, benchMTU, hosts[1].Name))
+	for i, h := range hosts {
+		err = errors.Join(err, h.IP(fmt.Sprintf("addr add %s/24 dev w0", benchNet[i]), "link set w0 up"))
+	}
+	return err
+}
+
+// guarded is a stateful filter as a host has it for its guests: members may
+// begin anything with members, and what began may go on.
+const guarded = `table ip guard {
+	set members {
+		type ipv4_addr
+		flags interval
+		elements = { 10.0.0.0/16 }
+	}
+	chain forward {
+		type filter hook forward priority 0; policy drop;
+		ct state established,related accept
+		ct state invalid drop
+		ip saddr @members ip daddr @members jump begin
+	}
+	chain begin {
+		tcp dport 1-65535 accept
+		udp dport 1-65535 accept
+		ip protocol icmp accept
+	}
+}
+`
+
+// bridgeSubject is two hosts with a bridge each that has the guest and a VXLAN
+// device in it, filtered or not.
+func (l *Lab) bridgeSubject(s *subject) (err error) {
+	var hosts [2]*Namespace
+	for i := range 2 {
+		if hosts[i], err = l.own(s, fmt.Sprintf("h%d", i+1)); err != nil {
+			return err
+		}
+		if s.guests[i], err = l.own(s, fmt.Sprintf("g%d", i+1)); err != nil {
+			return err
+		}
+	}
+	if err := wire(hosts); err != nil {
+		return err
+	}
+	for i, h := range hosts {
+		err := ipBatch("", fmt.Sprintf("link add p0 mtu %d netns %s type veth peer name eth0 mtu %d address %s netns %s",
+			benchMTU-50, h.Name, benchMTU-50, guestMAC(i), s.guests[i].Name))
+		if err != nil {
+			return err
+		}
+		err = h.IP(fmt.Sprintf("link add vx0 mtu %d type vxlan id 100 local %s dstport 4789", benchMTU-50, benchNet[i]),
+			fmt.Sprintf("link add br0 mtu %d type bridge forward_delay 0", benchMTU-50),
+			"link set vx0 master br0", "link set p0 master br0",
+			"link set p0 up", "link set vx0 up", "link set br0 up")
+		if err != nil {
+			return err
+		}
+		if err := run("bridge", "-n", h.Name, "fdb", "append", "00:00:00:00:00:00", "dev", "vx0", "dst", benchNet[1-i].String()); err != nil {
+			return err
+		}
+		if s.name != filtered {
+			continue
+		}
+		if err := h.Sysctl("net/bridge/bridge-nf-call-iptables=1"); err != nil {
+			return err
+		}
+		nft := h.Command(context.Background(), "nft", "-f", "-")
+		nft.Stdin = strings.NewReader(guarded)
+		if err := runCmd(nft); err != nil {
+			return err
+		}
+	}
+	return s.address()
+}
+
+// benched is the blueprint of the measured guests: it allows what the filter does.
+const benched = `apiVersion: dove/v1
+kind: Blueprint
+name: bench
+networks:
+  net: {subnets: [10.0.0.0/16]}
+groups:
+  asks: {network: net}
+  answers: {network: net}
+policies:
+  - {name: begin, from: asks, to: answers, allow: [tcp/1-65535, udp/1-65535, icmp]}
+`
+
+// doveSubject is two hosts with a dswitch each, and two endpoints. The hosts
+// speak with the DPC over the lab's fabric, and with each other over a veth as the
+// others do.
+func (l *Lab) doveSubject(ctx context.Context, s *subject) error {
+	var namespaces [2]*Namespace
+	var hosts [2]*Host
+	for i, name := range []string{"h1", "h2"} {
+		h := &Host{Name: name, VTEP: benchNet[i], dir: filepath.Join(l.dir, name), sock: agent.NewClient(filepath.Join(l.dir, name, "dswitch.sock"))}
+		if err := os.MkdirAll(h.dir, 0o700); err != nil {
+			return err
+		}
+		var err error
+		if h.ns, err = l.namespace(name); err != nil {
+			return err
+		}
+		l.hosts = append(l.hosts, h)
+		if err := l.connect(h.ns, name, underlayAddr(byte(i+1))); err != nil {
+			return err
+		}
+		hosts[i], namespaces[i] = h, h.ns
+	}
+	if err := wire(namespaces); err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		if err := l.startSwitch(ctx, h); err != nil {
+			return err
+		}
+	}
+	st, err := NewStage(ctx, l, &scenario.Scenario{})
+	if err != nil {
+		return err
+	}
+	if err := st.Do(ctx, scenario.ApplyBlueprint{Tenant: "bench", Text: benched}); err != nil {
+		return err
+	}
+	for i, group := range []string{"asks", "answers"} {
+		e := dove.Endpoint{Tenant: "bench", ID: dove.EndpointID(group)}
+		err := st.Do(ctx, scenario.CreateEndpoint{Endpoint: e, Groups: []dove.Group{{Tenant: "bench", Blueprint: "bench", Name: group}},
+			Host: dove.HostName(hosts[i].Name), Addresses: []netip.Addr{benchGuests[i]}})
+		if err != nil {
+			return err
+		}
+		s.guests[i] = l.guests[i].ns
+		if err := s.guests[i].Sysctl("net/ipv6/conf/all/disable_ipv6=1"); err != nil {
+			return err
+		}
+	}
+	s.entitle = func(ctx context.Context, addrs [2][]netip.Addr) error { return st.entitle(ctx, addrs) }
+	s.held = func(ctx context.Context) (n [2]int, err error) {
+		for i, h := range hosts {
+			status, err := h.Status(ctx)
+			if err != nil {
+				return n, err
+			}
+			n[i] = status.Held.Peers
+		}
+		return n, nil
+	}
+	return nil
+}
+
+// entitle gives the endpoints of a bench other addresses beside their first,
+// and waits until every host knows.
+func (st *Stage) entitle(ctx context.Context, addrs [2][]netip.Addr) error {
+	var last dove.Revision
+	for i, g := range st.Lab.guests {
+		e, err := st.Lab.api.PutEndpoint(ctx, g.Endpoint, api.EndpointSpec{Groups: groupsOf(g.Groups),
+			Addresses: texts(append([]netip.Addr{benchGuests[i]}, addrs[i]...)), Host: dove.HostName(g.Host), Device: g.Device}, nil)
+		if err != nil {
+			return err
+		}
+		last = max(last, e.Revision)
+	}
+	return st.Lab.WaitReceipt(ctx, last)
+}
