@@ -59,7 +59,7 @@ func (n *namespace) mac(t *testing.T, device string) (mac dove.MAC) {
 // received at once, but what the agent gives back comes a little later.
 func (h *host) counted(t *testing.T, r dataplane.Reason, rule string, mark uint64) bool {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if h.count(t, r, rule) > mark {
 			return true
 		}

@@ -146,13 +146,9 @@ func TestTraffic(t *testing.T) {
 				continue
 			}
 			for _, a := range guestAddrs(to) {
-				start := time.Now()
 				c, err := g.dial(t, netip.AddrPortFrom(a, 80), 5*time.Second)
 				if err != nil {
 					t.Fatalf("guest %d to %v: %v", from, a, err)
-				}
-				if d := time.Since(start); d > 800*time.Millisecond {
-					t.Errorf("guest %d to %v: the first packet was lost, it took %v", from, a, d)
 				}
 				exchange(t, c, 1<<20)
 				if err := g.ping(a, 1400); err != nil {
@@ -164,15 +160,22 @@ func TestTraffic(t *testing.T) {
 			}
 		}
 	}
+	for _, h := range hosts {
+		counts, err := h.sw.Counts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range counts {
+			if c.Reason != dataplane.NotUnicast { // what guests' own IPv6 says to its link
+				t.Errorf("%s refused what is allowed: %+v", h.name, c)
+			}
+		}
+	}
 	before := hosts[0].count(t, dataplane.Policy, verdict.DefaultDeny)
 	if _, err := guests[1].dial(t, netip.AddrPortFrom(guestAddr4(2), 81), 500*time.Millisecond); err == nil {
 		t.Error("a forbidden connection was opened")
 	}
 	if after := hosts[0].count(t, dataplane.Policy, verdict.DefaultDeny); after == before {
 		t.Error("a forbidden connection was not counted under its rule")
-	}
-	for _, h := range hosts {
-		counts, err := h.sw.Counts()
-		t.Logf("%s: %v %v, %d misses", h.name, counts, err, h.answered.Load())
 	}
 }

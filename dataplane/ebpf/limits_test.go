@@ -1,0 +1,243 @@
+package ebpf
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+	"dove.network/privtest"
+	"dove.network/verdict"
+)
+
+// TestReasons compares the numbers of the programs with dataplane's.
+func TestReasons(t *testing.T) {
+	spec, err := loadDswitch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var enum *btf.Enum
+	if err := spec.Types.TypeByName("reason", &enum); err != nil {
+		t.Fatal(err)
+	}
+	if len(enum.Values) != dataplane.Reasons {
+		t.Errorf("the programs know %d reasons, dataplane %d", len(enum.Values), dataplane.Reasons)
+	}
+	for _, v := range enum.Values {
+		want := dataplane.Reason(v.Value).String()
+		if got := strings.ReplaceAll(strings.ToLower(v.Name), "_", "-"); got != want {
+			t.Errorf("reason %d is %s in the programs and %s in dataplane", v.Value, got, want)
+		}
+	}
+}
+
+// newLone makes a switch without devices, with port 1 and the remote peer 2,
+// all of TCP, UDP and echo allowed from one to the other.
+func newLone(t *testing.T, o Options) *Switch {
+	t.Helper()
+	privtest.Require(t)
+	o.Config.VTEP = twinVTEPs[0]
+	s, err := OpenForTests(o)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	table := allowing(allowed("tcp", dove.ProtocolTCP, 0, 65535), allowed("udp", dove.ProtocolUDP, 0, 65535),
+		allowed("ping", dove.ProtocolICMP, 0x800, 0x800))
+	err = s.Apply([]dataplane.Op{
+		dataplane.SetNetwork{Network: dataplane.Network{VNI: testVNI, Domain: testDomain, MTU: 1450}},
+		dataplane.SetVTEP{Addr: twinVTEPs[1]},
+		dataplane.SetPort{Port: dataplane.Port{
+			ID: 1, UID: 1, VNI: testVNI, MAC: guestMAC(1), Kind: dataplane.Veth,
+			Addresses: []dataplane.Address{{Addr: guestAddr4(1), Class: guestClass(1)}},
+		}},
+		dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: guestAddr4(2)}, Peer: dataplane.Peer{
+			UID: 2, MAC: guestMAC(2), Class: guestClass(2), VTEP: twinVTEPs[1],
+		}},
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)}, Table: table},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var (
+	out  = packet.Ends{SrcMAC: guestMAC(1), DstMAC: guestMAC(2), Src: guestAddr4(1), Dst: guestAddr4(2)}
+	back = out.Reverse()
+)
+
+// sends gives a frame of the guest or of its peer to the switch.
+func sends(t *testing.T, s *Switch, frame []byte) dataplane.Outcome {
+	t.Helper()
+	var o dataplane.Outcome
+	var err error
+	if dove.MAC(frame[6:12]) == guestMAC(1) {
+		o, _, err = s.FromGuest(1, frame)
+	} else {
+		o, _, err = s.FromWire(packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: guestClass(2)}.Encap(frame))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// TestExpire makes flows look old and has them forgotten.
+func TestExpire(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		frames [][]byte
+		lives  time.Duration
+	}{
+		{"TCP that opens", [][]byte{packet.TCP(out, 1, 80, packet.SYN, nil)}, 60 * time.Second},
+		{"TCP", [][]byte{packet.TCP(out, 1, 80, packet.SYN, nil), packet.TCP(back, 80, 1, packet.SYN|packet.ACK, nil)}, 2 * time.Hour},
+		{"TCP that closes", [][]byte{packet.TCP(out, 1, 80, packet.SYN, nil), packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}, 30 * time.Second},
+		{"TCP that is closed", [][]byte{packet.TCP(out, 1, 80, packet.FIN, nil), packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}, 10 * time.Second},
+		{"TCP that is reset", [][]byte{packet.TCP(out, 1, 80, packet.SYN, nil), packet.TCP(back, 80, 1, packet.RST, nil)}, 10 * time.Second},
+		{"UDP", [][]byte{packet.UDP(out, 1, 53, nil)}, 120 * time.Second},
+		{"echo", [][]byte{packet.EchoRequest(out, 1, 1, nil)}, 30 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newLone(t, Options{})
+			for _, f := range c.frames {
+				if o := sends(t, s, f); o.Action != dataplane.Tunneled && o.Action != dataplane.Delivered {
+					t.Fatalf("%+v", o)
+				}
+			}
+			for _, step := range []struct {
+				age   time.Duration
+				flows int
+			}{{c.lives - time.Second, 1}, {c.lives + time.Second, 0}} {
+				age(t, s, step.age)
+				if err := s.Expire(); err != nil {
+					t.Fatal(err)
+				}
+				if sizes, err := s.Sizes(); err != nil || sizes.Flows != step.flows {
+					t.Errorf("after %v: %+v, %v, want %d flows", step.age, sizes, err, step.flows)
+				}
+			}
+		})
+	}
+}
+
+// age has every flow's last packet lie so long back.
+func age(t *testing.T, s *Switch, d time.Duration) {
+	t.Helper()
+	var key dswitchFlow4Key
+	var f dswitchFlow
+	entries := s.maps.Flows4.Iterate()
+	for entries.Next(&key, &f) {
+		f.Last = uint32((monotonic() - uint64(d)) / tick)
+		if err := s.maps.Flows4.Update(key, f, ebpf.UpdateExist); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := entries.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMissLimit(t *testing.T) {
+	s := newLone(t, Options{MissBurst: 3, MissRate: 1})
+	if err := s.configure(1, 1); err != nil {
+		t.Fatal(err)
+	}
+	stranger := out
+	stranger.Dst = guestAddr4(99)
+	for i := range 5 {
+		want := dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantPeer}
+		if i >= 3 {
+			want = dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.MissLimit}
+		}
+		if got := sends(t, s, packet.UDP(stranger, 1, 53, nil)); got != want {
+			t.Errorf("miss %d: %+v, want %+v", i+1, got, want)
+		}
+	}
+}
+
+func TestFlowLimits(t *testing.T) {
+	s := newLone(t, Options{FlowsPerPort: 2})
+	for port, want := range map[uint16]dataplane.Reason{1: 0, 2: 0} {
+		if o := sends(t, s, packet.UDP(out, port, 53, nil)); o.Reason != want {
+			t.Errorf("flow %d: %+v", port, o)
+		}
+	}
+	if o := sends(t, s, packet.UDP(out, 3, 53, nil)); o.Reason != dataplane.FlowBudget {
+		t.Errorf("a flow beyond the budget: %+v", o)
+	}
+	if o := sends(t, s, packet.UDP(out, 1, 53, nil)); o.Action != dataplane.Tunneled {
+		t.Errorf("a known flow when the budget is spent: %+v", o)
+	}
+}
+
+// TestErasedTable keeps what a table has counted, by the names of its rules.
+func TestErasedTable(t *testing.T) {
+	s := newLone(t, Options{})
+	for range 3 {
+		if o := sends(t, s, packet.SCTP(out, 1, 2, nil)); o.Rule != verdict.DefaultDeny {
+			t.Fatalf("%+v", o)
+		}
+	}
+	key := dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)}
+	if err := s.Apply([]dataplane.Op{dataplane.DelPair{Key: key}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.tables) != 0 {
+		t.Errorf("%d tables are held for no pair", len(s.tables))
+	}
+	var rule dswitchRule
+	var ruleKey dswitchRuleKey
+	for entries := s.maps.Rules.Iterate(); entries.Next(&ruleKey, &rule); {
+		t.Errorf("rule %+v is left", ruleKey)
+	}
+	counts, err := s.Counts()
+	want := dataplane.Count{Port: 1, Reason: dataplane.Policy, Rule: verdict.DefaultDeny, Packets: 3, Bytes: 3 * 46}
+	if err != nil || len(counts) != 1 || counts[0] != want {
+		t.Errorf("%+v, %v, want %+v", counts, err, want)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	privtest.Require(t)
+	for _, c := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{Config: dataplane.Config{VTEP: netip.MustParseAddr("2001:db8::1")}, PinDir: t.TempDir()}, "IPv4 only"},
+		{Options{Config: dataplane.Config{VTEP: twinVTEPs[0]}, PinDir: t.TempDir()}, "mount -t bpf"},
+		{Options{Config: dataplane.Config{VTEP: twinVTEPs[0], Underlay: "no-such-device"}, PinDir: testPinDir(t, "dswtest-refuse")}, "no-such-device"},
+	} {
+		if _, err := Open(c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Open(%+v) says %v, want %q", c.o, err, c.want)
+		}
+	}
+}
+
+func TestSlots(t *testing.T) {
+	s := newSlots(3)
+	a, _ := s.take()
+	b, _ := s.take()
+	if _, err := s.take(); err == nil || a == b || a == 0 || b == 0 {
+		t.Errorf("slots %d and %d, then %v", a, b, err)
+	}
+	old := s.next(a)
+	s.release(a)
+	if _, err := s.take(); err == nil {
+		t.Error("a slot is handed out before it has rested")
+	}
+	s.rested()
+	if again, err := s.take(); again != a || err != nil || s.next(again) <= old {
+		t.Errorf("slot %d, %v, its generation does not grow", again, err)
+	}
+}
