@@ -61,12 +61,12 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 		return control.Answered{Answer: control.Answer{Question: q, Status: control.Refused, Detail: fmt.Sprintf(format, args...)}}
 	}
 	network, ok := v.world.NetworkByVNI(q.VNI)
-	if !ok {
-		return refused("no network has VNI %d", q.VNI)
+	var local world.Endpoint
+	if ok {
+		local, ok = v.world.EndpointOn(network.Full(), q.Local)
 	}
-	local, ok := v.world.EndpointOn(network.Full(), q.Local)
-	if !ok || local.Host != host {
-		return refused("%s on network %s is not bound to host %s", q.Local, network.Full(), host)
+	if !ok || local.Host != host { // one text, so that a host learns nothing of others' networks
+		return refused("%s in VNI %d is not bound to host %s", q.Local, q.VNI, host)
 	}
 	peer := v.Peer(host, control.PeerKey{VNI: q.VNI, Addr: q.Peer})
 	if peer.Absent {
