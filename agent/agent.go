@@ -35,15 +35,16 @@ type Options struct {
 
 // Agent runs a Core: one goroutine owns it and the switch.
 type Agent struct {
-	options Options
-	core    *Core
-	log     *slog.Logger
-	session *liveSession // nil while there is none
-	news    chan news    // from the goroutine that keeps the session
-	calls   chan func()
-	stopped chan struct{}
-	drops   ring
-	trouble string // why the last attempt to open a session failed
+	options  Options
+	core     *Core
+	log      *slog.Logger
+	session  *liveSession // nil while there is none
+	news     chan news    // from the goroutine that keeps the session
+	calls    chan func()
+	stopped  chan struct{}
+	drops    ring
+	trouble  string // why the last attempt to open a session failed
+	measures *measures
 }
 
 const (
@@ -55,13 +56,14 @@ const (
 // New makes an Agent. It does nothing before Run.
 func New(o Options) *Agent {
 	return &Agent{
-		options: o,
-		core:    NewCore(o.Config, o.Restored),
-		log:     o.Log,
-		news:    make(chan news, 64),
-		calls:   make(chan func()),
-		stopped: make(chan struct{}),
-		drops:   newRing(),
+		options:  o,
+		core:     NewCore(o.Config, o.Restored),
+		log:      o.Log,
+		news:     make(chan news, 64),
+		calls:    make(chan func()),
+		stopped:  make(chan struct{}),
+		drops:    newRing(),
+		measures: newMeasures(),
 	}
 }
 
@@ -108,7 +110,9 @@ func (a *Agent) loop(ctx context.Context) {
 				misses = nil
 				continue
 			}
-			a.step(moreMisses(m, misses)...)
+			missed := moreMisses(m, misses)
+			a.measures.missed(missed)
+			a.step(missed...)
 		case n := <-a.news:
 			a.hear(n)
 		case e, ok := <-devices:
@@ -176,7 +180,9 @@ func (a *Agent) step(events ...Event) {
 			case Discard:
 				a.options.Switch.Discard(e.Miss, e.Reason)
 			case Apply:
+				began := time.Now()
 				err := a.apply(e.Ops)
+				a.measures.applied(time.Since(began), err)
 				if err != nil {
 					a.log.Error("the switch refused a change; it will be tried again", "err", err)
 				}
@@ -232,6 +238,7 @@ func (a *Agent) send(m control.Up) {
 	}
 	select {
 	case a.session.out <- m:
+		a.measures.sent(m, time.Now())
 	default:
 		a.log.Error("the DPC reads too slowly; the session ends")
 		a.session.cancel(fmt.Errorf("%d messages wait to be sent", sendQueue))

@@ -174,6 +174,7 @@ func (a *Agent) hear(n news) {
 	for {
 		switch {
 		case n.message != nil && n.session == a.session:
+			a.measures.heard(n.message, time.Now())
 			if w, ok := n.message.(*control.Welcome); ok {
 				a.trouble = ""
 				a.log.Info("session", "member", w.Member, "revision", w.Revision)
@@ -186,6 +187,7 @@ func (a *Agent) hear(n news) {
 		default:
 			a.step(messages...)
 			messages = nil
+			a.measures.ended(n.err)
 			if n.err != nil && n.err.Error() != a.trouble {
 				a.trouble = n.err.Error()
 				a.log.Warn("no session with the DPC; what is held stays in force", "err", n.err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"dove.network/daemon"
 	"dove.network/dove"
 )
 
@@ -82,6 +83,7 @@ func (a *Agent) serve() (*socketServer, error) {
 
 func (a *Agent) handler() http.Handler {
 	mux := http.NewServeMux()
+	daemon.Health{Alive: a.Alive, Ready: a.Ready}.Register(mux)
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		var out Status
 		answer(w, r, a.call(r.Context(), func() {

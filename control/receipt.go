@@ -1,6 +1,7 @@
 package control
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -209,6 +210,27 @@ func (l *Ledger) opens(host dove.HostName) bool {
 // Settled reports whether all live sessions acknowledged a revision: its
 // receipt is complete unless a lost host holds it up.
 func (l *Ledger) Settled(revision dove.Revision) bool { return revision <= l.done }
+
+// After yields the remembered receipts of the revisions after one, in order, as
+// far as live sessions go: hosts without one hold up none of them, and Pending
+// and Unconfirmed are empty.
+func (l *Ledger) After(revision dove.Revision) iter.Seq[Receipt] {
+	return func(yield func(Receipt) bool) {
+		for _, e := range l.entries[l.find(revision+1):] {
+			r := Receipt{Revision: e.revision, Committed: e.committed, Told: e.told, Complete: l.Settled(e.revision)}
+			if r.Complete {
+				r.Completed, r.Took = e.completed, e.completed.Sub(e.committed)
+			}
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// Unsettled yields the remembered receipts that some live session holds up, as
+// After does.
+func (l *Ledger) Unsettled() iter.Seq[Receipt] { return l.After(l.done) }
 
 // Frontiers returns the last frontiers that a session was sent and acknowledged.
 func (l *Ledger) Frontiers(id SessionID) (told, acked dove.Revision) {

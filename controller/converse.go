@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -32,6 +33,7 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 	if err := m.post(ctx, func() {
 		close(opened)
 		m.outbox[session] = out
+		m.measures.opened.Inc()
 		m.mustStep(Opened{session, id, hello})
 	}); err != nil {
 		return err
@@ -69,6 +71,7 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 		if m.outbox[session] == out {
 			delete(m.outbox, session)
 			close(out.batches)
+			m.measures.ended.WithLabelValues(endedClosed).Inc()
 			m.mustStep(Closed{session})
 		}
 	}) == nil {
@@ -115,7 +118,13 @@ func (m *Member) read(ctx context.Context, session control.SessionID, conn contr
 		if err != nil {
 			return err
 		}
-		if err := m.post(ctx, func() { m.mustStep(Received{session, message}) }); err != nil {
+		arrived := time.Now()
+		if err := m.post(ctx, func() {
+			m.mustStep(Received{session, message})
+			if _, asks := message.(*control.PolicyRequest); asks {
+				m.measures.answer.Observe(time.Since(arrived).Seconds())
+			}
+		}); err != nil {
 			return err
 		}
 	}

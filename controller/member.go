@@ -49,6 +49,9 @@ type Member struct {
 	stopped chan struct{}
 	ids     atomic.Uint64
 	latest  atomic.Pointer[published]
+	// following: there is an owner of the Core who reacts.
+	following atomic.Bool
+	measures  *measures
 
 	// Owned by the goroutine of Run.
 	core    *Core
@@ -80,7 +83,7 @@ func NewMember(name string, store Store, log *slog.Logger) *Member {
 	m := &Member{
 		name: name, store: store, log: log,
 		inbox: make(chan func(), inboxDepth), stopped: make(chan struct{}),
-		outbox: map[control.SessionID]*outbox{},
+		outbox: map[control.SessionID]*outbox{}, measures: newMeasures(),
 	}
 	m.latest.Store(&published{world.New(), make(chan struct{})})
 	return m
@@ -121,7 +124,11 @@ func (m *Member) follow(ctx context.Context) error {
 		return err
 	}
 	m.core = NewCore(m.name, w)
+	m.measures.loads.Inc()
+	m.measures.settled = w.Revision()
 	m.publish(w)
+	m.following.Store(true)
+	defer m.following.Store(false)
 	m.log.Info("the world is loaded", "revision", w.Revision())
 
 	lost := make(chan error, 1)
@@ -231,10 +238,12 @@ func (m *Member) ask(ctx context.Context, act func()) error {
 
 // step lets the Core react and does what it wants done.
 func (m *Member) step(e Event) error {
-	effects, err := m.core.Step(time.Now(), e)
+	now := time.Now()
+	effects, err := m.core.Step(now, e)
 	if err != nil {
 		return err
 	}
+	m.measures.step(e, time.Since(now), effects)
 	if _, changed := e.(Changed); changed {
 		m.publish(m.core.World())
 	}
@@ -269,6 +278,7 @@ func (m *Member) enqueue(s Send) {
 	case out.batches <- s.Messages:
 	default:
 		m.log.Warn("a session is too slow; ending it", "host", out.host, "session", s.Session)
+		m.measures.ended.WithLabelValues(endedSlow).Inc()
 		close(out.overflow)
 		delete(m.outbox, s.Session)
 		m.mustStep(Closed{s.Session})
@@ -281,6 +291,7 @@ func (m *Member) finish(e End) {
 		return
 	}
 	m.log.Info("a session is refused", "host", out.host, "session", e.Session, "kind", e.Refusal.Kind, "reason", e.Refusal.Message)
+	m.measures.ended.WithLabelValues(endedRefused).Inc()
 	delete(m.outbox, e.Session)
 	select {
 	case out.batches <- []control.Down{&e.Refusal}:
@@ -300,6 +311,7 @@ func (m *Member) endAll(reason string) {
 
 // wake tells those who wait for a receipt.
 func (m *Member) wake() {
+	m.measures.settle(m.core)
 	kept := m.waiters[:0]
 	for _, w := range m.waiters {
 		switch {

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +21,7 @@ import (
 	"dove.network/config"
 	"dove.network/control/stream"
 	"dove.network/controller"
+	"dove.network/daemon"
 	"dove.network/dove"
 	"dove.network/store/etcd"
 )
@@ -36,6 +36,7 @@ type settings struct {
 	EtcdCA        string
 	EtcdCert      string
 	EtcdKey       string
+	Metrics       string
 }
 
 // stopGrace is how long requests may take to end when the member stops.
@@ -59,6 +60,7 @@ are in an etcd member inside this process, in the state folder, unless
 	f.StringVar(&s.EtcdCA, "etcd-ca", s.EtcdCA, "`FILE` with the authorities of that cluster; without it connections are in the clear")
 	f.StringVar(&s.EtcdCert, "etcd-cert", s.EtcdCert, "`FILE` with the certificate to show to that cluster")
 	f.StringVar(&s.EtcdKey, "etcd-key", s.EtcdKey, "`FILE` with its key")
+	f.StringVar(&s.Metrics, "metrics", s.Metrics, daemon.ListenFlag)
 	config.Program(cmd, s.check, s.run)
 	return cmd
 }
@@ -77,6 +79,9 @@ func (s *settings) check() error {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			bad(path, "%q is not of the form host:port", address)
 		}
+	}
+	if err := daemon.CheckListen(s.Metrics); err != nil {
+		bad("metrics", "%v", err)
 	}
 	if len(s.EtcdEndpoints) == 0 && s.EtcdCA+s.EtcdCert+s.EtcdKey != "" {
 		bad("etcd-endpoints", "certificates are given for a cluster, but no cluster")
@@ -103,6 +108,10 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	supervisor, err := daemon.NewSupervisor(os.Getenv, os.Getpid(), log)
+	if err != nil {
+		return err
+	}
 	apiListener, err := net.Listen("tcp", s.API)
 	if err != nil {
 		return fmt.Errorf("listen for the API: %w", err)
@@ -113,6 +122,13 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("listen for sessions of hosts: %w", err)
 	}
 	defer controlListener.Close()
+	metricsListener, err := daemon.Listen(s.Metrics)
+	if err != nil {
+		return err
+	}
+	if metricsListener != nil {
+		defer metricsListener.Close()
+	}
 
 	// From here on the member acts.
 	where := etcd.Config{Endpoints: s.EtcdEndpoints, TLS: etcdTLS, Log: log}
@@ -123,7 +139,8 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	member := controller.NewMember(s.Name, store, log)
+	meter := newMeter()
+	member := controller.NewMember(s.Name, measured{store, meter}, log)
 	hosts := &stream.Server{
 		TLS:      auth.ControlTLS(server, authority.Certificate()),
 		Admit:    admit(member),
@@ -131,24 +148,31 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 		Log:      log,
 	}
 	public := &http.Server{
-		Handler: api.New(api.Config{
+		Handler: meter.handler(api.New(api.Config{
 			Backend: member, Authority: authority, Member: s.Name, Version: version,
 			Now: time.Now, Random: rand.Reader, Log: log,
-		}),
+		})),
 		TLSConfig:         auth.APITLS(server),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	err = together(ctx,
+	metrics := meter.gatherer(member, daemon.Facts("dove_dpc", version, server.Leaf.NotAfter), where.Dir != "")
+	defer context.AfterFunc(ctx, func() { supervisor.Tell(daemon.Stopping) })()
+	err = daemon.Together(ctx,
 		member.Run,
+		func(ctx context.Context) error {
+			return daemon.Serve(ctx, metricsListener, health(member).Handler(metrics, log))
+		},
+		func(ctx context.Context) error { return supervisor.Watch(ctx, member.Alive) },
 		func(ctx context.Context) error {
 			if err := prepare(ctx, member, filepath.Join(s.State, tokenFile), time.Now()); err != nil {
 				return err
 			}
 			log.Info("dpc is ready", "member", s.Name, "version", version, "api", apiListener.Addr().String(), "control", controlListener.Addr().String())
-			return together(ctx,
+			supervisor.Tell(daemon.Ready, "STATUS=member "+s.Name)
+			return daemon.Together(ctx,
 				func(ctx context.Context) error { return hosts.Serve(ctx, controlListener) },
 				func(ctx context.Context) error { return serve(ctx, public, apiListener) },
 				func(ctx context.Context) error { return sweep(ctx, member, log) },
@@ -229,24 +253,4 @@ func serve(ctx context.Context, server *http.Server, l net.Listener) error {
 		return errors.Join(err, server.Close())
 	}
 	return nil
-}
-
-// together runs all parts until one fails or ctx is done, then stops the others
-// and returns why. A part that ends while the others run has failed.
-func together(ctx context.Context, parts ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	errs := make([]error, len(parts))
-	var running sync.WaitGroup
-	for i, part := range parts {
-		running.Go(func() {
-			errs[i] = part(ctx)
-			if ctx.Err() == nil && errs[i] == nil {
-				errs[i] = fmt.Errorf("part %d of the member ended by itself", i)
-			}
-			cancel(errs[i])
-		})
-	}
-	running.Wait()
-	return errors.Join(errs...)
 }

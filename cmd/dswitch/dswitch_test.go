@@ -29,6 +29,7 @@ import (
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/control/stream"
+	"dove.network/daemon/daemontest"
 	"dove.network/dove"
 	"dove.network/privtest"
 	"dove.network/verdict"
@@ -310,11 +311,12 @@ type machine struct {
 	args   []string
 	client *agent.Client
 	cmd    *exec.Cmd
+	notify string // socket of its service manager
 }
 
 func (m *machine) program(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", append(args, m.args...)...)
-	cmd.Env = append(os.Environ(), "DSWITCH_TEST_PROGRAM=1")
+	cmd.Env = append(os.Environ(), "DSWITCH_TEST_PROGRAM=1", "NOTIFY_SOCKET="+m.notify, "WATCHDOG_USEC=60000000")
 	cmd.Stdout, cmd.Stderr = m.t.Output(), m.t.Output()
 	return cmd
 }
@@ -374,8 +376,10 @@ func TestTwoHosts(t *testing.T) {
 
 	var machines []*machine
 	var inside []space
+	var managers []*net.UnixConn
 	for i, g := range guests {
-		m := &machine{t: t, space: newSpace(t)}
+		managers = append(managers, manager(t))
+		m := &machine{t: t, space: newSpace(t), notify: managers[i].LocalAddr().String()}
 		link(t, fabric, fmt.Sprintf("p%d", i), "", m.space, "u0", g.VTEP.String()+"/24", dove.MAC{}, 1500)
 		fabric.do(t, func() error {
 			p, err := netlink.LinkByName(fmt.Sprintf("p%d", i))
@@ -392,7 +396,7 @@ func TestTwoHosts(t *testing.T) {
 		must(t, err)
 		state := t.TempDir()
 		m.args = []string{"--netns", m.space.path(), "--state", state, "--pins", filepath.Join(bpf, string(g.Host)),
-			"--host", string(g.Host), "--underlay", g.VTEP.String(), "--dpc", "192.0.2.254:7444"}
+			"--host", string(g.Host), "--underlay", g.VTEP.String(), "--dpc", "192.0.2.254:7444", "--metrics", metricsAddress}
 		if i == 0 { // by a command of its own; the other joins when it first runs
 			must(t, m.program("join", token.Text()).Run())
 		} else {
@@ -411,7 +415,8 @@ func TestTwoHosts(t *testing.T) {
 		link(t, m.space, "dv"+string(g.Endpoint.ID), "", in, "eth0", g.Key.Addr.String()+"/24", g.MAC, 1450)
 		machines, inside = append(machines, m), append(inside, in)
 	}
-	for _, m := range machines {
+	for i, m := range machines {
+		hears(t, managers[i], fmt.Sprintf("READY=1\nSTATUS=host h%d at 192.0.2.%d", i+1, i+1))
 		eventually(t, m.ready)
 	}
 
@@ -451,9 +456,14 @@ func TestTwoHosts(t *testing.T) {
 			t.Fatalf("status %+v, %v", s, err)
 		}
 	}
+	machines[0].metrics().Want(t, daemontest.Values{
+		"dove_dswitch_session_open": 1, "dove_dswitch_held_rows{kind=peer}": 1, "dove_dswitch_ports{state=active}": 1,
+		"dove_dswitch_flows": 1, "dove_dswitch_dropped_packets_total{reason=policy}": 0, "dove_dswitch_vteps": 2,
+	})
 
 	// Without the agent, known flows and new ones to known peers pass.
 	machines[0].stop()
+	hears(t, managers[0], "STOPPING=1")
 	must(t, echo(conn, 5*time.Second))
 	second := dial()
 	must(t, echo(second, 5*time.Second))
@@ -488,6 +498,10 @@ func TestTwoHosts(t *testing.T) {
 		}
 		return fmt.Errorf("drops %+v, %w", drops, err)
 	})
+
+	if v := machines[0].metrics(); v["dove_dswitch_dropped_packets_total{reason=policy}"] < 1 || v["dove_dswitch_certificate_expiry_timestamp_seconds"] <= 0 {
+		t.Errorf("metrics say of drops %v and of the certificate %v", v["dove_dswitch_dropped_packets_total{reason=policy}"], v["dove_dswitch_certificate_expiry_timestamp_seconds"])
+	}
 
 	for i, m := range machines {
 		m.stop()

@@ -11,12 +11,15 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sys/unix"
 
 	"dove.network/agent"
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/control/stream"
+	"dove.network/daemon"
 	"dove.network/dataplane"
 	"dove.network/dataplane/ebpf"
 	"dove.network/dove"
@@ -32,6 +35,10 @@ const (
 
 // run switches until ctx is done.
 func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
+	supervisor, err := daemon.NewSupervisor(os.Getenv, os.Getpid(), log)
+	if err != nil {
+		return err
+	}
 	unlock, err := lock(s.State)
 	if err != nil {
 		return err
@@ -42,6 +49,13 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	identity := credentials.Identity
+	metricsListener, err := daemon.Listen(s.Metrics)
+	if err != nil {
+		return err
+	}
+	if metricsListener != nil {
+		defer metricsListener.Close()
+	}
 	underlay, err := vif.Underlay(identity.VTEP)
 	if err != nil {
 		return err
@@ -69,7 +83,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}
 	config := credentials.TLS()
 	log.Info("dswitch", "version", version, "host", identity.Host, "vtep", identity.VTEP, "dpc", s.DPC)
-	return agent.New(agent.Options{
+	host := agent.New(agent.Options{
 		Config:   agent.Config{Host: identity.Host, VTEP: identity.VTEP, Software: "dswitch " + version, Rows: s.Rows, MTU: underlay.MTU - overhead},
 		Restored: agent.Restored{Saved: saved, Switch: agent.Contents(switcher.Held())},
 		Switch:   switcher,
@@ -82,7 +96,38 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		Save:     func(saved agent.Saved) error { return save(s.State, saved) },
 		Socket:   filepath.Join(s.State, socketName),
 		Log:      log,
-	}).Run(ctx)
+	})
+	metrics, err := gatherer(host, daemon.Facts("dove_dswitch", version, credentials.Certificate().NotAfter))
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { supervisor.Tell(daemon.Stopping) })()
+	return daemon.Together(ctx,
+		host.Run,
+		func(ctx context.Context) error {
+			return daemon.Serve(ctx, metricsListener, daemon.Health{Alive: host.Alive, Ready: host.Ready}.Handler(metrics, log))
+		},
+		func(ctx context.Context) error {
+			// The session is not waited for: without a DPC the host does what it
+			// can, and to start it anew would not help.
+			if host.Alive(ctx) == nil {
+				supervisor.Tell(daemon.Ready, "STATUS=host "+string(identity.Host)+" at "+identity.VTEP.String())
+			}
+			return supervisor.Watch(ctx, host.Alive)
+		},
+	)
+}
+
+// gatherer collects all metrics of the program.
+func gatherer(host *agent.Agent, facts []prometheus.Collector) (prometheus.Gatherer, error) {
+	own, err := host.Collector()
+	if err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(facts...)
+	registry.MustRegister(own, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry, nil
 }
 
 // overhead is what the overlay adds to an IP packet: inner Ethernet, VXLAN, UDP, IPv4.

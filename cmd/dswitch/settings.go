@@ -14,6 +14,7 @@ import (
 	"dove.network/agent"
 	"dove.network/auth"
 	"dove.network/config"
+	"dove.network/daemon"
 	"dove.network/dove"
 )
 
@@ -36,6 +37,7 @@ type settings struct {
 	Up           string
 	VXLAN        string
 	RemoveOnExit bool
+	Metrics      string
 }
 
 func defaults() *settings {
@@ -60,6 +62,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.Up, "up-device", s.Up, "`NAME` of the device through which packets wait for answers")
 	f.StringVar(&s.VXLAN, "vxlan-device", s.VXLAN, "`NAME` of the device that decapsulates for taps")
 	f.BoolVar(&s.RemoveOnExit, "remove-on-exit", s.RemoveOnExit, "take everything down when stopped, instead of going on without an agent")
+	f.StringVar(&s.Metrics, "metrics", s.Metrics, daemon.ListenFlag)
 	config.Secret(f, "join")
 }
 
@@ -120,6 +123,9 @@ func (s *settings) checkRun() error {
 	}
 	if s.Rows < 64 || s.Rows > agent.RowsMax {
 		f.add("rows", fmt.Sprintf("%d is not between 64 and %d", s.Rows, agent.RowsMax), "")
+	}
+	if err := daemon.CheckListen(s.Metrics); err != nil {
+		f.add("metrics", err.Error(), "")
 	}
 	if s.Join != "" {
 		s.checkToken(&f)

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"dove.network/daemon/daemontest"
+)
+
+const metricsAddress = "127.0.0.1:7446" // in each host's own namespace
+
+// manager is a service manager that the programs tell how they are.
+func manager(t *testing.T) *net.UnixConn {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// hears waits until the manager is told something.
+func hears(t *testing.T, conn *net.UnixConn, want string) {
+	t.Helper()
+	must(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+	for b := make([]byte, 1024); ; {
+		n, err := conn.Read(b)
+		if err != nil {
+			t.Fatalf("the program does not say %q: %v", want, err)
+		}
+		if string(b[:n]) == want {
+			return
+		}
+	}
+}
+
+// metrics scrapes a host's program.
+func (m *machine) metrics() daemontest.Values {
+	m.t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		m.space.do(m.t, func() error {
+			conn, err = new(net.Dialer).DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}}
+	defer transport.CloseIdleConnections()
+	return daemontest.Scrape(m.t, &http.Client{Transport: transport}, metricsAddress, "dove_")
+}

@@ -1,0 +1,119 @@
+// Package daemontest reads metrics in tests the way Prometheus does: it parses
+// the text, holds names and help against Prometheus' conventions, and gives the
+// values by name and labels. It knows no metric itself.
+package daemontest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// Values are samples by name and labels, as "name" or "name{label=value}" with
+// the labels in order. Of a histogram it is the count, and with "_sum" the sum.
+type Values map[string]float64
+
+// Gather collects from a registry of its own.
+func Gather(t testing.TB, collectors ...prometheus.Collector) Values {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collectors...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return parse(t, &text, "")
+}
+
+// Scrape asks http://ADDRESS/metrics. Only families whose names begin with
+// prefix are held against the conventions: etcd's and Go's are their own.
+func Scrape(t testing.TB, c *http.Client, address, prefix string) Values {
+	t.Helper()
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := c.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("metrics: %s", answer.Status)
+	}
+	return parse(t, answer.Body, prefix)
+}
+
+func parse(t testing.TB, r io.Reader, prefix string) Values {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := Values{}
+	for name, f := range families {
+		if strings.HasPrefix(name, prefix) {
+			problems, err := promlint.NewWithMetricFamilies([]*dto.MetricFamily{f}).Lint()
+			if err != nil {
+				t.Error(err)
+			}
+			for _, p := range problems {
+				t.Errorf("metric %s: %s", p.Metric, p.Text)
+			}
+		}
+		for _, m := range f.Metric {
+			values.add(name, m)
+		}
+	}
+	return values
+}
+
+func (v Values) add(name string, m *dto.Metric) {
+	var labels []string
+	for _, l := range m.Label {
+		labels = append(labels, l.GetName()+"="+l.GetValue())
+	}
+	suffix := ""
+	if len(labels) > 0 {
+		suffix = "{" + strings.Join(labels, ",") + "}"
+	}
+	switch {
+	case m.Gauge != nil:
+		v[name+suffix] = m.Gauge.GetValue()
+	case m.Counter != nil:
+		v[name+suffix] = m.Counter.GetValue()
+	case m.Untyped != nil:
+		v[name+suffix] = m.Untyped.GetValue()
+	case m.Histogram != nil:
+		v[name+suffix] = float64(m.Histogram.GetSampleCount())
+		v[name+"_sum"+suffix] = m.Histogram.GetSampleSum()
+	case m.Summary != nil:
+		v[name+suffix] = float64(m.Summary.GetSampleCount())
+	}
+}
+
+// Want fails the test for each sample that is missing or another.
+func (v Values) Want(t testing.TB, want Values) {
+	t.Helper()
+	for name, value := range want {
+		if got, ok := v[name]; !ok || got != value {
+			t.Errorf("%s is %v (there: %v), not %v", name, got, ok, value)
+		}
+	}
+}
