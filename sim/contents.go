@@ -75,7 +75,7 @@ func (c contents) portOf(device string) dataplane.PortID {
 func (s *Sim) compare() {
 	view := resolver.NewView(s.World())
 	for _, h := range s.hosts {
-		if h.session != 0 && !s.blind {
+		if h.live() && !s.blind {
 			s.comparePorts(h)
 			s.compareRows(h, view)
 			s.compareFleet(h)

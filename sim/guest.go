@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"dove.network/agent"
-	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/packet"
 	"dove.network/scenario"
@@ -24,6 +23,7 @@ type guest struct {
 	mac       dove.MAC
 	addresses []netip.Addr
 	device    string
+	ifindex   int   // of the device, on its host
 	host      *host // nil while it is not plugged in
 	neighbors map[netip.Addr]dove.MAC
 	waiting   map[netip.Addr][]func(dove.MAC) // for the MAC of an address
@@ -56,7 +56,8 @@ func (s *Sim) Plug(e world.Endpoint) {
 	g.host, g.neighbors, g.waiting = h, map[netip.Addr]dove.MAC{}, map[netip.Addr][]func(dove.MAC){}
 	h.devices[g.device] = g
 	h.ifindex++
-	h.react(agent.DeviceUp{Device: agent.Device{Name: g.device, Ifindex: h.ifindex, Kind: dataplane.Veth}})
+	g.ifindex = h.ifindex
+	h.react(agent.DeviceUp{Device: g.link()})
 }
 
 // Unplug takes the device of an endpoint away, if it is there.

@@ -17,12 +17,14 @@ type host struct {
 	name     dove.HostName
 	identity control.Identity
 	core     *agent.Core
+	saved    agent.Saved // what the agent wrote down last
 	sw       *soft.Switch
 	holds    contents // what the switch was told and took
 	devices  map[string]*guest
 	ifindex  int
 
 	session  control.SessionID // 0 while there is none
+	admitted bool              // the member has had the Hello
 	opened   control.SessionID // the last one
 	seen     dove.Revision     // newest that any message of the session was of
 	frontier dove.Revision     // last that was told in the session
@@ -38,15 +40,19 @@ func (s *Sim) AddHost(name dove.HostName) error {
 	}
 	h := &host{
 		sim: s, name: name, identity: id,
-		core:    agent.NewCore(agent.Config{Host: name, VTEP: id.VTEP, Software: "sim"}, agent.Restored{}),
 		sw:      soft.New(dataplane.Config{VTEP: id.VTEP, Underlay: "none"}, s.Now),
 		holds:   newContents(),
 		devices: map[string]*guest{},
 	}
+	h.core = agent.NewCore(h.config(), agent.Restored{})
 	s.hosts = append(s.hosts, h)
 	s.byVTEP[id.VTEP] = h
 	s.Connect(name)
 	return s.Settle()
+}
+
+func (h *host) config() agent.Config {
+	return agent.Config{Host: h.name, VTEP: h.identity.VTEP, Software: "sim"}
 }
 
 // react feeds events to the agent and carries out what it wants, in order.
@@ -55,14 +61,20 @@ func (h *host) react(events ...agent.Event) {
 		switch e := e.(type) {
 		case agent.Send:
 			h.sim.send(message{h, h.session, e.Message, nil})
-		case agent.Save: // nothing here restarts
+		case agent.Save:
+			h.saved = e.Saved
 		case agent.Inject:
 			h.inject(e.Miss)
 		case agent.Discard:
 			h.sw.Discard(e.Miss, e.Reason)
 			h.dropped(e.Reason, "", e.Miss.Direction)
 		case agent.Apply:
-			h.sim.at(h.sim.now.Add(h.sim.delay()), func() { h.apply(e) })
+			core := h.core
+			h.sim.at(h.sim.now.Add(h.sim.delay()), func() {
+				if h.core == core { // else the agent died before
+					h.apply(e)
+				}
+			})
 		}
 	}
 }

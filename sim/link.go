@@ -91,6 +91,7 @@ func (s *Sim) arriveUp(m message) {
 	}
 	switch up := m.up.(type) {
 	case *control.Hello:
+		m.host.admitted = true
 		s.member(controller.Opened{Session: m.session, Identity: m.host.identity, Hello: up})
 		return
 	case *control.Ack:
@@ -131,12 +132,15 @@ func (s *Sim) Connect(name dove.HostName) {
 	}
 	s.last++
 	h.session, h.opened = s.last, s.last
-	h.frontier, h.lastUp, h.lastDown = 0, time.Time{}, time.Time{}
+	h.admitted, h.frontier, h.lastUp, h.lastDown = false, 0, time.Time{}, time.Time{}
 	h.connected()
 }
 
-// Connected reports whether a host has a session.
-func (s *Sim) Connected(name dove.HostName) bool { return s.host(name).session != 0 }
+// Connected reports whether a host has a session that the member knows of.
+func (s *Sim) Connected(name dove.HostName) bool { return s.host(name).live() }
+
+// live reports whether the member tells the host what changes.
+func (h *host) live() bool { return h.session != 0 && h.admitted }
 
 // host returns a host that exists.
 func (s *Sim) host(name dove.HostName) *host {

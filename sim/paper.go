@@ -103,7 +103,7 @@ func newPaper(decide decider) *paper {
 func (l *paper) World() *world.World { return l.world }
 
 func (l *paper) chance() edit.Chance {
-	return edit.Chance{UID: dove.UID(l.random.Uint64()), Now: Epoch}
+	return edit.Chance{UID: dove.UID(l.random.Uint64()), Now: Start}
 }
 
 func (l *paper) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {

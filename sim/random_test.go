@@ -75,7 +75,7 @@ func TestRandomWalks(t *testing.T) {
 	t.Logf("go test ./sim -run '%s' -seed %d", t.Name(), *seed)
 	for n := range *count {
 		for _, j := range []time.Duration{0, jitter} {
-			if w, err := walking(*seed+uint64(n), j, *steps, nil); err != nil {
+			if w, err := walking(*seed+uint64(n), j, *steps, func(w *walk) { w.accidents = true }); err != nil {
 				t.Logf("world %d, jitter %s", n, j)
 				w.explain(t, err)
 			}
@@ -88,7 +88,7 @@ func TestOneSeedIsOneRun(t *testing.T) {
 	t.Logf("go test ./sim -run '%s' -seed %d", t.Name(), *seed)
 	var traces []uint64
 	for range 2 {
-		w, err := walking(*seed, jitter, *steps, nil)
+		w, err := walking(*seed, jitter, *steps, func(w *walk) { w.accidents = true })
 		if err != nil {
 			w.explain(t, err)
 		}

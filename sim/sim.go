@@ -18,8 +18,8 @@ import (
 	"dove.network/world"
 )
 
-// Epoch is when every simulation begins.
-var Epoch = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+// Start is when every simulation begins.
+var Start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // Sim is one DPC member, its hosts and their guests. It has one owner.
 type Sim struct {
@@ -55,7 +55,7 @@ type Sim struct {
 func New(seed uint64) *Sim {
 	s := &Sim{
 		random: rand.New(rand.NewPCG(seed, 0)),
-		now:    Epoch,
+		now:    Start,
 		store:  memory.New(),
 		byVTEP: map[netip.Addr]*host{},
 		guests: map[dove.Endpoint]*guest{},
@@ -132,8 +132,12 @@ func (s *Sim) Settle() error {
 	for s.step() {
 	}
 	s.compare()
+	pending := s.core.Receipt(s.World().Revision()).Pending
 	for _, h := range s.hosts {
-		if waiting := h.core.Status().Waiting; h.session != 0 && (waiting.Packets > 0 || waiting.Questions > 0) {
+		if h.live() && slices.Contains(pending, h.name) {
+			s.fault("%s has not acknowledged revision %d: it is pending, and nothing is under way", h.name, s.World().Revision())
+		}
+		if waiting := h.core.Status().Waiting; h.live() && (waiting.Packets > 0 || waiting.Questions > 0) {
 			s.fault("%s waits for answers to %d questions with %d packets, and none is under way", h.name, waiting.Questions, waiting.Packets)
 		}
 	}

@@ -17,7 +17,7 @@ func (w *walk) step() error {
 	all := []func() error{
 		w.editPolicy, w.editPolicy, w.editPolicy, w.regroup, w.regroup, w.move, w.move, w.unbind,
 		w.unplugSome, w.plugSome, w.replace, w.deletePlugged, w.makeAnother,
-		w.cut, w.mend, w.mend, w.mend, w.mend, w.rest, w.join,
+		w.cut, w.mend, w.mend, w.mend, w.mend, w.rest, w.join, w.restartAgent, w.restartMember,
 	}
 	if err := all[w.r.IntN(len(all))](); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (w *walk) deletePlugged() error {
 		return err
 	}
 	defer w.Unplug(e.Full())
-	if g == nil || g.host.session == 0 {
+	if g == nil || !g.host.live() {
 		return nil
 	}
 	for i := range pool {
@@ -216,6 +216,28 @@ func (w *walk) mend() error {
 		return err
 	}
 	return w.Wait(w.World().Revision())
+}
+
+// restartAgent kills an agent at any moment.
+func (w *walk) restartAgent() error {
+	name := w.anyHost()
+	w.note("restart the agent of %s", name)
+	w.RestartAgent(name)
+	if w.r.IntN(2) == 0 { // again, while it opens its session
+		for range w.r.IntN(20) {
+			w.Sim.step()
+		}
+		w.RestartAgent(name)
+	}
+	return w.Settle()
+}
+
+func (w *walk) restartMember() error {
+	w.note("restart the member")
+	if err := w.RestartMember(); err != nil {
+		return err
+	}
+	return w.Settle()
 }
 
 // rest lets time pass: negative answers and flows expire.

@@ -31,7 +31,9 @@ type walk struct {
 	r      *rand.Rand
 	intent map[dove.Tenant]*worlds.World
 	ids    int
-	log    []string
+	// accidents may happen while a change is on its way.
+	accidents bool
+	log       []string
 }
 
 var tenants = []dove.Tenant{"acme", "globex"}
@@ -80,6 +82,14 @@ func (w *walk) commit(what string, decide func(*world.World) (dove.Txn, error)) 
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	if w.accidents && w.r.IntN(6) == 0 { // the change is on its way
+		for range w.r.IntN(30) {
+			w.Sim.step()
+		}
+		name := w.anyHost()
+		w.note("meanwhile, restart the agent of %s", name)
+		w.RestartAgent(name)
+	}
 	if w.whole() {
 		return w.Wait(revision)
 	}
@@ -88,7 +98,7 @@ func (w *walk) commit(what string, decide func(*world.World) (dove.Txn, error)) 
 
 // whole reports whether every host has a session.
 func (w *walk) whole() bool {
-	return !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.session == 0 })
+	return !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.live() })
 }
 
 func (w *walk) apply(b *blueprint.Blueprint) error {
@@ -201,7 +211,7 @@ func (w *walk) check(p Packet) error {
 		if len(x.reached) == 0 || allowed(meant) && w.meant(p, x.reached[0]) {
 			return nil
 		}
-		if x.from.host.session == 0 && x.reached[0].host.session == 0 {
+		if !x.from.host.live() && !x.reached[0].host.live() {
 			return nil
 		}
 	}
