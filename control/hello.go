@@ -50,6 +50,9 @@ func ReceiveHello(conn MemberConn) (*Hello, error) {
 		if !ok {
 			return nil, dove.Errorf(dove.Invalid, "%T comes before the Hello is complete", up)
 		}
+		if next.More && len(next.Peers)+len(next.Pairs)+len(next.Attached) == 0 {
+			return nil, dove.Errorf(dove.Invalid, "a Held that says nothing is not the last")
+		}
 		h.Peers = append(h.Peers, next.Peers...)
 		h.Pairs = append(h.Pairs, next.Pairs...)
 		h.Attached = append(h.Attached, next.Attached...)

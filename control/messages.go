@@ -18,7 +18,7 @@ const (
 	MessageMax = 16 << 20 // encoded bytes
 	RowsMax    = 4096     // rows, questions or keys in each list
 	TextMax    = 1024     // bytes of a text for people
-	HeldMax    = 1 << 20  // rows that one dSwitch may hold
+	HeldMax    = 1 << 17  // rows that one dSwitch may hold
 	DelayMax   = time.Hour
 )
 

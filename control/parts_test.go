@@ -155,6 +155,7 @@ func TestReceiveHelloRefuses(t *testing.T) {
 		{[]Up{&Ack{}}, dove.Invalid},
 		{[]Up{&Hello{More: true}, &Ack{}}, dove.Invalid},
 		{endless, dove.TooLarge},
+		{[]Up{&Hello{More: true}, &Held{More: true}, &Held{More: true}}, dove.Invalid}, // for ever
 	} {
 		if _, err := ReceiveHello(memberEnd{&pipe{test.messages}}); dove.KindOf(err) != test.kind || err == nil {
 			t.Errorf("%T...: %v", test.messages[0], err)
