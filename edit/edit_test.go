@@ -161,6 +161,8 @@ func TestRefusals(t *testing.T) {
 		"VTEP taken":                 {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("192.0.2.1"), nil)), dove.Conflict, []string{`VTEP 192.0.2.1 is that of host "h1"`}},
 		"VTEP of IPv6":               {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("2001:db8::1"), nil)), dove.Unsupported, []string{"the underlay of this version is IPv4"}},
 		"no VTEP":                    {second(edit.PutHost(b.w, "h3_", netip.Addr{}, nil)), dove.Invalid, []string{"no unicast address", "h3_"}},
+		"VTEP of the host itself":    {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("127.0.0.1"), nil)), dove.Invalid, []string{"no unicast address that others reach"}},
+		"VTEP of everybody":          {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("255.255.255.255"), nil)), dove.Invalid, []string{"no unicast address that others reach"}},
 		"host in use":                {delete(edit.DeleteHost(b.w, "h1", nil)), dove.Conflict, []string{`host "h1" has endpoints "acme/web-1"`}},
 		"no such host":               {delete(edit.DeleteHost(b.w, "h9", nil)), dove.NotFound, []string{"h9"}},
 		"short digest":               {delete(edit.CreateJoinToken(b.w, world.JoinToken{ID: "x", Host: "h1"})), dove.Invalid, []string{"0 bytes"}},

@@ -36,8 +36,8 @@ func PutHost(w *world.World, name dove.HostName, vtep netip.Addr, ifMatch *dove.
 // checkVTEP checks that an address can be the host's alone.
 func checkVTEP(p *problems, w *world.World, name dove.HostName, vtep netip.Addr) {
 	const hint = "give the address of the host in the underlay, such as 192.0.2.1"
-	if !vtep.IsValid() || vtep.IsUnspecified() || vtep.IsMulticast() || vtep.Is4In6() || vtep.Zone() != "" {
-		p.add(dove.Invalid, "vtep", hint, "VTEP %q is no unicast address", vtep)
+	if !vtep.IsGlobalUnicast() || vtep.Is4In6() || vtep.Zone() != "" { // also not the host itself, nor its whole link
+		p.add(dove.Invalid, "vtep", hint, "VTEP %q is no unicast address that others reach", vtep)
 		return
 	}
 	if !vtep.Is4() {
