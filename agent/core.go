@@ -34,9 +34,10 @@ const (
 type Config struct {
 	Host     dove.HostName
 	VTEP     netip.Addr
-	Software string // as Hello says it, for example "dswitch 0.1.0"
-	Rows     int    // rows held at most; 0 means RowsMax
-	MTU      int    // largest IP packet of a guest that the underlay carries, bytes; 0: any
+	Software string   // as Hello says it, for example "dswitch 0.1.0"
+	Rows     int      // rows held at most; 0 means RowsMax
+	MTU      int      // largest IP packet of a guest that the underlay carries, bytes; 0: any
+	Own      []string // devices that are no guest's, whatever a document says: the underlay's and the switch's
 }
 
 // Core decides for one host. It is not safe for concurrent use. What it returns

@@ -5,8 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"dove.network/control"
 	"dove.network/dataplane"
+	"dove.network/dove"
 )
 
 // A guest that speaks to addresses that nobody has fills neither the switch nor
@@ -44,5 +47,27 @@ func TestAbsentAddressesAreBounded(t *testing.T) {
 	r.step(Tick{})
 	if len(r.core.negatives) != 0 || r.core.networks[5].absent != 0 {
 		t.Fatalf("%d negatives are left, counted %d", len(r.core.negatives), r.core.networks[5].absent)
+	}
+}
+
+// A document that names the underlay's device as an endpoint's would cut off
+// the host.
+func TestOwnDevicesAreNoPorts(t *testing.T) {
+	r := newRig(t)
+	r.core.config.Own = []string{"u0", "dsw-up"}
+	r.open()
+	a := assignOf("web-1", 5, "10.0.0.1", 20)
+	a.Device = "u0"
+	r.step(deviceOf("u0", 3), deviceOf("dsw-up", 4), Received{a})
+	want := []string{"red/web-1 1 failed device u0 is the host's own and no guest's: name the device of the endpoint"}
+	if d := cmp.Diff(want, r.states()); d != "" {
+		t.Fatalf("(-want +got):\n%s", d)
+	}
+	if err := r.core.CheckPlug(a.Endpoint, "dsw-up"); dove.KindOf(err) != dove.Invalid {
+		t.Fatalf("plug: %v", err)
+	}
+	r.step(Plug{a.Endpoint, "dsw-up"}, Tick{})
+	if len(r.core.ports) != 0 || len(r.has) != 0 {
+		t.Fatalf("the switch holds %v", r.has)
 	}
 }

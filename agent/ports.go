@@ -159,11 +159,15 @@ func (c *Core) deviceFor(a *assignment) (Device, string) {
 	if c.config.MTU > 0 && int(a.MTU) > c.config.MTU {
 		return Device{}, fmt.Sprintf("network %s has MTU %d, the underlay of this host carries %d: raise the MTU of the underlay device and restart the dswitch", a.Network, a.MTU, c.config.MTU)
 	}
-	if slices.Contains(candidates, a.device.Name) && c.devices[a.device.Name].Device == a.device {
+	if slices.Contains(candidates, a.device.Name) && !slices.Contains(c.config.Own, a.device.Name) && c.devices[a.device.Name].Device == a.device {
 		return a.device, ""
 	}
 	problem := ""
 	for _, name := range candidates {
+		if slices.Contains(c.config.Own, name) {
+			problem = ownDevice(name)
+			continue
+		}
 		d, ok := c.devices[name]
 		if !ok {
 			continue
@@ -175,6 +179,10 @@ func (c *Core) deviceFor(a *assignment) (Device, string) {
 		return d.Device, ""
 	}
 	return Device{}, problem
+}
+
+func ownDevice(name string) string {
+	return fmt.Sprintf("device %s is the host's own and no guest's: name the device of the endpoint", name)
 }
 
 func (c *Core) openPort(a *assignment, d Device) {
@@ -306,6 +314,9 @@ func (c *Core) CheckPlug(e dove.Endpoint, name string) error {
 	}
 	if name == "" {
 		return nil
+	}
+	if slices.Contains(c.config.Own, name) {
+		return dove.Errorf(dove.Invalid, "%s", ownDevice(name))
 	}
 	if user := c.users[name]; user != nil && user.Endpoint != e {
 		return dove.Errorf(dove.Conflict, "device %s is the port of endpoint %s; unplug that first", name, user.Endpoint)

@@ -84,7 +84,10 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	config := credentials.TLS()
 	log.Info("dswitch", "version", version, "host", identity.Host, "vtep", identity.VTEP, "dpc", s.DPC)
 	host := agent.New(agent.Options{
-		Config:   agent.Config{Host: identity.Host, VTEP: identity.VTEP, Software: "dswitch " + version, Rows: s.Rows, MTU: underlay.MTU - overhead},
+		Config: agent.Config{
+			Host: identity.Host, VTEP: identity.VTEP, Software: "dswitch " + version,
+			Rows: s.Rows, MTU: underlay.MTU - overhead, Own: []string{underlay.Name, s.Up, s.VXLAN},
+		},
 		Restored: agent.Restored{Saved: saved, Switch: agent.Contents(switcher.Held())},
 		Switch:   switcher,
 		Misses:   switcher.Misses(),
