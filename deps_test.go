@@ -2,6 +2,7 @@ package tree_test
 
 import (
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -24,6 +25,23 @@ func TestDependencies(t *testing.T) {
 	for _, d := range direct {
 		if !strings.Contains(string(record), "`"+d[1]+"`") {
 			t.Errorf("%s is a direct dependency without a reason in docs/adr/0005-dependencies.md", d[1])
+		}
+	}
+}
+
+// TestSwitchIsLight keeps the store, the API and the controller out of dswitch,
+// which runs on every host.
+func TestSwitchIsLight(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "./cmd/dswitch").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dep := range strings.Lines(string(out)) {
+		dep = strings.TrimSpace(dep)
+		for _, heavy := range []string{"go.etcd.io/", "github.com/danielgtaylor/huma", "dove.network/api", "dove.network/world", "dove.network/controller", "dove.network/policy"} {
+			if strings.HasPrefix(dep, heavy) {
+				t.Errorf("dswitch links %s", dep)
+			}
 		}
 	}
 }
