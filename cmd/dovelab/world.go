@@ -108,7 +108,7 @@ Try:
   %[1]s ctl%[2]s --tenant acme blueprint get shop > shop.yaml     # edit it, then:
   %[1]s ctl%[2]s --tenant acme apply shop.yaml --wait
   %[1]s exec%[2]s h1 -- %[3]s
-  %[1]s exec%[2]s acme/web-1 -- ping -c 3 10.0.1.21
+  %[1]s exec%[2]s acme/web-1 -- ping -c 3 10.0.1.21       # guests answer with their name, which ping calls truncated
   %[1]s down%[2]s
 `, self, name, "ip -s link")
 	return nil
