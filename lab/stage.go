@@ -331,7 +331,10 @@ func (st *Stage) expect(ctx context.Context, a scenario.Expect) error {
 func (st *Stage) matrix(ctx context.Context, a scenario.ExpectMatrix) error {
 	probes := slices.DeleteFunc(slices.Clone(a.Probes), func(p scenario.Probe) bool { return !canAsk(p) })
 	results, err := st.Lab.RunChecks(ctx, Checks(st.Lab.guests, probes), st.meant, nil)
-	return errors.Join(err, Faults(results))
+	if err := errors.Join(err, Faults(results)); err != nil || len(probes) == len(a.Probes) {
+		return err
+	}
+	return fmt.Errorf("a guest has no socket for some of %v: %w", a.Probes, scenario.ErrCannot)
 }
 
 func (st *Stage) openFlow(ctx context.Context, a scenario.OpenFlow) error {
