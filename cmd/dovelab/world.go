@@ -31,7 +31,19 @@ func inventory(name string) (lab.Inventory, error) {
 	if err := asRoot(); err != nil {
 		return lab.Inventory{}, err
 	}
-	return lab.ReadInventory(name)
+	inv, err := lab.ReadInventory(name)
+	if err == nil && !held(inv) {
+		return inv, fmt.Errorf("lab %q crashed, its guests answer no more: remove what is left with: dovelab down --name %s", name, name)
+	}
+	return inv, err
+}
+
+// held reports whether the process that holds a lab still runs. Its number may
+// be another program's by now, which must not be taken for it.
+func held(inv lab.Inventory) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", inv.PID)) // empty once it ended
+	words := strings.Split(string(line), "\x00")
+	return err == nil && slices.Contains(words, "hold") && slices.Contains(words, inv.Name)
 }
 
 // ready is the line with which a holder says that its lab runs.
@@ -171,23 +183,36 @@ func downCommand() *cobra.Command {
 		}
 		names := lab.Running()
 		if !*all {
-			if _, err := inventory(*name); err != nil {
+			if _, err := lab.ReadInventory(*name); err != nil {
 				return errors.Join(err, lab.Sweep())
 			}
 			names = []string{*name}
 		}
 		var errs []error
 		for _, n := range names {
-			inv, err := inventory(n)
+			inv, err := lab.ReadInventory(n)
 			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			_ = syscall.Kill(inv.PID, syscall.SIGTERM)
-			for slices.Contains(lab.Running(), n) && syscall.Kill(inv.PID, 0) == nil {
+			if held(inv) {
+				_ = syscall.Kill(inv.PID, syscall.SIGTERM)
+			}
+			for held(inv) {
 				time.Sleep(50 * time.Millisecond)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "lab %q is down\n", n)
+			// Its lock may outlive its memory by a moment.
+			for try := 0; ; try++ {
+				err := lab.Sweep()
+				if !slices.Contains(lab.Running(), n) {
+					fmt.Fprintf(cmd.OutOrStdout(), "lab %q is down\n", n)
+				} else if try < 100 && err == nil {
+					time.Sleep(50 * time.Millisecond)
+					continue
+				}
+				errs = append(errs, err)
+				break
+			}
 		}
 		return errors.Join(append(errs, lab.Sweep())...)
 	}
