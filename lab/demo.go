@@ -22,6 +22,7 @@ var demoText []byte
 type Demo struct {
 	Out         io.Writer
 	held, total int
+	newcomers   int // endpoints made while the story is told
 	started     time.Time
 }
 
@@ -103,7 +104,7 @@ func (d *Demo) Run(ctx context.Context, opt Options) (err error) {
 		return err
 	}
 	d.say("        %d endpoints in two tenants, plugged into %d hosts", len(l.guests), len(l.hosts))
-	for _, part := range []func(context.Context, *Lab, *Stage) error{d.first, d.matrix(s), d.edit} {
+	for _, part := range []func(context.Context, *Lab, *Stage) error{d.first, d.matrix(s), d.edit, d.move, d.crash} {
 		if err := part(ctx, l, st); err != nil {
 			return err
 		}

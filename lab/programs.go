@@ -49,6 +49,11 @@ func (l *Lab) startDPC(ctx context.Context) error {
 	if l.api, err = client.New(config); err != nil {
 		return err
 	}
+	return l.waitDPC(ctx)
+}
+
+// waitDPC waits until the DPC answers.
+func (l *Lab) waitDPC(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return l.dpc.until(ctx, func() error {
@@ -89,6 +94,13 @@ func (l *Lab) startSwitch(ctx context.Context, h *Host) error {
 	if err := h.run(l); err != nil {
 		return err
 	}
+	return l.waitSession(ctx, h)
+}
+
+// waitSession waits until the host's dswitch has a session with the DPC.
+func (l *Lab) waitSession(ctx context.Context, h *Host) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	return h.sw.until(ctx, func() error {
 		s, err := h.sock.Status(ctx)
 		if err != nil {

@@ -20,6 +20,7 @@ type Stream struct {
 	sent   atomic.Int64
 	echoed atomic.Int64
 	last   atomic.Int64 // when the last echo came, Unix nanoseconds
+	gap    atomic.Int64 // longest time between two echoes, ns
 	stop   context.CancelFunc
 	conn   net.Conn
 	tcp    *net.TCPConn
@@ -32,6 +33,7 @@ type Stream struct {
 type Tally struct {
 	Sent, Echoed int64
 	LastEcho     time.Time
+	Gap          time.Duration // longest time between two echoes
 	Retransmits  int
 	Err          error
 }
@@ -112,8 +114,10 @@ func (s *Stream) run(ctx context.Context, every time.Duration, format string) {
 }
 
 func (s *Stream) heard() {
-	s.echoed.Add(1)
-	s.last.Store(time.Now().UnixNano())
+	now := time.Now().UnixNano()
+	if last := s.last.Swap(now); s.echoed.Add(1) > 1 {
+		s.gap.Store(max(s.gap.Load(), now-last))
+	}
 }
 
 func (s *Stream) fail(err error) {
@@ -126,7 +130,8 @@ func (s *Stream) fail(err error) {
 func (s *Stream) Tally() Tally {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := Tally{Sent: s.sent.Load(), Echoed: s.echoed.Load(), LastEcho: time.Unix(0, s.last.Load()), Err: s.fault}
+	t := Tally{Sent: s.sent.Load(), Echoed: s.echoed.Load(), LastEcho: time.Unix(0, s.last.Load()),
+		Gap: time.Duration(s.gap.Load()), Err: s.fault}
 	if s.tcp != nil {
 		t.Retransmits, _ = retransmits(s.tcp)
 	}
