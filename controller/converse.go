@@ -14,9 +14,9 @@ import (
 // Send must fail once Converse has returned. The error says why the session
 // ended; it is nil if the dSwitch ended it in order.
 func (m *Member) Converse(ctx context.Context, id control.Identity, conn control.MemberConn) error {
-	hello, err := control.ReceiveHello(conn)
+	hello, err := receiveHello(ctx, conn)
 	if err != nil {
-		if kind := dove.KindOf(err); kind != dove.Internal {
+		if kind := dove.KindOf(err); kind != dove.Internal && kind != dove.Unavailable {
 			return errors.Join(err, conn.Send(&control.Refusal{Kind: kind, Message: err.Error()}))
 		}
 		return err
@@ -78,6 +78,30 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 		m.log.Info("a session ended", "host", id.Host, "session", session, "error", err)
 	}
 	return err
+}
+
+// receiveHello waits HelloTimeout for all of a Hello: until a session opens,
+// nothing else ends one that says no more.
+func receiveHello(ctx context.Context, conn control.MemberConn) (*control.Hello, error) {
+	type result struct {
+		hello *control.Hello
+		err   error
+	}
+	received := make(chan result, 1)
+	go func() {
+		hello, err := control.ReceiveHello(conn)
+		received <- result{hello, err}
+	}()
+	timeout := time.NewTimer(HelloTimeout)
+	defer timeout.Stop()
+	select {
+	case r := <-received:
+		return r.hello, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timeout.C:
+		return nil, dove.Errorf(dove.Unavailable, "the Hello was not complete after %s", HelloTimeout)
+	}
 }
 
 // catchUp gives the member a moment to reach what the dSwitch has seen.

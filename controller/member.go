@@ -31,12 +31,15 @@ type Store interface {
 
 // Limits of a member.
 const (
-	QueueMax   = 1024                   // batches that wait for one session; more end it
-	rewatch    = 500 * time.Millisecond // between attempts to follow the store
-	elsewhere  = 200 * time.Millisecond // waits for a revision that a dSwitch has seen
-	editsMax   = 16                     // attempts of one edit
-	tickEvery  = time.Second
-	inboxDepth = 256
+	QueueMax  = 1024                   // batches that wait for one session; more end it
+	rewatch   = 500 * time.Millisecond // between attempts to follow the store
+	elsewhere = 200 * time.Millisecond // waits for a revision that a dSwitch has seen
+	editsMax  = 16                     // attempts of one edit
+	tickEvery = time.Second
+
+	HelloTimeout = 30 * time.Second // for all messages of a Hello
+	deniedLogged = 16               // claims of one session that are logged; all are counted
+	inboxDepth   = 256
 )
 
 // Member is a DPC member: the Core and the goroutine that owns it.
@@ -70,6 +73,7 @@ type outbox struct {
 	host     dove.HostName
 	batches  chan []control.Down
 	overflow chan struct{}
+	denied   int // claims
 }
 
 type waiter struct {
@@ -254,8 +258,7 @@ func (m *Member) step(e Event) error {
 		case End:
 			m.finish(effect)
 		case Denied:
-			m.log.Warn("a host claims an endpoint that is not its own",
-				"host", effect.Host, "endpoint", effect.Endpoint, "detail", effect.Detail)
+			m.denied(effect)
 		}
 	}
 	return nil
@@ -266,6 +269,16 @@ func (m *Member) mustStep(e Event) {
 	if err := m.step(e); err != nil {
 		panic(fmt.Sprintf("controller: %T failed: %v", e, err))
 	}
+}
+
+// denied writes down the first claims of a session: a host may make any number.
+func (m *Member) denied(d Denied) {
+	if out := m.outbox[d.Session]; out != nil {
+		if out.denied++; out.denied > deniedLogged {
+			return
+		}
+	}
+	m.log.Warn("a host claims an endpoint that is not its own", "host", d.Host, "endpoint", d.Endpoint, "detail", d.Detail)
 }
 
 // enqueue never blocks: a session that is too slow ends, and no other waits for it.
