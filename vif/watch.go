@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 
@@ -58,7 +59,7 @@ func Watch(ctx context.Context, log *slog.Logger) (<-chan Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch devices: %w", err)
 	}
-	handle, err := netlink.NewHandleAt(ns)
+	handle, err := netlink.NewHandle()
 	if err != nil {
 		_ = ns.Close() // only a descriptor
 		return nil, fmt.Errorf("watch devices: %w", err)
@@ -93,11 +94,7 @@ type watcher struct {
 func (w *watcher) run(ctx context.Context) error {
 	updates, done := make(chan netlink.LinkUpdate, updatesAhead), make(chan struct{})
 	var cause error // written before updates is closed
-	err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{
-		Namespace:     &w.ns,
-		ErrorCallback: func(err error) { cause = err },
-	})
-	if err != nil {
+	if err := w.subscribe(updates, done, func(err error) { cause = err }); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	defer func() {
@@ -134,6 +131,23 @@ func (w *watcher) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// subscribe opens a socket in the watcher's namespace. To enter it needs a power
+// (CAP_SYS_ADMIN) that a program all of whose threads are there does not.
+func (w *watcher) subscribe(updates chan<- netlink.LinkUpdate, done <-chan struct{}, failed func(error)) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	options := netlink.LinkSubscribeOptions{ErrorCallback: failed}
+	if !here.Equal(w.ns) {
+		options.Namespace = &w.ns
+	}
+	return netlink.LinkSubscribeWithOptions(updates, done, options)
 }
 
 // list tells the difference between what was told and what exists.

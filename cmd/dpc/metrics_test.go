@@ -89,3 +89,14 @@ func TestOperation(t *testing.T) {
 	stop()
 	hear("STOPPING=1")
 }
+
+// TestDeployed checks what deploy/ has for this program.
+func TestDeployed(t *testing.T) {
+	cmd := command()
+	cmd.SetOut(t.Output())
+	cmd.SetArgs([]string{"run", "--config", "../../deploy/dpc.yaml", "--check"})
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Error(err)
+	}
+	daemontest.Unit(t, "../../deploy/dpc.service", 12)
+}

@@ -50,3 +50,12 @@ func (m *machine) metrics() daemontest.Values {
 	defer transport.CloseIdleConnections()
 	return daemontest.Scrape(m.t, &http.Client{Transport: transport}, metricsAddress, "dove_")
 }
+
+// TestDeployed checks what deploy/ has for this program.
+func TestDeployed(t *testing.T) {
+	cmd := command()
+	cmd.SetOut(t.Output())
+	cmd.SetArgs([]string{"run", "--config", "../../deploy/dswitch.yaml", "--check"})
+	must(t, cmd.ExecuteContext(t.Context()))
+	daemontest.Unit(t, "../../deploy/dswitch.service", 24)
+}

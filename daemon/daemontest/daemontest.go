@@ -1,13 +1,16 @@
-// Package daemontest reads metrics in tests the way Prometheus does: it parses
-// the text, holds names and help against Prometheus' conventions, and gives the
-// values by name and labels. It knows no metric itself.
+// Package daemontest looks in tests at a program as those who run it do. It
+// reads metrics the way Prometheus does (parses the text, holds names and help
+// against Prometheus' conventions, and gives the values by name and labels), and has
+// systemd judge units. It knows no metric and no unit itself.
 package daemontest
 
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -115,5 +118,20 @@ func (v Values) Want(t testing.TB, want Values) {
 		if got, ok := v[name]; !ok || got != value {
 			t.Errorf("%s is %v (there: %v), not %v", name, got, ok, value)
 		}
+	}
+}
+
+// Unit holds a systemd unit against systemd's own list of hardenings: its
+// exposure, which is from 0 (best) to 100, must not be above the limit. Without
+// systemd-analyze the test is skipped.
+func Unit(t *testing.T, path string, limit int) {
+	t.Helper()
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed (Debian: systemd)")
+	}
+	out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", fmt.Sprintf("--threshold=%d", limit), path).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", path, err, out)
 	}
 }
