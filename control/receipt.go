@@ -70,8 +70,8 @@ type frontiers struct {
 	outstanding []dove.Revision // ascending
 }
 
-// lost are the revisions that a host was told of in a session that ended
-// before it acknowledged the first of them.
+// lost are the revisions that concerned a host which had no session, or whose
+// session ended before it acknowledged the first of them.
 type lost struct{ first, last dove.Revision }
 
 type entry struct {
@@ -114,6 +114,22 @@ func (l *Ledger) Close(id SessionID, now time.Time) {
 		l.lost[s.host] = lost{first, s.told}
 	}
 	l.settle(now)
+}
+
+// Miss notes that a revision takes something from a host that has no session to
+// be told in: the host holds the receipt up until it is back.
+func (l *Ledger) Miss(host dove.HostName, revision dove.Revision) {
+	gap, ok := l.lost[host]
+	if !ok {
+		gap.first = revision
+	}
+	l.lost[host] = lost{gap.first, revision}
+}
+
+// Lost reports whether a host may still enforce what it was to give up.
+func (l *Ledger) Lost(host dove.HostName) bool {
+	_, ok := l.lost[host]
+	return ok
 }
 
 // Commit notes a revision and the sessions that were told something of it,
@@ -238,8 +254,8 @@ func (l *Ledger) Frontiers(id SessionID) (told, acked dove.Revision) {
 	return s.told, s.acked
 }
 
-// Receipt says how far a revision got. Unconfirmed are the hosts that have
-// endpoints and no session, in order.
+// Receipt says how far a revision got. Unconfirmed are the hosts without a
+// session that may enforce something, in order.
 func (l *Ledger) Receipt(revision dove.Revision, unconfirmed []dove.HostName) Receipt {
 	r := Receipt{Revision: revision, Complete: l.Settled(revision), Unconfirmed: unconfirmed}
 	if !r.Complete {

@@ -176,6 +176,11 @@ func (c *Core) changed(e Changed) error {
 	for _, id := range told {
 		c.send(c.sessions[id], append(news[id], &control.Frontier{Revision: e.Revision})...)
 	}
+	for _, change := range delta.Endpoints {
+		if was := change.Old; was != nil && was.Host != "" && c.hosts[was.Host] == nil && (change.New == nil || change.New.Host != was.Host) {
+			c.ledger.Miss(was.Host, e.Revision)
+		}
+	}
 	for _, id := range c.ledger.Commit(e.Revision, told, c.now) {
 		c.end(c.sessions[id], dove.Unavailable, "too many changes are not acknowledged")
 	}
@@ -242,9 +247,13 @@ func (c *Core) unconfirmed() []dove.HostName {
 		if c.hosts[h.Name] != nil {
 			continue
 		}
+		bound := c.ledger != nil && c.ledger.Lost(h.Name)
 		for range c.world.EndpointsOn(h.Name) {
-			names = append(names, h.Name)
+			bound = true
 			break
+		}
+		if bound {
+			names = append(names, h.Name)
 		}
 	}
 	return names

@@ -2,6 +2,8 @@ package controller
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -365,6 +367,27 @@ func TestReceiptsNameWhoIsAway(t *testing.T) {
 		t.Errorf("it is back: %+v", got)
 	}
 	_, _ = h2, h3
+}
+
+// A host that is away keeps its ports open: what it was to give up meanwhile is
+// not done, also when it was the host's last endpoint.
+func TestReceiptsWaitForWhatAnAbsentHostShouldGiveUp(t *testing.T) {
+	r, h1, _, _ := newShop(t)
+	r.step(Closed{h1.id})
+	delete(r.switches, h1.id)
+	var rev dove.Revision
+	for e := range r.core.World().EndpointsOn("h1") {
+		rev = r.bind(e.Tenant, e.ID, "h2")
+	}
+	r.ack(slices.Collect(maps.Values(r.switches))...)
+	if got := r.core.Receipt(rev); got.Complete || fmt.Sprint(got.Pending, got.Unconfirmed) != "[h1] [h1]" {
+		t.Errorf("h1 is away with open ports: %+v", got)
+	}
+	back := r.resume(h1.identity, h1.hello(1, 0), h1)
+	r.ack(back)
+	if got := r.core.Receipt(rev); !got.Complete || len(got.Unconfirmed) > 0 {
+		t.Errorf("it is back: %+v", got)
+	}
 }
 
 func TestHostsComeAndGo(t *testing.T) {
