@@ -141,8 +141,9 @@ int wire_in(struct __sk_buff *skb)
 	linear(skb, OUTER_SIZE + LINEAR);
 	struct ethernet *e = (void *)(long)skb->data;
 	struct outer *at = (void *)(e + 1);
-	if (!c || (void *)at + 28 > (void *)(long)skb->data_end || e->type != ETH_IPV4 || at->version >> 4 != 4 ||
-	    at->proto != PROTO_UDP || at->dst != c->vtep)
+	if (!c || skb->vlan_present || (void *)at + 28 > (void *)(long)skb->data_end || e->type != ETH_IPV4)
+		goto other;
+	if (at->version >> 4 != 4 || at->proto != PROTO_UDP || at->dst != c->vtep)
 		goto other;
 	frame = bpf_ntohs(at->total);
 	if (at->fragment & bpf_htons(0x3fff) || at->version != 0x45) {

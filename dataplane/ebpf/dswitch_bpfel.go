@@ -192,7 +192,7 @@ type dswitchPortState struct {
 	Vni     uint32
 	Life    uint32
 	Pad     uint32
-	MissAt  uint64
+	MissAt  [2]uint64
 	EventAt uint64
 }
 

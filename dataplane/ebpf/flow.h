@@ -122,10 +122,12 @@ static __always_inline void touch(struct packet *p, struct flow *f, __u32 length
 	f->bytes[leg] += length;
 }
 
+// free_budget gives an entry back. A count that is too low by some race lets a
+// port have an entry more; below zero it would let it have none.
 static __always_inline void free_budget(__u32 port)
 {
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
-	if (s)
+	if (s && *(volatile __u32 *)&s->flows)
 		__sync_fetch_and_sub(&s->flows, 1);
 }
 

@@ -158,7 +158,7 @@ static __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 	struct settings *c = settings();
 	__u32 vtep = 0;
 
-	if (!c || !s || !paced(&s->miss_at, c->miss_interval, c->miss_burst))
+	if (!c || !s || !paced(&s->miss_at[p->direction == IN_OVERLAY], c->miss_interval, c->miss_burst))
 		return drop_for(p, length, MISS_LIMIT);
 	if (p->direction == IN_OVERLAY) {
 		__u32 *at = bpf_map_lookup_elem(&vteps, &p->vtep);

@@ -57,7 +57,7 @@ struct port_state {
 	__u32 vni;     // also when it is closed
 	__u32 life;    // counts its networks: what missed in one is not given back in another
 	__u32 pad;
-	__u64 miss_at;  // when the next miss would be due at an even pace, ns
+	__u64 miss_at[2]; // by direction: when the next miss would be due at an even pace, ns
 	__u64 event_at;
 };
 
