@@ -11,6 +11,7 @@ import (
 
 	"dove.network/api/client"
 	"dove.network/dove"
+	"dove.network/manual"
 	"github.com/spf13/cobra"
 )
 
@@ -120,6 +121,7 @@ Exit codes:
 	add("ask", a.waitCommand(), a.receiptCommand(), a.whyCommand(), a.statusCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("ask")
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(manual.Command())
 	return root
 }
 

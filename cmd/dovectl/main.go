@@ -8,6 +8,8 @@
 // progress, questions and faults go to standard error.
 package main
 
+//go:generate env DOVE_CONFIG=~/.config/dove/config.yaml DOVE_TENANT= go run . manual ../../docs/commands/dovectl.md
+
 import (
 	"context"
 	"errors"

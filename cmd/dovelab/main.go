@@ -3,6 +3,8 @@
 // package lab and sim to a command line and knows nothing itself.
 package main
 
+//go:generate go run . manual ../../docs/commands/dovelab.md
+
 import (
 	"context"
 	"errors"
@@ -13,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"dove.network/manual"
 )
 
 var version = "unknown" // set by the build
@@ -44,7 +48,7 @@ and Linux 6.6 or newer, touches nothing outside its own namespaces and
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("dovelab {{.Version}}\n")
-	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand())
+	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), manual.Command())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, errFailed) {
 			fmt.Fprintln(os.Stderr, "dovelab:", err)

@@ -8,6 +8,8 @@
 // this one wires together.
 package main
 
+//go:generate go run . manual ../../docs/commands/dpc.md
+
 import (
 	"context"
 	"fmt"
@@ -16,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"dove.network/manual"
 )
 
 // version is set by the linker.
@@ -52,6 +56,6 @@ running member.`,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(initCommand(), runCommand())
+	root.AddCommand(initCommand(), runCommand(), manual.Command())
 	return root
 }

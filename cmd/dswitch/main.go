@@ -6,6 +6,8 @@
 // holds the host's credentials.
 package main
 
+//go:generate go run . manual ../../docs/commands/dswitch.md
+
 import (
 	"context"
 	"errors"
@@ -20,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"dove.network/config"
+	"dove.network/manual"
 )
 
 var version = "unknown" // set by the build
@@ -66,7 +69,8 @@ again gets a new certificate, and its old one is worth nothing from then on.`
 	remove.Long = `remove detaches the programs, and deletes the maps, the devices and what a restart
 would need. Guests lose their network. The host's certificate stays.`
 	only(remove, "underlay", "state", "pins", "netns", "up-device", "vxlan-device")
-	root.AddCommand(runs, join, remove)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(runs, join, remove, manual.Command())
 	root.AddCommand(askCommands()...)
 	return root
 }
