@@ -36,14 +36,14 @@ func TestAgree(t *testing.T) {
 		seeds = []uint64{seed}
 	}
 	for _, seed := range seeds {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { newTwins(t, seed).walk(4000) })
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { newTwins(t, seed, Options{}).walk(4000) })
 	}
 }
 
 // twins are two switches that must not differ, in a small world: two networks,
 // six numbers that ports and peers are made of, three hosts.
 type twins struct {
-	*testing.T
+	testing.TB
 	r         *rand.Rand
 	kernel    *Switch
 	soft      *soft.Switch
@@ -74,9 +74,10 @@ var (
 	twinVNIs = []dove.VNI{7, 0xabcdef}
 )
 
-func newTwins(t *testing.T, seed uint64) *twins {
+func newTwins(t testing.TB, seed uint64, o Options) *twins {
 	config := dataplane.Config{VTEP: twinVTEPs[0]}
-	kernel, err := OpenForTests(Options{Config: config, FlowsPerPort: 40})
+	o.Config, o.FlowsPerPort = config, 40
+	kernel, err := OpenForTests(o)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}
@@ -87,7 +88,7 @@ func newTwins(t *testing.T, seed uint64) *twins {
 	})
 	start := time.Now()
 	w := &twins{
-		T: t, r: rand.New(rand.NewPCG(seed, 0)), kernel: kernel,
+		TB: t, r: rand.New(rand.NewPCG(seed, 0)), kernel: kernel,
 		soft:  soft.New(config, func() time.Time { return start }),
 		ports: map[dataplane.PortID]dataplane.Port{}, peers: map[dataplane.PeerKey]dataplane.Peer{}, networkOf: map[dataplane.PortID]dove.VNI{},
 		kinds: map[dataplane.Action]int{}, why: map[dataplane.Reason]int{},

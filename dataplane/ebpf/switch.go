@@ -38,6 +38,8 @@ type Options struct {
 	MissRate     uint32 // misses of one port a second, lastingly, default 1000
 	MissQueue    int    // misses read and not yet taken from Misses, default 1024
 	DropQueue    int    // drops read and not yet taken from Drops, default 1024
+
+	read func() (*ebpf.CollectionSpec, error) // tests: the programs, default those of dswitch.c
 }
 
 func (o *Options) fill() {
@@ -61,6 +63,9 @@ func (o *Options) fill() {
 	}
 	if o.DropQueue == 0 {
 		o.DropQueue = 1024
+	}
+	if o.read == nil {
+		o.read = loadDswitch
 	}
 }
 
@@ -228,7 +233,7 @@ func (s *Switch) open() error {
 // load loads the programs, with the pinned maps where there are any. With
 // outcomes they leave each packet's for a test to read.
 func (s *Switch) load(outcomes bool) error {
-	spec, err := loadDswitch()
+	spec, err := s.options.read()
 	if err != nil {
 		return fmt.Errorf("read the programs: %w", err)
 	}
