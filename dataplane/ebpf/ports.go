@@ -247,6 +247,9 @@ func (s *Switch) attach(name string, ifindex int, program *ebpf.Program, at ebpf
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("load link %s: %w", path, err)
 	}
+	if err := alone(name, ifindex, at); err != nil {
+		return nil, err
+	}
 	l, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: program, Attach: at})
 	if err != nil {
 		return nil, fmt.Errorf("attach %s to interface %d: %w", name, ifindex, err)
@@ -255,6 +258,33 @@ func (s *Switch) attach(name string, ifindex int, program *ebpf.Program, at ebpf
 		return nil, errors.Join(fmt.Errorf("pin link %s: %w", path, err), l.Close())
 	}
 	return l, nil
+}
+
+// alone refuses a device that has a program of that name which is not pinned
+// here: two switches on one device would judge each packet twice, the second
+// what the first had decapsulated or dropped.
+func alone(name string, ifindex int, at ebpf.AttachType) error {
+	attached, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: at})
+	if err != nil {
+		return fmt.Errorf("look for programs on interface %d: %w", ifindex, err)
+	}
+	for _, a := range attached.Programs {
+		p, err := ebpf.NewProgramFromID(a.ID)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // gone meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("look at program %d on interface %d: %w", a.ID, ifindex, err)
+		}
+		info, err := p.Info()
+		if err := errors.Join(err, p.Close()); err != nil {
+			return fmt.Errorf("look at program %d on interface %d: %w", a.ID, ifindex, err)
+		}
+		if info.Name == name {
+			return fmt.Errorf("interface %d has the %s of another dswitch already: stop that one and take its programs down with: dswitch remove --pins FOLDER, with the folder that it ran with", ifindex, name)
+		}
+	}
+	return nil
 }
 
 // attachedTo returns the interface that a link is on, 0 if that is gone.
