@@ -30,7 +30,10 @@ func openUp(name string) (*os.File, netlink.Link, error) {
 		return fail("name", err)
 	}
 	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+	switch err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); {
+	case errors.Is(err, unix.EBUSY):
+		return fail("another dswitch runs on this host and holds it: stop that one first", err)
+	case err != nil:
 		return fail("make it", err)
 	}
 	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {

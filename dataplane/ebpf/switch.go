@@ -164,7 +164,7 @@ func check(o Options) error {
 		return fmt.Errorf("VTEP address %v: the underlay carries IPv4 only, give an IPv4 address", o.Config.VTEP)
 	}
 	if err := os.MkdirAll(o.PinDir, 0o700); err != nil {
-		return fmt.Errorf("pin directory: %w", err)
+		return fmt.Errorf("pin directory (is a BPF file system mounted there? ip netns exec hides it, dswitch --netns does not): %w", err)
 	}
 	if ok, err := onBPFFS(o.PinDir); err != nil {
 		return err
