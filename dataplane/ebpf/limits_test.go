@@ -39,7 +39,7 @@ func TestReasons(t *testing.T) {
 
 // newLone makes a switch without devices, with port 1 and the remote peer 2,
 // all of TCP, UDP and echo allowed from one to the other.
-func newLone(t *testing.T, o Options) *Switch {
+func newLone(t testing.TB, o Options) *Switch {
 	t.Helper()
 	privtest.Require(t)
 	o.Config.VTEP = twinVTEPs[0]
@@ -78,7 +78,7 @@ var (
 )
 
 // sends gives a frame of the guest or of its peer to the switch.
-func sends(t *testing.T, s *Switch, frame []byte) dataplane.Outcome {
+func sends(t testing.TB, s *Switch, frame []byte) dataplane.Outcome {
 	t.Helper()
 	var o dataplane.Outcome
 	var err error
@@ -93,46 +93,58 @@ func sends(t *testing.T, s *Switch, frame []byte) dataplane.Outcome {
 	return o
 }
 
-// TestExpire makes flows look old and has them forgotten.
-func TestExpire(t *testing.T) {
+func TestExpire(t *testing.T) { lifetimes(t, Options{}) }
+
+// lifetimes makes flows look old: they must not pass an answer any more, and be
+// forgotten.
+func lifetimes(t testing.TB, o Options) {
+	s := newLone(t, o)
 	for _, c := range []struct {
 		name   string
-		frames [][]byte
 		lives  time.Duration
+		answer []byte
+		frames [][]byte
 	}{
-		{"TCP that opens", [][]byte{packet.TCP(out, 1, 80, packet.SYN, nil)}, 60 * time.Second},
-		{"TCP", [][]byte{packet.TCP(out, 1, 80, packet.SYN, nil), packet.TCP(back, 80, 1, packet.SYN|packet.ACK, nil)}, 2 * time.Hour},
-		{"TCP that closes", [][]byte{packet.TCP(out, 1, 80, packet.SYN, nil), packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}, 30 * time.Second},
-		{"TCP that is closed", [][]byte{packet.TCP(out, 1, 80, packet.FIN, nil), packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}, 10 * time.Second},
-		{"TCP that is reset", [][]byte{packet.TCP(out, 1, 80, packet.SYN, nil), packet.TCP(back, 80, 1, packet.RST, nil)}, 10 * time.Second},
-		{"UDP", [][]byte{packet.UDP(out, 1, 53, nil)}, 120 * time.Second},
-		{"echo", [][]byte{packet.EchoRequest(out, 1, 1, nil)}, 30 * time.Second},
+		{"TCP that opens", 60 * time.Second, answer, [][]byte{syn}},
+		{"TCP", 2 * time.Hour, answer, [][]byte{syn, answer}},
+		{"TCP that closes", 30 * time.Second, answer, [][]byte{syn, packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}},
+		{"TCP that is closed", 10 * time.Second, answer, [][]byte{packet.TCP(out, 1, 80, packet.FIN, nil), packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}},
+		{"TCP that is reset", 10 * time.Second, answer, [][]byte{syn, packet.TCP(back, 80, 1, packet.RST, nil)}},
+		{"UDP", 120 * time.Second, packet.UDP(back, 53, 1, nil), [][]byte{packet.UDP(out, 1, 53, nil)}},
+		{"echo", 30 * time.Second, packet.EchoReply(back, 1, 1, nil), [][]byte{packet.EchoRequest(out, 1, 1, nil)}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := newLone(t, Options{})
-			for _, f := range c.frames {
-				if o := sends(t, s, f); o.Action != dataplane.Tunneled && o.Action != dataplane.Delivered {
-					t.Fatalf("%+v", o)
+		for _, f := range c.frames {
+			if o := sends(t, s, f); o.Action != dataplane.Tunneled && o.Action != dataplane.Delivered {
+				t.Fatalf("%s: %+v", c.name, o)
+			}
+		}
+		for _, step := range []struct {
+			age   time.Duration
+			flows int
+		}{{c.lives - time.Second, 1}, {c.lives + time.Second, 0}} {
+			age(t, s, step.age)
+			if step.flows == 0 {
+				if o := sends(t, s, c.answer); o.Action != dataplane.Missed || o.Want != dataplane.WantPair {
+					t.Errorf("%s, after %v: an answer is %+v", c.name, step.age, o)
 				}
 			}
-			for _, step := range []struct {
-				age   time.Duration
-				flows int
-			}{{c.lives - time.Second, 1}, {c.lives + time.Second, 0}} {
-				age(t, s, step.age)
-				if err := s.Expire(); err != nil {
-					t.Fatal(err)
-				}
-				if sizes, err := s.Sizes(); err != nil || sizes.Flows != step.flows {
-					t.Errorf("after %v: %+v, %v, want %d flows", step.age, sizes, err, step.flows)
-				}
+			if err := s.Expire(); err != nil {
+				t.Fatal(err)
 			}
-		})
+			if sizes, err := s.Sizes(); err != nil || sizes.Flows != step.flows {
+				t.Errorf("%s, after %v: %+v, %v, want %d flows", c.name, step.age, sizes, err, step.flows)
+			}
+		}
 	}
 }
 
+var (
+	syn    = packet.TCP(out, 1, 80, packet.SYN, nil)
+	answer = packet.TCP(back, 80, 1, packet.ACK, nil)
+)
+
 // age has every flow's last packet lie so long back.
-func age(t *testing.T, s *Switch, d time.Duration) {
+func age(t testing.TB, s *Switch, d time.Duration) {
 	t.Helper()
 	var key dswitchFlow4Key
 	var f dswitchFlow

@@ -1,0 +1,260 @@
+package ebpf
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"dove.network/blueprint"
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/oracle/worlds"
+	"dove.network/policy"
+)
+
+// fabric is two hosts with a switch each, and a world's members twice: near
+// ones, which begin every flow, on one host, and far ones on the other.
+type fabric struct {
+	testing.TB
+	trip
+	r         *rand.Rand
+	near, far *site
+	world     *worlds.World
+	domain    *policy.Domain
+	vni       dove.VNI
+	lives     dove.UID                        // given so far
+	uids      []dove.UID                      // of near members, then far ones
+	classes   map[string]dove.Class           // by signature
+	means     map[dove.Class]policy.Signature // the reverse
+	eager     bool                            // switches are told all at once, rather than when they ask
+	probes    []worlds.Probe                  // of this world, before its edits too
+	flows     map[question]*talk
+	edits     int
+}
+
+// site is one host.
+type site struct {
+	name    string
+	number  byte // in its members' addresses
+	vtep    netip.Addr
+	sw      *Switch
+	peers   map[netip.Addr]bool // that the switch was told of
+	pairs   map[dataplane.PairKey]bool
+	dropped map[string]uint64 // what the switch should have counted
+}
+
+const (
+	worldMTU    = 600
+	worldDomain = 3
+)
+
+var otherVTEP = netip.MustParseAddr("192.0.2.3") // a third host of the fleet
+
+func newFabric(t testing.TB, seed uint64, o Options) *fabric {
+	r := rand.New(rand.NewPCG(seed, 0))
+	open := func(name string, number byte) *site {
+		h := &site{
+			name: name, number: number, vtep: netip.AddrFrom4([4]byte{172, 16, number, byte(r.IntN(256))}),
+			peers: map[netip.Addr]bool{}, pairs: map[dataplane.PairKey]bool{}, dropped: map[string]uint64{},
+		}
+		o.Config = dataplane.Config{VTEP: h.vtep}
+		var err error
+		if h.sw, err = OpenForTests(o); err != nil {
+			t.Fatalf("%+v", err)
+		}
+		t.Cleanup(func() {
+			if err := h.sw.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return h
+	}
+	return &fabric{TB: t, r: r, near: open("near", 1), far: open("far", 2)}
+}
+
+// fail says what was wrong, and of which world.
+func (f *fabric) fail(format string, args ...any) {
+	f.Helper()
+	f.Fatalf("world %d, %d edits: %s\n%s", f.worlds, f.edits, fmt.Sprintf(format, args...), f.world)
+}
+
+func (f *fabric) apply(h *site, ops []dataplane.Op) {
+	f.Helper()
+	if err := h.sw.Apply(ops); err != nil {
+		f.fail("%s host: %v", h.name, err)
+	}
+}
+
+// enter replaces the world by another one, in which everybody is new.
+func (f *fabric) enter() {
+	for _, h := range []*site{f.near, f.far} {
+		var ops []dataplane.Op
+		for i := range f.members() {
+			ops = append(ops, dataplane.DelPort{ID: dataplane.PortID(i + 1)})
+		}
+		for _, a := range sortedKeys(h.peers, netip.Addr.Compare) {
+			ops = append(ops, dataplane.DelPeer{Key: dataplane.PeerKey{VNI: f.vni, Addr: a}})
+		}
+		for _, k := range sortedKeys(h.pairs, comparePairKeys) {
+			ops = append(ops, dataplane.DelPair{Key: k})
+		}
+		if f.world != nil {
+			ops = append(ops, dataplane.DelNetwork{VNI: f.vni})
+		}
+		f.apply(h, ops)
+		clear(h.peers)
+		clear(h.pairs)
+	}
+	f.worlds++
+	f.edits = 0
+	f.world = worlds.Random(f.r, "acme")
+	f.vni, f.eager = dove.VNI(1+f.r.IntN(1<<24-1)), f.r.IntN(2) == 0
+	f.classes, f.means, f.flows = map[string]dove.Class{}, map[dove.Class]policy.Signature{}, map[question]*talk{}
+	f.probes, f.uids = nil, nil
+	for range 2 * f.members() {
+		f.lives++
+		f.uids = append(f.uids, f.lives)
+	}
+	for _, h := range []*site{f.near, f.far} {
+		f.apply(h, []dataplane.Op{
+			dataplane.SetNetwork{Network: dataplane.Network{VNI: f.vni, Domain: worldDomain, MTU: worldMTU}},
+			dataplane.SetVTEP{Addr: f.other(h).vtep}, dataplane.SetVTEP{Addr: otherVTEP},
+		})
+	}
+	f.tell()
+}
+
+func (f *fabric) members() int {
+	if f.world == nil {
+		return 0
+	}
+	return len(f.world.Members)
+}
+
+func (f *fabric) other(h *site) *site {
+	if h == f.near {
+		return f.far
+	}
+	return f.near
+}
+
+func (h *site) address(member int, v6 bool) netip.Addr {
+	if v6 {
+		return netip.AddrFrom16([16]byte{0: 0xfd, 7: 1, 14: h.number, 15: byte(member + 1)})
+	}
+	return netip.AddrFrom4([4]byte{10, 0, h.number, byte(member + 1)})
+}
+
+func copyMAC(b []byte, m dove.MAC) { copy(b, m[:]) }
+
+func (h *site) mac(member int) dove.MAC { return dove.MAC{2, 0, 0, 0, h.number, byte(member + 1)} }
+
+func (f *fabric) uid(h *site, member int) dove.UID {
+	return f.uids[member+int(h.number-1)*f.members()]
+}
+
+// class numbers a member's signature.
+func (f *fabric) class(member int) dove.Class {
+	s := f.domain.Signature(f.world.Members[member], netip.Addr{})
+	c, ok := f.classes[s.Key()]
+	for !ok {
+		c = dove.Class(1 + f.r.IntN(65000))
+		_, used := f.means[c]
+		ok = !used
+	}
+	f.classes[s.Key()], f.means[c] = c, s
+	return c
+}
+
+// tell brings both switches to what the world says now. Those that ask are told
+// only what they have asked for.
+func (f *fabric) tell() {
+	f.domain = policy.Compile(f.world.Blueprints)
+	for _, h := range []*site{f.near, f.far} {
+		if f.eager {
+			f.tellUnasked(h)
+		}
+		var ops []dataplane.Op
+		for i := range f.members() {
+			ops = append(ops, dataplane.SetPort{Port: dataplane.Port{
+				ID: dataplane.PortID(i + 1), UID: f.uid(h, i), VNI: f.vni, MAC: h.mac(i), Kind: dataplane.DeviceKind(1 + i%2),
+				Addresses: []dataplane.Address{{Addr: h.address(i, false), Class: f.class(i)}, {Addr: h.address(i, true), Class: f.class(i)}},
+			}})
+		}
+		for _, a := range sortedKeys(h.peers, netip.Addr.Compare) {
+			ops = append(ops, f.setPeer(h, a))
+		}
+		for _, k := range sortedKeys(h.pairs, comparePairKeys) {
+			ops = append(ops, f.setPair(k))
+		}
+		f.r.Shuffle(len(ops), func(i, j int) { ops[i], ops[j] = ops[j], ops[i] })
+		f.apply(h, ops)
+	}
+}
+
+// tellUnasked has a switch told of all others and all pairs.
+func (f *fabric) tellUnasked(h *site) {
+	for i := range f.members() {
+		h.peers[f.other(h).address(i, false)], h.peers[f.other(h).address(i, true)] = true, true
+		for j := range f.members() {
+			h.pairs[f.pair(i, j)] = true
+		}
+	}
+}
+
+func (f *fabric) pair(from, to int) dataplane.PairKey {
+	return dataplane.PairKey{Domain: worldDomain, Src: f.class(from), Dst: f.class(to)}
+}
+
+func (f *fabric) setPair(k dataplane.PairKey) dataplane.Op {
+	return dataplane.SetPair{Key: k, Table: f.domain.Table(f.means[k.Src], f.means[k.Dst])}
+}
+
+func memberOf(a netip.Addr) int { return int(a.As16()[15]) - 1 }
+
+func (f *fabric) setPeer(h *site, a netip.Addr) dataplane.Op {
+	there, i := f.other(h), memberOf(a)
+	return dataplane.SetPeer{Key: dataplane.PeerKey{VNI: f.vni, Addr: a}, Peer: dataplane.Peer{
+		UID: f.uid(there, i), MAC: there.mac(i), Class: f.class(i), VTEP: there.vtep,
+	}}
+}
+
+func clone(w *worlds.World) *worlds.World {
+	c := &worlds.World{Members: slices.Clone(w.Members)}
+	for _, b := range w.Blueprints {
+		c.Blueprints = append(c.Blueprints, new(*b))
+	}
+	return c
+}
+
+// edit changes the intent a little, as an operator would with flows alive.
+func (f *fabric) edit() {
+	f.edits++
+	from := worlds.Random(f.r, "acme")
+	for range 1 + f.r.IntN(4) {
+		b := one(f.r, f.world.Blueprints...)
+		b.Policies, b.Groups = slices.Clone(b.Policies), slices.Clone(b.Groups)
+		at := f.r.IntN(len(b.Policies) + 1)
+		switch what := f.r.IntN(6); {
+		case what == 0:
+			g := &b.Groups[f.r.IntN(len(b.Groups))]
+			g.Isolated = !g.Isolated
+		case what == 1:
+			f.world.Members[f.r.IntN(f.members())] = one(f.r, from.Members...)
+		case what == 2:
+			if more := one(f.r, from.Blueprints...).Policies; len(more) > 0 {
+				p := one(f.r, more...)
+				b.Policies = append(slices.DeleteFunc(b.Policies, func(o blueprint.Policy) bool { return o.Name == p.Name }), p)
+			}
+		case at == len(b.Policies):
+		case what == 3:
+			b.Policies = slices.Delete(b.Policies, at, at+1)
+		default:
+			p := &b.Policies[at]
+			p.Allow, p.Deny = p.Deny, p.Allow
+		}
+	}
+	f.tell()
+}

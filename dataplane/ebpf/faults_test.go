@@ -1,0 +1,254 @@
+package ebpf
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"dove.network/privtest"
+)
+
+var allFaults = flag.Bool("faults", false, "try all seeded faults in the programs, rather than a few (make faults)")
+
+// faults are mistakes that the programs could have: in the file, is becomes be.
+// Each must be caught by a check that compares the programs with something
+// else. Keep the list: a bug that the checks once missed belongs here too.
+var faults = []struct{ name, file, is, be string }{
+	{"the port is byte-swapped in the rules' key", "judge.h", "{asked >> 8, asked & 0xff}", "{asked & 0xff, asked >> 8}"},
+	{"the pair's generation is ignored", "judge.h", " || ps->gen != f->pair_gen)", ")"},
+	{"a SYN of the responder is an answer", "judge.h", "(f->initiator != p->swapped || FLOW_CLOSED(f->state))", "FLOW_CLOSED(f->state)"},
+	// Those above are tried in each test run, those below by make faults.
+
+	{"the sender's generation is ignored", "judge.h", "src->gen != from->gen || ", ""},
+	{"the receiver's generation is ignored", "judge.h", "dst->gen != to->gen || ", ""},
+	{"the overlay's class is not compared", "judge.h", "if (src->class != p->class)\n\t\treturn 0;", ""},
+	{"the overlay's VTEP is compared with nothing", "judge.h", "src->vtep == p->vtep", "src->vtep"},
+	{"a VTEP that left the fleet is admitted on live flows", "judge.h", " || !(src->flags & DEST_ADMITTED)", ""},
+	{"any VTEP is of the fleet", "dswitch.c", "if (!bpf_map_lookup_elem(&vteps, &p->vtep))\n\t\treturn UNKNOWN_VTEP;", ""},
+	{"reserved bits of the overlay pass", "dswitch.c", " && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff))", ""},
+	{"a missing pair allows", "judge.h", "if (!at)\n\t\treturn lacks(p, WANT_PAIR);", "if (!at)\n\t\treturn FORWARD;"},
+	{"the verdict is read the wrong way round", "judge.h", "r->allow ? FORWARD", "!r->allow ? FORWARD"},
+	{"the protocol is no part of the rules' key", "judge.h", ".prefixlen = 56,\n\t\t.table = bpf_htonl(table),\n\t\t.proto = p->proto,", ".prefixlen = 56,\n\t\t.table = bpf_htonl(table),\n\t\t.proto = PROTO_TCP,"},
+	{"rules of answers are asked in the answer's direction", "judge.h", "int backwards = live && f->initiator != from;", "int backwards = 0;"},
+	{"answers are judged by the port they go to", "judge.h", "backwards ? p->src_port : p->asked", "p->asked"},
+	{"a guest may send with any MAC", "dswitch.c", "p->sender_differs || !same_mac(p->mac, mac)", "p->sender_differs"},
+	{"ARP may tell any MAC", "dswitch.c", "p->sender_differs || !same_mac(p->mac, mac)", "!same_mac(p->mac, mac)"},
+	{"a guest may begin flows of other local guests", "judge.h", "!has_src || !is_local(src) || src->port != p->port", "!has_src || !is_local(src)"},
+	{"a guest may go on with flows of other local guests", "judge.h", "src->port != p->port || !is_local(src)", "!is_local(src)"},
+	{"ARP may be asked in another guest's name", "neighbor.h", "!is_local(src) || src->port != p->port", "!is_local(src)"},
+	{"absent marks are skipped", "judge.h", "if (end && now_ns() < *end)", "if (0)"},
+	{"absent marks never end", "judge.h", "if (end && now_ns() < *end)", "if (end)"},
+	{"hidden guests are reachable", "judge.h", "if (src->kind == DEST_HIDDEN || dst->kind == DEST_HIDDEN)", "if (0)"},
+	{"the largest packet is too big for a new flow", "judge.h", "\t\tif (p->size > p->mtu)", "\t\tif (p->size >= p->mtu)"},
+	{"one byte too many passes on a live flow", "judge.h", "\n\tif (p->size > p->mtu)", "\n\tif (p->size > p->mtu + 1)"},
+	{"the receiver's MTU is not checked", "judge.h", "if (p->size > dst->mtu)", "if (0)"},
+	{"another endpoint with the address goes on with its flows", "judge.h", "f->leg[from].uid != src->uid || f->leg[!from].uid != dst->uid", "0"},
+	{"echo requests may go against their flow", "judge.h", "(p->echo == ECHO_REQUEST && f->initiator != p->swapped) ||\n\t       ", ""},
+	{"an echo reply begins a flow", "judge.h", "p->echo == NO_ECHO || (p->echo == ECHO_REPLY && !live)", "p->echo == NO_ECHO"},
+	{"a port has one flow too many", "judge.h", ">= s->budget", "> s->budget"},
+	{"a forgotten flow keeps its budget", "flow.h", "\tif (!failed)\n\t\tfree_budget(port);\n", ""},
+	{"flows of different networks are one", "flow.h", "k->vni = p->vni;\n\tk->lo = ", "k->vni = 0;\n\tk->lo = "},
+	{"an answer does not count as one", "flow.h", "if (!from_initiator)\n\t\tstate |= FLOW_REPLIED;", ""},
+	{"a reset flow is not closed", "flow.h", "if (p->tcp & TCP_RST)\n\t\t\tstate |= FLOW_RST;", ""},
+	{"a flow does not count its bytes", "flow.h", "f->bytes[leg] += length;", ""},
+	{"flows live on", "judge.h", "if (expired(f, p->proto, now) || opens(p, f))", "if (opens(p, f))"},
+	{"flows that are over keep their direction", "judge.h", "if (f && !expired(f, p->proto, now)) {", "if (f) {"},
+	{"closed TCP is remembered", "flow.h", "if (FLOW_CLOSED(f->state))\n\t\t\treturn SECONDS(10);", ""},
+	{"old flows are not forgotten", "dswitch.c", "if (expired(f, proto, w->now))\n\t\treturn 1;", ""},
+	{"a rule's first drop is not counted", "report.h", "\t\tc = bpf_map_lookup_elem(&counters, &k);\n\t}", "\t}"},
+	{"drops are counted without their port", "report.h", "{.port = p->port, .reason = p->reason}", "{.reason = p->reason}"},
+	{"drops by policy are counted without their rule", "report.h", "\t\tk.rule = p->rule;\n", ""},
+	{"what comes back may miss for the same again", "judge.h", "if (!p->again || p->again_want != want)", "if (1)"},
+	{"what comes back is given to a port that has moved on", "dswitch.c", "!port || port->life != life", "!port"},
+	{"what comes back has no VTEP", "dswitch.c", "p.vtep = addr ? *addr : 0;", "p.vtep = 0;"},
+	{"the want is not told to the agent", "forward.h", "port >> 8, port, p->want, s->life}", "port >> 8, port, 0, s->life}"},
+	{"the class travels in the wrong byte order", "forward.h", "o->class = bpf_htons(src->class);", "o->class = src->class;"},
+	{"the receiver's network travels, shifted", "forward.h", "bpf_htonl(p->vni << 8)", "bpf_htonl(p->vni)"},
+	{"the inner target MAC is what the guest wrote", "forward.h", "copy_mac(inner->dst, dst->mac);\n", "copy_mac(inner->dst, first->dst);\n"},
+	{"the inner source MAC is believed", "forward.h", "copy_mac(e->src, src->mac);\n\te->type", "e->type"},
+	{"the outer checksum loses its carry", "forward.h", "s = (s >> 16) + (s & 0xffff);\n\treturn ~((s >> 16) + s);", "return ~s;"},
+	{"an own address is answered for", "neighbor.h", "if (is_local(dst) && dst->port == p->port)", "if (0)"},
+	{"advertisements are not solicited", "neighbor.h", "bpf_htonl(0x60000000), .option", "bpf_htonl(0x20000000), .option"},
+	{"first fragments pass", "packet.h", "if (be16(b + 6) & 0x3fff)", "if (be16(b + 6) & 0x1fff)"},
+	{"destination options pass", "packet.h", "\tcase 60:\n", ""},
+	{"a packet to a group passes by its MAC", "packet.h", "if (p->dst_group || b[16] >= 224)", "if (b[16] >= 224)"},
+	{"IPv4 options are not skipped", "packet.h", "parse_transport(p, l3 + header, end, total - header)", "parse_transport(p, l3 + 20, end, total - 20)"},
+	{"ICMP's code is not asked for", "packet.h", "p->asked = be16(b);", "p->asked = b[0] << 8;"},
+	{"ICMPv6 echo is taken for ICMP's", "packet.h", "p->v6 ? 128 : 8", "8"},
+}
+
+// shortFaults is how many of the first faults each test run tries.
+const shortFaults = 3
+
+// checks are what a fault may be caught by, in this order.
+var checks = []struct {
+	name string
+	run  func(testing.TB, Options)
+}{
+	{"agree, seed 1", func(t testing.TB, o Options) { newTwins(t, 1, o).walk(4000) }},
+	{"worlds, seed 3", func(t testing.TB, o Options) { newFabric(t, 3, o).walk(2) }},
+	{"lifetimes", lifetimes},
+	{"agree, seed 2", func(t testing.TB, o Options) { newTwins(t, 2, o).walk(4000) }},
+}
+
+// TestFaults builds the programs with one fault at a time and expects a check to
+// catch each, and none to catch the programs as they are.
+func TestFaults(t *testing.T) {
+	privtest.Require(t)
+	if _, err := exec.LookPath("clang-19"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skipf("clang-19 is missing, run make setup: %v", err)
+	}
+	tried := faults
+	if !*allFaults {
+		tried = faults[:shortFaults]
+	}
+	for _, fault := range tried {
+		t.Run(fault.name, func(t *testing.T) {
+			by, said := caught(t, build(t, fault.file, fault.is, fault.be))
+			if by == "" {
+				t.Fatal("no check noticed it")
+			}
+			t.Logf("caught by %s: %s", by, said)
+		})
+	}
+	if !*allFaults {
+		return
+	}
+	t.Run("no fault", func(t *testing.T) {
+		if by, said := caught(t, build(t, "dswitch.c", "", "")); by != "" {
+			t.Errorf("caught by %s, though nothing was changed: %s", by, said)
+		}
+	})
+}
+
+// TestFaultsAreThere keeps the list from rotting where it is not tried.
+func TestFaultsAreThere(t *testing.T) {
+	names := map[string]bool{}
+	for _, f := range faults {
+		source, err := os.ReadFile(f.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(source), f.is); n != 1 {
+			t.Errorf("%s: %s has %d times %q, meant: once", f.name, f.file, n, f.is)
+		}
+		if names[f.name] {
+			t.Errorf("two faults are named %q", f.name)
+		}
+		names[f.name] = true
+	}
+}
+
+// build compiles a copy of the programs in which a text of one file is another.
+func build(t *testing.T, file, is, be string) Options {
+	t.Helper()
+	dir := t.TempDir()
+	sources, err := filepath.Glob("*.[ch]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range sources {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == file && is != "" {
+			b = []byte(strings.Replace(string(b), is, be, 1))
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("clang-19", append(cflags(t), "-Wno-error", "-target", "bpfel", "-c", "dswitch.c", "-o", "dswitch.o")...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	object, err := os.ReadFile(filepath.Join(dir, "dswitch.o"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{read: func() (*ebpf.CollectionSpec, error) {
+		spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+		if err == nil { // no test run gets to vx_in, and to verify it takes a third of the time
+			spec.Programs["vx_in"].Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0).WithSymbol("vx_in"), asm.Return()}
+		}
+		return spec, err
+	}}
+}
+
+// cflags are those with which the package's own object is compiled.
+func cflags(t *testing.T) []string {
+	t.Helper()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^//go:generate .*-cflags "([^"]*)"`).FindSubmatch(doc)
+	if found == nil {
+		t.Fatal("doc.go has no go:generate line with -cflags")
+	}
+	return strings.Fields(string(found[1]))
+}
+
+// caught says which check fails with these programs, and why, or "".
+func caught(t *testing.T, o Options) (by, said string) {
+	t.Helper()
+	for _, c := range checks {
+		trap := &trap{TB: t}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			c.run(trap, o)
+		}()
+		<-ended
+		if strings.HasPrefix(trap.said, "load the programs") {
+			t.Fatalf("a fault must load, to be of use: %s", trap.said)
+		}
+		if trap.said != "" {
+			line, _, _ := strings.Cut(trap.said, "\n")
+			return c.name, line
+		}
+	}
+	return "", ""
+}
+
+// trap is a test whose failure is what is hoped for. It runs in a goroutine of
+// its own, which the first failure ends.
+type trap struct {
+	testing.TB
+	said string
+}
+
+func (t *trap) Error(args ...any)                 { t.note(fmt.Sprint(args...)) }
+func (t *trap) Errorf(format string, args ...any) { t.note(fmt.Sprintf(format, args...)) }
+func (t *trap) Logf(string, ...any)               {}
+
+func (t *trap) Fatal(args ...any) {
+	t.note(fmt.Sprint(args...))
+	runtime.Goexit()
+}
+
+func (t *trap) Fatalf(format string, args ...any) {
+	t.note(fmt.Sprintf(format, args...))
+	runtime.Goexit()
+}
+
+func (t *trap) note(what string) {
+	if t.said == "" {
+		t.said = what
+	}
+}

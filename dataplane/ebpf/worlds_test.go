@@ -1,0 +1,406 @@
+package ebpf
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/oracle"
+	"dove.network/oracle/worlds"
+	"dove.network/packet"
+	"dove.network/privtest"
+	"dove.network/verdict"
+)
+
+var worldsSeeds = flag.Int("seeds", 0, "how many random seeds TestWorlds walks, instead of the same few")
+
+// TestWorlds asks the oracle, the tables and two switches in the kernel the same
+// questions. SEED=n walks one seed's worlds again.
+func TestWorlds(t *testing.T) {
+	privtest.Require(t)
+	seeds := []uint64{1, 3}
+	if *worldsSeeds > 0 {
+		seeds = nil
+		for range *worldsSeeds {
+			seeds = append(seeds, rand.Uint64())
+		}
+	}
+	if s := os.Getenv("SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds = []uint64{seed}
+	}
+	var all trip
+	for _, seed := range seeds {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			f := newFabric(t, seed, Options{})
+			f.walk(3)
+			t.Logf("%+v", f.trip)
+			all.add(f.trip)
+		})
+	}
+	t.Logf("all together: %+v", all)
+	if all.allowed == 0 || all.denied == 0 || all.kept == 0 || all.revoked == 0 || all.restored == 0 || all.misses == 0 {
+		t.Errorf("the worlds are dull: %+v", all)
+	}
+}
+
+// trip counts what a walk has met.
+type trip struct {
+	worlds, questions, packets      int
+	allowed, denied                 int // questions without a live flow
+	kept, revoked, restored, misses int // live flows after an edit; misses answered
+}
+
+func (t *trip) add(o trip) {
+	t.worlds, t.questions, t.packets = t.worlds+o.worlds, t.questions+o.questions, t.packets+o.packets
+	t.allowed, t.denied = t.allowed+o.allowed, t.denied+o.denied
+	t.kept, t.revoked, t.restored, t.misses = t.kept+o.kept, t.revoked+o.revoked, t.restored+o.restored, t.misses+o.misses
+}
+
+// question is one that all deciders must answer alike.
+type question struct {
+	from, to int // members: near and far
+	probe    worlds.Probe
+	v6       bool
+}
+
+// flow begins a state: all but the ICMP that is judged message by message.
+func (q question) flows() bool {
+	request := uint16(8)
+	if q.v6 {
+		request = 128
+	}
+	return !q.probe.Protocol.IsICMP() || q.probe.Port>>8 == request
+}
+
+// lives is how long a flow is sure to live without a packet.
+func (q question) lives() time.Duration {
+	if q.probe.Protocol.IsICMP() {
+		return 25 * time.Second
+	}
+	return 55 * time.Second
+}
+
+// talk is a flow that was let through once.
+type talk struct {
+	port   uint16 // the near end's, or its echo's identifier
+	denied bool   // when it was last asked for
+	passed time.Time
+}
+
+// walk goes through worlds. Each is edited twice while its flows are alive, and
+// then the edits are taken back.
+func (f *fabric) walk(worlds int) {
+	for range worlds {
+		f.enter()
+		f.askAll()
+		before := clone(f.world)
+		for range 2 {
+			f.edit()
+			f.askAll()
+		}
+		f.edits++
+		f.world = before
+		f.tell()
+		f.askAll()
+		f.counted(f.near)
+		f.counted(f.far)
+	}
+}
+
+// askAll asks for all ordered pairs of members and all probes, of old flows too.
+// After an edit, it asks for all live flows and for a part of the rest.
+func (f *fabric) askAll() {
+	f.probes = append(f.probes, worlds.Probes(f.world.Blueprints)...)
+	slices.SortFunc(f.probes, func(a, b worlds.Probe) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+	})
+	f.probes = slices.Compact(f.probes)
+	for from := range f.members() {
+		for to := range f.members() {
+			k := f.pair(from, to)
+			table := f.domain.Table(f.means[k.Src], f.means[k.Dst])
+			for _, p := range f.probes {
+				q := question{from, to, p, f.r.IntN(2) == 0}
+				if p.Protocol.IsICMP() {
+					q.v6 = p.Protocol == dove.ProtocolICMPv6
+				}
+				if f.edits == 0 || f.flows[q] != nil || f.r.IntN(3) == 0 {
+					f.ask(q, table)
+				}
+			}
+		}
+	}
+}
+
+// ask puts one question to all: as the first packet of a flow, or as the next
+// one if the flow is alive.
+func (f *fabric) ask(q question, table *verdict.Table) {
+	allow, rule := oracle.Decide(f.world.Blueprints, f.world.Members[q.from], f.world.Members[q.to], q.probe.Protocol, q.probe.Port)
+	if v := table.Lookup(q.probe.Protocol, q.probe.Port); v.Allow != allow || table.Name(v) != rule {
+		f.fail("%+v: the oracle says %t (%s), the table %t (%s)", q, allow, rule, v.Allow, table.Name(v))
+	}
+	t := f.flows[q]
+	live := t != nil
+	switch {
+	case !live:
+		t = &talk{port: uint16(0x9000 + f.r.IntN(0x6000))}
+		if q.probe.Protocol.IsICMP() && q.flows() && f.r.IntN(4) == 0 {
+			t.port = q.probe.Port // so that a request can go against the flow
+		}
+	case time.Since(t.passed) > q.lives():
+		return // who knows if it is alive
+	}
+	f.questions++
+	f.remember(q, t, live, allow)
+	told := rule
+	if live && allow {
+		told = "" // a live flow that passes asks no table
+	}
+	f.carry(q, t, f.near, live, allow, told)
+	if live && !allow || allow && q.flows() && f.r.IntN(2) == 0 {
+		if allow {
+			rule = ""
+		}
+		f.carry(q, t, f.far, true, allow, rule)
+	}
+	if allow && q.flows() && f.r.IntN(8) == 0 {
+		f.forge(q, t)
+	}
+}
+
+func (f *fabric) remember(q question, t *talk, live, allow bool) {
+	count := &f.denied
+	switch {
+	case !live && allow:
+		count = &f.allowed
+	case live && !allow:
+		count = &f.revoked
+	case live && t.denied:
+		count = &f.restored
+	case live:
+		count = &f.kept
+	}
+	*count++
+	if allow && q.flows() {
+		t.passed, f.flows[q] = time.Now(), t
+	}
+	t.denied = !allow
+}
+
+// carry sends a packet of one host's member to the other's: first to the
+// sender's switch, and then what that sends, or what a host without a
+// conscience would have sent, to the receiver's.
+func (f *fabric) carry(q question, t *talk, h *site, live, allow bool, rule string) {
+	g := f.other(h)
+	i, j := q.from, q.to
+	if h == f.far {
+		i, j = j, i
+	}
+	size := 0
+	if f.r.IntN(8) == 0 {
+		size = worldMTU
+	}
+	frame := f.frame(q, t, h, live, size)
+	inner := bytes.Clone(frame)
+	copyMAC(inner, g.mac(j))
+	outer := packet.Outer{Src: h.vtep, Dst: g.vtep, SrcPort: 0xc000, VNI: f.vni, Class: f.class(i)}
+	wire := outer.Encap(inner)
+
+	refused := dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.Policy, Rule: rule}
+	sent := dataplane.Outcome{Action: dataplane.Tunneled, Rule: rule, VTEP: g.vtep, VNI: f.vni, Class: f.class(i)}
+	received := dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dataplane.PortID(j + 1)}
+	if !allow {
+		sent, received = refused, refused
+	}
+	out := f.give(q, h, i, frame, sent)
+	if allow {
+		o, carried, fault := packet.Decap(out)
+		o.SrcMAC, o.DstMAC, o.SrcPort = dove.MAC{}, dove.MAC{}, outer.SrcPort
+		if fault != packet.OK || o != outer || !bytes.Equal(carried, inner) || checksum(out[14:34]) != 0 {
+			f.fail("%+v: the %s host sends (%v)\n%x\nmeant:\n%x", q, h.name, fault, out, wire)
+		}
+		wire = out
+	}
+	out = f.give(q, g, -1, wire, received)
+	if allow && !bytes.Equal(out, inner) {
+		f.fail("%+v: the %s host delivers\n%x\nmeant:\n%x", q, g.name, out, inner)
+	}
+}
+
+// give runs a frame of a member, or of the wire (-1), and holds what becomes of
+// it against what is meant. What the switch asks for on the way it is told.
+func (f *fabric) give(q question, h *site, member int, frame []byte, meant dataplane.Outcome) []byte {
+	f.packets++
+	var o dataplane.Outcome
+	var out []byte
+	var err error
+	if member < 0 {
+		o, out, err = h.sw.FromWire(bytes.Clone(frame))
+	} else {
+		o, out, err = h.sw.FromGuest(dataplane.PortID(member+1), bytes.Clone(frame))
+	}
+	for err == nil && o.Action == dataplane.Missed && o != meant {
+		m, ok := h.sw.MissOf(out)
+		if !ok {
+			f.fail("%+v: the %s host's miss %x cannot be read", q, h.name, out)
+		}
+		f.answer(q, h, m)
+		o, out, err = h.sw.ReInject(m)
+	}
+	switch {
+	case err != nil:
+		f.fail("%+v: the %s host: %v", q, h.name, err)
+	case o != meant:
+		f.fail("%+v: the %s host judges %+v\nmeant: %+v\nframe: %x", q, h.name, o, meant, frame)
+	case o.Action == dataplane.Dropped:
+		h.dropped[fmt.Sprint(o.Reason, " ", o.Rule)]++
+	}
+	return out
+}
+
+// answer tells a switch what it has asked for, once.
+func (f *fabric) answer(q question, h *site, m dataplane.Miss) {
+	f.misses++
+	k := f.pair(q.from, q.to)
+	peer := f.other(h).address(q.from, q.v6)
+	if h == f.near {
+		peer = f.other(h).address(q.to, q.v6)
+	}
+	switch {
+	case m.Peer != peer || m.Tuple.VNI != f.vni:
+		f.fail("%+v: the %s host asks for %v on network %d, meant: %v on %d", q, h.name, m.Peer, m.Tuple.VNI, peer, f.vni)
+	case m.Want == dataplane.WantPeer && !h.peers[peer]:
+		h.peers[peer] = true
+		f.apply(h, []dataplane.Op{f.setPeer(h, peer)})
+	case m.Want == dataplane.WantPair && !h.pairs[k]:
+		h.pairs[k] = true
+		f.apply(h, []dataplane.Op{f.setPair(k)})
+	default:
+		f.fail("%+v: the %s host asks for what it was told: %+v", q, h.name, m)
+	}
+}
+
+// forge sends what no honest guest or host would, in the name of a live flow.
+func (f *fabric) forge(q question, t *talk) {
+	drop := func(r dataplane.Reason) dataplane.Outcome {
+		return dataplane.Outcome{Action: dataplane.Dropped, Reason: r}
+	}
+	frame, large := f.frame(q, t, f.near, true, 0), f.frame(q, t, f.near, true, worldMTU+1)
+	another := (q.from + 1) % f.members()
+	f.give(q, f.near, another, frame, drop(dataplane.SpoofedMAC))
+	stolen := bytes.Clone(frame)
+	copyMAC(stolen[6:], f.near.mac(another))
+	f.give(q, f.near, another, stolen, drop(dataplane.SpoofedAddress))
+	f.give(q, f.near, q.from, stolen, drop(dataplane.SpoofedMAC))
+	f.give(q, f.near, q.from, large, drop(dataplane.TooBig))
+	if !q.v6 {
+		first := bytes.Clone(frame)
+		first[20] |= 0x20 // more fragments
+		f.give(q, f.near, q.from, first, drop(dataplane.Fragment))
+	}
+	f.askNeighbor(q, another)
+	if q.probe.Protocol.IsICMP() && t.port == q.probe.Port {
+		e := packet.Ends{SrcMAC: f.far.mac(q.to), Src: f.far.address(q.to, q.v6), Dst: f.near.address(q.from, q.v6)}
+		request := packet.ICMP(e, uint8(t.port>>8), uint8(t.port), uint32(t.port)<<16, nil)
+		f.give(q, f.far, q.to, request, drop(dataplane.BadReply))
+	}
+
+	honest := packet.Outer{Src: f.near.vtep, Dst: f.far.vtep, SrcPort: 0xc000, VNI: f.vni, Class: f.class(q.from)}
+	wire := func(inner []byte, change func(*packet.Outer)) []byte { o := honest; change(&o); return o.Encap(inner) }
+	f.give(q, f.far, -1, wire(large, func(*packet.Outer) {}), drop(dataplane.TooBig))
+	f.give(q, f.far, -1, wire(frame, func(o *packet.Outer) { o.Src = netip.MustParseAddr("192.0.2.99") }), drop(dataplane.UnknownVTEP))
+	f.give(q, f.far, -1, wire(frame, func(o *packet.Outer) { o.VNI ^= 1 << 23 }), drop(dataplane.UnknownNetwork))
+	confirm := dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantConfirm}
+	for _, lie := range []func(*packet.Outer){
+		func(o *packet.Outer) { o.Class ^= 1 },
+		func(o *packet.Outer) { o.Src = otherVTEP },
+	} {
+		out := f.give(q, f.far, -1, wire(frame, lie), confirm)
+		m, ok := f.far.sw.MissOf(out)
+		if !ok {
+			f.fail("%+v: the far host's miss %x cannot be read", q, out)
+		}
+		o, _, err := f.far.sw.ReInject(m)
+		if err != nil || o != drop(dataplane.SourceMismatch) {
+			f.fail("%+v: the far host judges %+v (%v) of a sender that is not confirmed", q, o, err)
+		}
+		f.far.dropped[fmt.Sprint(o.Reason, " ")]++
+	}
+}
+
+// askNeighbor has the near member ask for the far one's MAC, and another member
+// do so in its name.
+func (f *fabric) askNeighbor(q question, another int) {
+	request := packet.ARPRequest
+	if q.v6 {
+		request = packet.Solicitation
+	}
+	src, dst := f.near.address(q.from, q.v6), f.far.address(q.to, q.v6)
+	f.give(q, f.near, q.from, request(f.near.mac(q.from), src, dst), dataplane.Outcome{Action: dataplane.Answered, Port: dataplane.PortID(q.from + 1)})
+	f.give(q, f.near, another, request(f.near.mac(another), src, dst), dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.SpoofedAddress})
+}
+
+// counted holds what a switch has counted against what it was seen to drop.
+func (f *fabric) counted(h *site) {
+	counts, err := h.sw.Counts()
+	if err != nil {
+		f.fail("%s host: %v", h.name, err)
+	}
+	is := map[string]uint64{}
+	for _, c := range counts {
+		is[fmt.Sprint(c.Reason, " ", c.Rule)] += c.Packets
+	}
+	if diff := gocmp.Diff(h.dropped, is); diff != "" {
+		f.fail("the %s host counts (-dropped +counted)\n%s", h.name, diff)
+	}
+}
+
+// frame is a packet of a question's flow, sent from a host. IP headers and all
+// that follows are size bytes, or a few more than needed if size is 0.
+func (f *fabric) frame(q question, t *talk, h *site, live bool, size int) []byte {
+	gateway := dove.MAC{2, 9, 9, 9, 9, 9} // the switch knows better
+	e := packet.Ends{SrcMAC: f.near.mac(q.from), DstMAC: gateway, Src: f.near.address(q.from, q.v6), Dst: f.far.address(q.to, q.v6)}
+	here, there, flags, answer := t.port, q.probe.Port, packet.SYN, uint8(0)
+	if live {
+		flags = packet.ACK
+	}
+	if h == f.far {
+		e.SrcMAC, e.Src, e.Dst = f.far.mac(q.to), e.Dst, e.Src
+		here, there, answer = there, here, 1
+	}
+	build := func(payload []byte) []byte {
+		switch q.probe.Protocol {
+		case dove.ProtocolTCP:
+			return packet.TCP(e, here, there, flags, payload)
+		case dove.ProtocolUDP:
+			return packet.UDP(e, here, there, payload)
+		case dove.ProtocolSCTP:
+			return packet.SCTP(e, here, there, payload)
+		case dove.ProtocolICMP:
+			return packet.ICMP(e, uint8(q.probe.Port>>8)*(1-answer), uint8(q.probe.Port), uint32(t.port)<<16, payload)
+		case dove.ProtocolICMPv6:
+			return packet.ICMP(e, uint8(q.probe.Port>>8)+answer, uint8(q.probe.Port), uint32(t.port)<<16, payload)
+		}
+		return packet.Other(e, q.probe.Protocol, payload)
+	}
+	if size == 0 {
+		return build(make([]byte, f.r.IntN(8)))
+	}
+	return build(make([]byte, size-(len(build(nil))-14)))
+}
