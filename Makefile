@@ -15,7 +15,8 @@ build: ## build the programs into bin/
 setup: ## install the Debian packages that tests and demo need
 	@scripts/setup
 
-demo: setup build ## two tenants, three hosts, real connections (needs root, about two minutes)
+demo: build ## two tenants, three hosts, real connections (needs root, about two minutes)
+	@scripts/setup demo
 	@bin/dovelab demo
 
 test: setup build ## everything that must pass: the gate, then the privileged set
