@@ -35,6 +35,7 @@ const (
 	rewatch   = 500 * time.Millisecond // between attempts to follow the store
 	elsewhere = 200 * time.Millisecond // waits for a revision that a dSwitch has seen
 	editsMax  = 16                     // attempts of one edit
+	editPause = time.Millisecond       // before the second attempt, at most; doubles, up to 64 times
 	tickEvery = time.Second
 
 	HelloTimeout = 30 * time.Second // for all messages of a Hello

@@ -2,6 +2,8 @@ package controller
 
 import (
 	"context"
+	"math/rand/v2"
+	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -48,7 +50,7 @@ func (m *Member) Edit(ctx context.Context, edit func(*world.World) (dove.Txn, er
 	if err != nil {
 		return 0, err
 	}
-	for range editsMax {
+	for try := range editsMax {
 		txn, err := edit(w)
 		if err != nil {
 			return 0, err
@@ -63,6 +65,11 @@ func (m *Member) Edit(ctx context.Context, edit func(*world.World) (dove.Txn, er
 		}
 		if dove.KindOf(err) != dove.Conflict {
 			return 0, err
+		}
+		select { // writers that met once should not meet again
+		case <-time.After(rand.N(editPause << min(try, 6))):
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		}
 		if w, err = m.Read(ctx); err != nil {
 			return 0, err
