@@ -29,6 +29,9 @@ const (
 	adminFile  = "admin.yaml"       // what dovectl needs to be an administrator here
 	tokenFile  = "first-token.json" // digest of the first token, until the store has it
 	etcdFolder = "etcd"
+	// restoredFile says that the store was put back from a backup, until it has
+	// another incarnation.
+	restoredFile = "restored"
 )
 
 // defaultAPI is where the API is found if nobody says otherwise.

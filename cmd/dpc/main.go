@@ -56,6 +56,6 @@ running member.`,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(initCommand(), runCommand(), manual.Command())
+	root.AddCommand(initCommand(), runCommand(), restoredCommand(), manual.Command())
 	return root
 }

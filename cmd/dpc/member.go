@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"dove.network/control"
@@ -25,18 +26,36 @@ const sweepEvery = 10 * time.Minute
 // admitTimeout bounds how long the store may take to say which certificate is valid.
 const admitTimeout = 2 * time.Second
 
-// prepare gives an empty store its incarnation and the first administrator's token.
-func prepare(ctx context.Context, m *controller.Member, tokenPath string, now time.Time) error {
-	_, err := m.Edit(ctx, func(w *world.World) (dove.Txn, error) {
+// prepare gives an empty store its incarnation, a restored one another, and the
+// store the first administrator's token.
+func prepare(ctx context.Context, m *controller.Member, state string, now time.Time, log *slog.Logger) error {
+	marker := filepath.Join(state, restoredFile)
+	_, err := os.Lstat(marker)
+	restored := err == nil
+	if _, err := m.Edit(ctx, func(w *world.World) (dove.Txn, error) {
 		var b [8]byte
 		if _, err := rand.Read(b[:]); err != nil {
 			return dove.Txn{}, err
 		}
-		return edit.Initialize(w, world.Meta{Incarnation: max(1, binary.BigEndian.Uint64(b[:])), CreatedAt: now.UTC()})
-	})
-	if err != nil {
+		meta := world.Meta{Incarnation: max(1, binary.BigEndian.Uint64(b[:])), CreatedAt: now.UTC()}
+		if restored {
+			return edit.Renew(w, meta)
+		}
+		return edit.Initialize(w, meta)
+	}); err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
 	}
+	if restored {
+		log.Info("the store was restored: it has another incarnation now")
+		if err := os.Remove(marker); err != nil {
+			return err
+		}
+	}
+	return keepToken(ctx, m, filepath.Join(state, tokenFile))
+}
+
+// keepToken puts the first administrator's token into the store.
+func keepToken(ctx context.Context, m *controller.Member, tokenPath string) error {
 	text, err := os.ReadFile(tokenPath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -167,7 +167,7 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 		},
 		func(ctx context.Context) error { return supervisor.Watch(ctx, member.Alive) },
 		func(ctx context.Context) error {
-			if err := prepare(ctx, member, filepath.Join(s.State, tokenFile), time.Now()); err != nil {
+			if err := prepare(ctx, member, s.State, time.Now(), log); err != nil {
 				return err
 			}
 			log.Info("dpc is ready", "member", s.Name, "version", version, "api", apiListener.Addr().String(), "control", controlListener.Addr().String())
