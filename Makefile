@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build setup demo test gate privileged generate clean
+.PHONY: help build setup demo test gate privileged faults generate clean
 
 help: ## show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: build ## two tenants, three hosts, real connections (needs root, about two
 
 test: setup build ## everything that must pass: the gate, then the privileged set
 	@scripts/gate
+
+faults: setup ## put mistakes into the eBPF programs, one at a time: tests must notice each (root, some minutes)
+	$(GO) test -count=1 -timeout 30m -v -run 'TestFaults$$' ./dataplane/ebpf -faults
 
 generate: setup ## rebuild every generated file
 	$(GO) generate ./...

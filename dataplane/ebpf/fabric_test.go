@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/oracle/worlds"
+	"dove.network/packet"
 	"dove.network/policy"
 )
 
@@ -257,4 +259,60 @@ func (f *fabric) edit() {
 		}
 	}
 	f.tell()
+}
+
+// frame is a packet of a question's flow, sent from a host, now and then with
+// IPv4 options. IP headers and all that follows are size bytes, or a few more
+// than needed if size is 0.
+func (f *fabric) frame(q question, t *talk, h *site, live bool, size int) []byte {
+	gateway := dove.MAC{2, 9, 9, 9, 9, 9} // the switch knows better
+	e := packet.Ends{SrcMAC: f.near.mac(q.from), DstMAC: gateway, Src: f.near.address(q.from, q.v6), Dst: f.far.address(q.to, q.v6)}
+	flags := packet.SYN
+	if live {
+		flags = packet.ACK
+	}
+	if h == f.far {
+		e.SrcMAC, e.Src, e.Dst = f.far.mac(q.to), e.Dst, e.Src
+	}
+	options := !q.v6 && f.r.IntN(8) == 0
+	build := func(payload []byte) []byte {
+		b := f.build(q, t, e, flags, h == f.far, payload)
+		if options {
+			b[14]++ // one word more
+			binary.BigEndian.PutUint16(b[16:], uint16(len(b)-14+4))
+			b = slices.Insert(b, 34, 1, 1, 1, 1)
+		}
+		return b
+	}
+	if size == 0 {
+		return build(make([]byte, f.r.IntN(8)))
+	}
+	return build(make([]byte, size-(len(build(nil))-14)))
+}
+
+// build is a packet of a question's flow, or an answer to one.
+func (f *fabric) build(q question, t *talk, e packet.Ends, flags packet.TCPFlags, answer bool, payload []byte) []byte {
+	here, there, kind := t.port, q.probe.Port, uint8(q.probe.Port>>8)
+	if answer {
+		here, there = there, here
+	}
+	switch q.probe.Protocol {
+	case dove.ProtocolTCP:
+		return packet.TCP(e, here, there, flags, payload)
+	case dove.ProtocolUDP:
+		return packet.UDP(e, here, there, payload)
+	case dove.ProtocolSCTP:
+		return packet.SCTP(e, here, there, payload)
+	case dove.ProtocolICMP:
+		if answer {
+			kind = 0
+		}
+		return packet.ICMP(e, kind, uint8(q.probe.Port), uint32(t.port)<<16, payload)
+	case dove.ProtocolICMPv6:
+		if answer {
+			kind = 129
+		}
+		return packet.ICMP(e, kind, uint8(q.probe.Port), uint32(t.port)<<16, payload)
+	}
+	return packet.Other(e, q.probe.Protocol, payload)
 }

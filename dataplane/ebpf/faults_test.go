@@ -220,7 +220,7 @@ func caught(t *testing.T, o Options) (by, said string) {
 		}
 		if trap.said != "" {
 			line, _, _ := strings.Cut(trap.said, "\n")
-			return c.name, line
+			return c.name, line[:min(len(line), 160)]
 		}
 	}
 	return "", ""

@@ -54,7 +54,7 @@ func TestWorlds(t *testing.T) {
 		})
 	}
 	t.Logf("all together: %+v", all)
-	if all.allowed == 0 || all.denied == 0 || all.kept == 0 || all.revoked == 0 || all.restored == 0 || all.misses == 0 {
+	if len(seeds) > 1 && (all.allowed == 0 || all.denied == 0 || all.kept == 0 || all.revoked == 0 || all.restored == 0 || all.misses == 0) {
 		t.Errorf("the worlds are dull: %+v", all)
 	}
 }
@@ -314,6 +314,9 @@ func (f *fabric) forge(q question, t *talk) {
 		first[20] |= 0x20 // more fragments
 		f.give(q, f.near, q.from, first, drop(dataplane.Fragment))
 	}
+	group := bytes.Clone(frame)
+	group[0] |= 1
+	f.give(q, f.near, q.from, group, drop(dataplane.NotUnicast))
 	f.askNeighbor(q, another)
 	if q.probe.Protocol.IsICMP() && t.port == q.probe.Port {
 		e := packet.Ends{SrcMAC: f.far.mac(q.to), Src: f.far.address(q.to, q.v6), Dst: f.near.address(q.from, q.v6)}
@@ -369,38 +372,4 @@ func (f *fabric) counted(h *site) {
 	if diff := gocmp.Diff(h.dropped, is); diff != "" {
 		f.fail("the %s host counts (-dropped +counted)\n%s", h.name, diff)
 	}
-}
-
-// frame is a packet of a question's flow, sent from a host. IP headers and all
-// that follows are size bytes, or a few more than needed if size is 0.
-func (f *fabric) frame(q question, t *talk, h *site, live bool, size int) []byte {
-	gateway := dove.MAC{2, 9, 9, 9, 9, 9} // the switch knows better
-	e := packet.Ends{SrcMAC: f.near.mac(q.from), DstMAC: gateway, Src: f.near.address(q.from, q.v6), Dst: f.far.address(q.to, q.v6)}
-	here, there, flags, answer := t.port, q.probe.Port, packet.SYN, uint8(0)
-	if live {
-		flags = packet.ACK
-	}
-	if h == f.far {
-		e.SrcMAC, e.Src, e.Dst = f.far.mac(q.to), e.Dst, e.Src
-		here, there, answer = there, here, 1
-	}
-	build := func(payload []byte) []byte {
-		switch q.probe.Protocol {
-		case dove.ProtocolTCP:
-			return packet.TCP(e, here, there, flags, payload)
-		case dove.ProtocolUDP:
-			return packet.UDP(e, here, there, payload)
-		case dove.ProtocolSCTP:
-			return packet.SCTP(e, here, there, payload)
-		case dove.ProtocolICMP:
-			return packet.ICMP(e, uint8(q.probe.Port>>8)*(1-answer), uint8(q.probe.Port), uint32(t.port)<<16, payload)
-		case dove.ProtocolICMPv6:
-			return packet.ICMP(e, uint8(q.probe.Port>>8)+answer, uint8(q.probe.Port), uint32(t.port)<<16, payload)
-		}
-		return packet.Other(e, q.probe.Protocol, payload)
-	}
-	if size == 0 {
-		return build(make([]byte, f.r.IntN(8)))
-	}
-	return build(make([]byte, size-(len(build(nil))-14)))
 }
