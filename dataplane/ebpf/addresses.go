@@ -49,7 +49,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	if !ok {
 		return dswitchDest{}, false
 	}
-	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Kind: uint8(dswitchDestKindDEST_REMOTE)}
+	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Vni: uint32(k.VNI), Kind: uint8(dswitchDestKindDEST_REMOTE)}
 	switch {
 	case !p.VTEP.IsValid():
 		d.Kind = uint8(dswitchDestKindDEST_HIDDEN)

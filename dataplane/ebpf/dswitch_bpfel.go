@@ -40,7 +40,7 @@ type dswitchDest struct {
 	Port    uint32
 	Mac     [6]uint8
 	Mtu     uint16
-	Pad     uint32
+	Vni     uint32
 }
 
 type dswitchDestKind uint32

@@ -90,6 +90,9 @@ static __always_inline int known(struct packet *p, __u32 length)
 
 	if (!src || !dst || !ps || src->gen != from->gen || dst->gen != to->gen || ps->gen != f->pair_gen)
 		return -1;
+	// The table may have given the entry to another flow since it was found.
+	if (src->vni != p->vni || dst->vni != p->vni)
+		return -1;
 	if (expired(f, p->proto, now) || opens(p, f))
 		return -1;
 	if (p->direction == IN_GUEST) {

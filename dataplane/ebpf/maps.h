@@ -83,7 +83,7 @@ struct dest {
 	__u32 port;    // local
 	__u8 mac[6];
 	__u16 mtu;     // local
-	__u32 pad;
+	__u32 vni;     // whose address it is: an entry of another network never matches
 };
 
 struct pair_key {

@@ -27,6 +27,7 @@ type port struct {
 // dest is what the port's address is in the kernel.
 func (p *port) dest(a netip.Addr, n dataplane.Network) dswitchDest {
 	d := dswitchDest{
+		Vni:     uint32(n.VNI),
 		Kind:    uint8(dswitchDestKindDEST_VETH),
 		Uid:     uint64(p.UID),
 		Ifindex: uint32(p.Ifindex),
