@@ -85,6 +85,7 @@ func TestOperation(t *testing.T) {
 			t.Errorf("%s is %v", name, values[name])
 		}
 	}
+	values.Documented(t, "dove_dpc_", "../../docs/operations.md")
 	http.DefaultClient.CloseIdleConnections()
 	stop()
 	hear("STOPPING=1")

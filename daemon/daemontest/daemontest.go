@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -117,6 +119,35 @@ func (v Values) Want(t testing.TB, want Values) {
 	for name, value := range want {
 		if got, ok := v[name]; !ok || got != value {
 			t.Errorf("%s is %v (there: %v), not %v", name, got, ok, value)
+		}
+	}
+}
+
+// Documented fails the test for each metric with the prefix that the file does
+// not name, and for each that it names and that is not there.
+func (v Values) Documented(t testing.TB, prefix, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for name := range v {
+		base, _, _ := strings.Cut(name, "{")
+		there[strings.TrimSuffix(base, "_sum")] = strings.HasPrefix(name, prefix)
+	}
+	named := map[string]bool{}
+	for _, name := range regexp.MustCompile(prefix+"[a-z_]+").FindAllString(string(text), -1) {
+		named[strings.TrimSuffix(name, "_sum")] = true
+	}
+	for name, ours := range there {
+		if ours && !named[name] {
+			t.Errorf("%s does not name %s", file, name)
+		}
+	}
+	for name := range named {
+		if !there[name] {
+			t.Errorf("%s names %s, which is not there", file, name)
 		}
 	}
 }
