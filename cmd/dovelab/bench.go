@@ -80,7 +80,7 @@ func tell(cmd *cobra.Command, report *bench.Report, out *os.File) error {
 	if err := report.Table(w, lab.Subjects, lab.Baselines...); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n%s, %d CPUs, Linux %s; %d rounds.\n", e.CPU, e.CPUs, e.Kernel, e.Rounds)
+	fmt.Fprintf(w, "\n%s, %d CPUs, Linux %s; rounds: %d; load when it began: %.1f.\n", e.CPU, e.CPUs, e.Kernel, e.Rounds, e.Load)
 	if e.Noisy > 0 {
 		fmt.Fprintf(w, "%d of %d measurements began while the machine was busy with other work: trust ratios, and repeat when it is quiet.\n", e.Noisy, e.Measured)
 	}
