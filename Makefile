@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build setup demo test gate privileged faults generate clean
+.PHONY: help build setup demo test faults generate clean
 
 help: ## show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ demo: build ## two tenants, three hosts, real connections (needs root, about two
 	@scripts/setup demo
 	@bin/dovelab demo
 
-test: setup build ## everything that must pass: the gate, then the privileged set
+test: setup build ## everything that must pass: the gate with the privileged set
 	@scripts/gate
 
 faults: setup ## put mistakes into the eBPF programs, one at a time: tests must notice each (root, some minutes)

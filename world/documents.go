@@ -54,7 +54,7 @@ type Endpoint struct {
 	Groups    []dove.Group    `json:"groups,omitempty"`
 	Host      dove.HostName   `json:"host,omitempty"`
 	Epoch     dove.Epoch      `json:"epoch,omitempty"`
-	Device    string          `json:"device,omitempty"` // "" = DefaultDevice
+	Device    string          `json:"device,omitempty"` // "" = tap or dv and the first eleven characters of the id
 }
 
 // Host is a machine of the fleet. VTEP is bound to its certificate at join.
@@ -154,10 +154,3 @@ func JoinTokenKey(id string) string { return Prefix + "join-tokens/" + id }
 
 // APITokenKey is the key of an API token.
 func APITokenKey(id string) string { return Prefix + "api-tokens/" + id }
-
-// DefaultDevice is the device name of an endpoint that names none: "tap" or
-// "dv" followed by the first eleven characters of its id; either is accepted.
-func DefaultDevice(prefix string, id dove.EndpointID) string {
-	s := string(id)
-	return prefix + s[:min(len(s), 11)]
-}
