@@ -22,6 +22,7 @@ type Stream struct {
 	last   atomic.Int64 // when the last echo came, Unix nanoseconds
 	gap    atomic.Int64 // longest time between two echoes, ns
 	stop   context.CancelFunc
+	sender chan struct{} // closed when nothing more is sent
 	conn   net.Conn
 	tcp    *net.TCPConn
 	wg     sync.WaitGroup
@@ -95,15 +96,17 @@ func newStream(from, to *Guest, name string, conn net.Conn) *Stream {
 
 func (s *Stream) run(ctx context.Context, every time.Duration, format string) {
 	ctx, s.stop = context.WithCancel(ctx)
+	s.sender = make(chan struct{})
 	s.wg.Go(func() {
+		defer close(s.sender)
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
-			if _, err := fmt.Fprintf(s.conn, format, s.sent.Load()); err != nil {
+			// Counted before it is sent: its echo may be back before the write returns.
+			if _, err := fmt.Fprintf(s.conn, format, s.sent.Add(1)-1); err != nil {
 				s.fail(err)
 				return
 			}
-			s.sent.Add(1)
 			select {
 			case <-ctx.Done():
 				return
@@ -142,6 +145,7 @@ func (s *Stream) Tally() Tally {
 // closes the stream.
 func (s *Stream) Finish() Tally {
 	s.stop()
+	<-s.sender
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline) && s.echoed.Load() < s.sent.Load(); {
 		time.Sleep(5 * time.Millisecond)
 	}
