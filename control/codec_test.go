@@ -103,6 +103,49 @@ var (
 			rapid.StringMatching(`[a-z0-9.-]{3,15}`).Draw(t, "device"), anyText.Draw(t, "detail"),
 		}
 	})
+	anyTuple = rapid.Custom(func(t *rapid.T) Tuple {
+		q := anyQuestion.Draw(t, "ends")
+		return Tuple{q.VNI, q.Local, q.Peer, dove.Protocol(rapid.Uint8().Draw(t, "protocol")), rapid.Uint16().Draw(t, "src"), rapid.Uint16().Draw(t, "dst")}
+	})
+	anyFlowReport = rapid.Custom(func(t *rapid.T) FlowReport {
+		return FlowReport{anyTuple.Draw(t, "tuple"), anyText.Draw(t, "rule"), anyDelay.Draw(t, "idle"), rapid.Uint64().Draw(t, "packets"), rapid.Uint64().Draw(t, "bytes")}
+	})
+	anyFlowEvent = rapid.Custom(func(t *rapid.T) FlowEvent {
+		return FlowEvent{
+			What(rapid.IntRange(1, 3).Draw(t, "what")), anyTuple.Draw(t, "tuple"), anyText.Draw(t, "rule"),
+			anyName.Draw(t, "reason"), rapid.Uint64().Draw(t, "packets"), rapid.Uint64().Draw(t, "bytes"),
+		}
+	})
+	anyReport = rapid.Custom(func(t *rapid.T) Report {
+		r := Report{
+			ID: rapid.Uint64().Draw(t, "id"), Seen: anyRevision.Draw(t, "seen"), Flows: some(t, anyFlowReport, "flows"),
+			Events: some(t, anyFlowEvent, "events"), More: rapid.Bool().Draw(t, "more"), Lost: rapid.Uint64().Draw(t, "lost"), Refused: anyText.Draw(t, "refused"),
+		}
+		if rapid.Bool().Draw(t, "found") {
+			r.Finding = &Finding{
+				Standing: Standing(rapid.IntRange(1, 7).Draw(t, "standing")), Rule: anyText.Draw(t, "rule"),
+				Forth: anyDigest.Draw(t, "forth"), Back: anyDigest.Draw(t, "back"), Detail: anyText.Draw(t, "detail"),
+			}
+			if rapid.Bool().Draw(t, "flow") {
+				r.Finding.Flow = new(anyFlowReport.Draw(t, "entry"))
+			}
+		}
+		return r
+	})
+	anyInspect = rapid.Custom(func(t *rapid.T) Inspect {
+		m := Inspect{ID: rapid.Uint64().Draw(t, "id")}
+		switch rapid.IntRange(0, 3).Draw(t, "ask") {
+		case 0:
+			m.Probe = new(anyTuple.Draw(t, "probe"))
+		case 1:
+			m.FlowsOf = dove.Tenant(anyName.Draw(t, "tenant"))
+		case 2:
+			m.Observe = dove.Tenant(anyName.Draw(t, "tenant"))
+		default:
+			m.Stop = true
+		}
+		return m
+	})
 	anyHeldPeer = rapid.Custom(func(t *rapid.T) HeldPeer { return HeldPeer{anyPeerKey.Draw(t, "key"), anyDigest.Draw(t, "digest")} })
 	anyHeldPair = rapid.Custom(func(t *rapid.T) HeldPair { return HeldPair{anyPairKey.Draw(t, "key"), anyDigest.Draw(t, "digest")} })
 )
@@ -112,7 +155,7 @@ func some[T any](t *rapid.T, g *rapid.Generator[T], label string) []T {
 }
 
 func anyUp(t *rapid.T) Up {
-	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	switch rapid.IntRange(0, 7).Draw(t, "kind") {
 	case 0:
 		return &Hello{
 			rapid.IntRange(1, 9).Draw(t, "version"), dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep"),
@@ -129,6 +172,8 @@ func anyUp(t *rapid.T) Up {
 		return &Ack{anyRevision.Draw(t, "revision")}
 	case 5:
 		return &Release{some(t, anyPeerKey, "peers"), some(t, anyPairKey, "pairs")}
+	case 6:
+		return new(anyReport.Draw(t, "report"))
 	default:
 		return &Heartbeat{}
 	}
@@ -136,7 +181,7 @@ func anyUp(t *rapid.T) Up {
 
 func anyDown(t *rapid.T) Down {
 	rev := anyRevision.Draw(t, "revision")
-	switch rapid.IntRange(0, 8).Draw(t, "kind") {
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0:
 		return &Welcome{rapid.IntRange(1, 9).Draw(t, "version"), anyText.Draw(t, "member"), rapid.Uint64().Draw(t, "incarnation"), rev}
 	case 1:
@@ -176,6 +221,8 @@ func anyDown(t *rapid.T) Down {
 	case 6:
 		return &Frontier{rev}
 	case 7:
+		return new(anyInspect.Draw(t, "inspect"))
+	case 8:
 		return &Refusal{dove.Kind(rapid.IntRange(0, int(dove.Unavailable)).Draw(t, "kind")), anyText.Draw(t, "message")}
 	default:
 		return &Heartbeat{}
@@ -223,6 +270,7 @@ func TestDecodeNamesTheFieldAtFault(t *testing.T) {
 	key := PeerKey{7, addr}
 	domain := dove.Domain{Tenant: "t", Name: "d"}
 	question := Question{7, addr, addr.Next(), true}
+	tuple := Tuple{VNI: 7, Src: addr, Dst: addr.Next(), Protocol: dove.ProtocolTCP, SrcPort: 1, DstPort: 2}
 	peer := Peer{Key: key, Endpoint: dove.Endpoint{Tenant: "t", ID: "e"}, MAC: dove.MAC{2}, Domain: domain, Host: "h", VTEP: addr}
 	update := EndpointUpdate{Endpoint: peer.Endpoint, State: EndpointActive}
 	assign := Assign{
@@ -266,6 +314,31 @@ func TestDecodeNamesTheFieldAtFault(t *testing.T) {
 		{field: "update.pairs[0].table", down: &controlpb.Envelope{Message: &controlpb.Envelope_Update{Update: &controlpb.Update{
 			Pairs: []*controlpb.Pair{{Key: encodePairKey(PairKey{Domain: domain, Src: 2, Dst: 3}), Table: []byte{1}}},
 		}}}},
+		{field: "inspect.ask", down: EncodeDown(&Inspect{ID: 1})},
+		{field: "inspect.stop", down: &controlpb.Envelope{Message: &controlpb.Envelope_Inspect{Inspect: &controlpb.Inspect{Ask: &controlpb.Inspect_Stop{}}}}},
+		{field: "inspect.probe.vni", down: EncodeDown(&Inspect{Probe: &Tuple{Src: addr, Dst: addr}})},
+		{field: "inspect.probe.dst", down: EncodeDown(&Inspect{Probe: &Tuple{VNI: 7, Src: addr, Dst: netip.MustParseAddr("fd00::1")}})},
+		{field: "inspect.probe.vni", down: &controlpb.Envelope{Message: &controlpb.Envelope_Inspect{Inspect: &controlpb.Inspect{Ask: &controlpb.Inspect_Probe{}}}}},
+		{field: "inspect.flows_of", down: EncodeDown(&Inspect{FlowsOf: "Acme"})},
+		{field: "inspect.observe", down: EncodeDown(&Inspect{Observe: "../acme"})},
+		{field: "report.seen", up: EncodeUp(&Report{Seen: -1})},
+		{field: "report.finding.standing", up: EncodeUp(&Report{Finding: &Finding{}})},
+		{field: "report.finding.digest", up: &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: &controlpb.Report{
+			Finding: &controlpb.Finding{Standing: controlpb.Finding_ALLOW, Forth: []byte{1}},
+		}}}},
+		{field: "report.finding.flow.tuple.src", up: EncodeUp(&Report{Finding: &Finding{Standing: StandingAllow, Flow: &FlowReport{Tuple: Tuple{VNI: 1, Dst: addr}}}})},
+		{field: "report.flows", up: EncodeUp(&Report{Flows: make([]FlowReport, RowsMax+1)})},
+		{field: "report.flows[1].tuple.vni", up: EncodeUp(&Report{Flows: []FlowReport{{Tuple: tuple}, {}}})},
+		{field: "report.flows[0].idle_ms", up: &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: &controlpb.Report{
+			Flows: []*controlpb.FlowReport{{Tuple: encodeTuple(tuple), IdleMs: IdleMax + 1}},
+		}}}},
+		{field: "report.events", up: EncodeUp(&Report{Events: make([]FlowEvent, EventsMax+1)})},
+		{field: "report.events[0].what", up: EncodeUp(&Report{Events: []FlowEvent{{Tuple: tuple}}})},
+		{field: "report.events[0].reason", up: EncodeUp(&Report{Events: []FlowEvent{{What: FlowDenied, Tuple: tuple}}})},
+		{field: "report.events[0].rule", up: &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: &controlpb.Report{
+			Events: []*controlpb.FlowEvent{{What: controlpb.FlowEvent_BEGUN, Tuple: encodeTuple(tuple), Rule: "a\x1b[2J"}},
+		}}}},
+		{field: "report.refused", up: &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: &controlpb.Report{Refused: strings.Repeat("x", TextMax+1)}}}},
 		{field: "refusal.kind", down: EncodeDown(&Refusal{Kind: 99})},
 	}
 	for _, test := range tests {
@@ -301,9 +374,17 @@ func with[T any](v T, change func(*T)) T {
 
 func FuzzDecode(f *testing.F) {
 	addr := netip.MustParseAddr("10.0.0.1")
+	tuple := Tuple{VNI: 7, Src: addr, Dst: addr.Next(), Protocol: dove.ProtocolTCP, SrcPort: 1, DstPort: 2}
 	for _, e := range []*controlpb.Envelope{
 		EncodeUp(&Hello{Version: 1, Host: "h", VTEP: addr, Peers: []HeldPeer{{Key: PeerKey{7, addr}}}}),
 		EncodeUp(&PolicyRequest{ID: 1, Questions: []Question{{7, addr, addr.Next(), true}}}),
+		EncodeUp(&Report{
+			ID: 1, Seen: 2, Finding: &Finding{Standing: StandingDeny, Rule: "shop/x", Forth: Digest{1}, Flow: &FlowReport{Tuple: tuple}},
+			Flows: []FlowReport{{Tuple: tuple, Rule: "shop/x", Idle: time.Second}}, Events: []FlowEvent{{What: FlowDenied, Tuple: tuple, Reason: "policy"}},
+		}),
+		EncodeDown(&Inspect{ID: 1, Probe: &tuple}),
+		EncodeDown(&Inspect{ID: 2, Observe: "acme"}),
+		EncodeDown(&Inspect{ID: 2, Stop: true}),
 		EncodeDown(&Update{Revision: 3, Peers: []Peer{{Key: PeerKey{7, addr}, Absent: true, TTL: time.Second}}}),
 	} {
 		b, err := proto.Marshal(e)

@@ -48,6 +48,9 @@ func DecodeUp(e *controlpb.Envelope) (Up, error) {
 			Peers: list(d, "release.peers", m.Release.GetPeers(), d.peerKey),
 			Pairs: list(d, "release.pairs", m.Release.GetPairs(), d.pairKey),
 		}
+	case *controlpb.Envelope_Report:
+		up = d.report(m.Report)
+		d.within("report")
 	case *controlpb.Envelope_Heartbeat:
 		up = &Heartbeat{}
 	default:
@@ -111,6 +114,9 @@ func DecodeDown(e *controlpb.Envelope) (Down, error) {
 		}
 	case *controlpb.Envelope_Frontier:
 		down = &Frontier{Revision: d.revision("frontier.revision", m.Frontier.GetRevision())}
+	case *controlpb.Envelope_Inspect:
+		down = d.inspect(m.Inspect)
+		d.within("inspect")
 	case *controlpb.Envelope_Refusal:
 		down = &Refusal{
 			Kind:    dove.Kind(d.number("refusal.kind", m.Refusal.GetKind(), uint32(dove.Internal), uint32(dove.Unavailable))),

@@ -10,6 +10,11 @@
 // closes the messages of a revision and is acknowledged (Ack) once the kernel
 // enforces them.
 //
+// Beside that the member may ask what the dSwitch does now (Inspect): what it
+// would do with a packet, which flows it carries, what begins and ends from now
+// on. The dSwitch tells it (Report), and neither end keeps it. What a host tells
+// is a claim: only the world says whether it is the host's to tell.
+//
 // Encode and Decode turn messages into protobuf bytes and back; Decode is the
 // door: what it returns is well-formed, whatever the peer sent.
 //

@@ -50,6 +50,8 @@ func EncodeUp(m Up) *controlpb.Envelope {
 			Peers: each(m.Peers, encodePeerKey),
 			Pairs: each(m.Pairs, encodePairKey),
 		}}}
+	case *Report:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: encodeReport(m)}}
 	case *Heartbeat:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Heartbeat{Heartbeat: &controlpb.Heartbeat{}}}
 	}
@@ -99,6 +101,8 @@ func EncodeDown(m Down) *controlpb.Envelope {
 		}}}
 	case *Frontier:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Frontier{Frontier: &controlpb.Frontier{Revision: int64(m.Revision)}}}
+	case *Inspect:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Inspect{Inspect: encodeInspect(m)}}
 	case *Refusal:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Refusal{Refusal: &controlpb.Refusal{
 			Kind:    uint32(m.Kind),

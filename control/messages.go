@@ -11,7 +11,8 @@ import (
 // Version is the protocol's version; both ends name theirs in the first message.
 //
 //	1: 2026-11-22: the first.
-const Version = 1
+//	2: 2026-11-23: Inspect and Report.
+const Version = 2
 
 // Limits of one message. What is longer is split by Parts and Split.
 const (
@@ -23,11 +24,11 @@ const (
 )
 
 // Up is a message from a dSwitch: *Hello, *Held, *PolicyRequest,
-// *EndpointUpdate, *Ack, *Release or *Heartbeat.
+// *EndpointUpdate, *Ack, *Release, *Report or *Heartbeat.
 type Up interface{ up() }
 
 // Down is a message from a DPC member: *Welcome, *Assign, *Unassign, *Tunnels,
-// *PolicyReply, *Update, *Frontier, *Refusal or *Heartbeat.
+// *PolicyReply, *Update, *Frontier, *Inspect, *Refusal or *Heartbeat.
 type Down interface{ down() }
 
 // Hello opens a session. Incarnation and Seen say what the dSwitch knew last (0
@@ -265,6 +266,7 @@ func (*PolicyRequest) up()  {}
 func (*EndpointUpdate) up() {}
 func (*Ack) up()            {}
 func (*Release) up()        {}
+func (*Report) up()         {}
 func (*Heartbeat) up()      {}
 
 func (*Welcome) down()     {}
@@ -274,5 +276,6 @@ func (*Tunnels) down()     {}
 func (*PolicyReply) down() {}
 func (*Update) down()      {}
 func (*Frontier) down()    {}
+func (*Inspect) down()     {}
 func (*Refusal) down()     {}
 func (*Heartbeat) down()   {}

@@ -87,10 +87,31 @@ type request struct {
 // do sends the request and reads its answer as a T.
 func do[T any](ctx context.Context, c *Client, r request) (T, error) {
 	var answer T
+	a, err := c.send(ctx, r)
+	if err != nil {
+		return answer, err
+	}
+	defer a.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(a.Body, answerMax+1))
+	switch {
+	case err != nil:
+		return answer, c.unreachable(ctx, err)
+	case len(text) > answerMax:
+		return answer, dove.Errorf(dove.TooLarge, "the answer is longer than %d bytes", answerMax)
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return answer, dove.Errorf(dove.Internal, "the answer of %s cannot be read: %v", c.base, err)
+	}
+	return answer, nil
+}
+
+// send sends the request. If there is no error, the answer is one of success and
+// its body is still to be read, and closed.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	for _, part := range r.path {
 		// A part such as ".." would name another resource.
 		if err := dove.CheckName(part); err != nil {
-			return answer, dove.Errorf(dove.Invalid, "%v", err)
+			return nil, dove.Errorf(dove.Invalid, "%v", err)
 		}
 	}
 	u := c.base.JoinPath("v1").JoinPath(r.path...)
@@ -99,13 +120,13 @@ func do[T any](ctx context.Context, c *Client, r request) (T, error) {
 	if r.body != nil {
 		var err error
 		if content, err = json.Marshal(r.body); err != nil {
-			return answer, fmt.Errorf("write the request: %w", err)
+			return nil, fmt.Errorf("write the request: %w", err)
 		}
 		contentType = "application/json"
 	}
 	q, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(content))
 	if err != nil {
-		return answer, fmt.Errorf("make the request: %w", err)
+		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	q.Header.Set("Authorization", "Bearer "+c.token)
 	q.Header.Set("Accept", "application/json")
@@ -121,22 +142,17 @@ func do[T any](ctx context.Context, c *Client, r request) (T, error) {
 	}
 	a, err := c.http.Do(q)
 	if err != nil {
-		return answer, c.unreachable(ctx, err)
+		return nil, c.unreachable(ctx, err)
 	}
-	defer a.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(a.Body, answerMax+1))
-	switch {
-	case err != nil:
-		return answer, c.unreachable(ctx, err)
-	case a.StatusCode < 200 || a.StatusCode > 299:
-		return answer, refusal(a, text)
-	case len(text) > answerMax:
-		return answer, dove.Errorf(dove.TooLarge, "the answer is longer than %d bytes", answerMax)
+	if a.StatusCode < 200 || a.StatusCode > 299 {
+		defer a.Body.Close()
+		text, err := io.ReadAll(io.LimitReader(a.Body, answerMax))
+		if err != nil {
+			return nil, c.unreachable(ctx, err)
+		}
+		return nil, refusal(a, text)
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return answer, dove.Errorf(dove.Internal, "the answer of %s cannot be read: %v", c.base, err)
-	}
-	return answer, nil
+	return a, nil
 }
 
 // unreachable says why there is no answer. A context that is done stays visible
@@ -164,6 +180,11 @@ func refusal(a *http.Response, text []byte) error {
 	if media != "application/problem+json" || json.Unmarshal(text, &p) != nil || p.Detail == "" {
 		return dove.Errorf(dove.Internal, "the server answered %s, and not as a DPC does: is the address right?", a.Status)
 	}
+	return errorOf(p)
+}
+
+// errorOf is what a problem document tells.
+func errorOf(p api.Problem) error {
 	e := &dove.Error{Kind: dove.Internal, Message: p.Detail, Faults: p.Errors}
 	for k := dove.Internal; k <= dove.Unavailable; k++ {
 		if k.String() == p.Kind {

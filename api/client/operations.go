@@ -182,12 +182,3 @@ func (c *Client) Status(ctx context.Context) (api.Status, error) {
 func (c *Client) Version(ctx context.Context) (api.Version, error) {
 	return get[api.Version](ctx, c, "version")
 }
-
-// Why asks what would become of a flow between two of the tenant's endpoints.
-func (c *Client) Why(ctx context.Context, t dove.Tenant, f api.Flow) (api.Why, error) {
-	query := url.Values{"from": {f.From}, "to": {f.To}, "proto": {f.Proto}}
-	if f.Port != "" {
-		query.Set("port", f.Port)
-	}
-	return do[api.Why](ctx, c, request{method: http.MethodGet, path: []string{"tenants", string(t), "why"}, query: query})
-}

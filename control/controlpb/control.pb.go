@@ -136,6 +136,122 @@ func (Answer_Status) EnumDescriptor() ([]byte, []int) {
 	return file_control_proto_rawDescGZIP(), []int{22, 0}
 }
 
+type Finding_Standing int32
+
+const (
+	Finding_STANDING_UNSPECIFIED Finding_Standing = 0
+	Finding_ALLOW                Finding_Standing = 1
+	Finding_DENY                 Finding_Standing = 2
+	Finding_WOULD_ASK            Finding_Standing = 3
+	Finding_NO_ENDPOINT          Finding_Standing = 4
+	Finding_HIDDEN               Finding_Standing = 5
+	Finding_UNASSIGNED           Finding_Standing = 6
+	Finding_NOT_ACTIVE           Finding_Standing = 7
+)
+
+// Enum value maps for Finding_Standing.
+var (
+	Finding_Standing_name = map[int32]string{
+		0: "STANDING_UNSPECIFIED",
+		1: "ALLOW",
+		2: "DENY",
+		3: "WOULD_ASK",
+		4: "NO_ENDPOINT",
+		5: "HIDDEN",
+		6: "UNASSIGNED",
+		7: "NOT_ACTIVE",
+	}
+	Finding_Standing_value = map[string]int32{
+		"STANDING_UNSPECIFIED": 0,
+		"ALLOW":                1,
+		"DENY":                 2,
+		"WOULD_ASK":            3,
+		"NO_ENDPOINT":          4,
+		"HIDDEN":               5,
+		"UNASSIGNED":           6,
+		"NOT_ACTIVE":           7,
+	}
+)
+
+func (x Finding_Standing) Enum() *Finding_Standing {
+	p := new(Finding_Standing)
+	*p = x
+	return p
+}
+
+func (x Finding_Standing) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Finding_Standing) Descriptor() protoreflect.EnumDescriptor {
+	return file_control_proto_enumTypes[2].Descriptor()
+}
+
+func (Finding_Standing) Type() protoreflect.EnumType {
+	return &file_control_proto_enumTypes[2]
+}
+
+func (x Finding_Standing) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Finding_Standing.Descriptor instead.
+func (Finding_Standing) EnumDescriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{31, 0}
+}
+
+type FlowEvent_What int32
+
+const (
+	FlowEvent_WHAT_UNSPECIFIED FlowEvent_What = 0
+	FlowEvent_BEGUN            FlowEvent_What = 1
+	FlowEvent_ENDED            FlowEvent_What = 2
+	FlowEvent_DENIED           FlowEvent_What = 3
+)
+
+// Enum value maps for FlowEvent_What.
+var (
+	FlowEvent_What_name = map[int32]string{
+		0: "WHAT_UNSPECIFIED",
+		1: "BEGUN",
+		2: "ENDED",
+		3: "DENIED",
+	}
+	FlowEvent_What_value = map[string]int32{
+		"WHAT_UNSPECIFIED": 0,
+		"BEGUN":            1,
+		"ENDED":            2,
+		"DENIED":           3,
+	}
+)
+
+func (x FlowEvent_What) Enum() *FlowEvent_What {
+	p := new(FlowEvent_What)
+	*p = x
+	return p
+}
+
+func (x FlowEvent_What) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FlowEvent_What) Descriptor() protoreflect.EnumDescriptor {
+	return file_control_proto_enumTypes[3].Descriptor()
+}
+
+func (FlowEvent_What) Type() protoreflect.EnumType {
+	return &file_control_proto_enumTypes[3]
+}
+
+func (x FlowEvent_What) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FlowEvent_What.Descriptor instead.
+func (FlowEvent_What) EnumDescriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{33, 0}
+}
+
 type Envelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -147,6 +263,7 @@ type Envelope struct {
 	//	*Envelope_Ack
 	//	*Envelope_Release
 	//	*Envelope_Heartbeat
+	//	*Envelope_Report
 	//	*Envelope_Welcome
 	//	*Envelope_Assign
 	//	*Envelope_Unassign
@@ -155,6 +272,7 @@ type Envelope struct {
 	//	*Envelope_Update
 	//	*Envelope_Frontier
 	//	*Envelope_Refusal
+	//	*Envelope_Inspect
 	Message       isEnvelope_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -260,6 +378,15 @@ func (x *Envelope) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *Envelope) GetReport() *Report {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Report); ok {
+			return x.Report
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetWelcome() *Welcome {
 	if x != nil {
 		if x, ok := x.Message.(*Envelope_Welcome); ok {
@@ -332,6 +459,15 @@ func (x *Envelope) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *Envelope) GetInspect() *Inspect {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Inspect); ok {
+			return x.Inspect
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Message interface {
 	isEnvelope_Message()
 }
@@ -362,6 +498,10 @@ type Envelope_Release struct {
 
 type Envelope_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,7,opt,name=heartbeat,proto3,oneof"`
+}
+
+type Envelope_Report struct {
+	Report *Report `protobuf:"bytes,8,opt,name=report,proto3,oneof"`
 }
 
 type Envelope_Welcome struct {
@@ -396,6 +536,10 @@ type Envelope_Refusal struct {
 	Refusal *Refusal `protobuf:"bytes,23,opt,name=refusal,proto3,oneof"`
 }
 
+type Envelope_Inspect struct {
+	Inspect *Inspect `protobuf:"bytes,24,opt,name=inspect,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Message() {}
 
 func (*Envelope_Held) isEnvelope_Message() {}
@@ -409,6 +553,8 @@ func (*Envelope_Ack) isEnvelope_Message() {}
 func (*Envelope_Release) isEnvelope_Message() {}
 
 func (*Envelope_Heartbeat) isEnvelope_Message() {}
+
+func (*Envelope_Report) isEnvelope_Message() {}
 
 func (*Envelope_Welcome) isEnvelope_Message() {}
 
@@ -425,6 +571,8 @@ func (*Envelope_Update) isEnvelope_Message() {}
 func (*Envelope_Frontier) isEnvelope_Message() {}
 
 func (*Envelope_Refusal) isEnvelope_Message() {}
+
+func (*Envelope_Inspect) isEnvelope_Message() {}
 
 type Domain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2242,11 +2390,561 @@ func (x *Refusal) GetMessage() string {
 	return ""
 }
 
+type Tuple struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vni           uint32                 `protobuf:"varint,1,opt,name=vni,proto3" json:"vni,omitempty"`
+	Src           []byte                 `protobuf:"bytes,2,opt,name=src,proto3" json:"src,omitempty"`
+	Dst           []byte                 `protobuf:"bytes,3,opt,name=dst,proto3" json:"dst,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	SrcPort       uint32                 `protobuf:"varint,5,opt,name=src_port,json=srcPort,proto3" json:"src_port,omitempty"`
+	DstPort       uint32                 `protobuf:"varint,6,opt,name=dst_port,json=dstPort,proto3" json:"dst_port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tuple) Reset() {
+	*x = Tuple{}
+	mi := &file_control_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tuple) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tuple) ProtoMessage() {}
+
+func (x *Tuple) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tuple.ProtoReflect.Descriptor instead.
+func (*Tuple) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Tuple) GetVni() uint32 {
+	if x != nil {
+		return x.Vni
+	}
+	return 0
+}
+
+func (x *Tuple) GetSrc() []byte {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *Tuple) GetDst() []byte {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *Tuple) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Tuple) GetSrcPort() uint32 {
+	if x != nil {
+		return x.SrcPort
+	}
+	return 0
+}
+
+func (x *Tuple) GetDstPort() uint32 {
+	if x != nil {
+		return x.DstPort
+	}
+	return 0
+}
+
+type Inspect struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to Ask:
+	//
+	//	*Inspect_Probe
+	//	*Inspect_FlowsOf
+	//	*Inspect_Observe
+	//	*Inspect_Stop
+	Ask           isInspect_Ask `protobuf_oneof:"ask"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Inspect) Reset() {
+	*x = Inspect{}
+	mi := &file_control_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inspect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inspect) ProtoMessage() {}
+
+func (x *Inspect) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
+func (*Inspect) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Inspect) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Inspect) GetAsk() isInspect_Ask {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
+func (x *Inspect) GetProbe() *Tuple {
+	if x != nil {
+		if x, ok := x.Ask.(*Inspect_Probe); ok {
+			return x.Probe
+		}
+	}
+	return nil
+}
+
+func (x *Inspect) GetFlowsOf() string {
+	if x != nil {
+		if x, ok := x.Ask.(*Inspect_FlowsOf); ok {
+			return x.FlowsOf
+		}
+	}
+	return ""
+}
+
+func (x *Inspect) GetObserve() string {
+	if x != nil {
+		if x, ok := x.Ask.(*Inspect_Observe); ok {
+			return x.Observe
+		}
+	}
+	return ""
+}
+
+func (x *Inspect) GetStop() bool {
+	if x != nil {
+		if x, ok := x.Ask.(*Inspect_Stop); ok {
+			return x.Stop
+		}
+	}
+	return false
+}
+
+type isInspect_Ask interface {
+	isInspect_Ask()
+}
+
+type Inspect_Probe struct {
+	Probe *Tuple `protobuf:"bytes,2,opt,name=probe,proto3,oneof"`
+}
+
+type Inspect_FlowsOf struct {
+	FlowsOf string `protobuf:"bytes,3,opt,name=flows_of,json=flowsOf,proto3,oneof"` // a tenant
+}
+
+type Inspect_Observe struct {
+	Observe string `protobuf:"bytes,4,opt,name=observe,proto3,oneof"` // a tenant
+}
+
+type Inspect_Stop struct {
+	Stop bool `protobuf:"varint,5,opt,name=stop,proto3,oneof"` // always true
+}
+
+func (*Inspect_Probe) isInspect_Ask() {}
+
+func (*Inspect_FlowsOf) isInspect_Ask() {}
+
+func (*Inspect_Observe) isInspect_Ask() {}
+
+func (*Inspect_Stop) isInspect_Ask() {}
+
+type Finding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Standing      Finding_Standing       `protobuf:"varint,1,opt,name=standing,proto3,enum=dove.control.v1.Finding_Standing" json:"standing,omitempty"`
+	Rule          string                 `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	Forth         []byte                 `protobuf:"bytes,3,opt,name=forth,proto3" json:"forth,omitempty"`
+	Back          []byte                 `protobuf:"bytes,4,opt,name=back,proto3" json:"back,omitempty"`
+	Flow          *FlowReport            `protobuf:"bytes,5,opt,name=flow,proto3" json:"flow,omitempty"`
+	Detail        string                 `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_control_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Finding) GetStanding() Finding_Standing {
+	if x != nil {
+		return x.Standing
+	}
+	return Finding_STANDING_UNSPECIFIED
+}
+
+func (x *Finding) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Finding) GetForth() []byte {
+	if x != nil {
+		return x.Forth
+	}
+	return nil
+}
+
+func (x *Finding) GetBack() []byte {
+	if x != nil {
+		return x.Back
+	}
+	return nil
+}
+
+func (x *Finding) GetFlow() *FlowReport {
+	if x != nil {
+		return x.Flow
+	}
+	return nil
+}
+
+func (x *Finding) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type FlowReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tuple         *Tuple                 `protobuf:"bytes,1,opt,name=tuple,proto3" json:"tuple,omitempty"`
+	Rule          string                 `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	IdleMs        uint64                 `protobuf:"varint,3,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	Packets       uint64                 `protobuf:"varint,4,opt,name=packets,proto3" json:"packets,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlowReport) Reset() {
+	*x = FlowReport{}
+	mi := &file_control_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowReport) ProtoMessage() {}
+
+func (x *FlowReport) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowReport.ProtoReflect.Descriptor instead.
+func (*FlowReport) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *FlowReport) GetTuple() *Tuple {
+	if x != nil {
+		return x.Tuple
+	}
+	return nil
+}
+
+func (x *FlowReport) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *FlowReport) GetIdleMs() uint64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
+}
+
+func (x *FlowReport) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *FlowReport) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type FlowEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	What          FlowEvent_What         `protobuf:"varint,1,opt,name=what,proto3,enum=dove.control.v1.FlowEvent_What" json:"what,omitempty"`
+	Tuple         *Tuple                 `protobuf:"bytes,2,opt,name=tuple,proto3" json:"tuple,omitempty"`
+	Rule          string                 `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Packets       uint64                 `protobuf:"varint,5,opt,name=packets,proto3" json:"packets,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlowEvent) Reset() {
+	*x = FlowEvent{}
+	mi := &file_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowEvent) ProtoMessage() {}
+
+func (x *FlowEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowEvent.ProtoReflect.Descriptor instead.
+func (*FlowEvent) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *FlowEvent) GetWhat() FlowEvent_What {
+	if x != nil {
+		return x.What
+	}
+	return FlowEvent_WHAT_UNSPECIFIED
+}
+
+func (x *FlowEvent) GetTuple() *Tuple {
+	if x != nil {
+		return x.Tuple
+	}
+	return nil
+}
+
+func (x *FlowEvent) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *FlowEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FlowEvent) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *FlowEvent) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type Report struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Seen          int64                  `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
+	Finding       *Finding               `protobuf:"bytes,3,opt,name=finding,proto3" json:"finding,omitempty"`
+	Flows         []*FlowReport          `protobuf:"bytes,4,rep,name=flows,proto3" json:"flows,omitempty"`
+	Events        []*FlowEvent           `protobuf:"bytes,5,rep,name=events,proto3" json:"events,omitempty"`
+	More          bool                   `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
+	Lost          uint64                 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
+	Refused       string                 `protobuf:"bytes,8,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Report) Reset() {
+	*x = Report{}
+	mi := &file_control_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Report) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Report) ProtoMessage() {}
+
+func (x *Report) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Report.ProtoReflect.Descriptor instead.
+func (*Report) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Report) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Report) GetSeen() int64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *Report) GetFinding() *Finding {
+	if x != nil {
+		return x.Finding
+	}
+	return nil
+}
+
+func (x *Report) GetFlows() []*FlowReport {
+	if x != nil {
+		return x.Flows
+	}
+	return nil
+}
+
+func (x *Report) GetEvents() []*FlowEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *Report) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *Report) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *Report) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
 var File_control_proto protoreflect.FileDescriptor
 
 const file_control_proto_rawDesc = "" +
 	"\n" +
-	"\rcontrol.proto\x12\x0fdove.control.v1\"\xe0\x06\n" +
+	"\rcontrol.proto\x12\x0fdove.control.v1\"\xc9\a\n" +
 	"\bEnvelope\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.dove.control.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x04held\x18\x02 \x01(\v2\x15.dove.control.v1.HeldH\x00R\x04held\x12G\n" +
@@ -2254,7 +2952,8 @@ const file_control_proto_rawDesc = "" +
 	"\x0fendpoint_update\x18\x04 \x01(\v2\x1f.dove.control.v1.EndpointUpdateH\x00R\x0eendpointUpdate\x12(\n" +
 	"\x03ack\x18\x05 \x01(\v2\x14.dove.control.v1.AckH\x00R\x03ack\x124\n" +
 	"\arelease\x18\x06 \x01(\v2\x18.dove.control.v1.ReleaseH\x00R\arelease\x12:\n" +
-	"\theartbeat\x18\a \x01(\v2\x1a.dove.control.v1.HeartbeatH\x00R\theartbeat\x124\n" +
+	"\theartbeat\x18\a \x01(\v2\x1a.dove.control.v1.HeartbeatH\x00R\theartbeat\x121\n" +
+	"\x06report\x18\b \x01(\v2\x17.dove.control.v1.ReportH\x00R\x06report\x124\n" +
 	"\awelcome\x18\x10 \x01(\v2\x18.dove.control.v1.WelcomeH\x00R\awelcome\x121\n" +
 	"\x06assign\x18\x11 \x01(\v2\x17.dove.control.v1.AssignH\x00R\x06assign\x127\n" +
 	"\bunassign\x18\x12 \x01(\v2\x19.dove.control.v1.UnassignH\x00R\bunassign\x124\n" +
@@ -2262,7 +2961,8 @@ const file_control_proto_rawDesc = "" +
 	"\fpolicy_reply\x18\x14 \x01(\v2\x1c.dove.control.v1.PolicyReplyH\x00R\vpolicyReply\x121\n" +
 	"\x06update\x18\x15 \x01(\v2\x17.dove.control.v1.UpdateH\x00R\x06update\x127\n" +
 	"\bfrontier\x18\x16 \x01(\v2\x19.dove.control.v1.FrontierH\x00R\bfrontier\x124\n" +
-	"\arefusal\x18\x17 \x01(\v2\x18.dove.control.v1.RefusalH\x00R\arefusalB\t\n" +
+	"\arefusal\x18\x17 \x01(\v2\x18.dove.control.v1.RefusalH\x00R\arefusal\x124\n" +
+	"\ainspect\x18\x18 \x01(\v2\x18.dove.control.v1.InspectH\x00R\ainspectB\t\n" +
 	"\amessage\"4\n" +
 	"\x06Domain\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
@@ -2408,7 +3108,69 @@ const file_control_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"7\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2S\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x8f\x01\n" +
+	"\x05Tuple\x12\x10\n" +
+	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x10\n" +
+	"\x03src\x18\x02 \x01(\fR\x03src\x12\x10\n" +
+	"\x03dst\x18\x03 \x01(\fR\x03dst\x12\x1a\n" +
+	"\bprotocol\x18\x04 \x01(\rR\bprotocol\x12\x19\n" +
+	"\bsrc_port\x18\x05 \x01(\rR\asrcPort\x12\x19\n" +
+	"\bdst_port\x18\x06 \x01(\rR\adstPort\"\x9f\x01\n" +
+	"\aInspect\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12.\n" +
+	"\x05probe\x18\x02 \x01(\v2\x16.dove.control.v1.TupleH\x00R\x05probe\x12\x1b\n" +
+	"\bflows_of\x18\x03 \x01(\tH\x00R\aflowsOf\x12\x1a\n" +
+	"\aobserve\x18\x04 \x01(\tH\x00R\aobserve\x12\x14\n" +
+	"\x04stop\x18\x05 \x01(\bH\x00R\x04stopB\x05\n" +
+	"\x03ask\"\xd7\x02\n" +
+	"\aFinding\x12=\n" +
+	"\bstanding\x18\x01 \x01(\x0e2!.dove.control.v1.Finding.StandingR\bstanding\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x14\n" +
+	"\x05forth\x18\x03 \x01(\fR\x05forth\x12\x12\n" +
+	"\x04back\x18\x04 \x01(\fR\x04back\x12/\n" +
+	"\x04flow\x18\x05 \x01(\v2\x1b.dove.control.v1.FlowReportR\x04flow\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"\x85\x01\n" +
+	"\bStanding\x12\x18\n" +
+	"\x14STANDING_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05ALLOW\x10\x01\x12\b\n" +
+	"\x04DENY\x10\x02\x12\r\n" +
+	"\tWOULD_ASK\x10\x03\x12\x0f\n" +
+	"\vNO_ENDPOINT\x10\x04\x12\n" +
+	"\n" +
+	"\x06HIDDEN\x10\x05\x12\x0e\n" +
+	"\n" +
+	"UNASSIGNED\x10\x06\x12\x0e\n" +
+	"\n" +
+	"NOT_ACTIVE\x10\a\"\x97\x01\n" +
+	"\n" +
+	"FlowReport\x12,\n" +
+	"\x05tuple\x18\x01 \x01(\v2\x16.dove.control.v1.TupleR\x05tuple\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x17\n" +
+	"\aidle_ms\x18\x03 \x01(\x04R\x06idleMs\x12\x18\n" +
+	"\apackets\x18\x04 \x01(\x04R\apackets\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\"\x8a\x02\n" +
+	"\tFlowEvent\x123\n" +
+	"\x04what\x18\x01 \x01(\x0e2\x1f.dove.control.v1.FlowEvent.WhatR\x04what\x12,\n" +
+	"\x05tuple\x18\x02 \x01(\v2\x16.dove.control.v1.TupleR\x05tuple\x12\x12\n" +
+	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\apackets\x18\x05 \x01(\x04R\apackets\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\">\n" +
+	"\x04What\x12\x14\n" +
+	"\x10WHAT_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05BEGUN\x10\x01\x12\t\n" +
+	"\x05ENDED\x10\x02\x12\n" +
+	"\n" +
+	"\x06DENIED\x10\x03\"\x89\x02\n" +
+	"\x06Report\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04seen\x18\x02 \x01(\x03R\x04seen\x122\n" +
+	"\afinding\x18\x03 \x01(\v2\x18.dove.control.v1.FindingR\afinding\x121\n" +
+	"\x05flows\x18\x04 \x03(\v2\x1b.dove.control.v1.FlowReportR\x05flows\x122\n" +
+	"\x06events\x18\x05 \x03(\v2\x1a.dove.control.v1.FlowEventR\x06events\x12\x12\n" +
+	"\x04more\x18\x06 \x01(\bR\x04more\x12\x12\n" +
+	"\x04lost\x18\a \x01(\x04R\x04lost\x12\x18\n" +
+	"\arefused\x18\b \x01(\tR\arefused2S\n" +
 	"\aControl\x12H\n" +
 	"\fConversation\x12\x19.dove.control.v1.Envelope\x1a\x19.dove.control.v1.Envelope(\x010\x01B Z\x1edove.network/control/controlpbb\x06proto3"
 
@@ -2424,96 +3186,115 @@ func file_control_proto_rawDescGZIP() []byte {
 	return file_control_proto_rawDescData
 }
 
-var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_control_proto_goTypes = []any{
 	(EndpointUpdate_State)(0), // 0: dove.control.v1.EndpointUpdate.State
 	(Answer_Status)(0),        // 1: dove.control.v1.Answer.Status
-	(*Envelope)(nil),          // 2: dove.control.v1.Envelope
-	(*Domain)(nil),            // 3: dove.control.v1.Domain
-	(*Endpoint)(nil),          // 4: dove.control.v1.Endpoint
-	(*PeerKey)(nil),           // 5: dove.control.v1.PeerKey
-	(*PairKey)(nil),           // 6: dove.control.v1.PairKey
-	(*HeldPeer)(nil),          // 7: dove.control.v1.HeldPeer
-	(*HeldPair)(nil),          // 8: dove.control.v1.HeldPair
-	(*Hello)(nil),             // 9: dove.control.v1.Hello
-	(*Held)(nil),              // 10: dove.control.v1.Held
-	(*Question)(nil),          // 11: dove.control.v1.Question
-	(*PolicyRequest)(nil),     // 12: dove.control.v1.PolicyRequest
-	(*EndpointUpdate)(nil),    // 13: dove.control.v1.EndpointUpdate
-	(*Ack)(nil),               // 14: dove.control.v1.Ack
-	(*Release)(nil),           // 15: dove.control.v1.Release
-	(*Heartbeat)(nil),         // 16: dove.control.v1.Heartbeat
-	(*Welcome)(nil),           // 17: dove.control.v1.Welcome
-	(*Address)(nil),           // 18: dove.control.v1.Address
-	(*Prefix)(nil),            // 19: dove.control.v1.Prefix
-	(*Assign)(nil),            // 20: dove.control.v1.Assign
-	(*Unassign)(nil),          // 21: dove.control.v1.Unassign
-	(*Tunnel)(nil),            // 22: dove.control.v1.Tunnel
-	(*Tunnels)(nil),           // 23: dove.control.v1.Tunnels
-	(*Answer)(nil),            // 24: dove.control.v1.Answer
-	(*Peer)(nil),              // 25: dove.control.v1.Peer
-	(*Pair)(nil),              // 26: dove.control.v1.Pair
-	(*PolicyReply)(nil),       // 27: dove.control.v1.PolicyReply
-	(*Update)(nil),            // 28: dove.control.v1.Update
-	(*Frontier)(nil),          // 29: dove.control.v1.Frontier
-	(*Refusal)(nil),           // 30: dove.control.v1.Refusal
+	(Finding_Standing)(0),     // 2: dove.control.v1.Finding.Standing
+	(FlowEvent_What)(0),       // 3: dove.control.v1.FlowEvent.What
+	(*Envelope)(nil),          // 4: dove.control.v1.Envelope
+	(*Domain)(nil),            // 5: dove.control.v1.Domain
+	(*Endpoint)(nil),          // 6: dove.control.v1.Endpoint
+	(*PeerKey)(nil),           // 7: dove.control.v1.PeerKey
+	(*PairKey)(nil),           // 8: dove.control.v1.PairKey
+	(*HeldPeer)(nil),          // 9: dove.control.v1.HeldPeer
+	(*HeldPair)(nil),          // 10: dove.control.v1.HeldPair
+	(*Hello)(nil),             // 11: dove.control.v1.Hello
+	(*Held)(nil),              // 12: dove.control.v1.Held
+	(*Question)(nil),          // 13: dove.control.v1.Question
+	(*PolicyRequest)(nil),     // 14: dove.control.v1.PolicyRequest
+	(*EndpointUpdate)(nil),    // 15: dove.control.v1.EndpointUpdate
+	(*Ack)(nil),               // 16: dove.control.v1.Ack
+	(*Release)(nil),           // 17: dove.control.v1.Release
+	(*Heartbeat)(nil),         // 18: dove.control.v1.Heartbeat
+	(*Welcome)(nil),           // 19: dove.control.v1.Welcome
+	(*Address)(nil),           // 20: dove.control.v1.Address
+	(*Prefix)(nil),            // 21: dove.control.v1.Prefix
+	(*Assign)(nil),            // 22: dove.control.v1.Assign
+	(*Unassign)(nil),          // 23: dove.control.v1.Unassign
+	(*Tunnel)(nil),            // 24: dove.control.v1.Tunnel
+	(*Tunnels)(nil),           // 25: dove.control.v1.Tunnels
+	(*Answer)(nil),            // 26: dove.control.v1.Answer
+	(*Peer)(nil),              // 27: dove.control.v1.Peer
+	(*Pair)(nil),              // 28: dove.control.v1.Pair
+	(*PolicyReply)(nil),       // 29: dove.control.v1.PolicyReply
+	(*Update)(nil),            // 30: dove.control.v1.Update
+	(*Frontier)(nil),          // 31: dove.control.v1.Frontier
+	(*Refusal)(nil),           // 32: dove.control.v1.Refusal
+	(*Tuple)(nil),             // 33: dove.control.v1.Tuple
+	(*Inspect)(nil),           // 34: dove.control.v1.Inspect
+	(*Finding)(nil),           // 35: dove.control.v1.Finding
+	(*FlowReport)(nil),        // 36: dove.control.v1.FlowReport
+	(*FlowEvent)(nil),         // 37: dove.control.v1.FlowEvent
+	(*Report)(nil),            // 38: dove.control.v1.Report
 }
 var file_control_proto_depIdxs = []int32{
-	9,  // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
-	10, // 1: dove.control.v1.Envelope.held:type_name -> dove.control.v1.Held
-	12, // 2: dove.control.v1.Envelope.policy_request:type_name -> dove.control.v1.PolicyRequest
-	13, // 3: dove.control.v1.Envelope.endpoint_update:type_name -> dove.control.v1.EndpointUpdate
-	14, // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
-	15, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
-	16, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
-	17, // 7: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
-	20, // 8: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
-	21, // 9: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
-	23, // 10: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
-	27, // 11: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
-	28, // 12: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
-	29, // 13: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
-	30, // 14: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
-	3,  // 15: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
-	5,  // 16: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
-	6,  // 17: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
-	7,  // 18: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
-	8,  // 19: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
-	13, // 20: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
-	7,  // 21: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
-	8,  // 22: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
-	13, // 23: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
-	11, // 24: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
-	4,  // 25: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
-	0,  // 26: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
-	5,  // 27: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
-	6,  // 28: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
-	4,  // 29: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
-	3,  // 30: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
-	18, // 31: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
-	19, // 32: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
-	4,  // 33: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
-	22, // 34: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
-	11, // 35: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
-	1,  // 36: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
-	3,  // 37: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
-	5,  // 38: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
-	4,  // 39: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
-	3,  // 40: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
-	6,  // 41: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
-	24, // 42: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
-	25, // 43: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
-	26, // 44: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
-	25, // 45: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
-	26, // 46: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
-	2,  // 47: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
-	2,  // 48: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
-	48, // [48:49] is the sub-list for method output_type
-	47, // [47:48] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	11, // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
+	12, // 1: dove.control.v1.Envelope.held:type_name -> dove.control.v1.Held
+	14, // 2: dove.control.v1.Envelope.policy_request:type_name -> dove.control.v1.PolicyRequest
+	15, // 3: dove.control.v1.Envelope.endpoint_update:type_name -> dove.control.v1.EndpointUpdate
+	16, // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
+	17, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
+	18, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
+	38, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
+	19, // 8: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
+	22, // 9: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
+	23, // 10: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
+	25, // 11: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
+	29, // 12: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
+	30, // 13: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
+	31, // 14: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
+	32, // 15: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
+	34, // 16: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
+	5,  // 17: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
+	7,  // 18: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
+	8,  // 19: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
+	9,  // 20: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
+	10, // 21: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
+	15, // 22: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
+	9,  // 23: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
+	10, // 24: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
+	15, // 25: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
+	13, // 26: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
+	6,  // 27: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
+	0,  // 28: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
+	7,  // 29: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
+	8,  // 30: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
+	6,  // 31: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 32: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
+	20, // 33: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
+	21, // 34: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
+	6,  // 35: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
+	24, // 36: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
+	13, // 37: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
+	1,  // 38: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
+	5,  // 39: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
+	7,  // 40: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
+	6,  // 41: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 42: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
+	8,  // 43: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
+	26, // 44: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
+	27, // 45: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
+	28, // 46: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
+	27, // 47: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
+	28, // 48: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
+	33, // 49: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
+	2,  // 50: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
+	36, // 51: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
+	33, // 52: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
+	3,  // 53: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
+	33, // 54: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
+	35, // 55: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
+	36, // 56: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
+	37, // 57: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
+	4,  // 58: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
+	4,  // 59: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
+	59, // [59:60] is the sub-list for method output_type
+	58, // [58:59] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -2529,6 +3310,7 @@ func file_control_proto_init() {
 		(*Envelope_Ack)(nil),
 		(*Envelope_Release)(nil),
 		(*Envelope_Heartbeat)(nil),
+		(*Envelope_Report)(nil),
 		(*Envelope_Welcome)(nil),
 		(*Envelope_Assign)(nil),
 		(*Envelope_Unassign)(nil),
@@ -2537,14 +3319,21 @@ func file_control_proto_init() {
 		(*Envelope_Update)(nil),
 		(*Envelope_Frontier)(nil),
 		(*Envelope_Refusal)(nil),
+		(*Envelope_Inspect)(nil),
+	}
+	file_control_proto_msgTypes[30].OneofWrappers = []any{
+		(*Inspect_Probe)(nil),
+		(*Inspect_FlowsOf)(nil),
+		(*Inspect_Observe)(nil),
+		(*Inspect_Stop)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   29,
+			NumEnums:      4,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
