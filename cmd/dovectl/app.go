@@ -21,6 +21,7 @@ type app struct {
 	out, err             io.Writer
 	asks                 bool // somebody is there to answer
 	colourOut, colourErr bool
+	width                int    // columns of the terminal that results go to; 0: unknown
 	file                 string // which DPC, and who asks
 	server               string // "" as the file says
 	tenant               string
@@ -105,6 +106,8 @@ Exit codes:
 	f.StringVar(&a.server, "server", "", "`ADDRESS` of another DPC member than the file says, https://host:port")
 	f.StringVarP(&a.tenant, "tenant", "t", a.tenant, "`NAME` of the tenant; default is $DOVE_TENANT")
 	f.StringVarP(&a.form, "output", "o", "table", "`FORM` of the result: table, json or yaml")
+	choices(root, "output", "table", "json", "yaml")
+	a.completedFlag(root, "tenant", tenantNames)
 	root.AddGroup(
 		&cobra.Group{ID: "intent", Title: "What a tenant means:"},
 		&cobra.Group{ID: "place", Title: "Where it is:"},
@@ -116,11 +119,12 @@ Exit codes:
 			root.AddCommand(cmd)
 		}
 	}
-	add("intent", a.tenantCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.blueprintCommand(), a.networkCommand())
-	add("place", a.endpointCommand(), a.hostCommand())
+	add("intent", a.tenantCommand(), a.tenantsCommand(), a.schemaCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(),
+		a.blueprintCommand(), a.blueprintsCommand(), a.networkCommand(), a.networksCommand())
+	add("place", a.endpointCommand(), a.endpointsCommand(), a.hostCommand(), a.hostsCommand(), a.tokenCommand())
 	add("ask", a.waitCommand(), a.receiptCommand(), a.whyCommand(), a.statusCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("ask")
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetCompletionCommandGroupID("ask")
 	root.AddCommand(manual.Command())
 	return root
 }
@@ -142,6 +146,13 @@ func folder(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	}
 	cmd.Use, cmd.DisableFlagsInUseLine = cmd.Use+" COMMAND", true
 	cmd.AddCommand(children...)
+	return cmd
+}
+
+// listed is a command that lists, under its folder, too: "tenant list" for those
+// who would write it so.
+func listed(cmd *cobra.Command) *cobra.Command {
+	cmd.Use, cmd.Hidden = "list", true
 	return cmd
 }
 

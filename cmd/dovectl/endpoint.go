@@ -16,11 +16,11 @@ func (a *app) endpointCommand() *cobra.Command {
 	return folder(&cobra.Command{
 		Use: "endpoint", Short: "put workloads into groups and on hosts",
 		Long: `An endpoint is one interface of a workload. Its groups say what it means, its
-binding says on which host it is. The dSwitch of that host waits for the
-endpoint's device and connects it.`,
+host says where it is. The dSwitch of that host waits for the endpoint's device
+and connects it.`,
 	},
-		a.endpointCreateCommand(), a.endpointListCommand(), a.endpointGetCommand(),
-		a.endpointBindCommand(), a.endpointUnbindCommand(), a.endpointDeleteCommand())
+		a.endpointCreateCommand(), listed(a.endpointsCommand()), a.endpointGetCommand(),
+		a.endpointAttachCommand(), a.endpointMoveCommand(), a.endpointDetachCommand(), a.endpointDeleteCommand())
 }
 
 func (a *app) endpointCreateCommand() *cobra.Command {
@@ -37,11 +37,14 @@ Without --address it gets the lowest free address of each family of its network.
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringSliceVarP(&spec.Groups, "group", "g", []string{}, "`BLUEPRINT/GROUP` that it is in; repeat for more")
-	f.StringVar((*string)(&spec.Host), "host", "", "`NAME` of the host that it is bound to")
+	f.StringVar((*string)(&spec.Host), "host", "", "`NAME` of the host that it is on")
 	f.StringVar(&spec.Network, "network", "", "`NAME` of its network; default is its groups'")
 	f.StringSliceVar(&spec.Addresses, "address", nil, "its `ADDRESS`; repeat for more")
 	f.StringVar(&spec.MAC, "mac", "", "its hardware `ADDRESS`; default is made up")
 	f.StringVar(&spec.Device, "device", "", "`NAME` of its device on the host; default is tap or dv and the first 11 characters of the id")
+	a.completedFlag(cmd, "group", groupNames)
+	a.completedFlag(cmd, "host", hostNames)
+	a.completedFlag(cmd, "network", networkNames)
 	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		e, err := c.PutEndpoint(ctx, endpointName(t, args[0]), spec, ifMatch())
@@ -60,7 +63,7 @@ func (a *app) wroteEndpoint(ctx context.Context, c *client.Client, e api.Endpoin
 		return err
 	}
 	if err := a.emit(e, func(w io.Writer) {
-		where := "bound to no host"
+		where := "on no host"
 		if e.Host != "" {
 			where = "on " + string(e.Host)
 		}
@@ -71,34 +74,42 @@ func (a *app) wroteEndpoint(ctx context.Context, c *client.Client, e api.Endpoin
 	return wait(ctx, c, e.Revision)
 }
 
-func (a *app) endpointListCommand() *cobra.Command {
+func (a *app) endpointsCommand() *cobra.Command {
 	var filter client.EndpointFilter
 	cmd := &cobra.Command{
-		Use: "list", Short: "list the tenant's endpoints", Args: cobra.NoArgs,
-		Example: "  dovectl endpoint list --host h1\n  dovectl endpoint list --group shop/web",
+		Use: "endpoints", Short: "list the tenant's endpoints", Args: cobra.NoArgs,
+		Example: "  dovectl endpoints --host h1\n  dovectl endpoints --group shop/web",
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
 			all, err := c.Endpoints(ctx, t, filter)
 			if err != nil {
 				return err
 			}
 			return a.emit(all, func(w io.Writer) {
-				row(w, "ID", "ADDRESSES", "NETWORK", "GROUPS", "HOST", "REVISION", "STATE")
+				row(w, "ID", "ADDRESSES", "NETWORK", "GROUPS", "HOST", "STATE")
 				for _, e := range all {
-					row(w, e.ID, strings.Join(e.Addresses, ","), e.Network, strings.Join(e.Groups, ","), e.Host, e.Revision, endpointState(e))
+					row(w, e.ID, strings.Join(e.Addresses, ","), e.Network, strings.Join(e.Groups, ","), e.Host, a.endpointState(e))
 				}
 			})
 		}),
 	}
 	f := cmd.Flags()
 	f.StringVarP(&filter.Group, "group", "g", "", "only those in `BLUEPRINT/GROUP`")
-	f.StringVar((*string)(&filter.Host), "host", "", "only those bound to host `NAME`")
+	f.StringVar((*string)(&filter.Host), "host", "", "only those on host `NAME`")
 	f.StringVar(&filter.Network, "network", "", "only those on network `NAME`")
+	a.completedFlag(cmd, "group", groupNames)
+	a.completedFlag(cmd, "host", hostNames)
+	a.completedFlag(cmd, "network", networkNames)
 	return cmd
+}
+
+func endpointNames(ctx context.Context, c *client.Client, t dove.Tenant, _ string) ([]string, error) {
+	all, err := c.Endpoints(ctx, t, client.EndpointFilter{})
+	return namesOf(all, err, func(e api.Endpoint) dove.EndpointID { return e.ID })
 }
 
 func (a *app) endpointGetCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "get ID", Short: "show an endpoint", Args: cobra.ExactArgs(1),
+		Use: "get ID", ValidArgsFunction: a.completed(endpointNames), Short: "show an endpoint", Args: cobra.ExactArgs(1),
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 			e, err := c.Endpoint(ctx, endpointName(t, args[0]))
 			if err != nil {
@@ -111,7 +122,7 @@ func (a *app) endpointGetCommand() *cobra.Command {
 				row(w, "mac:", e.MAC)
 				row(w, "groups:", strings.Join(e.Groups, ", "))
 				row(w, "host:", e.Host)
-				row(w, "state:", endpointState(e))
+				row(w, "state:", a.endpointState(e))
 				if e.Device != "" {
 					row(w, "device:", e.Device)
 				}
@@ -124,41 +135,25 @@ func (a *app) endpointGetCommand() *cobra.Command {
 }
 
 // endpointState says how the endpoint is, and why it failed.
-func endpointState(e api.Endpoint) string {
+func (a *app) endpointState(e api.Endpoint) string {
+	said := e.State
+	switch e.State {
+	case "active":
+		said = paint(a.colourOut, green, said)
+	case "failed":
+		said = paint(a.colourOut, red, said)
+	case "waiting", "unknown":
+		said = paint(a.colourOut, yellow, said)
+	}
 	if e.Detail != "" {
-		return e.State + ": " + e.Detail
+		said += ": " + e.Detail
 	}
-	return e.State
-}
-
-func (a *app) endpointBindCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "bind ID HOST", Short: "bind an endpoint to a host, or move it there", Args: cobra.ExactArgs(2),
-		Example: "  dovectl endpoint bind web-1 h2 --wait",
-	}
-	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
-	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		e, err := c.BindEndpoint(ctx, endpointName(t, args[0]), dove.HostName(args[1]), ifMatch())
-		return a.wroteEndpoint(ctx, c, e, err, wait)
-	})
-	return cmd
-}
-
-func (a *app) endpointUnbindCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "unbind ID", Short: "take an endpoint from its host", Args: cobra.ExactArgs(1),
-	}
-	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
-	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		e, err := c.UnbindEndpoint(ctx, endpointName(t, args[0]), ifMatch())
-		return a.wroteEndpoint(ctx, c, e, err, wait)
-	})
-	return cmd
+	return said
 }
 
 func (a *app) endpointDeleteCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete ID", Short: "delete an endpoint", Args: cobra.ExactArgs(1),
+		Use: "delete ID", ValidArgsFunction: a.completed(endpointNames), Short: "delete an endpoint", Args: cobra.ExactArgs(1),
 	}
 	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {

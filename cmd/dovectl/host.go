@@ -15,42 +15,75 @@ import (
 
 func (a *app) hostCommand() *cobra.Command {
 	remove := &cobra.Command{
-		Use: "delete NAME", Short: "delete a host to which no endpoint is bound", Args: cobra.ExactArgs(1),
-		Long: "Deletes a host to which no endpoint is bound. Its certificate and its join tokens are worth nothing afterwards.",
+		Use: "delete NAME", Short: "delete a host that no endpoint is on", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completed(hostNames),
+
+		Long: "Deletes a host that no endpoint is on. Its certificate and its join tokens are worth nothing afterwards.",
 	}
 	ifMatch := ifMatchFlag(remove)
 	remove.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
 		rev, err := c.DeleteHost(ctx, dove.HostName(args[0]), ifMatch())
 		return a.deleted("host "+args[0], rev, err)
 	})
-	return folder(&cobra.Command{Use: "host", Short: "admit, list and delete hosts"},
-		a.hostTokenCommand(), a.hostCreateCommand(),
+	return folder(&cobra.Command{Use: "host", Short: "admit, show and delete hosts"},
+		a.hostTokenCommand(), a.hostCreateCommand(), listed(a.hostsCommand()),
 		&cobra.Command{
-			Use: "list", Short: "list hosts", Args: cobra.NoArgs,
-			RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
-				all, err := c.Hosts(ctx)
-				if err != nil {
-					return err
-				}
-				return a.emit(all, func(w io.Writer) {
-					row(w, "NAME", "VTEP", "STATE", "ENDPOINTS", "REVISION")
-					for _, h := range all {
-						row(w, h.Name, h.VTEP, hostState(h), h.Endpoints, h.Revision)
-					}
-				})
-			}),
-		},
-		&cobra.Command{
-			Use: "get NAME", Short: "show a host and its session", Args: cobra.ExactArgs(1),
+			Use: "get NAME", ValidArgsFunction: a.completed(hostNames), Short: "show a host and its session", Args: cobra.ExactArgs(1),
 			RunE: a.asking(func(ctx context.Context, c *client.Client, args []string) error {
 				h, err := c.Host(ctx, dove.HostName(args[0]))
 				if err != nil {
 					return err
 				}
-				return a.emit(h, func(w io.Writer) { printHost(w, h) })
+				return a.emit(h, func(w io.Writer) { a.printHost(w, h) })
 			}),
 		},
 		remove)
+}
+
+func (a *app) hostsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "hosts", Short: "list hosts and how they are connected", Args: cobra.NoArgs,
+		Long: `Lists hosts. FOR is how long the session lasts. Everything that concerns the host up
+to the revision TOLD was sent to it, and up to ACKED it is enforced in its kernel.
+ROWS are the answers that it holds.`,
+		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
+			all, err := c.Hosts(ctx, api.HostFilter{})
+			if err != nil {
+				return err
+			}
+			return a.emit(all, func(w io.Writer) { a.hostRows(w, all) })
+		}),
+	}
+}
+
+func (a *app) hostRows(w io.Writer, all []api.Host) {
+	row(w, "NAME", "VTEP", "STATE", "FOR", "TOLD", "ACKED", "ENDPOINTS", "ROWS")
+	for _, h := range all {
+		if s := h.Session; s != nil {
+			row(w, h.Name, h.VTEP, a.hostState(h), age(time.Since(s.Opened)), s.Told, s.Acked, h.Endpoints, s.Peers+s.Pairs)
+		} else {
+			row(w, h.Name, h.VTEP, a.hostState(h), "", "", "", h.Endpoints, "")
+		}
+	}
+}
+
+func hostNames(ctx context.Context, c *client.Client, _ dove.Tenant, _ string) ([]string, error) {
+	all, err := c.Hosts(ctx, api.HostFilter{})
+	return namesOf(all, err, func(h api.Host) dove.HostName { return h.Name })
+}
+
+// age says how long ago something was, in a few letters.
+func age(d time.Duration) string {
+	d = max(d, 0)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
 }
 
 // week is how long a join token is good at most.
@@ -59,7 +92,7 @@ const week = 7 * 24 * time.Hour
 func (a *app) hostTokenCommand() *cobra.Command {
 	var vtep netip.Addr
 	cmd := &cobra.Command{
-		Use: "token NAME", Short: "make a token with which a host joins, once", Args: cobra.ExactArgs(1),
+		Use: "token NAME", ValidArgsFunction: a.completed(hostNames), Short: "make a token with which a host joins, once", Args: cobra.ExactArgs(1),
 		Long: `Makes a token that admits one host, once. The token alone goes to standard output.
 With --vtep the host is made with that underlay address, and can join with no
 other; without, it joins with the address that it has. A host that joins again
@@ -96,7 +129,7 @@ func (a *app) hostCreateCommand() *cobra.Command {
 	var vtep netip.Addr
 	cmd := &cobra.Command{
 		Use: "create NAME --vtep ADDRESS", Aliases: []string{"put"}, Short: "make a host before it joins, or change its underlay address", Args: cobra.ExactArgs(1),
-		Long: `Makes a host, so that endpoints can be bound to it before it joins. A host whose
+		Long: `Makes a host, so that endpoints can be put on it before it joins. A host whose
 address changes has to join again, since its certificate names the old one.`,
 		Example: "  dovectl host create h1 --vtep 192.0.2.11",
 	}
@@ -116,20 +149,20 @@ address changes has to join again, since its certificate names the old one.`,
 }
 
 // hostState says in a word how a host is connected.
-func hostState(h api.Host) string {
+func (a *app) hostState(h api.Host) string {
 	switch {
 	case h.Session != nil:
-		return "connected"
+		return paint(a.colourOut, green, "connected")
 	case h.Serial != "":
-		return "away"
+		return paint(a.colourOut, red, "away")
 	}
 	return "not-joined"
 }
 
-func printHost(w io.Writer, h api.Host) {
+func (a *app) printHost(w io.Writer, h api.Host) {
 	row(w, "name:", h.Name)
 	row(w, "vtep:", h.VTEP)
-	row(w, "state:", hostState(h))
+	row(w, "state:", a.hostState(h))
 	row(w, "certificate:", h.Serial)
 	row(w, "endpoints:", h.Endpoints)
 	row(w, "revision:", h.Revision)

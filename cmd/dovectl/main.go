@@ -43,6 +43,7 @@ func main() {
 		asks:      isTerminal(os.Stdin) && isTerminal(os.Stderr),
 		colourOut: isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "",
 		colourErr: isTerminal(os.Stderr) && os.Getenv("NO_COLOR") == "",
+		width:     widthOf(os.Stdout),
 		file:      os.Getenv("DOVE_CONFIG"),
 		tenant:    os.Getenv("DOVE_TENANT"),
 	}
@@ -57,6 +58,15 @@ func main() {
 func isTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
+}
+
+// widthOf is how many columns a terminal has; 0 if f is none.
+func widthOf(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
 
 // coded is an error with its own exit code. Its error is nil where the result

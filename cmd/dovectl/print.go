@@ -1,12 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"dove.network/dove"
 	"go.yaml.in/yaml/v4"
@@ -30,9 +30,10 @@ func paint(on bool, colour, s string) string {
 // emit prints a result in the form that was asked for; table prints it as text.
 func (a *app) emit(v any, table func(io.Writer)) error {
 	if a.form == "table" {
-		w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-		table(w)
-		return w.Flush()
+		var text bytes.Buffer
+		table(&text)
+		_, err := io.WriteString(a.out, layout(text.String(), a.width))
+		return err
 	}
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

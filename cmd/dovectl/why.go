@@ -15,7 +15,7 @@ import (
 
 func (a *app) whyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "why FROM TO TRAFFIC", Short: "say why one endpoint reaches another, or not", Args: cobra.ExactArgs(3),
+		Use: "why FROM TO TRAFFIC", ValidArgsFunction: a.completed(endpointNames, endpointNames), Short: "say why one endpoint reaches another, or not", Args: cobra.ExactArgs(3),
 		Long: `Says whether FROM may open a connection to TO, which rule says so, and where both
 are. For a default deny it names the rule that came nearest, and the terms of it
 that failed. Ends with exit code 4 if the packet would not arrive.

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"dove.network/api"
+	"dove.network/api/client"
+	"dove.network/dove"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) networkCommand() *cobra.Command {
+	return folder(&cobra.Command{
+		Use: "network", Short: "show, make and delete networks",
+		Long: "Networks usually come with a blueprint, and are changed there. These commands are for networks that several blueprints use.",
+	},
+		listed(a.networksCommand()),
+		&cobra.Command{
+			Use: "get NAME", Short: "show a network", Args: cobra.ExactArgs(1),
+			ValidArgsFunction: a.completed(networkNames),
+			RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+				n, err := c.Network(ctx, dove.Network{Tenant: t, Name: args[0]})
+				if err != nil {
+					return err
+				}
+				return a.emit(n, func(w io.Writer) { networkRows(w, n) })
+			}),
+		},
+		a.networkCreateCommand(), a.networkDeleteCommand())
+}
+
+func (a *app) networksCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "networks", Short: "list the tenant's networks", Args: cobra.NoArgs,
+		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
+			all, err := c.Networks(ctx, t, api.NetworkFilter{})
+			if err != nil {
+				return err
+			}
+			return a.emit(all, func(w io.Writer) { networkRows(w, all...) })
+		}),
+	}
+}
+
+func networkNames(ctx context.Context, c *client.Client, t dove.Tenant, _ string) ([]string, error) {
+	all, err := c.Networks(ctx, t, api.NetworkFilter{})
+	return namesOf(all, err, func(n api.Network) string { return n.Name })
+}
+
+func (a *app) networkCreateCommand() *cobra.Command {
+	var spec api.NetworkSpec
+	cmd := &cobra.Command{
+		Use: "create NAME --domain DOMAIN --subnet PREFIX...", Short: "make a network by itself, or change it", Args: cobra.ExactArgs(1),
+		Example: "  dovectl network create back --domain shop --subnet 10.0.2.0/24 --subnet fd00:0:0:2::/64",
+	}
+	f := cmd.Flags()
+	f.StringVar(&spec.Domain, "domain", "", "`NAME` of the domain, fixed when the network is made")
+	f.StringSliceVar(&spec.Subnets, "subnet", nil, "`PREFIX` of a subnet; repeat for more")
+	f.Uint16Var(&spec.MTU, "mtu", 0, "`BYTES` that a guest may send in one packet")
+	ifMatch := ifMatchFlag(cmd)
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		n, err := c.PutNetwork(ctx, dove.Network{Tenant: t, Name: args[0]}, spec, ifMatch())
+		if err != nil {
+			return err
+		}
+		return a.emit(n, func(w io.Writer) { fmt.Fprintf(w, "network %s (VNI %d): revision %d\n", n.Name, n.VNI, n.Revision) })
+	})
+	return cmd
+}
+
+func (a *app) networkDeleteCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "delete NAME", Short: "delete a network that nobody is on", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completed(networkNames),
+	}
+	ifMatch := ifMatchFlag(cmd)
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		rev, err := c.DeleteNetwork(ctx, dove.Network{Tenant: t, Name: args[0]}, ifMatch())
+		return a.deleted("network "+args[0], rev, err)
+	})
+	return cmd
+}
+
+func networkRows(w io.Writer, all ...api.Network) {
+	row(w, "NAME", "DOMAIN", "BLUEPRINT", "SUBNETS", "VNI", "MTU", "REVISION")
+	for _, n := range all {
+		row(w, n.Name, n.Domain, n.Blueprint, strings.Join(n.Subnets, ","), n.VNI, n.MTU, n.Revision)
+	}
+}
