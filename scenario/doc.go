@@ -39,15 +39,26 @@
 //	END
 //	forge wrong-class acme/web-1 -> acme/app-1 tcp/8080 drop=source-mismatch
 //
+//	kill dswitch h1               # as a crash does; started again at once
+//	kill dpc
+//	stop dswitch h1               # in order, until "start dswitch h1"
+//	stop dpc
+//	cut h1 dpc                    # until "heal h1 dpc"
+//	cut h1 h2                     # the underlay between two hosts
+//	expect acme/web-1 -> acme/app-1 tcp/8080 no-answer
+//
 // An endpoint with host= is created, bound there and plugged in. Its network is
 // the one that its groups have as default unless network= names one. A probe is
 // tcp/PORT, udp/PORT, sctp/PORT, icmp/TYPE[/CODE], icmpv6/TYPE[/CODE],
 // proto/NUMBER or ping, which is the echo request of the family at hand. A step
-// is done before the next begins: a change is in force on every host.
+// is done before the next begins: a change is in force on every host that the
+// DPC can reach, and who comes back has caught up. Outage follows what is
+// stopped and cut.
 //
 // The same scenario runs at several levels, elsewhere: asked of the oracle, of
 // compiled tables, sent as packets through switches in memory or in the kernel.
-// A level that cannot carry out a step (the oracle forges no frames) says so.
+// A level that cannot carry out a step (the oracle forges no frames) says so. Of
+// each step a level says what happened; Narrate weaves that into the text.
 //
 // The package knows nothing of what blueprints say, nor how steps are carried out.
 package scenario

@@ -87,25 +87,26 @@ func (p *parser) expect(l *line) Action {
 		e.From, e.To = l.ends()
 	}
 	e.Probe = l.probe()
-	w := l.next("allow, deny or no-endpoint")
+	w := l.next("allow, deny, no-endpoint or no-answer")
 	i := slices.Index(outcomes, w.text)
 	if i < 0 {
-		l.fault(w, "write allow, deny or no-endpoint", "%s is no outcome", shorten(w.text))
+		l.fault(w, "write allow, deny, no-endpoint or no-answer", "%s is no outcome", shorten(w.text))
 	} else {
 		e.Outcome = Outcome(i)
 	}
-	if e.Outcome == NoEndpoint && !l.bad {
-		if !e.Address.IsValid() {
-			l.fault(w, "expect it of an address", "%s is an endpoint", e.To)
-		}
-		if e.Rule != "" {
-			l.fault(o["rule"], "", "no rule decides about an address that nobody has")
-		}
+	switch {
+	case l.bad || e.Outcome == Allow || e.Outcome == Deny:
+	case e.Outcome == NoEndpoint && !e.Address.IsValid():
+		l.fault(w, "expect it of an address", "%s is an endpoint", e.To)
+	case e.Outcome == NoEndpoint && e.Rule != "":
+		l.fault(o["rule"], "", "no rule decides about an address that nobody has")
+	case e.Rule != "":
+		l.fault(o["rule"], "", "no rule decides about a packet that nobody answers")
 	}
 	return e
 }
 
-var outcomes = []string{"allow", "deny", "no-endpoint"}
+var outcomes = []string{"allow", "deny", "no-endpoint", "no-answer"}
 
 // isAddress tells an address from tenant/endpoint.
 func isAddress(s string) bool { return !strings.Contains(s, "/") && strings.ContainsAny(s, ".:") }

@@ -50,6 +50,7 @@ type intent struct {
 	blueprints   map[string]*blueprint.Blueprint // by tenant/name
 	endpoints    map[dove.Endpoint]*placed
 	flows        map[string]scenario.OpenFlow
+	outage       scenario.Outage
 	expectations int
 }
 
@@ -61,6 +62,7 @@ type placed struct {
 }
 
 func (w *intent) step(a scenario.Action) error {
+	w.outage.Follow(a)
 	switch a := a.(type) {
 	case scenario.ApplyBlueprint:
 		b, err := w.check(a)
@@ -109,6 +111,9 @@ func (w *intent) step(a scenario.Action) error {
 	case scenario.ExpectFlow:
 		w.expectations++
 		f := w.flows[a.Name]
+		if w.endpoints[f.To] != nil && w.outage.Between(w.endpoints[f.From].host, w.endpoints[f.To].host) != "" {
+			return nil // documents do not say what becomes of it
+		}
 		e := scenario.Expect{From: f.From, To: f.To, Probe: f.Probe, Over: f.Over, Outcome: scenario.Allow}
 		if w.endpoints[f.To] == nil {
 			if a.Passes {
@@ -214,6 +219,9 @@ func (w *intent) expect(a scenario.Expect) error {
 				continue
 			}
 			to := w.find(a.From.Tenant, from.network, dst)
+			if w.outage.Adrift(from.host) != "" || to != nil && w.outage.Between(from.host, to.host) != "" {
+				continue // documents do not say what becomes of it
+			}
 			outcome, rule := scenario.NoEndpoint, ""
 			if to != nil && to.host != "" {
 				if outcome = scenario.Deny; to.network != from.network {

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,6 +15,7 @@ type follower struct {
 	hosts     map[dove.HostName]bool
 	endpoints map[dove.Endpoint]*endpoint
 	flows     map[string]flow
+	outage    Outage
 }
 
 type flow uint8
@@ -31,7 +33,7 @@ type endpoint struct {
 }
 
 func newFollower() follower {
-	return follower{map[dove.HostName]bool{}, map[dove.Endpoint]*endpoint{}, map[string]flow{}}
+	return follower{map[dove.HostName]bool{}, map[dove.Endpoint]*endpoint{}, map[string]flow{}, Outage{}}
 }
 
 // addHost returns false if the host is there already.
@@ -43,6 +45,12 @@ func (f *follower) addHost(h dove.HostName) bool {
 
 // follow makes one step; it says what is wrong with it, or "".
 func (f *follower) follow(a Action) string {
+	if changes(a) && f.outage.Stopped(Program{}) {
+		return "the dpc is stopped, and nobody else takes changes: start dpc"
+	}
+	if m := f.outage.Follow(a); m != "" {
+		return m
+	}
 	switch a := a.(type) {
 	case CreateEndpoint:
 		if f.endpoints[a.Endpoint] != nil {
@@ -83,6 +91,9 @@ func (f *follower) follow(a Action) string {
 		}
 		delete(f.endpoints, a.Endpoint)
 	case Expect:
+		if a.Outcome == NoAnswer && f.outage.Any() == "" {
+			return "nothing is stopped or cut, so somebody answers or says why not: expect deny or no-endpoint"
+		}
 		if a.Address.IsValid() {
 			return f.reaches(a.From, []netip.Addr{a.Address}, a.Probe, a.Over)
 		}
@@ -104,15 +115,39 @@ func (f *follower) follow(a Action) string {
 		}
 	case Forge:
 		return f.joins(a.From, a.To, a.Probe, AnyFamily)
-	case ApplyBlueprint, DeleteBlueprint, Refuse, ExpectMatrix:
+	case ExpectMatrix:
+		if o := f.outage.Any(); o != "" {
+			return fmt.Sprintf("%s, and the oracle knows nothing of that: start or heal it before the matrix", o)
+		}
+	case Kill:
+		return f.host(a.Program.Host)
+	case Stop:
+		return f.host(a.Program.Host)
+	case Start:
+		return f.host(a.Program.Host)
+	case Cut:
+		return cmp.Or(f.host(a.Link.Host), f.host(a.Link.To))
+	case Heal:
+		return cmp.Or(f.host(a.Link.Host), f.host(a.Link.To))
+	case ApplyBlueprint, DeleteBlueprint, Refuse:
 	default:
 		panic(fmt.Sprintf("scenario: unknown action %T", a))
 	}
 	return ""
 }
 
+// changes reports whether a step asks the DPC for a change.
+func changes(a Action) bool {
+	switch a.(type) {
+	case ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, DeleteEndpoint, Refuse:
+		return true
+	}
+	return false
+}
+
+// host checks that there is a host of that name; "" is none.
 func (f *follower) host(h dove.HostName) string {
-	if !f.hosts[h] {
+	if h != "" && !f.hosts[h] {
 		return fmt.Sprintf("there is no host %s", h)
 	}
 	return ""

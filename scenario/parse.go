@@ -125,6 +125,9 @@ func (p *parser) step(l *line) {
 		for len(l.words) > 0 {
 			at := l.words[0]
 			h := dove.HostName(l.name("host"))
+			if h == dpc {
+				l.fault(at, "", "dpc is the controller: give the host another name")
+			}
 			if !p.world.addHost(h) {
 				l.fault(at, "", "host %q is named twice", h)
 			}
@@ -164,6 +167,16 @@ func (p *parser) action(l *line, verb word) Action {
 		return Plug{l.endpoint("endpoint")}
 	case "delete":
 		return DeleteEndpoint{l.endpoint("endpoint")}
+	case "kill":
+		return Kill{l.program()}
+	case "stop":
+		return Stop{l.program()}
+	case "start":
+		return Start{l.program()}
+	case "cut":
+		return Cut{l.link()}
+	case "heal":
+		return Heal{l.link()}
 	case "refuse":
 		return p.refuse(l)
 	case "flow":
@@ -181,7 +194,7 @@ func (p *parser) action(l *line, verb word) Action {
 		l.words = l.words[n-1:]
 		p.here(l) // its text is no step
 	}
-	l.fault(verb, "known are blueprint, withdraw, endpoint, regroup, move, unplug, plug, delete, refuse, flow, forge, expect",
+	l.fault(verb, "known are blueprint, withdraw, endpoint, regroup, move, unplug, plug, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect",
 		"unknown step %s", shorten(verb.text))
 	return nil
 }

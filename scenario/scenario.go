@@ -100,6 +100,10 @@ const (
 	Deny
 	// NoEndpoint: nobody has the address, and the drop is counted as such.
 	NoEndpoint
+	// NoAnswer: nobody answers, and no switch says that it is denied or that
+	// nobody is there. It happens only while something is stopped or cut: the
+	// packet was lost on its way, or it was held for what the DPC would say.
+	NoAnswer
 )
 
 // Expect sends a first packet from an endpoint to another, or to an address on

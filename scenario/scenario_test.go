@@ -38,6 +38,17 @@ refuse invalid "a \"b\"" "c#" blueprint acme <<END
 END
 refuse conflict delete acme/web-1
 forge wrong-class acme/web-1 -> acme/app-1 tcp/8080 drop=source-mismatch
+kill dswitch h1
+kill dpc
+cut h1 h2
+cut h1 dpc
+expect acme/web-1 -> acme/app-1 ping no-answer
+heal h2 h1
+heal h1 dpc
+stop dswitch h2
+start dswitch h2
+stop dpc
+start dpc
 delete acme/web-1
 withdraw acme/shop
 `
@@ -64,8 +75,19 @@ func TestParse(t *testing.T) {
 			{20, Refuse{dove.Invalid, []string{`a "b"`, "c#"}, ApplyBlueprint{"acme", ""}}},
 			{22, Refuse{dove.Conflict, nil, DeleteEndpoint{web}}},
 			{23, Forge{WrongClass, web, app, Probe{dove.ProtocolTCP, 8080}, "source-mismatch"}},
-			{24, DeleteEndpoint{web}},
-			{25, DeleteBlueprint{"acme", "shop"}},
+			{24, Kill{Program{"h1"}}},
+			{25, Kill{}},
+			{26, Cut{Link{"h1", "h2"}}},
+			{27, Cut{Link{"h1", ""}}},
+			{28, Expect{From: web, To: app, Probe: Ping, Outcome: NoAnswer}},
+			{29, Heal{Link{"h2", "h1"}}},
+			{30, Heal{Link{"h1", ""}}},
+			{31, Stop{Program{"h2"}}},
+			{32, Start{Program{"h2"}}},
+			{33, Stop{}},
+			{34, Start{}},
+			{35, DeleteEndpoint{web}},
+			{36, DeleteBlueprint{"acme", "shop"}},
 		},
 	}
 	got, err := Parse([]byte(all))
@@ -123,7 +145,7 @@ func TestFaults(t *testing.T) {
 		"expect a/w -> fd00::1 tcp/80 deny":                                   "7:1: tcp/80 cannot be sent",
 		"expect a/w -> a/v tcp/0 deny":                                        `7:19: "tcp/0" is no probe`,
 		"expect a/w -> a/v tcp/80 maybe":                                      `7:26: "maybe" is no outcome`,
-		"expect a/w -> a/v tcp/80":                                            "7:25: allow, deny or no-endpoint is missing",
+		"expect a/w -> a/v tcp/80":                                            "7:25: allow, deny, no-endpoint or no-answer is missing",
 		"expect a/w -> a/v tcp/80 no-endpoint":                                "7:26: a/v is an endpoint",
 		"expect a/w -> 10.0.0.9 ping no-endpoint rule=x":                      "7:46: no rule decides",
 		"expect matrix":                                                       "7:14: a probe is missing",
@@ -135,6 +157,23 @@ func TestFaults(t *testing.T) {
 		"refuse wrong delete a/w":                                             `7:8: unknown kind of error "wrong"`,
 		"refuse invalid expect matrix ping":                                   "7:16: expect is no change that could be refused",
 		"refuse invalid \"x":                                                  "7:0: the quote in column 16 does not end",
+		"kill dswitch h9":                                                     "7:1: there is no host h9",
+		"kill a/w":                                                            `7:6: "a/w" is no program (write dpc or dswitch and a host)`,
+		"kill dswitch":                                                        "7:13: host is missing",
+		"start dpc":                                                           "7:1: dpc is not stopped",
+		"stop dpc\nstop dpc":                                                  "8:1: dpc is stopped already",
+		"stop dswitch h1\nkill dswitch h1":                                    "8:1: dswitch h1 is stopped already: start it",
+		"stop dpc\ndelete a/w":                                                "8:1: the dpc is stopped, and nobody else takes changes",
+		"stop dpc\nrefuse conflict delete a/w":                                "8:1: the dpc is stopped, and nobody else takes changes",
+		"cut h1 h1":                                                           "7:8: h1 has no link to itself",
+		"cut dpc h1":                                                          "7:9: the host comes first: write h1 dpc",
+		"cut h1 h9":                                                           "7:1: there is no host h9",
+		"heal h1 dpc":                                                         "7:1: h1 dpc is not cut",
+		"cut h1 dpc\nheal h2 dpc":                                             "8:1: h2 dpc is not cut",
+		"cut h1 h2\ncut h2 h1":                                                "8:1: h2 h1 is cut already",
+		"cut h1 h2\nexpect matrix ping":                                       "8:1: h1 h2 is cut, and the oracle knows nothing of that",
+		"expect a/w -> a/v ping no-answer":                                    "7:1: nothing is stopped or cut",
+		"expect a/w -> a/v ping no-answer rule=x":                             "7:39: no rule decides about a packet",
 		"forge big-lie a/w -> a/v ping drop=x":                                `7:7: unknown lie "big-lie"`,
 		"forge spoofed-mac a/w -> a/v ping":                                   "7:34: the reason of the drop is missing",
 	} {
@@ -159,7 +198,7 @@ func TestAllFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, endpoint, regroup, move, unplug, plug, delete, refuse, flow, forge, expect)", "")
+	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, endpoint, regroup, move, unplug, plug, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
 	if d := cmp.Diff(strings.Split(want, "\n")[1:], strings.Split(got, "\n")[1:], cmpopts.SortSlices(strings.Compare)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -169,6 +208,38 @@ func TestAllFaults(t *testing.T) {
 	}
 	if _, err = Parse(make([]byte, MaxBytes+1)); dove.KindOf(err) != dove.TooLarge {
 		t.Errorf("too large: %v", err)
+	}
+}
+
+// Narrate puts what was said below the last line of each step, whatever the step's text looks like.
+func TestNarrate(t *testing.T) {
+	s, err := Parse([]byte(all))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var says []string
+	for _, step := range s.Steps {
+		says = append(says, "said of "+strings.SplitN(step.Action.String(), "\n", 2)[0]+"\nand more")
+	}
+	got := string(Narrate([]byte(all), s, says))
+	for _, want := range []string{
+		"EOT\n    > said of blueprint acme <<END-END\n    > and more\nendpoint acme/web-1",
+		"addrs=10.0.1.12\n    > said of endpoint acme/app-1",
+		"<<END\nEND\n    > said of refuse invalid",
+		"withdraw acme/shop\n    > said of withdraw acme/shop\n    > and more\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	var back []string
+	for line := range strings.Lines(got) {
+		if !strings.HasPrefix(line, "    > ") {
+			back = append(back, line)
+		}
+	}
+	if d := cmp.Diff(all, strings.Join(back, "")); d != "" {
+		t.Errorf("the scenario's own text, meant -, is +:\n%s", d)
 	}
 }
 

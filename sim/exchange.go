@@ -22,6 +22,8 @@ type exchange struct {
 	answered []uint64 // serials of those whose answer came back
 	rules    []string // that let the packet pass, one for each switch that said so
 	drops    []drop   // while it was under way
+	lost     []string // where its packets ended without a drop
+	asked    []dove.HostName
 }
 
 // drop is a refused packet.
@@ -40,7 +42,7 @@ func (d drop) String() string {
 	return s
 }
 
-// Finding is what became of a first packet. Its end is one of the three
+// Finding is what became of a first packet. Its end is one of the
 // outcomes, unless Instead says what was seen instead. Rule is what let it pass
 // or refused it.
 type Finding struct {
@@ -53,8 +55,8 @@ func (f Finding) String() string {
 	switch {
 	case f.Instead != "":
 		return f.Instead
-	case f.Outcome == scenario.NoEndpoint:
-		return "no-endpoint"
+	case f.Outcome == scenario.NoEndpoint || f.Outcome == scenario.NoAnswer:
+		return f.Outcome.String()
 	}
 	return fmt.Sprintf("%s (%s)", f.Outcome, f.Rule)
 }
@@ -120,6 +122,8 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 		return Finding{Instead: "allowed by rules " + strings.Join(rules, ", ")}
 	case len(x.reached) == 1:
 		return Finding{Outcome: scenario.Allow, Rule: rules[0]}
+	case len(x.drops) == 0 && len(x.lost) > 0:
+		return Finding{Outcome: scenario.NoAnswer}
 	case len(x.drops) == 0:
 		return Finding{Instead: "lost without a word"}
 	case len(x.drops) > 1:
@@ -130,6 +134,11 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 		return Finding{Outcome: scenario.Deny, Rule: d.rule}
 	case dataplane.NoEndpoint:
 		return Finding{Outcome: scenario.NoEndpoint}
+	case dataplane.HoldLimit:
+		if s.outage.Any() != "" {
+			return Finding{Outcome: scenario.NoAnswer}
+		}
+		return Finding{Instead: d.String()}
 	case dataplane.NotHere, dataplane.UnknownNetwork:
 		if to, ok := s.owner(p); ok && !s.Plugged(to.Full()) {
 			return Finding{Instead: to.Full().String() + " is not plugged in"}
@@ -188,7 +197,7 @@ func (s *Sim) watch(g *guest, silent bool) (x *exchange, done func() error) {
 	id := s.talk
 	x = &exchange{from: g, silent: silent}
 	s.talks[id] = x
-	s.dropped = nil
+	s.dropped, s.lost, s.asked = nil, nil, nil
 	before := s.counts()
 	return x, func() error {
 		for len(x.answered) == 0 && len(s.dropped) == 0 && s.step() {
@@ -197,12 +206,15 @@ func (s *Sim) watch(g *guest, silent bool) (x *exchange, done func() error) {
 			}
 		}
 		s.drain() // a second copy, or an answer in spite of a drop
+		if len(x.answered) == 0 && len(s.dropped) == 0 {
+			s.expire()
+		}
 		delete(s.talks, id)
 		if g != nil {
 			clear(g.waiting)
 		}
-		x.drops = s.dropped
-		s.dropped = nil
+		x.drops, x.lost, x.asked = s.dropped, s.lost, s.asked
+		s.dropped, s.lost, s.asked = nil, nil, nil
 		return compareCounts(before, s.counts(), x.drops)
 	}
 }

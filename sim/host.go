@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"dove.network/agent"
@@ -9,6 +10,7 @@ import (
 	"dove.network/dataplane/soft"
 	"dove.network/dove"
 	"dove.network/packet"
+	"dove.network/scenario"
 )
 
 // host is a machine: the core of its agent and its switch.
@@ -57,6 +59,9 @@ func (h *host) config() agent.Config {
 
 // react feeds events to the agent and carries out what it wants, in order.
 func (h *host) react(events ...agent.Event) {
+	if h.stopped() {
+		return
+	}
 	for _, e := range h.core.Step(h.sim.now, events...) {
 		switch e := e.(type) {
 		case agent.Send:
@@ -68,6 +73,14 @@ func (h *host) react(events ...agent.Event) {
 		case agent.Discard:
 			h.sw.Discard(e.Miss, e.Reason)
 			h.dropped(e.Reason, "", e.Miss.Direction)
+		case agent.ReadFlows:
+			core := h.core
+			h.sim.soon(func() {
+				if h.core == core {
+					flows, err := h.sw.Flows()
+					h.react(agent.FlowsRead{Flows: flows, Err: err})
+				}
+			})
 		case agent.Apply:
 			core := h.core
 			h.sim.at(h.sim.now.Add(h.sim.delay()), func() {
@@ -148,7 +161,13 @@ func (h *host) connected()    { h.react(agent.Connected{}) }
 func (h *host) disconnected() { h.react(agent.Disconnected{}) }
 
 func (h *host) tick() {
+	if h.stopped() {
+		return // nobody tells the switch to
+	}
 	h.sw.Expire()
+	for _, d := range h.sw.TakeDrops() {
+		h.react(agent.Dropped{Drop: d})
+	}
 	h.react(agent.Tick{})
 }
 
@@ -182,19 +201,31 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 	case dataplane.Passed:
 		s.fault("%s leaves a frame to its own stack: % x", h.name, frame)
 	case dataplane.Missed:
+		if h.stopped() {
+			h.sw.TakeMisses()
+			s.lose(fmt.Sprintf("on %s, where no dswitch runs to ask", h.name))
+			return
+		}
 		for _, m := range h.sw.TakeMisses() {
 			s.soon(func() { h.react(agent.Missed{Miss: m}) })
 		}
 	case dataplane.Tunneled:
 		s.judged(left[packet.OverlaySize:], out.Rule)
-		if to := s.byVTEP[out.VTEP]; to != nil {
-			s.soon(func() { to.fromWire(left) })
-		} else {
+		switch to := s.byVTEP[out.VTEP]; {
+		case to == nil:
 			s.fault("%s sends to %s, where no host is", h.name, out.VTEP)
+		case s.outage.Apart(scenario.Link{Host: h.name, To: to.name}):
+			s.lose(fmt.Sprintf("between %s and %s, which are cut", h.name, to.name))
+		default:
+			s.soon(func() { to.fromWire(left) })
 		}
 	case dataplane.Delivered, dataplane.Answered:
 		s.judged(left, out.Rule)
 		g := h.devices[h.holds.ports[out.Port].Device]
+		if g == nil && h.stopped() {
+			s.lose(fmt.Sprintf("on %s, at a device that is gone", h.name))
+			return
+		}
 		if g == nil {
 			s.fault("%s delivers to port %d, which has no guest", h.name, out.Port)
 			return

@@ -19,6 +19,9 @@ type message struct {
 
 // member has the member's core react.
 func (s *Sim) member(e controller.Event) {
+	if !s.running() {
+		return
+	}
 	effects, err := s.core.Step(s.now, e)
 	if err != nil {
 		s.fault("the member cannot follow its store: %w", err)
@@ -54,6 +57,9 @@ func (s *Sim) send(m message) {
 	all := []message{m}
 	if s.tamper != nil {
 		all = s.tamper(m)
+	}
+	if _, asks := m.up.(*control.PolicyRequest); asks {
+		s.asked = append(s.asked, m.host.name)
 	}
 	for _, m := range all {
 		arrival := s.now.Add(s.delay())
@@ -106,6 +112,7 @@ func (s *Sim) arriveDown(m message) {
 	if m.host.session != m.session {
 		return
 	}
+	s.told[m.host.name] = s.told[m.host.name].plus(m.down)
 	m.host.hear(m.down)
 	if s.heard != nil {
 		s.heard(m)
@@ -124,10 +131,11 @@ func (s *Sim) Cut(name dove.HostName) {
 	h.disconnected()
 }
 
-// Connect opens a session for a host that has none.
+// Connect opens a session for a host that has none, if both ends run and
+// nothing is cut between them.
 func (s *Sim) Connect(name dove.HostName) {
 	h := s.host(name)
-	if h.session != 0 {
+	if h.session != 0 || s.outage.Adrift(name) != "" {
 		return
 	}
 	s.last++

@@ -124,11 +124,11 @@ func (l *paper) addHost(name dove.HostName) error {
 	return err
 }
 
-func (l *paper) settle(dove.Revision) error { return nil }
+func (l *paper) settle(dove.Revision) (string, error) { return "", nil }
 
-func (l *paper) plug(e world.Endpoint) error {
+func (l *paper) plug(e world.Endpoint) (string, error) {
 	l.plugged[e.Full()] = e.UID
-	return nil
+	return "", nil
 }
 
 func (l *paper) unplug(e dove.Endpoint) error {
@@ -136,12 +136,17 @@ func (l *paper) unplug(e dove.Endpoint) error {
 	return nil
 }
 
-func (l *paper) ask(p Packet) (Finding, error) {
-	return judge(l.world, l.decide, func(e dove.Endpoint) bool { return l.plugged[e] != 0 }, p), nil
+func (l *paper) ask(p Packet) (Finding, string, error) {
+	seen := judge(l.world, l.decide, func(e dove.Endpoint) bool { return l.plugged[e] != 0 }, p)
+	return seen, tellOnPaper(l.world, p, seen), nil
 }
 
-func (l *paper) forge(f scenario.Forge) error {
-	return fmt.Errorf("there are no packets to lie with: %w", scenario.ErrCannot)
+func (l *paper) disturb(scenario.Action) (string, error) {
+	return "", fmt.Errorf("there are no programs and no links on paper: %w", scenario.ErrCannot)
+}
+
+func (l *paper) forge(f scenario.Forge) (string, error) {
+	return "", fmt.Errorf("there are no packets to lie with: %w", scenario.ErrCannot)
 }
 
 // asked is a conversation on paper: it lasts between two lives of endpoints, as
@@ -152,14 +157,14 @@ type asked struct {
 	from, to dove.UID
 }
 
-func (l *paper) open(p Packet) (conversation, error) {
-	seen, err := l.ask(p)
+func (l *paper) open(p Packet) (conversation, string, error) {
+	seen, says, err := l.ask(p)
 	if err != nil || seen.Instead != "" || seen.Outcome != scenario.Allow {
-		return nil, fmt.Errorf("%s: %s, meant: allow", p, seen)
+		return nil, "", fmt.Errorf("%s: %s, meant: allow", p, seen)
 	}
 	c := asked{level: l, Packet: p}
 	c.from, c.to = c.ends()
-	return c, nil
+	return c, says, nil
 }
 
 // ends returns the present lives of the two ends.
@@ -170,8 +175,10 @@ func (c asked) ends() (from, to dove.UID) {
 	return e.UID, o.UID
 }
 
-func (c asked) passes() (bool, error) {
-	from, to := c.ends()
-	seen, err := c.level.ask(c.Packet)
-	return err == nil && seen.Instead == "" && seen.Outcome == scenario.Allow && from == c.from && to == c.to, err
+func (c asked) passes() (bool, string, error) {
+	if from, to := c.ends(); from != c.from || to != c.to {
+		return false, "its ends are not what they were", nil
+	}
+	seen, says, err := c.level.ask(c.Packet)
+	return err == nil && seen.Instead == "" && seen.Outcome == scenario.Allow, says, err
 }

@@ -14,6 +14,7 @@ import (
 	"dove.network/controller"
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/scenario"
 	"dove.network/store/memory"
 	"dove.network/world"
 )
@@ -43,6 +44,10 @@ type Sim struct {
 	port    uint16               // that the last exchange came from
 	faults  []error              // what must not be, since the last report
 	dropped []drop               // of the exchange that is watched
+	lost    []string             // where its packets ended without a drop
+	asked   []dove.HostName      // who asked the member meanwhile
+	outage  scenario.Outage
+	told    map[dove.HostName]told // since the last step of a scenario
 
 	// In tests of the rig itself, tamper replaces a message on its way, heard
 	// learns of those that hosts took, and a blind rig has packets only to go by.
@@ -60,6 +65,7 @@ func New(seed uint64) *Sim {
 		byVTEP: map[netip.Addr]*host{},
 		guests: map[dove.Endpoint]*guest{},
 		talks:  map[uint64]*exchange{},
+		told:   map[dove.HostName]told{},
 	}
 	s.core = controller.NewCore("sim", world.New())
 	if err := found(s); err != nil {
@@ -81,6 +87,9 @@ func (s *Sim) chance() edit.Chance { return edit.Chance{UID: dove.UID(s.random.U
 // of the world if there is nothing to change. The member has applied it then;
 // hosts have not.
 func (s *Sim) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
+	if !s.running() {
+		return 0, dove.Errorf(dove.Unavailable, "the member is stopped: start it")
+	}
 	revision, docs, err := commit(s.store, s.World(), decide)
 	if err != nil || docs == nil {
 		return revision, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"dove.network/dataplane"
 	"dove.network/dove"
@@ -17,22 +18,42 @@ type simulated struct{ *Sim }
 
 func (l simulated) addHost(name dove.HostName) error { return l.AddHost(name) }
 
-func (l simulated) settle(revision dove.Revision) error {
+func (l simulated) settle(revision dove.Revision) (string, error) {
 	if err := l.Wait(revision); err != nil {
-		return err
+		return "", err
 	}
-	return l.Settle()
+	err := l.Settle()
+	says := l.tellTold()
+	clear(l.told)
+	return says, err
 }
 
-func (l simulated) plug(e world.Endpoint) error {
+func (l simulated) plug(e world.Endpoint) (string, error) {
 	l.Plug(e)
 	if err := l.Settle(); err != nil {
-		return err
+		return "", err
 	}
-	if g := l.guests[e.Full()]; g.host.holds.portOf(g.device) == 0 {
-		return fmt.Errorf("%s is plugged in on %s, and its port is not open", e.Full(), e.Host)
+	g := l.guests[e.Full()]
+	switch why := l.outage.Adrift(e.Host); {
+	case g.host.holds.portOf(g.device) != 0:
+		return fmt.Sprintf("its port on %s is open", e.Host), nil
+	case why != "":
+		return fmt.Sprintf("its port on %s stays shut: %s", e.Host, why), nil
 	}
-	return nil
+	return "", fmt.Errorf("%s is plugged in on %s, and its port is not open", e.Full(), e.Host)
+}
+
+// disturb kills, stops, cuts or mends, and goes on until who is back has caught up.
+func (l simulated) disturb(a scenario.Action) (string, error) {
+	clear(l.told)
+	if err := l.Disturb(a); err != nil {
+		return "", err
+	}
+	if !l.running() {
+		return "nobody asks, answers or tells: every host goes on with what it holds", l.Settle()
+	}
+	says, err := l.settle(l.World().Revision())
+	return l.tellDisturbed(a, says), err
 }
 
 func (l simulated) unplug(e dove.Endpoint) error {
@@ -40,7 +61,10 @@ func (l simulated) unplug(e dove.Endpoint) error {
 	return l.Settle()
 }
 
-func (l simulated) ask(p Packet) (Finding, error) { return l.Ask(p) }
+func (l simulated) ask(p Packet) (Finding, string, error) {
+	seen, x, err := l.Sim.ask(p)
+	return seen, l.tell(p, seen, x), err
+}
 
 // opened is a conversation between two guests.
 type opened struct {
@@ -50,50 +74,63 @@ type opened struct {
 	port     uint16 // or echo identifier, of the initiator
 }
 
-func (l simulated) open(p Packet) (conversation, error) {
+func (l simulated) open(p Packet) (conversation, string, error) {
 	c := opened{sim: l.Sim, Packet: p, from: l.plugged(p.From), port: l.freePort()}
 	if c.from == nil {
-		return nil, fmt.Errorf("%s: the sender is not plugged in", p)
+		return nil, "", fmt.Errorf("%s: the sender is not plugged in", p)
 	}
 	x, err := l.exchange(c.from, p.Src, p.Dst, false, request(p.Probe, false, c.port))
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if seen := l.found(p, x, true); seen.Instead != "" || seen.Outcome != scenario.Allow {
-		return nil, fmt.Errorf("%s: %s, meant: allow", p, seen)
+	seen := l.found(p, x, true)
+	if seen.Instead != "" || seen.Outcome != scenario.Allow {
+		return nil, "", fmt.Errorf("%s: %s, meant: allow", p, seen)
 	}
 	c.to = x.reached[0]
-	return c, nil
+	return c, l.tell(p, seen, x), nil
 }
 
 // passes sends a packet that goes on with the conversation. If it is not
 // answered, the other end tries, too.
-func (c opened) passes() (bool, error) {
+func (c opened) passes() (passes bool, says string, err error) {
 	if c.from.host != nil {
 		x, err := c.sim.exchange(c.from, c.Src, c.Dst, false, request(c.Probe, true, c.port))
 		switch {
 		case err != nil:
-			return false, err
+			return false, "", err
 		case slices.Equal(x.reached, []*guest{c.to}) && slices.Equal(x.answered, []uint64{c.to.serial}) && len(x.drops) == 0:
-			return true, nil
+			return true, fmt.Sprintf("goes both ways between %s on %s and %s on %s", c.From, c.from.at(), c.to.endpoint, c.to.at()), nil
 		case len(x.reached) > 0:
-			return false, fmt.Errorf("%s: a packet of the flow reached %s, %d answers came back: %v", c.Packet, x.reached[0].endpoint, len(x.answered), x.drops)
-		case len(x.drops) == 0:
-			return false, fmt.Errorf("%s: a packet of the flow was lost without a word", c.Packet)
+			return false, "", fmt.Errorf("%s: a packet of the flow reached %s, %d answers came back: %v", c.Packet, x.reached[0].endpoint, len(x.answered), x.drops)
+		case len(x.drops) == 0 && len(x.lost) == 0:
+			return false, "", fmt.Errorf("%s: a packet of the flow was lost without a word", c.Packet)
 		}
+		says = x.end()
 	}
 	if c.to.host != nil {
 		x, err := c.sim.exchange(c.to, c.Dst, c.Src, true, reply(c.Probe, c.port))
 		switch {
 		case err != nil:
-			return false, err
+			return false, "", err
 		case len(x.reached) > 0:
-			return false, fmt.Errorf("%s: the flow passes backwards only", c.Packet)
-		case len(x.drops) == 0:
-			return false, fmt.Errorf("%s: a packet of the flow back was lost without a word", c.Packet)
+			return false, "", fmt.Errorf("%s: the flow passes backwards only", c.Packet)
+		case len(x.drops) == 0 && len(x.lost) == 0:
+			return false, "", fmt.Errorf("%s: a packet of the flow back was lost without a word", c.Packet)
+		}
+		if back := x.end(); back != says {
+			says = strings.TrimPrefix(says+"; the answer's way: "+back, "; ")
 		}
 	}
-	return false, nil
+	return false, says, nil
+}
+
+// end says where the packets of an exchange that nobody answered ended.
+func (x *exchange) end() string {
+	if len(x.drops) > 0 {
+		return x.drops[0].String()
+	}
+	return "lost " + x.lost[0]
 }
 
 // reply makes a packet of the responder of a probe's flow.
@@ -110,10 +147,10 @@ func reply(p scenario.Probe, sport uint16) func(packet.Ends, []byte) []byte {
 
 // forge sends one packet with a lie in it, from a guest or from somewhere on the
 // underlay, and checks that it is dropped for the reason, once.
-func (l simulated) forge(f scenario.Forge) error {
+func (l simulated) forge(f scenario.Forge) (says string, err error) {
 	from, to := l.plugged(f.From), l.plugged(f.To)
 	if from == nil || to == nil {
-		return fmt.Errorf("%s or %s is not plugged in", f.From, f.To)
+		return "", fmt.Errorf("%s or %s is not plugged in", f.From, f.To)
 	}
 	tried := 0
 	for _, src := range from.addresses {
@@ -126,7 +163,7 @@ func (l simulated) forge(f scenario.Forge) error {
 		}
 		send, err := l.lie(f, from, to, src, to.addresses[i])
 		if err != nil {
-			return err
+			return "", err
 		}
 		tried++
 		x, done := l.watch(nil, true)
@@ -134,17 +171,18 @@ func (l simulated) forge(f scenario.Forge) error {
 		err = done()
 		switch {
 		case err != nil:
-			return err
+			return "", err
 		case len(x.reached) > 0:
-			return fmt.Errorf("the forged packet from %s reached %s", src, x.reached[0].endpoint)
+			return "", fmt.Errorf("the forged packet from %s reached %s", src, x.reached[0].endpoint)
 		case len(x.drops) != 1 || x.drops[0].reason.String() != f.Reason:
-			return fmt.Errorf("the forged packet from %s was %v, meant: dropped as %s", src, x.drops, f.Reason)
+			return "", fmt.Errorf("the forged packet from %s was %v, meant: dropped as %s", src, x.drops, f.Reason)
 		}
+		says = x.end()
 	}
 	if tried == 0 {
-		return fmt.Errorf("%s and %s share no family for %s", f.From, f.To, f.Probe)
+		return "", fmt.Errorf("%s and %s share no family for %s", f.From, f.To, f.Probe)
 	}
-	return nil
+	return says, nil
 }
 
 // lie returns what sends the forged packet with a payload.

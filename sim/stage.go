@@ -18,22 +18,29 @@ import (
 var Levels = []string{"oracle", "table", "soft"}
 
 // level is how a stage finds out what happens: by asking (paper) or by sending
-// packets (simulated).
+// packets (simulated). What it says is for a reader; "" is nothing.
 type level interface {
 	editor
 	addHost(dove.HostName) error
-	settle(dove.Revision) error // until a change is in force everywhere
-	plug(world.Endpoint) error
+	settle(dove.Revision) (says string, err error) // until a change is in force wherever the DPC reaches
+	plug(world.Endpoint) (says string, err error)
 	unplug(dove.Endpoint) error
-	ask(Packet) (Finding, error)
-	open(Packet) (conversation, error)
-	forge(scenario.Forge) error
+	ask(Packet) (seen Finding, says string, err error)
+	open(Packet) (flow conversation, says string, err error)
+	forge(scenario.Forge) (says string, err error)
+	disturb(scenario.Action) (says string, err error) // Kill, Stop, Start, Cut, Heal
 }
 
 // conversation is a flow of one family that was opened. It passes both ways or
 // not at all; anything between is an error.
 type conversation interface {
-	passes() (bool, error)
+	passes() (passes bool, says string, err error)
+}
+
+// flow is a conversation and the packet that began it.
+type flow struct {
+	Packet
+	conversation
 }
 
 // stage makes the steps of a scenario at a level.
@@ -41,13 +48,14 @@ type stage struct {
 	level
 	name    string
 	plugged map[dove.Endpoint]bool
-	flows   map[string][]conversation
+	flows   map[string][]flow
+	outage  scenario.Outage
 }
 
 // NewStage prepares a scenario's hosts and tenants at a level: "oracle",
 // "table" or "soft".
 func NewStage(name string, s *scenario.Scenario) (scenario.Stage, error) {
-	st := &stage{name: name, plugged: map[dove.Endpoint]bool{}, flows: map[string][]conversation{}}
+	st := &stage{name: name, plugged: map[dove.Endpoint]bool{}, flows: map[string][]flow{}}
 	switch name {
 	case "oracle":
 		st.level = newPaper(byOracle)
@@ -90,7 +98,8 @@ func tenantOf(a scenario.Action) dove.Tenant {
 }
 
 // Do makes one step.
-func (st *stage) Do(_ context.Context, a scenario.Action) error {
+func (st *stage) Do(_ context.Context, a scenario.Action) (says string, err error) {
+	st.outage.Follow(a)
 	switch a := a.(type) {
 	case scenario.Expect:
 		return st.expect(a)
@@ -108,86 +117,120 @@ func (st *stage) Do(_ context.Context, a scenario.Action) error {
 		return st.plugIn(a.Endpoint)
 	case scenario.Unplug:
 		delete(st.plugged, a.Endpoint)
-		return st.unplug(a.Endpoint)
+		return "", st.unplug(a.Endpoint)
+	case scenario.Kill, scenario.Stop, scenario.Start, scenario.Cut, scenario.Heal:
+		return st.disturb(a)
 	}
 	return st.change(a)
 }
 
 // change makes a write, and what the workload's owner does around it.
-func (st *stage) change(a scenario.Action) error {
+func (st *stage) change(a scenario.Action) (says string, err error) {
+	var lines []string
+	if a, ok := a.(scenario.ApplyBlueprint); ok {
+		lines = append(lines, tellPlan(st, a))
+	}
 	revision, ok, err := write(st, a)
 	if !ok {
-		return fmt.Errorf("%T is unknown to this program: %w", a, scenario.ErrCannot)
-	}
-	if err == nil {
-		err = st.settle(revision)
+		return "", fmt.Errorf("%T is unknown to this program: %w", a, scenario.ErrCannot)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
+	says, err = st.settle(revision)
+	if err != nil {
+		return "", err
+	}
+	line := strings.TrimSuffix(fmt.Sprintf("revision %d: %s", revision, says), ": ")
+	var port string
 	switch a := a.(type) {
 	case scenario.CreateEndpoint:
+		lines = append(lines, tellClasses(st.World(), a.Endpoint))
 		if a.Host != "" {
-			return st.plugIn(a.Endpoint)
+			port, err = st.plugIn(a.Endpoint)
 		}
+	case scenario.SetGroups:
+		lines = append(lines, tellClasses(st.World(), a.Endpoint))
 	case scenario.Move:
-		return st.plugIn(a.Endpoint)
+		port, err = st.plugIn(a.Endpoint)
 	case scenario.DeleteEndpoint:
 		delete(st.plugged, a.Endpoint)
-		return st.unplug(a.Endpoint)
+		err = st.unplug(a.Endpoint)
 	}
-	return nil
+	if port != "" {
+		line += "; " + port
+	}
+	return strings.Join(append(lines, line), "\n"), err
 }
 
-func (st *stage) plugIn(name dove.Endpoint) error {
+func (st *stage) plugIn(name dove.Endpoint) (says string, err error) {
 	e, ok := st.World().Endpoint(name)
 	if !ok {
-		return fmt.Errorf("there is no endpoint %s to plug in", name)
+		return "", fmt.Errorf("there is no endpoint %s to plug in", name)
 	}
 	st.plugged[name] = true
 	return st.plug(e)
 }
 
-func (st *stage) refuse(a scenario.Refuse) error {
+func (st *stage) refuse(a scenario.Refuse) (says string, err error) {
 	before := st.World().Revision()
 	revision, ok, err := write(st, a.Action)
 	switch {
 	case !ok:
-		return fmt.Errorf("%T is unknown to this program: %w", a.Action, scenario.ErrCannot)
+		return "", fmt.Errorf("%T is unknown to this program: %w", a.Action, scenario.ErrCannot)
 	case err == nil:
-		return fmt.Errorf("accepted as revision %d, meant: refused as %s", revision, a.Kind)
+		return "", fmt.Errorf("accepted as revision %d, meant: refused as %s", revision, a.Kind)
 	case dove.KindOf(err) != a.Kind:
-		return fmt.Errorf("refused as %s, meant: %s: %w", dove.KindOf(err), a.Kind, err)
+		return "", fmt.Errorf("refused as %s, meant: %s: %w", dove.KindOf(err), a.Kind, err)
 	case st.World().Revision() != before:
-		return fmt.Errorf("the refused change moved the world from revision %d to %d", before, st.World().Revision())
+		return "", fmt.Errorf("the refused change moved the world from revision %d to %d", before, st.World().Revision())
 	}
 	for _, f := range a.Fragments {
 		if !strings.Contains(err.Error(), f) {
-			return fmt.Errorf("the refusal does not say %q: %w", f, err)
+			return "", fmt.Errorf("the refusal does not say %q: %w", f, err)
 		}
+	}
+	return tellRefusal(err), nil
+}
+
+// foresee returns an error if a level that knows no links cannot say what
+// becomes of a packet, since something is stopped or cut.
+func (st *stage) foresee(p Packet) error {
+	if _, sends := st.level.(simulated); sends {
+		return nil
+	}
+	from, _ := st.World().Endpoint(p.From)
+	to, _ := st.World().EndpointOn(from.NetworkOf(), p.Dst)
+	if why := st.outage.Between(from.Host, to.Host); why != "" {
+		return fmt.Errorf("%s, and there are no links on paper: %w", why, scenario.ErrCannot)
 	}
 	return nil
 }
 
-func (st *stage) expect(a scenario.Expect) error {
+func (st *stage) expect(a scenario.Expect) (string, error) {
 	targets := []netip.Addr{a.Address}
 	if !a.Address.IsValid() {
 		to, ok := st.World().Endpoint(a.To)
 		if !ok {
-			return fmt.Errorf("there is no endpoint %s", a.To)
+			return "", fmt.Errorf("there is no endpoint %s", a.To)
 		}
 		targets = to.Addresses
 	}
 	var errs []error
+	var told families
 	tried := 0
 	for p := range st.packets(a.From, targets, a.Probe) {
 		if !a.Over.Has(p.Dst) {
 			continue
 		}
+		if err := st.foresee(p); err != nil {
+			return "", err
+		}
 		tried++
 		meant := Finding{Outcome: a.Outcome, Rule: a.Rule}
-		seen, err := st.ask(p)
+		seen, says, err := st.ask(p)
 		errs = append(errs, err)
+		told.add(p, says)
 		if meant.Rule == "" && seen.Instead == "" {
 			meant.Rule = seen.Rule
 		}
@@ -196,9 +239,9 @@ func (st *stage) expect(a scenario.Expect) error {
 		}
 	}
 	if tried == 0 {
-		return fmt.Errorf("%s has no address of a family of %v", a.From, targets)
+		return "", fmt.Errorf("%s has no address of a family of %v", a.From, targets)
 	}
-	return errors.Join(errs...)
+	return told.String(), errors.Join(errs...)
 }
 
 // packets yields a probe from each address of an endpoint to each target of the
@@ -218,9 +261,9 @@ func (st *stage) packets(from dove.Endpoint, targets []netip.Addr, probe scenari
 	}
 }
 
-func (st *stage) matrix(a scenario.ExpectMatrix) error {
+func (st *stage) matrix(a scenario.ExpectMatrix) (string, error) {
 	if st.name == "oracle" {
-		return fmt.Errorf("a matrix is held against the oracle, which would be held against itself: %w", scenario.ErrCannot)
+		return "", fmt.Errorf("a matrix is held against the oracle, which would be held against itself: %w", scenario.ErrCannot)
 	}
 	w := st.World()
 	var plugged []dove.Endpoint
@@ -236,59 +279,74 @@ func (st *stage) matrix(a scenario.ExpectMatrix) error {
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	addresses = slices.Compact(addresses)
 	var errs []error
+	var outcomes [scenario.NoEndpoint + 1]int
 	for _, from := range plugged {
 		for _, probe := range a.Probes {
 			for p := range st.packets(from, addresses, probe) {
 				meant := judge(w, byOracle, func(e dove.Endpoint) bool { return st.plugged[e] }, p)
-				seen, err := st.ask(p)
+				seen, _, err := st.ask(p)
 				errs = append(errs, err)
 				if seen != meant {
 					errs = append(errs, fmt.Errorf("%s: %s, the oracle says: %s", p, seen, meant))
+				} else if seen.Instead == "" {
+					outcomes[seen.Outcome]++
 				}
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return fmt.Sprintf("as the oracle says: %d allowed, %d denied, %d to addresses that nobody has there",
+		outcomes[scenario.Allow], outcomes[scenario.Deny], outcomes[scenario.NoEndpoint]), errors.Join(errs...)
 }
 
-func (st *stage) openFlow(a scenario.OpenFlow) error {
+func (st *stage) openFlow(a scenario.OpenFlow) (string, error) {
 	to, ok := st.World().Endpoint(a.To)
 	if !ok {
-		return fmt.Errorf("there is no endpoint %s", a.To)
+		return "", fmt.Errorf("there is no endpoint %s", a.To)
 	}
 	opened := map[bool]bool{} // by family
+	var told families
 	for p := range st.packets(a.From, to.Addresses, a.Probe) {
 		if !a.Over.Has(p.Dst) || opened[p.Dst.Is4()] {
 			continue
 		}
 		if protocol, port, _ := p.Probe.Over(p.Dst); !answerable(protocol, port) {
-			return fmt.Errorf("nobody answers %s, so it is no flow: %w", a.Probe, scenario.ErrCannot)
+			return "", fmt.Errorf("nobody answers %s, so it is no flow: %w", a.Probe, scenario.ErrCannot)
+		}
+		if err := st.foresee(p); err != nil {
+			return "", err
 		}
 		opened[p.Dst.Is4()] = true
-		c, err := st.open(p)
+		c, says, err := st.open(p)
 		if err != nil {
-			return err
+			return "", err
 		}
-		st.flows[a.Name] = append(st.flows[a.Name], c)
+		told.add(p, says)
+		st.flows[a.Name] = append(st.flows[a.Name], flow{p, c})
 	}
-	return nil
+	return told.String(), nil
 }
 
-func (st *stage) expectFlow(a scenario.ExpectFlow) error {
+func (st *stage) expectFlow(a scenario.ExpectFlow) (string, error) {
 	flows, ok := st.flows[a.Name]
 	if !ok {
-		return fmt.Errorf("flow %s was not opened: %w", a.Name, scenario.ErrCannot)
+		return "", fmt.Errorf("flow %s was not opened: %w", a.Name, scenario.ErrCannot)
 	}
 	var errs []error
-	for _, c := range flows {
-		switch passes, err := c.passes(); {
+	var told families
+	for _, f := range flows {
+		if err := st.foresee(f.Packet); err != nil {
+			return "", err
+		}
+		passes, says, err := f.passes()
+		told.add(f.Packet, says)
+		switch {
 		case err != nil:
 			errs = append(errs, err)
 		case passes && !a.Passes:
-			errs = append(errs, fmt.Errorf("flow %s still passes: %v", a.Name, c))
+			errs = append(errs, fmt.Errorf("flow %s still passes: %s", a.Name, f.Packet))
 		case !passes && a.Passes:
-			errs = append(errs, fmt.Errorf("flow %s is blocked: %v", a.Name, c))
+			errs = append(errs, fmt.Errorf("flow %s is blocked: %s: %s", a.Name, f.Packet, says))
 		}
 	}
-	return errors.Join(errs...)
+	return told.String(), errors.Join(errs...)
 }
