@@ -84,7 +84,7 @@ func (f *faults) syntax(err error) {
 }
 
 // refuseAliases refuses references to other nodes, which would let a short text
-// stand for a huge one, and types of other applications.
+// stand for a huge one, and tags, which say that a value is not what it looks like.
 func (f *faults) refuseAliases(n *yaml.Node) {
 	at := place{line: n.Line, column: n.Column}
 	switch tag := n.ShortTag(); {
@@ -93,7 +93,7 @@ func (f *faults) refuseAliases(n *yaml.Node) {
 		return
 	case tag == "!!merge":
 		f.add(dove.Invalid, at, "merge key << is not allowed", "write the values out")
-	case !strings.HasPrefix(tag, "!!") && tag != "", tag == "!!binary", tag == "!!set", tag == "!!omap":
+	case n.Style&yaml.TaggedStyle != 0:
 		f.add(dove.Invalid, at, "tag "+quote(tag)+" is not allowed", "leave it out")
 	}
 	for _, c := range n.Content {

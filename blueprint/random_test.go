@@ -138,6 +138,9 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
+		if err := conforms(text); err != nil {
+			t.Fatalf("the schema refuses it: %v", err)
+		}
 		again, err := Parse("acme", Format(b))
 		if err != nil {
 			t.Fatalf("%v\n%s", err, Format(b))
