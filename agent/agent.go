@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"dove.network/control"
@@ -41,6 +42,8 @@ type Agent struct {
 	session  *liveSession // nil while there is none
 	news     chan news    // from the goroutine that keeps the session
 	calls    chan func()
+	flows    chan FlowsRead // one at a time
+	reader   sync.WaitGroup
 	stopped  chan struct{}
 	drops    ring
 	trouble  string // why the last attempt to open a session failed
@@ -61,6 +64,7 @@ func New(o Options) *Agent {
 		log:      o.Log,
 		news:     make(chan news, 64),
 		calls:    make(chan func()),
+		flows:    make(chan FlowsRead, 1),
 		stopped:  make(chan struct{}),
 		drops:    newRing(),
 		measures: newMeasures(),
@@ -87,6 +91,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	cancel()
 	close(a.stopped)
 	<-kept
+	a.reader.Wait()
 	if server != nil {
 		return server.close()
 	}
@@ -127,6 +132,11 @@ func (a *Agent) loop(ctx context.Context) {
 				continue
 			}
 			a.drops.add(a.dropRecord(d))
+			if a.core.Observes() {
+				a.step(Dropped{d})
+			}
+		case e := <-a.flows:
+			a.step(e)
 		case call := <-a.calls:
 			call()
 		case <-tick.C:
@@ -179,6 +189,11 @@ func (a *Agent) step(events ...Event) {
 				}
 			case Discard:
 				a.options.Switch.Discard(e.Miss, e.Reason)
+			case ReadFlows:
+				a.reader.Go(func() { // a full table takes a while to read
+					flows, err := a.options.Switch.Flows()
+					a.flows <- FlowsRead{flows, err}
+				})
 			case Apply:
 				began := time.Now()
 				err := a.apply(e.Ops)

@@ -71,6 +71,8 @@ type Core struct {
 	incarnation uint64
 	seen        dove.Revision
 
+	live live // what the DPC wants to know of the host
+
 	// What is under way.
 	seq, done uint64 // of the last Apply, and of the last that is Applied
 	flying    bool
@@ -145,6 +147,10 @@ func (c *Core) Step(now time.Time, events ...Event) []Effect {
 			c.plug(e)
 		case Unplug:
 			c.unplug(e.Endpoint)
+		case FlowsRead:
+			c.flowsRead(e)
+		case Dropped:
+			c.dropped(e.Drop)
 		case Tick:
 			c.tick()
 		case Stopping:
@@ -186,6 +192,8 @@ func (c *Core) settle() {
 	c.ask()
 	c.inject()
 	c.acknowledge()
+	c.readFlows()
+	c.report()
 	if c.unsaved {
 		c.unsaved = false
 		c.emit(Save{c.saved()})

@@ -18,6 +18,10 @@
 // answer brings too late is refused with a Release, one that an Update brings for
 // what was released meanwhile is ignored.
 //
+// While the DPC wants to know what the host does now (Inspect), Core has the flow
+// table read, once a second if it is observed, and reports what it finds in it
+// and what the switch would do with a packet. It says nothing unasked.
+//
 // Agent is the shell around Core: one goroutine owns it and feeds it from the
 // switch, the devices, the session and the local socket, <state>/dswitch.sock
 // (HTTP and JSON, for which Client has the calls). It keeps the last drops with

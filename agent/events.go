@@ -7,7 +7,8 @@ import (
 )
 
 // Event is something that happened: Connected, Received, Disconnected,
-// DeviceUp, DeviceGone, DevicesListed, Missed, Applied, Plug, Unplug, Tick or Stopping.
+// DeviceUp, DeviceGone, DevicesListed, Missed, Applied, Plug, Unplug, FlowsRead,
+// Dropped, Tick or Stopping.
 type Event interface{ event() }
 
 type (
@@ -39,6 +40,13 @@ type (
 	}
 	// Unplug closes an endpoint's port until the next Plug.
 	Unplug struct{ Endpoint dove.Endpoint }
+	// FlowsRead answers ReadFlows.
+	FlowsRead struct {
+		Flows []dataplane.Flow
+		Err   error
+	}
+	// Dropped is a packet that the switch refused. Only Observes wants it.
+	Dropped struct{ Drop dataplane.Drop }
 	// Tick says that time passed; a few times a second.
 	Tick struct{}
 	// Stopping is the last event: held packets are discarded, nothing is taken down.
@@ -55,6 +63,8 @@ func (Missed) event()        {}
 func (Applied) event()       {}
 func (Plug) event()          {}
 func (Unplug) event()        {}
+func (FlowsRead) event()     {}
+func (Dropped) event()       {}
 func (Tick) event()          {}
 func (Stopping) event()      {}
 
@@ -65,7 +75,8 @@ type Device struct {
 	Kind    dataplane.DeviceKind
 }
 
-// Effect is something to do now, in order: Send, Save, Inject, Discard or Apply.
+// Effect is something to do now, in order: Send, Save, Inject, Discard,
+// ReadFlows or Apply.
 type Effect interface{ effect() }
 
 type (
@@ -80,6 +91,8 @@ type (
 		Miss   dataplane.Miss
 		Reason dataplane.Reason
 	}
+	// ReadFlows wants the flow table. The next one comes only after FlowsRead.
+	ReadFlows struct{}
 	// Apply changes the switch. The next Apply comes only after its Applied.
 	Apply struct {
 		Seq uint64
@@ -87,8 +100,9 @@ type (
 	}
 )
 
-func (Send) effect()    {}
-func (Save) effect()    {}
-func (Inject) effect()  {}
-func (Discard) effect() {}
-func (Apply) effect()   {}
+func (Send) effect()      {}
+func (Save) effect()      {}
+func (Inject) effect()    {}
+func (Discard) effect()   {}
+func (ReadFlows) effect() {}
+func (Apply) effect()     {}

@@ -33,6 +33,10 @@ type rig struct {
 	manual  bool                     // Applied comes only from finish
 	saved   Saved
 
+	flows      []dataplane.Flow // of the switch
+	unreadable error            // they are
+	reading    bool             // they are being read
+
 	sent     []control.Up // since the last take
 	frames   uint64
 	waiting  map[uint64]bool          // missed packets that neither came back nor were discarded
@@ -58,14 +62,14 @@ func (r *rig) step(events ...Event) {
 		events = nil
 		for _, e := range effects {
 			if done := r.act(e); done != nil {
-				events = append(events, *done)
+				events = append(events, done)
 			}
 		}
 		r.check()
 	}
 }
 
-func (r *rig) act(e Effect) *Applied {
+func (r *rig) act(e Effect) Event {
 	r.t.Helper()
 	switch e := e.(type) {
 	case Send:
@@ -91,10 +95,23 @@ func (r *rig) act(e Effect) *Applied {
 		}
 		r.pending, r.lastSeq = &e, e.Seq
 		if !r.manual {
-			return r.carryOut()
+			return *r.carryOut()
+		}
+	case ReadFlows:
+		if r.reading {
+			r.t.Fatalf("the flow table is read while it is being read")
+		}
+		if r.reading = r.manual; !r.manual {
+			return r.read()
 		}
 	}
 	return nil
+}
+
+// read says what is in the flow table.
+func (r *rig) read() FlowsRead {
+	r.reading = false
+	return FlowsRead{slices.Clone(r.flows), r.unreadable}
 }
 
 func (r *rig) settled(m dataplane.Miss) {

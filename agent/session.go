@@ -71,6 +71,7 @@ func (c *Core) hello() *control.Hello {
 // packets and their questions.
 func (c *Core) disconnected() {
 	c.session = session{refusal: c.session.refusal}
+	c.live = live{reading: c.live.reading}
 	c.freed = control.Release{}
 	c.unasked = nil
 	for _, key := range slices.SortedFunc(maps.Keys(c.questions), questionKey.compare) {
@@ -119,6 +120,8 @@ func (c *Core) received(m control.Down) {
 	case *control.Frontier:
 		c.see(m.Revision)
 		c.frontier(m)
+	case *control.Inspect:
+		c.inspect(m)
 	case *control.Refusal:
 		c.session.refusal = m
 	}
