@@ -329,7 +329,7 @@ func TestReceipt(t *testing.T) {
 		}
 	}
 	var status Status
-	if r.ok(&status, "GET /v1/status", ""); status.Incarnation != "fedcba9876543210" || status.Member != "dpc1" || status.Sessions == nil {
+	if r.ok(&status, "GET /v1/status", ""); status.Incarnation != "fedcba9876543210" || status.Member != "dpc1" || status.Sessions != 0 || status.Behind.First == nil {
 		t.Errorf("status %+v", status)
 	}
 }

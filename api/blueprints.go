@@ -85,6 +85,11 @@ func renderBlueprint(w *world.World) func(world.Blueprint) Blueprint {
 	}
 }
 
+// BlueprintFilter chooses among a tenant's blueprints; what is "" does not matter.
+type BlueprintFilter struct {
+	Domain string `query:"domain" maxLength:"63" doc:"Only those of this domain."`
+}
+
 func (s *server) blueprints(api huma.API) {
 	const tenant = "/v1/tenants/{tenant}"
 	const path = tenant + "/blueprints"
@@ -95,12 +100,14 @@ func (s *server) blueprints(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		TenantPath
 		Page
+		BlueprintFilter
 	}) (*listAnswer[Blueprint], error) {
-		w, err := s.readTenant(ctx, in.Tenant)
+		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
-		return list(w, in.Page, w.Blueprints(in.Tenant), func(b world.Blueprint) string { return b.Name }, renderBlueprint(w)), nil
+		chosen := where(w.Blueprints(in.Tenant), func(b world.Blueprint) bool { return in.Domain == "" || b.Domain == in.Domain })
+		return list(w, in.Page, chosen, func(b world.Blueprint) string { return b.Name }, renderBlueprint(w)), nil
 	})
 	resource := api.OpenAPI().Components.Schemas.Schema(blueprintGoType, true, "")
 	register(api, huma.Operation{
@@ -180,7 +187,7 @@ func (s *server) blueprints(api huma.API) {
 }
 
 func (s *server) plan(ctx context.Context, t dove.Tenant, text []byte) (*world.World, edit.Planned, error) {
-	w, err := s.read(ctx)
+	w, err := s.read(ctx, Freshness{})
 	if err != nil {
 		return nil, edit.Planned{}, err
 	}
@@ -228,13 +235,14 @@ func subnetsText(n world.Network) string {
 // getBlueprint answers with the resource or with the text alone.
 func (s *server) getBlueprint(ctx context.Context, in *struct {
 	BlueprintPath
+	Freshness
 	Accept string `header:"Accept" doc:"application/yaml or text/plain: the text alone."`
 }) (*struct {
 	ContentType string `header:"Content-Type"`
 	ETag        string `header:"ETag"`
 	Body        any
 }, error) {
-	w, err := s.readTenant(ctx, in.Tenant)
+	w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 	if err != nil {
 		return nil, err
 	}

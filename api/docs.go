@@ -3,6 +3,8 @@ package api
 import (
 	"embed"
 	"net/http"
+
+	"dove.network/blueprint"
 )
 
 // pages is the documentation: one page that renders the OpenAPI document in the
@@ -21,5 +23,11 @@ func serveDocs(mux *http.ServeMux) {
 			http.ServeFileFS(w, r, pages, file)
 		})
 	}
+	// Editors fetch the schema without a token, also from pages of other origins.
+	mux.HandleFunc("GET /schemas/blueprint/v1", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/schema+json")
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Write(blueprint.Schema())
+	})
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound))
 }

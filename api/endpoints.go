@@ -7,6 +7,10 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -61,13 +65,13 @@ func (in EndpointPath) name() dove.Endpoint {
 func (in EndpointPath) key() string { return world.EndpointKey(in.name()) }
 
 // renderEndpoint looks the endpoints' states up among the sessions once.
-func (s *server) renderEndpoint(w *world.World) func(world.Endpoint) Endpoint {
+func renderEndpoint(w *world.World, sessions []control.SessionStatus) func(world.Endpoint) Endpoint {
 	type place struct {
 		endpoint dove.Endpoint
 		host     dove.HostName
 	}
 	states := map[place]control.EndpointUpdate{}
-	for _, session := range s.Backend.Sessions() {
+	for _, session := range sessions {
 		for _, u := range session.Endpoints {
 			states[place{u.Endpoint, session.Host}] = u
 		}
@@ -103,22 +107,30 @@ func (s *server) endpoints(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		TenantPath
 		Page
-		Network string        `query:"network" maxLength:"63" doc:"Only those on this network."`
-		Group   string        `query:"group" maxLength:"127" doc:"Only those in this group, BLUEPRINT/GROUP."`
-		Host    dove.HostName `query:"host" maxLength:"63" doc:"Only those bound to this host."`
+		EndpointFilter
 	}) (*listAnswer[Endpoint], error) {
-		w, err := s.readTenant(ctx, in.Tenant)
+		address, err := in.address()
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
-		chosen := endpointsWhere(w.Endpoints(in.Tenant), in.Network, in.Group, in.Host)
-		return list(w, in.Page, chosen, func(e world.Endpoint) string { return string(e.ID) }, s.renderEndpoint(w)), nil
+		render := renderEndpoint(w, s.Backend.Sessions())
+		chosen := where(in.candidates(w, in.Tenant), in.wants, func(e world.Endpoint) bool {
+			return (!address.IsValid() || slices.Contains(e.Addresses, address)) && (in.State == "" || render(e).State == in.State)
+		})
+		return list(w, in.Page, chosen, func(e world.Endpoint) string { return string(e.ID) }, render), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "get-endpoint", Method: http.MethodGet, Path: path + "/{endpoint}", Tags: tags,
 		Summary: "Read an endpoint",
-	}, func(ctx context.Context, in *EndpointPath) (*Answer[Endpoint], error) {
-		w, err := s.readTenant(ctx, in.Tenant)
+	}, func(ctx context.Context, in *struct {
+		EndpointPath
+		Freshness
+	}) (*Answer[Endpoint], error) {
+		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
@@ -126,7 +138,7 @@ func (s *server) endpoints(api huma.API) {
 		if !ok {
 			return nil, missing("endpoint", in.name().String())
 		}
-		out := s.renderEndpoint(w)(e)
+		out := renderEndpoint(w, s.Backend.Sessions())(e)
 		return answer(out, out.Revision), nil
 	})
 	register(api, huma.Operation{
@@ -200,21 +212,51 @@ func (s *server) editEndpoint(ctx context.Context, key string, c Conditions, dec
 	if err != nil {
 		return nil, err
 	}
-	out := s.renderEndpoint(s.Backend.World())(doc)
+	out := renderEndpoint(s.Backend.World(), s.Backend.Sessions())(doc)
 	out.Revision = revision
 	return answer(out, revision), nil
 }
 
-func endpointsWhere(all iter.Seq[world.Endpoint], network, group string, host dove.HostName) iter.Seq[world.Endpoint] {
-	return func(yield func(world.Endpoint) bool) {
-		for e := range all {
-			in := group == ""
-			for _, g := range e.Groups {
-				in = in || g.Blueprint+"/"+g.Name == group
-			}
-			if in && (network == "" || e.Network == network) && (host == "" || e.Host == host) && !yield(e) {
-				return
-			}
-		}
+// EndpointFilter chooses among a tenant's endpoints; what is "" does not matter.
+type EndpointFilter struct {
+	Network string        `query:"network" maxLength:"63" doc:"Only those on this network."`
+	Group   string        `query:"group" maxLength:"127" doc:"Only those in this group, BLUEPRINT/GROUP."`
+	Host    dove.HostName `query:"host" maxLength:"63" doc:"Only those bound to this host."`
+	Address string        `query:"address" maxLength:"45" example:"10.0.1.2" doc:"Only those with this address."`
+	State   string        `query:"state" enum:"unbound,unknown,waiting,active,failed" doc:"Only those in this state on their hosts."`
+}
+
+// address returns the zero Addr if none is wanted.
+func (f EndpointFilter) address() (netip.Addr, error) {
+	if f.Address == "" {
+		return netip.Addr{}, nil
 	}
+	addr, err := netip.ParseAddr(f.Address)
+	if err != nil {
+		return addr, &dove.Error{Kind: dove.Invalid, Message: "the request is refused: 1 fault", Faults: []dove.Fault{{
+			Path: "query.address", Message: strconv.Quote(f.Address) + " is no address", Hint: "write 10.0.1.2 or fd00::2",
+		}}}
+	}
+	return addr.Unmap(), nil
+}
+
+// candidates yields the fewest endpoints that are easily found to hold all
+// that are wanted, in order of their ids.
+func (f EndpointFilter) candidates(w *world.World, t dove.Tenant) iter.Seq[world.Endpoint] {
+	blueprint, group, _ := strings.Cut(f.Group, "/")
+	switch {
+	case f.Host != "":
+		return where(w.EndpointsOn(f.Host), func(e world.Endpoint) bool { return e.Tenant == t })
+	case f.Group != "":
+		return w.EndpointsOf(dove.Group{Tenant: t, Blueprint: blueprint, Name: group})
+	case f.Network != "":
+		return w.EndpointsIn(dove.Network{Tenant: t, Name: f.Network})
+	}
+	return w.Endpoints(t)
+}
+
+// wants reports whether an endpoint's document is as wanted.
+func (f EndpointFilter) wants(e world.Endpoint) bool {
+	return (f.Network == "" || e.Network == f.Network) && (f.Host == "" || e.Host == f.Host) &&
+		(f.Group == "" || slices.ContainsFunc(e.Groups, func(g dove.Group) bool { return g.Blueprint+"/"+g.Name == f.Group }))
 }

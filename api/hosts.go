@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"dove.network/auth"
+	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/world"
@@ -43,25 +44,41 @@ type JoinToken struct {
 	Revision dove.Revision `json:"revision"`
 }
 
-// APIToken lets its bearer use the API as an administrator.
-type APIToken struct {
-	Token    string        `json:"token" doc:"It is shown only here."`
-	ID       string        `json:"id"`
-	Revision dove.Revision `json:"revision"`
-}
-
 // HostPath names a host in a request.
 type HostPath struct {
 	Host dove.HostName `path:"host" maxLength:"63"`
 }
 
-func (s *server) renderHost(w *world.World) func(world.Host) Host {
-	sessions := map[dove.HostName]*Session{}
+// HostFilter chooses among hosts; what is "" does not matter.
+type HostFilter struct {
+	Connected string `query:"connected" enum:"true,false" doc:"true: only those with a session with this DPC member; false: only those without."`
+	Behind    string `query:"behind" enum:"true,false" doc:"true: only those that have not acknowledged all that they were told; false: only those that have."`
+}
+
+// wants judges a host by its session, nil if it has none. Without one a host
+// is neither behind nor not.
+func (f HostFilter) wants(s *control.SessionStatus) bool {
+	return (f.Connected == "" || (f.Connected == "true") == (s != nil)) &&
+		(f.Behind == "" || s != nil && (f.Behind == "true") == behind(*s))
+}
+
+// behind reports whether a host has still to enforce some of what it was told.
+func behind(s control.SessionStatus) bool { return s.Acked < s.Told }
+
+func (s *server) sessionsByHost() map[dove.HostName]*control.SessionStatus {
+	sessions := map[dove.HostName]*control.SessionStatus{}
 	for _, status := range s.Backend.Sessions() {
-		sessions[status.Host] = new(renderSession(status))
+		sessions[status.Host] = &status
 	}
+	return sessions
+}
+
+func renderHost(w *world.World, sessions map[dove.HostName]*control.SessionStatus) func(world.Host) Host {
 	return func(h world.Host) Host {
-		out := Host{Name: h.Name, Serial: h.Serial, Session: sessions[h.Name], Revision: w.DocRevision(h.Key())}
+		out := Host{Name: h.Name, Serial: h.Serial, Revision: w.DocRevision(h.Key())}
+		if session := sessions[h.Name]; session != nil {
+			out.Session = new(renderSession(*session))
+		}
 		if h.VTEP.IsValid() {
 			out.VTEP = h.VTEP.String()
 		}
@@ -76,18 +93,26 @@ func (s *server) hosts(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "list-hosts", Method: http.MethodGet, Path: "/v1/hosts", Tags: []string{"hosts"},
 		Summary: "List hosts",
-	}, func(ctx context.Context, in *struct{ Page }) (*listAnswer[Host], error) {
-		w, err := s.read(ctx)
+	}, func(ctx context.Context, in *struct {
+		Page
+		HostFilter
+	}) (*listAnswer[Host], error) {
+		w, err := s.read(ctx, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
-		return list(w, in.Page, w.Hosts(), func(h world.Host) string { return string(h.Name) }, s.renderHost(w)), nil
+		sessions := s.sessionsByHost()
+		chosen := where(w.Hosts(), func(h world.Host) bool { return in.wants(sessions[h.Name]) })
+		return list(w, in.Page, chosen, func(h world.Host) string { return string(h.Name) }, renderHost(w, sessions)), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "get-host", Method: http.MethodGet, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
 		Summary: "Read a host",
-	}, func(ctx context.Context, in *HostPath) (*Answer[Host], error) {
-		w, err := s.read(ctx)
+	}, func(ctx context.Context, in *struct {
+		HostPath
+		Freshness
+	}) (*Answer[Host], error) {
+		w, err := s.read(ctx, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +120,7 @@ func (s *server) hosts(api huma.API) {
 		if !ok {
 			return nil, missing("host", string(in.Host))
 		}
-		out := s.renderHost(w)(h)
+		out := renderHost(w, s.sessionsByHost())(h)
 		return answer(out, out.Revision), nil
 	})
 	register(api, huma.Operation{
@@ -115,7 +140,7 @@ func (s *server) hosts(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		out := s.renderHost(s.Backend.World())(doc)
+		out := renderHost(s.Backend.World(), s.sessionsByHost())(doc)
 		out.Revision = revision
 		return answer(out, revision), nil
 	})
@@ -145,24 +170,6 @@ func (s *server) hosts(api huma.API) {
 		Summary:     "Join as a host",
 		Description: "No bearer token: the join token in the body says who asks, and is used up.",
 	}, s.join)
-	register(api, huma.Operation{
-		OperationID: "create-token", Method: http.MethodPost, Path: "/v1/tokens", Tags: []string{"system"},
-		Summary: "Make another administrator's token",
-	}, s.createToken)
-	register(api, huma.Operation{
-		OperationID: "delete-token", Method: http.MethodDelete, Path: "/v1/tokens/{id}", Tags: []string{"system"},
-		Summary: "Delete an administrator's token",
-	}, func(ctx context.Context, in *struct {
-		ID string `path:"id" maxLength:"63"`
-	}) (*Answer[Done], error) {
-		revision, err := s.edit(ctx, world.APITokenKey(in.ID), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
-			return edit.DeleteAPIToken(w, in.ID)
-		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Done{revision}, revision), nil
-	})
 }
 
 func (s *server) createJoinToken(ctx context.Context, in *struct {
@@ -185,21 +192,6 @@ func (s *server) createJoinToken(ctx context.Context, in *struct {
 		return nil, err
 	}
 	return answer(JoinToken{token.Text(), in.Host, doc.Expires, revision}, revision), nil
-}
-
-func (s *server) createToken(ctx context.Context, _ *struct{}) (*Answer[APIToken], error) {
-	token, err := auth.NewToken(auth.AdminToken, auth.Pin{}, s.Random)
-	if err != nil {
-		return nil, s.problem(err)
-	}
-	doc := world.APIToken{ID: token.ID, Digest: token.Digest()}
-	revision, err := s.edit(ctx, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
-		return edit.CreateAPIToken(w, doc)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return answer(APIToken{token.Text(), token.ID, revision}, revision), nil
 }
 
 // join signs first and commits then: a certificate is worth nothing until its

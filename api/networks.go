@@ -51,6 +51,12 @@ type NetworkPath struct {
 
 func (in NetworkPath) name() dove.Network { return dove.Network{Tenant: in.Tenant, Name: in.Network} }
 
+// NetworkFilter chooses among a tenant's networks; what is "" does not matter.
+type NetworkFilter struct {
+	Domain    string `query:"domain" maxLength:"63" doc:"Only those of this domain."`
+	Blueprint string `query:"blueprint" maxLength:"63" doc:"Only those that this blueprint makes."`
+}
+
 func (s *server) networks(api huma.API) {
 	const path = "/v1/tenants/{tenant}/networks"
 	tags := []string{"networks"}
@@ -60,18 +66,25 @@ func (s *server) networks(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		TenantPath
 		Page
+		NetworkFilter
 	}) (*listAnswer[Network], error) {
-		w, err := s.readTenant(ctx, in.Tenant)
+		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
-		return list(w, in.Page, w.Networks(in.Tenant), func(n world.Network) string { return n.Name }, renderNetwork(w)), nil
+		chosen := where(w.Networks(in.Tenant),
+			func(n world.Network) bool { return in.Domain == "" || n.Domain == in.Domain },
+			func(n world.Network) bool { return in.Blueprint == "" || n.Blueprint == in.Blueprint })
+		return list(w, in.Page, chosen, func(n world.Network) string { return n.Name }, renderNetwork(w)), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "get-network", Method: http.MethodGet, Path: path + "/{network}", Tags: tags,
 		Summary: "Read a network",
-	}, func(ctx context.Context, in *NetworkPath) (*Answer[Network], error) {
-		w, err := s.readTenant(ctx, in.Tenant)
+	}, func(ctx context.Context, in *struct {
+		NetworkPath
+		Freshness
+	}) (*Answer[Network], error) {
+		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}

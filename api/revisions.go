@@ -21,7 +21,24 @@ type Status struct {
 	Tenants     int           `json:"tenants"`
 	Endpoints   int           `json:"endpoints"`
 	Hosts       int           `json:"hosts"`
-	Sessions    []Session     `json:"sessions" nullable:"false" doc:"With dSwitches, of this member."`
+	Sessions    int           `json:"sessions" doc:"With dSwitches, of this member: hosts lists them."`
+	Behind      SomeHosts     `json:"behind" doc:"Hosts with a session that have not acknowledged all that they were told."`
+	Absent      SomeHosts     `json:"absent" doc:"Hosts without a session with this member."`
+}
+
+// SomeHosts counts hosts and names the first of them.
+type SomeHosts struct {
+	Count int             `json:"count"`
+	First []dove.HostName `json:"first" nullable:"false" doc:"The first 16 by name."`
+}
+
+// someMax is how many of many hosts a status names.
+const someMax = 16
+
+func (h *SomeHosts) add(name dove.HostName) {
+	if h.Count++; h.Count <= someMax {
+		h.First = append(h.First, name)
+	}
 }
 
 // Version says what program answers.
@@ -44,19 +61,19 @@ func (s *server) revisions(api huma.API) {
 		out := Status{
 			Member: s.Member, Version: s.Version, Revision: w.Revision(),
 			Incarnation: strconv.FormatUint(w.Incarnation(), 16),
-			Sessions:    []Session{},
+			Behind:      SomeHosts{First: []dove.HostName{}}, Absent: SomeHosts{First: []dove.HostName{}},
 		}
-		for _, c := range s.Backend.Sessions() {
-			out.Sessions = append(out.Sessions, renderSession(c))
-		}
-		for t := range w.Tenants() {
-			out.Tenants++
-			for range w.Endpoints(t.Name) {
-				out.Endpoints++
+		n := w.Counts()
+		out.Tenants, out.Endpoints, out.Hosts = n.Tenants, n.Endpoints, n.Hosts
+		sessions := s.sessionsByHost()
+		out.Sessions = len(sessions)
+		for h := range w.Hosts() {
+			switch session := sessions[h.Name]; {
+			case session == nil:
+				out.Absent.add(h.Name)
+			case behind(*session):
+				out.Behind.add(h.Name)
 			}
-		}
-		for range w.Hosts() {
-			out.Hosts++
 		}
 		return &struct{ Body Status }{out}, nil
 	})
@@ -81,12 +98,8 @@ func (s *server) receipt(ctx context.Context, in *struct {
 			}}})
 		}
 	}
-	w, err := s.read(ctx)
-	if err != nil {
+	if _, err := s.read(ctx, Freshness{in.Revision}); err != nil {
 		return nil, err
-	}
-	if in.Revision > w.Revision() {
-		return nil, s.problem(dove.Errorf(dove.NotFound, "there is no revision %d yet: the latest is %d", in.Revision, w.Revision()))
 	}
 	if wait == 0 {
 		return &struct{ Body Receipt }{renderReceipt(s.Backend.Receipt(in.Revision))}, nil

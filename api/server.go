@@ -112,6 +112,8 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s.blueprints(api)
 	s.endpoints(api)
 	s.hosts(api)
+	s.tokens(api)
+	s.resolutions(api)
 	s.revisions(api)
 	s.why(api)
 	// huma describes its own errors, which asProblem replaces.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -26,22 +27,34 @@ type TenantPath struct {
 	Tenant dove.Tenant `path:"tenant" maxLength:"63"`
 }
 
+// TenantFilter chooses among tenants; what is "" does not matter.
+type TenantFilter struct {
+	Prefix string `query:"prefix" maxLength:"63" doc:"Only those whose names begin so."`
+}
+
 func (s *server) tenants(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "list-tenants", Method: http.MethodGet, Path: "/v1/tenants", Tags: []string{"tenants"},
 		Summary: "List tenants",
-	}, func(ctx context.Context, in *struct{ Page }) (*listAnswer[Tenant], error) {
-		w, err := s.read(ctx)
+	}, func(ctx context.Context, in *struct {
+		Page
+		TenantFilter
+	}) (*listAnswer[Tenant], error) {
+		w, err := s.read(ctx, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
-		return list(w, in.Page, w.Tenants(), func(t world.Tenant) string { return string(t.Name) }, renderTenant(w)), nil
+		chosen := where(w.Tenants(), func(t world.Tenant) bool { return strings.HasPrefix(string(t.Name), in.Prefix) })
+		return list(w, in.Page, chosen, func(t world.Tenant) string { return string(t.Name) }, renderTenant(w)), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "get-tenant", Method: http.MethodGet, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
 		Summary: "Read a tenant",
-	}, func(ctx context.Context, in *TenantPath) (*Answer[Tenant], error) {
-		w, err := s.readTenant(ctx, in.Tenant)
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		Freshness
+	}) (*Answer[Tenant], error) {
+		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}

@@ -87,8 +87,9 @@ func (s *server) why(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		TenantPath
 		Flow
+		Freshness
 	}) (*struct{ Body Why }, error) {
-		w, err := s.readTenant(ctx, in.Tenant)
+		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}

@@ -8,8 +8,10 @@ import (
 	"iter"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"dove.network/dove"
 	"dove.network/world"
@@ -100,6 +102,7 @@ type Done struct {
 type Page struct {
 	After string `query:"after" maxLength:"128" doc:"The items after this one, in order of their names: next of the previous answer."`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"At most so many items."`
+	Freshness
 }
 
 // List is a part of a list, in order of names.
@@ -110,6 +113,18 @@ type List[T any] struct {
 }
 
 type listAnswer[T any] struct{ Body List[T] }
+
+// where keeps of a sequence what all of the tests want.
+func where[D any](all iter.Seq[D], tests ...func(D) bool) iter.Seq[D] {
+	return func(yield func(D) bool) {
+		for d := range all {
+			wanted := !slices.ContainsFunc(tests, func(test func(D) bool) bool { return !test(d) })
+			if wanted && !yield(d) {
+				return
+			}
+		}
+	}
+}
 
 // list renders the asked part of a sequence that is in order of names.
 func list[D, T any](w *world.World, page Page, all iter.Seq[D], name func(D) string, render func(D) T) *listAnswer[T] {
@@ -130,20 +145,36 @@ func list[D, T any](w *world.World, page Page, all iter.Seq[D], name func(D) str
 	return &listAnswer[T]{out}
 }
 
-// read returns the present World.
-func (s *server) read(ctx context.Context) (*world.World, error) {
+// Freshness says how old the answer to a read may be.
+type Freshness struct {
+	AtLeast dove.Revision `query:"at-least" minimum:"1" doc:"The answer need not be newer than this revision, such as that of one's own write: then the store is not asked. Missing: no older than any write that ended before."`
+}
+
+// read returns a World that is as new as it must be.
+func (s *server) read(ctx context.Context, must Freshness) (*world.World, error) {
+	if w := s.Backend.World(); must.AtLeast > 0 && w.Revision() >= must.AtLeast {
+		return w, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	w, err := s.Backend.Read(ctx)
 	if err != nil {
 		return nil, s.problem(err)
 	}
+	if w.Revision() < must.AtLeast {
+		return nil, s.problem(tooEarly(must.AtLeast, w))
+	}
 	return w, nil
 }
 
-// readTenant returns the present World if it has the tenant.
-func (s *server) readTenant(ctx context.Context, t dove.Tenant) (*world.World, error) {
-	w, err := s.read(ctx)
+// tooEarly says that a revision is still to come.
+func tooEarly(r dove.Revision, w *world.World) error {
+	return dove.Errorf(dove.NotFound, "there is no revision %d yet: the latest is %d", r, w.Revision())
+}
+
+// readTenant is read, and requires the tenant.
+func (s *server) readTenant(ctx context.Context, t dove.Tenant, must Freshness) (*world.World, error) {
+	w, err := s.read(ctx, must)
 	if err != nil {
 		return nil, err
 	}
@@ -156,3 +187,6 @@ func (s *server) readTenant(ctx context.Context, t dove.Tenant) (*world.World, e
 func missing(what, name string) *Problem {
 	return newProblem(http.StatusNotFound, dove.NotFound, fmt.Sprintf("there is no %s %q", what, name), nil)
 }
+
+// RequestKept is how long the answer to a write with an Idempotency-Key is kept.
+const RequestKept = 24 * time.Hour

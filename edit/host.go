@@ -121,15 +121,25 @@ func CreateAPIToken(w *world.World, token world.APIToken) (dove.Txn, error) {
 	return c.done()
 }
 
-// DeleteAPIToken ends what a token is good for.
-func DeleteAPIToken(w *world.World, id string) (dove.Txn, error) {
+// DeleteAPIToken ends what a token is good for. The last one stays: nobody
+// could make another.
+func DeleteAPIToken(w *world.World, id string, ifMatch *dove.Revision) (dove.Txn, error) {
+	if err := match(w, fmt.Sprintf("token %q", id), world.APITokenKey(id), ifMatch); err != nil {
+		return dove.Txn{}, err
+	}
 	t, exists := w.APIToken(id)
 	if !exists {
 		return dove.Txn{}, dove.Errorf(dove.NotFound, "there is no token %q", id)
 	}
 	c := begin(w)
 	c.delete(t.Key())
-	return c.done()
+	for other := range w.APITokens() {
+		if other.ID != id {
+			c.read(other.Key()) // two that delete each other's are not both right
+			return c.done()
+		}
+	}
+	return dove.Txn{}, dove.Errorf(dove.Conflict, "token %q is the last one: make another first, and use that", id)
 }
 
 // digestBytes is the length of a SHA-256.

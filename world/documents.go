@@ -76,8 +76,9 @@ type JoinToken struct {
 
 // APIToken lets its bearer use the API as an administrator.
 type APIToken struct {
-	ID     string `json:"id"`
-	Digest []byte `json:"digest"` // SHA-256 of the secret
+	ID      string    `json:"id"`
+	Digest  []byte    `json:"digest"` // SHA-256 of the secret
+	Created time.Time `json:"created,omitzero"`
 }
 
 // ClassAlloc decides the class id of a signature (policy.Signature's key) in a domain.

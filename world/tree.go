@@ -82,6 +82,14 @@ func (t tree[T]) within(at func(T) int) iter.Seq[T] {
 	return func(yield func(T) bool) { t.root.walk(at, yield) }
 }
 
+// len returns how many items there are.
+func (t tree[T]) len() int {
+	if t.root == nil {
+		return 0
+	}
+	return t.root.count
+}
+
 // all yields every item in order.
 func (t tree[T]) all() iter.Seq[T] { return t.within(func(T) int { return 0 }) }
 

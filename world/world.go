@@ -256,6 +256,14 @@ func (w *World) GroupsInUse(t dove.Tenant, blueprint string) iter.Seq[dove.Group
 	}
 }
 
+// Counts says how many of each there are.
+type Counts struct{ Tenants, Blueprints, Networks, Endpoints, Hosts int }
+
+// Counts counts without looking at each.
+func (w *World) Counts() Counts {
+	return Counts{w.tenants.len(), w.blueprints.len(), w.networks.len(), w.endpoints.len(), w.hosts.len()}
+}
+
 // Host returns a host's document.
 func (w *World) Host(h dove.HostName) (Host, bool) {
 	return docOf(w.hosts.find(hostAt(h)))
@@ -281,6 +289,9 @@ func (w *World) JoinTokens() iter.Seq[JoinToken] { return docs(w.joinTokens.all(
 func (w *World) APIToken(id string) (APIToken, bool) {
 	return docOf(w.apiTokens.find(apiTokenAt(id)))
 }
+
+// APITokens yields all API tokens.
+func (w *World) APITokens() iter.Seq[APIToken] { return docs(w.apiTokens.all()) }
 
 // VNI returns who owns a VNI.
 func (w *World) VNI(v dove.VNI) (VNIAlloc, bool) {

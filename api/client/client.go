@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +32,9 @@ const (
 type Client struct {
 	base  *url.URL
 	token string
-	http  http.Client
+	// once is the id of what is written, "" for none.
+	once string
+	http http.Client
 }
 
 // New makes a client. It does not connect yet. Errors are of kind dove.Invalid
@@ -61,7 +64,7 @@ func New(c Config) (*Client, error) {
 		DialContext: dial, TLSClientConfig: auth.ClientTLS(authority), TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
 	}
-	return &Client{base, token.Text(), http.Client{
+	return &Client{base: base, token: token.Text(), http: http.Client{
 		Transport: transport,
 		// The API never redirects, and a token must not follow where it would.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -70,6 +73,16 @@ func New(c Config) (*Client, error) {
 
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// WithRequestID returns a client that gives its write that id: the server
+// carries out one write of an id and answers every repetition, within
+// api.RequestKept, as it answered the first. Another write needs another
+// id. Ids are 1 to 128 printable ASCII characters.
+func (c *Client) WithRequestID(id string) *Client {
+	named := *c
+	named.once = id
+	return &named
+}
 
 // Server returns the address that the client asks.
 func (c *Client) Server() string { return c.base.String() }
@@ -140,6 +153,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	default:
 		q.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(int64(*r.ifMatch), 10)))
 	}
+	if c.once != "" && (r.method == http.MethodPut || r.method == http.MethodDelete) {
+		q.Header.Set("Idempotency-Key", c.once)
+	}
 	a, err := c.http.Do(q)
 	if err != nil {
 		return nil, c.unreachable(ctx, err)
@@ -192,6 +208,18 @@ func errorOf(p api.Problem) error {
 		}
 	}
 	return e
+}
+
+// queryOf returns the query that a filter of the API stands for.
+func queryOf(filter any) url.Values {
+	query := url.Values{}
+	v := reflect.ValueOf(filter)
+	for field, value := range v.Fields() {
+		if !value.IsZero() {
+			query.Set(field.Tag.Get("query"), value.String())
+		}
+	}
+	return query
 }
 
 // list reads all parts of a list.

@@ -104,7 +104,7 @@ func TestRequests(t *testing.T) {
 		},
 		"DELETE /v1/tenants/acme/endpoints/web-1/binding": func() error { _, err := c.UnbindEndpoint(ctx, web, nil); return err },
 		"GET /v1/tenants/acme/endpoints?group=shop%2Fweb&host=h1": func() error {
-			_, err := c.Endpoints(ctx, "acme", EndpointFilter{Group: "shop/web", Host: "h1"})
+			_, err := c.Endpoints(ctx, "acme", api.EndpointFilter{Group: "shop/web", Host: "h1"})
 			return err
 		},
 		`POST /v1/hosts/h1/token Content-Type=application/json {"seconds":90}`: func() error {
@@ -145,7 +145,7 @@ func TestLists(t *testing.T) {
 		}
 		answer(w, part)
 	}))
-	all, err := c.Tenants(t.Context())
+	all, err := c.Tenants(t.Context(), api.TenantFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}

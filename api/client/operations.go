@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -11,9 +12,9 @@ import (
 	"dove.network/dove"
 )
 
-// Tenants lists all tenants by name.
-func (c *Client) Tenants(ctx context.Context) ([]api.Tenant, error) {
-	return list[api.Tenant](ctx, c, nil, "tenants")
+// Tenants lists tenants by name.
+func (c *Client) Tenants(ctx context.Context, filter api.TenantFilter) ([]api.Tenant, error) {
+	return list[api.Tenant](ctx, c, queryOf(filter), "tenants")
 }
 
 // PutTenant makes a tenant.
@@ -27,8 +28,8 @@ func (c *Client) DeleteTenant(ctx context.Context, t dove.Tenant, ifMatch *dove.
 }
 
 // Networks lists a tenant's networks by name.
-func (c *Client) Networks(ctx context.Context, t dove.Tenant) ([]api.Network, error) {
-	return list[api.Network](ctx, c, nil, "tenants", string(t), "networks")
+func (c *Client) Networks(ctx context.Context, t dove.Tenant, filter api.NetworkFilter) ([]api.Network, error) {
+	return list[api.Network](ctx, c, queryOf(filter), "tenants", string(t), "networks")
 }
 
 // Network reads a network.
@@ -47,8 +48,8 @@ func (c *Client) DeleteNetwork(ctx context.Context, n dove.Network, ifMatch *dov
 }
 
 // Blueprints lists a tenant's blueprints by name, without their text.
-func (c *Client) Blueprints(ctx context.Context, t dove.Tenant) ([]api.Blueprint, error) {
-	return list[api.Blueprint](ctx, c, nil, "tenants", string(t), "blueprints")
+func (c *Client) Blueprints(ctx context.Context, t dove.Tenant, filter api.BlueprintFilter) ([]api.Blueprint, error) {
+	return list[api.Blueprint](ctx, c, queryOf(filter), "tenants", string(t), "blueprints")
 }
 
 // Blueprint reads a blueprint with its text.
@@ -78,22 +79,9 @@ func (c *Client) DeleteBlueprint(ctx context.Context, t dove.Tenant, name string
 	return remove(ctx, c, ifMatch, "tenants", string(t), "blueprints", name)
 }
 
-// EndpointFilter chooses endpoints; what is "" does not matter.
-type EndpointFilter struct {
-	Network string
-	Group   string // "blueprint/group"
-	Host    dove.HostName
-}
-
 // Endpoints lists a tenant's endpoints by id.
-func (c *Client) Endpoints(ctx context.Context, t dove.Tenant, filter EndpointFilter) ([]api.Endpoint, error) {
-	query := url.Values{}
-	for key, value := range map[string]string{"network": filter.Network, "group": filter.Group, "host": string(filter.Host)} {
-		if value != "" {
-			query.Set(key, value)
-		}
-	}
-	return list[api.Endpoint](ctx, c, query, "tenants", string(t), "endpoints")
+func (c *Client) Endpoints(ctx context.Context, t dove.Tenant, filter api.EndpointFilter) ([]api.Endpoint, error) {
+	return list[api.Endpoint](ctx, c, queryOf(filter), "tenants", string(t), "endpoints")
 }
 
 func endpointPath(e dove.Endpoint, more ...string) []string {
@@ -125,9 +113,9 @@ func (c *Client) DeleteEndpoint(ctx context.Context, e dove.Endpoint, ifMatch *d
 	return remove(ctx, c, ifMatch, endpointPath(e)...)
 }
 
-// Hosts lists all hosts by name.
-func (c *Client) Hosts(ctx context.Context) ([]api.Host, error) {
-	return list[api.Host](ctx, c, nil, "hosts")
+// Hosts lists hosts by name.
+func (c *Client) Hosts(ctx context.Context, filter api.HostFilter) ([]api.Host, error) {
+	return list[api.Host](ctx, c, queryOf(filter), "hosts")
 }
 
 // Host reads a host.
@@ -153,14 +141,42 @@ func (c *Client) DeleteHost(ctx context.Context, h dove.HostName, ifMatch *dove.
 	return remove(ctx, c, ifMatch, "hosts", string(h))
 }
 
+// Tokens lists administrators' tokens by id.
+func (c *Client) Tokens(ctx context.Context) ([]api.Token, error) {
+	return list[api.Token](ctx, c, nil, "tokens")
+}
+
 // CreateToken makes another administrator's token.
 func (c *Client) CreateToken(ctx context.Context) (api.APIToken, error) {
 	return do[api.APIToken](ctx, c, request{method: http.MethodPost, path: []string{"tokens"}})
 }
 
-// DeleteToken deletes an administrator's token.
+// DeleteToken deletes an administrator's token; the last one cannot be deleted.
 func (c *Client) DeleteToken(ctx context.Context, id string) (dove.Revision, error) {
 	return remove(ctx, c, nil, "tokens", id)
+}
+
+// Resolve asks what the DPC would answer if the dSwitch of one endpoint asked
+// about another.
+func (c *Client) Resolve(ctx context.Context, t dove.Tenant, who api.Resolving) (api.Resolution, error) {
+	return do[api.Resolution](ctx, c, request{
+		method: http.MethodGet, path: []string{"tenants", string(t), "resolutions"}, query: queryOf(who),
+	})
+}
+
+// Watch yields the changes after a revision as they happen, of one tenant or, if
+// t is "", of everything; after is 0 for those from now on. It begins with the
+// revision that it is at, and repeats it while nothing changes. The last item
+// may be an error: why there is no more. If ctx is done, errors.Is tells so.
+func (c *Client) Watch(ctx context.Context, t dove.Tenant, after dove.Revision) iter.Seq2[api.WatchLine, error] {
+	r := request{method: http.MethodGet, path: []string{"watch"}, query: url.Values{}}
+	if t != "" {
+		r.path = []string{"tenants", string(t), "watch"}
+	}
+	if after > 0 {
+		r.query.Set("after", strconv.FormatInt(int64(after), 10))
+	}
+	return lines[api.WatchLine](ctx, c, r)
 }
 
 // Receipt says how far a revision got. With wait (at most api.WaitMax) the

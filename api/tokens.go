@@ -1,0 +1,78 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/auth"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// Token is an administrator's token without its secret.
+type Token struct {
+	ID       string        `json:"id" doc:"The second part of its text."`
+	Created  time.Time     `json:"created,omitzero" doc:"Missing if it is older than what is known of it."`
+	Revision dove.Revision `json:"revision"`
+}
+
+// APIToken lets its bearer use the API as an administrator.
+type APIToken struct {
+	Token    string        `json:"token" doc:"It is shown only here."`
+	ID       string        `json:"id"`
+	Revision dove.Revision `json:"revision"`
+}
+
+func (s *server) tokens(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "list-tokens", Method: http.MethodGet, Path: "/v1/tokens", Tags: []string{"system"},
+		Summary: "List administrators' tokens, without their secrets",
+	}, func(ctx context.Context, in *struct{ Page }) (*listAnswer[Token], error) {
+		w, err := s.read(ctx, in.Freshness)
+		if err != nil {
+			return nil, err
+		}
+		return list(w, in.Page, w.APITokens(), func(t world.APIToken) string { return t.ID }, func(t world.APIToken) Token {
+			return Token{t.ID, t.Created, w.DocRevision(t.Key())}
+		}), nil
+	})
+	register(api, huma.Operation{
+		OperationID: "create-token", Method: http.MethodPost, Path: "/v1/tokens", Tags: []string{"system"},
+		Summary: "Make another administrator's token",
+	}, s.createToken)
+	register(api, huma.Operation{
+		OperationID: "delete-token", Method: http.MethodDelete, Path: "/v1/tokens/{id}", Tags: []string{"system"},
+		Summary:     "Delete an administrator's token",
+		Description: "Refused for the last one: nobody could make another.",
+	}, func(ctx context.Context, in *struct {
+		ID string `path:"id" maxLength:"63"`
+		Conditions
+	}) (*Answer[Done], error) {
+		revision, err := s.edit(ctx, world.APITokenKey(in.ID), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+			return edit.DeleteAPIToken(w, in.ID, ifMatch)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return answer(Done{revision}, revision), nil
+	})
+}
+
+func (s *server) createToken(ctx context.Context, _ *struct{}) (*Answer[APIToken], error) {
+	token, err := auth.NewToken(auth.AdminToken, auth.Pin{}, s.Random)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	doc := world.APIToken{ID: token.ID, Digest: token.Digest(), Created: s.Now().UTC().Truncate(time.Second)}
+	revision, err := s.edit(ctx, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
+		return edit.CreateAPIToken(w, doc)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer(APIToken{token.Text(), token.ID, revision}, revision), nil
+}
