@@ -15,7 +15,8 @@ import (
 // HeartbeatEvery is how long a session may be quiet before the member says so.
 const HeartbeatEvery = 5 * time.Second
 
-// Event is what happens to a Core: Changed, Opened, Received, Closed or Tick.
+// Event is what happens to a Core: Changed, Opened, Received, Closed, Asked,
+// Ceased or Tick.
 type Event interface{ event() }
 
 type (
@@ -37,6 +38,18 @@ type (
 	}
 	// Closed says that a session is over.
 	Closed struct{ Session control.SessionID }
+	// Asked says that somebody wants to know what hosts do now: what Host would do
+	// with a packet (Probe), which flows a tenant has (FlowsOf), or what happens to
+	// them from now on (Observe). Asker is new.
+	Asked struct {
+		Asker   uint64
+		Host    dove.HostName
+		Probe   *control.Tuple
+		FlowsOf dove.Tenant
+		Observe dove.Tenant
+	}
+	// Ceased says that an asker is gone, or has heard enough.
+	Ceased struct{ Asker uint64 }
 	// Tick lets time pass.
 	Tick struct{}
 )
@@ -45,9 +58,11 @@ func (Changed) event()  {}
 func (Opened) event()   {}
 func (Received) event() {}
 func (Closed) event()   {}
+func (Asked) event()    {}
+func (Ceased) event()   {}
 func (Tick) event()     {}
 
-// Effect is what a Core wants done, in order: Send, End or Denied.
+// Effect is what a Core wants done, in order: Send, End, Denied, Asks or Told.
 type Effect interface{ effect() }
 
 type (
@@ -69,11 +84,27 @@ type (
 		Endpoint dove.Endpoint
 		Detail   string
 	}
+	// Asks says which hosts an asker will hear of, each by Told. Observers are
+	// told again when these are others.
+	Asks struct {
+		Askers []uint64
+		Hosts  []dove.HostName // in order
+	}
+	// Told brings askers what a host says, as it says it: nothing of it is
+	// checked. Report is nil if the host has no session, or has none any more.
+	Told struct {
+		Askers []uint64
+		Host   dove.HostName
+		Report *control.Report
+		World  *world.World // of the moment
+	}
 )
 
 func (Send) effect()   {}
 func (End) effect()    {}
 func (Denied) effect() {}
+func (Asks) effect()   {}
+func (Told) effect()   {}
 
 // Core is what a DPC member knows and decides. It has one owner.
 type Core struct {
@@ -84,6 +115,7 @@ type Core struct {
 	ledger   *control.Ledger
 	sessions map[control.SessionID]*session
 	hosts    map[dove.HostName]*session
+	live     live
 	now      time.Time
 	effects  []Effect
 }
@@ -105,6 +137,7 @@ func NewCore(member string, w *world.World) *Core {
 		member: member, world: w,
 		sessions: map[control.SessionID]*session{},
 		hosts:    map[dove.HostName]*session{},
+		live:     newLive(),
 	}
 	c.restart()
 	return c
@@ -136,7 +169,12 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 		}
 	case Closed:
 		c.forget(c.sessions[e.Session])
+	case Asked:
+		c.asked(e)
+	case Ceased:
+		c.ceased(e.Asker)
 	case Tick:
+		c.liveTick()
 		for _, s := range c.inOrder() {
 			if now.Sub(s.sent) >= HeartbeatEvery {
 				c.send(s, &control.Heartbeat{})
@@ -159,6 +197,7 @@ func (c *Core) changed(e Changed) error {
 			c.end(s, dove.Unavailable, "the store is another one now: open a new session")
 		}
 		c.restart()
+		c.liveChanged(delta)
 		return nil
 	}
 	for _, change := range delta.Hosts {
@@ -184,6 +223,7 @@ func (c *Core) changed(e Changed) error {
 	for _, id := range c.ledger.Commit(e.Revision, told, c.now) {
 		c.end(c.sessions[id], dove.Unavailable, "too many changes are not acknowledged")
 	}
+	c.liveChanged(delta)
 	return nil
 }
 
@@ -302,6 +342,7 @@ func (c *Core) forget(s *session) {
 	if c.hosts[s.identity.Host] == s {
 		delete(c.hosts, s.identity.Host)
 	}
+	c.liveClosed(s)
 	c.interest.Close(s.id)
 	c.ledger.Close(s.id, c.now)
 }

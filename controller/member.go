@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,11 +58,14 @@ type Member struct {
 	// following: there is an owner of the Core who reacts.
 	following atomic.Bool
 	measures  *measures
+	// Places of those who ask what hosts do now.
+	watchers, listers, probers chan struct{}
 
 	// Owned by the goroutine of Run.
 	core    *Core
 	outbox  map[control.SessionID]*outbox
 	waiters []waiter
+	boxes   map[uint64]*mailbox // of those who ask, by number
 }
 
 // published is a world, and what tells that there is a later one.
@@ -89,6 +94,8 @@ func NewMember(name string, store Store, log *slog.Logger) *Member {
 		name: name, store: store, log: log,
 		inbox: make(chan func(), inboxDepth), stopped: make(chan struct{}),
 		outbox: map[control.SessionID]*outbox{}, measures: newMeasures(),
+		boxes:    map[uint64]*mailbox{},
+		watchers: make(chan struct{}, WatchersMax), listers: make(chan struct{}, ListersMax), probers: make(chan struct{}, ProbersMax),
 	}
 	m.latest.Store(&published{world.New(), make(chan struct{})})
 	return m
@@ -131,6 +138,9 @@ func (m *Member) follow(ctx context.Context) error {
 	m.core = NewCore(m.name, w)
 	m.measures.loads.Inc()
 	m.measures.settled = w.Revision()
+	for _, asker := range slices.Sorted(maps.Keys(m.boxes)) { // they asked a Core that is no more
+		m.mustStep(m.boxes[asker].asked)
+	}
 	m.publish(w)
 	m.following.Store(true)
 	defer m.following.Store(false)
@@ -260,6 +270,10 @@ func (m *Member) step(e Event) error {
 			m.finish(effect)
 		case Denied:
 			m.denied(effect)
+		case Asks:
+			m.deliver(effect.Askers, effect)
+		case Told:
+			m.deliver(effect.Askers, effect)
 		}
 	}
 	return nil
@@ -279,7 +293,7 @@ func (m *Member) denied(d Denied) {
 			return
 		}
 	}
-	m.log.Warn("a host claims an endpoint that is not its own", "host", d.Host, "endpoint", d.Endpoint, "detail", d.Detail)
+	m.log.Warn("a host claims what is not its own", "host", d.Host, "endpoint", d.Endpoint, "detail", d.Detail)
 }
 
 // enqueue never blocks: a session that is too slow ends, and no other waits for it.

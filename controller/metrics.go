@@ -131,6 +131,10 @@ func eventName(e Event) string {
 		return "received"
 	case Closed:
 		return "closed"
+	case Asked:
+		return "asked"
+	case Ceased:
+		return "ceased"
 	case Tick:
 		return "tick"
 	}

@@ -38,6 +38,7 @@ func (c *Core) open(e Opened) {
 	}
 	c.send(s, append(batch, &control.Frontier{Revision: revision})...)
 	c.ledger.Open(s.id, s.identity.Host, revision)
+	c.liveOpened(s)
 }
 
 // welcome says why a session must not open, nil if it may.
@@ -120,6 +121,8 @@ func (c *Core) received(s *session, m control.Up) {
 		}
 	case *control.Release:
 		c.interest.Release(s.id, m.Peers, m.Pairs)
+	case *control.Report:
+		c.reported(s, m)
 	case *control.Heartbeat:
 	default:
 		c.end(s, dove.Invalid, fmt.Sprintf("%T does not belong in an open session", m))

@@ -1,0 +1,267 @@
+package controller
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// reobserveEvery is how long a host that refused to be observed is left alone.
+const reobserveEvery = 10 * time.Second
+
+// live is who wants to know what hosts do now, and which Inspect asks it.
+type live struct {
+	last    uint64 // Inspect
+	routes  map[uint64]*route
+	watched map[dove.Tenant]*watched
+	askers  map[uint64]dove.Tenant // that observe, by number
+}
+
+// route leads from the Reports of one Inspect to who asked.
+type route struct {
+	session control.SessionID
+	host    dove.HostName
+	asker   uint64   // of a single question
+	watched *watched // or of an observation
+}
+
+// watched is a tenant that is observed: by each host at most once, however many
+// want to know.
+type watched struct {
+	tenant dove.Tenant
+	askers []uint64 // in order
+	hosts  map[dove.HostName]*observing
+}
+
+// observing is the observation of a tenant by a host that has endpoints of it.
+type observing struct {
+	inspect uint64 // 0: the host has no session, or refused
+	answers bool   // it has reported
+	tried   time.Time
+}
+
+func newLive() live {
+	return live{routes: map[uint64]*route{}, watched: map[dove.Tenant]*watched{}, askers: map[uint64]dove.Tenant{}}
+}
+
+// asked begins to ask hosts. Who asks hears first which hosts have endpoints of
+// the tenant (of a probe, the one host), then of each: a Report, or none if it
+// has no session.
+func (c *Core) asked(e Asked) {
+	switch {
+	case e.Probe != nil:
+		c.question(e.Asker, []dove.HostName{e.Host}, control.Inspect{Probe: e.Probe})
+	case e.FlowsOf != "":
+		c.question(e.Asker, slices.Sorted(maps.Keys(hostsOf(c.world, e.FlowsOf))), control.Inspect{FlowsOf: e.FlowsOf})
+	default:
+		c.watch(e.Asker, e.Observe)
+	}
+}
+
+func (c *Core) question(asker uint64, hosts []dove.HostName, m control.Inspect) {
+	c.effects = append(c.effects, Asks{[]uint64{asker}, hosts})
+	for _, host := range hosts {
+		if s := c.hosts[host]; s != nil {
+			c.inspect(s, m, &route{asker: asker})
+		} else {
+			c.tell(host, nil, asker)
+		}
+	}
+}
+
+// inspect sends a question and keeps the way back; it returns its ID.
+func (c *Core) inspect(s *session, m control.Inspect, r *route) uint64 {
+	c.live.last++
+	m.ID = c.live.last
+	r.session, r.host = s.id, s.identity.Host
+	c.live.routes[m.ID] = r
+	c.send(s, &m)
+	return m.ID
+}
+
+func (c *Core) tell(host dove.HostName, r *control.Report, askers ...uint64) {
+	c.effects = append(c.effects, Told{slices.Clone(askers), host, r, c.world})
+}
+
+// hostsOf returns the hosts that have endpoints of a tenant.
+func hostsOf(w *world.World, t dove.Tenant) map[dove.HostName]bool {
+	hosts := map[dove.HostName]bool{}
+	for e := range w.Endpoints(t) {
+		if e.Host != "" {
+			hosts[e.Host] = true
+		}
+	}
+	return hosts
+}
+
+func (c *Core) watch(asker uint64, t dove.Tenant) {
+	w := c.live.watched[t]
+	if w == nil {
+		w = &watched{tenant: t, hosts: map[dove.HostName]*observing{}}
+		c.live.watched[t] = w
+	}
+	w.askers = append(w.askers, asker)
+	slices.Sort(w.askers)
+	c.live.askers[asker] = t
+	c.effects = append(c.effects, Asks{[]uint64{asker}, slices.Sorted(maps.Keys(hostsOf(c.world, t)))})
+	for _, host := range slices.Sorted(maps.Keys(w.hosts)) { // others observe already
+		switch o := w.hosts[host]; {
+		case o.inspect == 0:
+			c.tell(host, nil, asker)
+		case o.answers:
+			c.tell(host, &control.Report{ID: o.inspect}, asker)
+		}
+	}
+	c.spread(w)
+}
+
+// spread observes a tenant on the hosts that have endpoints of it, and on no
+// other. It reports whether these are others than before.
+func (c *Core) spread(w *watched) (changed bool) {
+	hosts := hostsOf(c.world, w.tenant)
+	for _, host := range slices.Sorted(maps.Keys(w.hosts)) {
+		if o := w.hosts[host]; !hosts[host] {
+			c.stopObserving(o)
+			delete(w.hosts, host)
+			changed = true
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(hosts)) {
+		if w.hosts[host] == nil {
+			w.hosts[host] = &observing{}
+			c.observe(w, host)
+			changed = true
+		}
+	}
+	return changed
+}
+
+// observe asks a host to be told of a tenant's flows.
+func (c *Core) observe(w *watched, host dove.HostName) {
+	o := w.hosts[host]
+	o.tried, o.answers = c.now, false
+	if s := c.hosts[host]; s != nil {
+		o.inspect = c.inspect(s, control.Inspect{Observe: w.tenant}, &route{watched: w})
+	} else {
+		c.tell(host, nil, w.askers...)
+	}
+}
+
+func (c *Core) stopObserving(o *observing) {
+	if r := c.live.routes[o.inspect]; r != nil {
+		delete(c.live.routes, o.inspect)
+		c.send(c.sessions[r.session], &control.Inspect{ID: o.inspect, Stop: true})
+	}
+	o.inspect, o.answers = 0, false
+}
+
+// ceased forgets who asked.
+func (c *Core) ceased(asker uint64) {
+	for id, r := range c.live.routes {
+		if r.watched == nil && r.asker == asker {
+			delete(c.live.routes, id)
+		}
+	}
+	w := c.live.watched[c.live.askers[asker]]
+	delete(c.live.askers, asker)
+	if w == nil {
+		return
+	}
+	w.askers = slices.DeleteFunc(w.askers, func(a uint64) bool { return a == asker })
+	if len(w.askers) > 0 {
+		return
+	}
+	for _, host := range slices.Sorted(maps.Keys(w.hosts)) {
+		c.stopObserving(w.hosts[host])
+	}
+	delete(c.live.watched, w.tenant)
+}
+
+// reported passes on what a host says to who asked it. What nobody asked, or
+// asks no longer, is ignored.
+func (c *Core) reported(s *session, m *control.Report) {
+	r := c.live.routes[m.ID]
+	if r == nil || r.session != s.id {
+		return
+	}
+	if r.watched == nil {
+		if !m.More {
+			delete(c.live.routes, m.ID)
+		}
+		c.tell(r.host, m, r.asker)
+		return
+	}
+	o := r.watched.hosts[r.host]
+	o.answers = m.Refused == ""
+	if !o.answers {
+		delete(c.live.routes, m.ID)
+		o.inspect = 0
+	}
+	c.tell(r.host, m, r.watched.askers...)
+}
+
+// liveOpened observes what is watched on the host of a new session too.
+func (c *Core) liveOpened(s *session) {
+	for _, t := range slices.Sorted(maps.Keys(c.live.watched)) {
+		if w := c.live.watched[t]; w.hosts[s.identity.Host] != nil {
+			c.observe(w, s.identity.Host)
+		}
+	}
+}
+
+// liveClosed tells who asked the host of a session that there is no answer.
+func (c *Core) liveClosed(s *session) {
+	var ids []uint64
+	for id, r := range c.live.routes {
+		if r.session == s.id {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		r := c.live.routes[id]
+		delete(c.live.routes, id)
+		if r.watched == nil {
+			c.tell(r.host, nil, r.asker)
+			continue
+		}
+		o := r.watched.hosts[r.host]
+		o.inspect, o.answers = 0, false
+		c.tell(r.host, nil, r.watched.askers...)
+	}
+}
+
+// liveChanged follows endpoints of watched tenants to their hosts.
+func (c *Core) liveChanged(delta world.Delta) {
+	tenants := map[dove.Tenant]bool{}
+	for _, change := range delta.Endpoints {
+		for _, e := range [...]*world.Endpoint{change.Old, change.New} {
+			if e != nil && c.live.watched[e.Tenant] != nil {
+				tenants[e.Tenant] = true
+			}
+		}
+	}
+	for _, t := range slices.Sorted(maps.Keys(tenants)) {
+		w := c.live.watched[t]
+		if c.spread(w) {
+			c.effects = append(c.effects, Asks{slices.Clone(w.askers), slices.Sorted(maps.Keys(w.hosts))})
+		}
+	}
+}
+
+// liveTick asks hosts again that refused.
+func (c *Core) liveTick() {
+	for _, t := range slices.Sorted(maps.Keys(c.live.watched)) {
+		w := c.live.watched[t]
+		for _, host := range slices.Sorted(maps.Keys(w.hosts)) {
+			o := w.hosts[host]
+			if o.inspect == 0 && c.hosts[host] != nil && c.now.Sub(o.tried) >= reobserveEvery {
+				c.observe(w, host)
+			}
+		}
+	}
+}
