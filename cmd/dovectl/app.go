@@ -64,11 +64,12 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dovectl",
 		Short: "describe tenants' networks, and see that hosts enforce them",
-		Long: `dovectl describes tenants' networks to the DPC, and sees that hosts enforce them.
+		Long: `dovectl describes tenants' networks to the DPC, and sees that hosts enforce
+them.
 
-A tenant writes a blueprint (groups, and who may talk to whom), applies it, makes
-endpoints in its groups and binds them to hosts. Every change answers with a
-revision; "dovectl wait" says when every host enforces it.
+A tenant writes a blueprint (groups, and who may talk to whom), applies it,
+makes endpoints in its groups and puts them on hosts. Every change answers
+with a revision; "dovectl wait" says when every host enforces it.
 
 The configuration file says which DPC to ask and with whose token. "dpc init"
 writes one (admin.yaml). It is looked for in --config, then $DOVE_CONFIG, then
@@ -79,7 +80,8 @@ Exit codes:
   1  failed: no answer, no such thing, the world changed meanwhile
   2  refused: the command line or the document is at fault, and stays so
   3  wait: not every host enforces the revision yet
-  4  why: the packet would not arrive`,
+  4  why: the packet would not arrive
+  5  why: a switch does not do what is intended, or not yet`,
 		Example: `  dovectl tenant create acme
   export DOVE_TENANT=acme
   dovectl apply shop.yaml --wait
@@ -99,10 +101,12 @@ Exit codes:
 		},
 	}
 	folder(root)
+	root.SetUsageFunc(usage)
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	f := root.PersistentFlags()
 	f.SortFlags = false
-	f.StringVar(&a.file, "config", a.file, "`FILE` that says which DPC to ask and with whose token")
+	f.StringVar(&a.file, "config", a.file, "`FILE` that says which DPC to ask and with whose token; default is $DOVE_CONFIG, then ~/.config/dove/config.yaml")
+	f.Lookup("config").DefValue = "" // said above
 	f.StringVar(&a.server, "server", "", "`ADDRESS` of another DPC member than the file says, https://host:port")
 	f.StringVarP(&a.tenant, "tenant", "t", a.tenant, "`NAME` of the tenant; default is $DOVE_TENANT")
 	f.StringVarP(&a.form, "output", "o", "table", "`FORM` of the result: table, json or yaml")
@@ -121,8 +125,8 @@ Exit codes:
 	}
 	add("intent", a.tenantCommand(), a.tenantsCommand(), a.schemaCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(),
 		a.blueprintCommand(), a.blueprintsCommand(), a.networkCommand(), a.networksCommand())
-	add("place", a.endpointCommand(), a.endpointsCommand(), a.hostCommand(), a.hostsCommand(), a.tokenCommand())
-	add("ask", a.waitCommand(), a.receiptCommand(), a.whyCommand(), a.statusCommand(), a.versionCommand())
+	add("place", a.endpointCommand(), a.endpointsCommand(), a.hostCommand(), a.hostsCommand(), a.tokenCommand(), a.tokensCommand())
+	add("ask", a.waitCommand(), a.receiptCommand(), a.whyCommand(), a.resolveCommand(), a.flowsCommand(), a.watchCommand(), a.statusCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("ask")
 	root.SetCompletionCommandGroupID("ask")
 	root.AddCommand(manual.Command())
@@ -194,16 +198,50 @@ func (a *app) asTenant(do func(ctx context.Context, c *client.Client, t dove.Ten
 	}
 }
 
-// ifMatchFlag lets the caller make a write conditional.
-func ifMatchFlag(cmd *cobra.Command) func() *dove.Revision {
-	rev := cmd.Flags().Int64("if-match", -1, "only if the resource is still at this `REVISION`; 0: only if it does not exist")
-	cmd.Flags().Lookup("if-match").DefValue = "0" // so that help shows none
-	return func() *dove.Revision {
-		if *rev < 0 {
-			return nil
+// write is how the caller wants a change made.
+type write struct {
+	ifMatch int64  // revision that the resource must be at; less than 0: any
+	id      string // of the request; "": none
+}
+
+func writeFlags(cmd *cobra.Command) *write {
+	w := &write{}
+	f := cmd.Flags()
+	f.Int64Var(&w.ifMatch, "if-match", -1, "only if the resource is still at this `REVISION`; 0: only if it does not exist")
+	f.Lookup("if-match").DefValue = "0" // so that help shows none
+	f.Func("request-id", "`ID` of this change: repeated with the same one, within a day, it is done once and answered alike", func(s string) error {
+		if s == "" {
+			return errors.New("it has at least one character")
 		}
-		return new(dove.Revision(*rev))
+		w.id = s
+		return nil
+	})
+	return w
+}
+
+// on returns the client to write with.
+func (w *write) on(c *client.Client) *client.Client {
+	if w.id == "" {
+		return c
 	}
+	return c.WithRequestID(w.id)
+}
+
+func (w *write) condition() *dove.Revision {
+	if w.ifMatch < 0 {
+		return nil
+	}
+	return new(dove.Revision(w.ifMatch))
+}
+
+// conditionOr is the revision that a command read itself, unless the caller gave
+// one. With an id it is none: a repetition would read another one, and be another
+// request.
+func (w *write) conditionOr(read dove.Revision) *dove.Revision {
+	if c := w.condition(); c != nil || w.id != "" {
+		return c
+	}
+	return &read
 }
 
 // waitFlags let the caller wait for what a write did.

@@ -68,9 +68,10 @@ func changeLine(colour bool, c api.PlannedChange) string {
 func (a *app) applyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "apply FILE", ValidArgsFunction: blueprintFiles, Short: "apply a blueprint",
-		Long: `Shows what a blueprint (YAML or JSON; - is standard input) would change, and applies
-it as a whole, or not at all. On a terminal it asks first. What was shown is what
-is applied: if somebody else changed the blueprint meanwhile, nothing happens.`,
+		Long: `Shows what a blueprint (YAML or JSON; - is standard input) would change, and
+applies it as a whole, or not at all. On a terminal it asks first. What was
+shown is what is applied: if somebody else changed the blueprint meanwhile,
+nothing happens. (With --request-id that needs --if-match.)`,
 		Example: `  dovectl apply shop.yaml
   dovectl apply -f shop.yaml --yes
   dovectl apply shop.yaml --wait --timeout 30s
@@ -91,7 +92,7 @@ is applied: if somebody else changed the blueprint meanwhile, nothing happens.`,
 		return nil
 	}
 	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask")
-	ifMatch := ifMatchFlag(cmd)
+	write := writeFlags(cmd)
 	wait := a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		file := append(args, file)[0]
@@ -110,11 +111,7 @@ is applied: if somebody else changed the blueprint meanwhile, nothing happens.`,
 				return errors.Join(errors.New("nothing was changed"), err)
 			}
 		}
-		condition := ifMatch()
-		if condition == nil {
-			condition = &plan.Current
-		}
-		b, err := c.PutBlueprint(ctx, t, plan.Blueprint, text, condition)
+		b, err := write.on(c).PutBlueprint(ctx, t, plan.Blueprint, text, write.conditionOr(plan.Current))
 		if err != nil {
 			return blame(file, err)
 		}

@@ -51,8 +51,8 @@ func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "schema", Short: "print the JSON Schema of blueprints", Args: cobra.NoArgs,
 		Long: `Prints the JSON Schema of blueprints, with which editors check and complete one
-while it is written. "dovectl validate" sees more: references and overlaps, too.
-Every DPC member serves it, at /schemas/blueprint/v1.`,
+while it is written. "dovectl validate" sees more: references and overlaps,
+too. Every DPC member serves it, at /schemas/blueprint/v1.`,
 		Example: "  dovectl schema > blueprint.schema.json",
 		RunE: func(*cobra.Command, []string) error {
 			_, err := a.out.Write(blueprint.Schema())
@@ -64,9 +64,9 @@ Every DPC member serves it, at /schemas/blueprint/v1.`,
 func (a *app) validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "validate FILE", ValidArgsFunction: blueprintFiles, Short: "check a blueprint without applying it", Args: cobra.ExactArgs(1),
-		Long: `Checks a blueprint (YAML or JSON; - is standard input) exactly as applying it would,
-together with the tenant's other blueprints, networks and endpoints. All faults
-are printed, one a line: FILE:LINE:COLUMN: MESSAGE (HINT).`,
+		Long: `Checks a blueprint (YAML or JSON; - is standard input) exactly as applying it
+would, together with the tenant's other blueprints, networks and endpoints. All
+faults are printed, one a line: FILE:LINE:COLUMN: MESSAGE (HINT).`,
 		Example: "  dovectl validate shop.yaml\n  cat shop.yaml | dovectl validate -",
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 			text, err := a.document(args[0])
@@ -87,12 +87,13 @@ are printed, one a line: FILE:LINE:COLUMN: MESSAGE (HINT).`,
 func (a *app) blueprintCommand() *cobra.Command {
 	remove := &cobra.Command{
 		Use: "delete NAME", ValidArgsFunction: a.completed(blueprintNames), Short: "delete a blueprint and the networks that it makes", Args: cobra.ExactArgs(1),
-		Long: "Deletes a blueprint and the networks that it makes. It is refused while endpoints or other blueprints need its groups or networks.",
+		Long: `Deletes a blueprint and the networks that it makes. It is refused while
+endpoints or other blueprints need its groups or networks.`,
 	}
-	ifMatch := ifMatchFlag(remove)
+	write := writeFlags(remove)
 	wait := a.waitFlags(remove)
 	remove.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		rev, err := c.DeleteBlueprint(ctx, t, args[0], ifMatch())
+		rev, err := write.on(c).DeleteBlueprint(ctx, t, args[0], write.condition())
 		if err := a.deleted("blueprint "+args[0], rev, err); err != nil {
 			return err
 		}
@@ -102,7 +103,8 @@ func (a *app) blueprintCommand() *cobra.Command {
 		listed(a.blueprintsCommand()),
 		&cobra.Command{
 			Use: "get NAME", ValidArgsFunction: a.completed(blueprintNames), Short: "print a blueprint's text as it was given", Args: cobra.ExactArgs(1),
-			Long:    "Prints a blueprint's text as it was given. With -o json or yaml: its revision and domain too.",
+			Long: `Prints a blueprint's text as it was given. With -o json or yaml: its revision
+and domain too.`,
 			Example: "  dovectl blueprint get shop > shop.yaml",
 			RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 				b, err := c.Blueprint(ctx, t, args[0])
@@ -120,10 +122,11 @@ func (a *app) blueprintCommand() *cobra.Command {
 }
 
 func (a *app) blueprintsCommand() *cobra.Command {
-	return &cobra.Command{
+	var filter api.BlueprintFilter
+	cmd := &cobra.Command{
 		Use: "blueprints", Short: "list the tenant's blueprints", Args: cobra.NoArgs,
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
-			all, err := c.Blueprints(ctx, t, api.BlueprintFilter{})
+			all, err := c.Blueprints(ctx, t, filter)
 			if err != nil {
 				return err
 			}
@@ -135,6 +138,8 @@ func (a *app) blueprintsCommand() *cobra.Command {
 			})
 		}),
 	}
+	cmd.Flags().StringVar(&filter.Domain, "domain", "", "only those of domain `NAME`")
+	return cmd
 }
 
 func blueprintNames(ctx context.Context, c *client.Client, t dove.Tenant, _ string) ([]string, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"dove.network/api"
 	"dove.network/api/client"
@@ -26,6 +28,7 @@ import (
 	"dove.network/store/memory"
 	"dove.network/world"
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 )
 
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
@@ -150,6 +153,11 @@ var changing = []struct {
 	{regexp.MustCompile(`dove-join\.\w+\.\w+\.\w+`), "dove-join.ID.SECRET.PIN"},
 	{regexp.MustCompile(`\b02(:[0-9a-f]{2}){5}\b`), "MAC"},
 	{regexp.MustCompile(`\b[0-9a-f]{16}\b`), "UID"},
+	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "ID"},
+	{regexp.MustCompile(`ID            CREATED`), "ID  CREATED"},
+	{regexp.MustCompile(`\.client-\d+`), ".client-N"},
+	{regexp.MustCompile(`dove-admin\.\w+\.\w+`), "dove-admin.ID.SECRET"},
+	{regexp.MustCompile(`connected  \d+s `), "connected  AGE"},
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "DIGEST"},
 }
 
@@ -203,6 +211,61 @@ func TestTranscripts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTokens makes a token, uses it to delete the first one, and itself is the last.
+func TestTokens(t *testing.T) {
+	r := newRig(t)
+	run := func(line string, code int, into any) {
+		t.Helper()
+		var out, complaints bytes.Buffer
+		a := &app{out: &out, err: &complaints, file: filepath.Join(r.dir, "admin.yaml")}
+		if got := a.run(t.Context(), strings.Fields(line)); got != code {
+			t.Fatalf("%s: exit code %d, want %d: %s", line, got, code, complaints.String())
+		}
+		if err := json.Unmarshal(out.Bytes(), into); into != nil && err != nil {
+			t.Fatalf("%s: %v in %s", line, err, out.String())
+		}
+	}
+	var before, after []api.Token
+	var made api.APIToken
+	mine := " --config " + filepath.Join(r.dir, "mine.yaml")
+	run("tokens -o json", exitOK, &before)
+	run("token create -o json --save "+filepath.Join(r.dir, "mine.yaml"), exitOK, &made)
+	if made.Token != "" || len(before) != 1 {
+		t.Errorf("printed %+v; before: %+v", made, before)
+	}
+	run("token delete "+before[0].ID+mine, exitOK, nil)
+	run("tokens", exitFailure, nil)
+	run("tokens -o json"+mine, exitOK, &after)
+	if len(after) != 1 || after[0].ID != made.ID || after[0].Created.IsZero() {
+		t.Errorf("afterwards: %+v, want %s alone", after, made.ID)
+	}
+	run("token delete "+made.ID+mine, exitFailure, nil)
+}
+
+// TestHelp reads the help of every command as a terminal of 80 columns shows it.
+func TestHelp(t *testing.T) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.Name() == "completion" { // in cobra's words
+			return
+		}
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		if err := cmd.Help(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > columns {
+				t.Errorf("%s --help: a line has %d columns: %s", cmd.CommandPath(), n, line)
+			}
+		}
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+	}
+	walk((&app{file: "admin.yaml"}).root())
 }
 
 // replay runs a transcript and returns it with what was printed now.

@@ -27,11 +27,12 @@ func (a *app) endpointCreateCommand() *cobra.Command {
 	var spec api.EndpointSpec
 	cmd := &cobra.Command{
 		Use: "create ID --group BLUEPRINT/GROUP...", Short: "make an endpoint, or change it", Args: cobra.ExactArgs(1),
-		Long: `Makes an endpoint. If there is one with that id, its groups become those that are
-given, and everything else that is given changes; --if-match 0 refuses that.
-Without --address it gets the lowest free address of each family of its network.`,
+		Long: `Makes an endpoint. If there is one with that id, its groups become those that
+are given, and everything else that is given changes; --if-match 0 refuses
+that. Without --address it gets the lowest free address of each family of its
+network.`,
 		Example: `  dovectl endpoint create web-1 --group shop/web --host h1
-  dovectl endpoint create db-1 --group shop/db --address 10.0.2.9 --address fd00:0:0:2::9
+  dovectl endpoint create db-1 --group shop/db --address 10.0.2.9,fd00:0:0:2::9
   dovectl endpoint create vm-7 --group shop/app --host h2 --device tap7 --wait`,
 	}
 	f := cmd.Flags()
@@ -45,9 +46,9 @@ Without --address it gets the lowest free address of each family of its network.
 	a.completedFlag(cmd, "group", groupNames)
 	a.completedFlag(cmd, "host", hostNames)
 	a.completedFlag(cmd, "network", networkNames)
-	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
+	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		e, err := c.PutEndpoint(ctx, endpointName(t, args[0]), spec, ifMatch())
+		e, err := write.on(c).PutEndpoint(ctx, endpointName(t, args[0]), spec, write.condition())
 		return a.wroteEndpoint(ctx, c, e, err, wait)
 	})
 	return cmd
@@ -75,7 +76,7 @@ func (a *app) wroteEndpoint(ctx context.Context, c *client.Client, e api.Endpoin
 }
 
 func (a *app) endpointsCommand() *cobra.Command {
-	var filter client.EndpointFilter
+	var filter api.EndpointFilter
 	cmd := &cobra.Command{
 		Use: "endpoints", Short: "list the tenant's endpoints", Args: cobra.NoArgs,
 		Example: "  dovectl endpoints --host h1\n  dovectl endpoints --group shop/web",
@@ -96,6 +97,9 @@ func (a *app) endpointsCommand() *cobra.Command {
 	f.StringVarP(&filter.Group, "group", "g", "", "only those in `BLUEPRINT/GROUP`")
 	f.StringVar((*string)(&filter.Host), "host", "", "only those on host `NAME`")
 	f.StringVar(&filter.Network, "network", "", "only those on network `NAME`")
+	f.StringVar(&filter.Address, "address", "", "only those with `ADDRESS`")
+	f.StringVar(&filter.State, "state", "", "only those in `STATE`: unbound, unknown, waiting, active or failed")
+	choices(cmd, "state", "unbound", "unknown", "waiting", "active", "failed")
 	a.completedFlag(cmd, "group", groupNames)
 	a.completedFlag(cmd, "host", hostNames)
 	a.completedFlag(cmd, "network", networkNames)
@@ -103,7 +107,7 @@ func (a *app) endpointsCommand() *cobra.Command {
 }
 
 func endpointNames(ctx context.Context, c *client.Client, t dove.Tenant, _ string) ([]string, error) {
-	all, err := c.Endpoints(ctx, t, client.EndpointFilter{})
+	all, err := c.Endpoints(ctx, t, api.EndpointFilter{})
 	return namesOf(all, err, func(e api.Endpoint) dove.EndpointID { return e.ID })
 }
 
@@ -155,9 +159,9 @@ func (a *app) endpointDeleteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete ID", ValidArgsFunction: a.completed(endpointNames), Short: "delete an endpoint", Args: cobra.ExactArgs(1),
 	}
-	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
+	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		rev, err := c.DeleteEndpoint(ctx, endpointName(t, args[0]), ifMatch())
+		rev, err := write.on(c).DeleteEndpoint(ctx, endpointName(t, args[0]), write.condition())
 		if err := a.deleted("endpoint "+args[0], rev, err); err != nil {
 			return err
 		}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"dove.network/api"
@@ -18,11 +20,12 @@ func (a *app) hostCommand() *cobra.Command {
 		Use: "delete NAME", Short: "delete a host that no endpoint is on", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: a.completed(hostNames),
 
-		Long: "Deletes a host that no endpoint is on. Its certificate and its join tokens are worth nothing afterwards.",
+		Long: `Deletes a host that no endpoint is on. Its certificate and its join tokens are
+worth nothing afterwards.`,
 	}
-	ifMatch := ifMatchFlag(remove)
+	write := writeFlags(remove)
 	remove.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
-		rev, err := c.DeleteHost(ctx, dove.HostName(args[0]), ifMatch())
+		rev, err := write.on(c).DeleteHost(ctx, dove.HostName(args[0]), write.condition())
 		return a.deleted("host "+args[0], rev, err)
 	})
 	return folder(&cobra.Command{Use: "host", Short: "admit, show and delete hosts"},
@@ -41,19 +44,36 @@ func (a *app) hostCommand() *cobra.Command {
 }
 
 func (a *app) hostsCommand() *cobra.Command {
-	return &cobra.Command{
+	var filter api.HostFilter
+	cmd := &cobra.Command{
 		Use: "hosts", Short: "list hosts and how they are connected", Args: cobra.NoArgs,
-		Long: `Lists hosts. FOR is how long the session lasts. Everything that concerns the host up
-to the revision TOLD was sent to it, and up to ACKED it is enforced in its kernel.
-ROWS are the answers that it holds.`,
+		Long: `Lists hosts. FOR is how long the session lasts. Everything that concerns the
+host up to the revision TOLD was sent to it, and up to ACKED it is enforced in
+its kernel. ROWS are the answers that it holds.`,
+		Example: "  dovectl hosts --connected=false\n  dovectl hosts --behind",
 		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
-			all, err := c.Hosts(ctx, api.HostFilter{})
+			all, err := c.Hosts(ctx, filter)
 			if err != nil {
 				return err
 			}
 			return a.emit(all, func(w io.Writer) { a.hostRows(w, all) })
 		}),
 	}
+	onlyFlag(cmd, &filter.Connected, "connected", "only those with a session with this DPC member; =false: only those without")
+	onlyFlag(cmd, &filter.Behind, "behind", "only those that have not acknowledged all that they were told; =false: only those that have")
+	return cmd
+}
+
+// onlyFlag is a choice that may also be left open.
+func onlyFlag(cmd *cobra.Command, to *string, name, usage string) {
+	cmd.Flags().BoolFunc(name, usage, func(s string) error {
+		yes, err := strconv.ParseBool(s)
+		if err != nil {
+			return errors.New("it is true or false")
+		}
+		*to = strconv.FormatBool(yes)
+		return nil
+	})
 }
 
 func (a *app) hostRows(w io.Writer, all []api.Host) {
@@ -93,10 +113,10 @@ func (a *app) hostTokenCommand() *cobra.Command {
 	var vtep netip.Addr
 	cmd := &cobra.Command{
 		Use: "token NAME", ValidArgsFunction: a.completed(hostNames), Short: "make a token with which a host joins, once", Args: cobra.ExactArgs(1),
-		Long: `Makes a token that admits one host, once. The token alone goes to standard output.
-With --vtep the host is made with that underlay address, and can join with no
-other; without, it joins with the address that it has. A host that joins again
-gets a new certificate; its old one is worth nothing from then on.`,
+		Long: `Makes a token that admits one host, once. The token alone goes to standard
+output. With --vtep the host is made with that underlay address, and can join
+with no other; without, it joins with the address that it has. A host that
+joins again gets a new certificate; its old one is worth nothing from then on.`,
 		Example: `  dovectl host token h1 --vtep 192.0.2.11 > h1.token
   dovectl host token h1 --valid 10m`,
 	}
@@ -134,12 +154,12 @@ address changes has to join again, since its certificate names the old one.`,
 		Example: "  dovectl host create h1 --vtep 192.0.2.11",
 	}
 	cmd.Flags().TextVar(&vtep, "vtep", netip.Addr{}, "its underlay `ADDRESS`")
-	ifMatch := ifMatchFlag(cmd)
+	write := writeFlags(cmd)
 	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
 		if !vtep.IsValid() {
 			return coded{exitRefused, fmt.Errorf("host %s needs an underlay address: give --vtep ADDRESS", args[0])}
 		}
-		h, err := c.PutHost(ctx, dove.HostName(args[0]), api.HostSpec{VTEP: vtep}, ifMatch())
+		h, err := write.on(c).PutHost(ctx, dove.HostName(args[0]), api.HostSpec{VTEP: vtep}, write.condition())
 		if err != nil {
 			return err
 		}

@@ -33,6 +33,7 @@ const (
 	exitRefused    = 2 // the command line or the document is at fault
 	exitIncomplete = 3 // wait: not every host enforces the revision
 	exitDenied     = 4 // why: the packet would not arrive
+	exitDiffers    = 5 // why: a switch does not do what is intended
 )
 
 func main() {

@@ -15,7 +15,8 @@ import (
 func (a *app) networkCommand() *cobra.Command {
 	return folder(&cobra.Command{
 		Use: "network", Short: "show, make and delete networks",
-		Long: "Networks usually come with a blueprint, and are changed there. These commands are for networks that several blueprints use.",
+		Long: `Networks usually come with a blueprint, and are changed there. These commands
+are for networks that several blueprints use.`,
 	},
 		listed(a.networksCommand()),
 		&cobra.Command{
@@ -33,16 +34,21 @@ func (a *app) networkCommand() *cobra.Command {
 }
 
 func (a *app) networksCommand() *cobra.Command {
-	return &cobra.Command{
+	var filter api.NetworkFilter
+	cmd := &cobra.Command{
 		Use: "networks", Short: "list the tenant's networks", Args: cobra.NoArgs,
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
-			all, err := c.Networks(ctx, t, api.NetworkFilter{})
+			all, err := c.Networks(ctx, t, filter)
 			if err != nil {
 				return err
 			}
 			return a.emit(all, func(w io.Writer) { networkRows(w, all...) })
 		}),
 	}
+	cmd.Flags().StringVar(&filter.Domain, "domain", "", "only those of domain `NAME`")
+	cmd.Flags().StringVar(&filter.Blueprint, "blueprint", "", "only those that blueprint `NAME` makes")
+	a.completedFlag(cmd, "blueprint", blueprintNames)
+	return cmd
 }
 
 func networkNames(ctx context.Context, c *client.Client, t dove.Tenant, _ string) ([]string, error) {
@@ -54,15 +60,15 @@ func (a *app) networkCreateCommand() *cobra.Command {
 	var spec api.NetworkSpec
 	cmd := &cobra.Command{
 		Use: "create NAME --domain DOMAIN --subnet PREFIX...", Short: "make a network by itself, or change it", Args: cobra.ExactArgs(1),
-		Example: "  dovectl network create back --domain shop --subnet 10.0.2.0/24 --subnet fd00:0:0:2::/64",
+		Example: "  dovectl network create back --domain shop --subnet 10.0.2.0/24,fd00:0:0:2::/64",
 	}
 	f := cmd.Flags()
 	f.StringVar(&spec.Domain, "domain", "", "`NAME` of the domain, fixed when the network is made")
 	f.StringSliceVar(&spec.Subnets, "subnet", nil, "`PREFIX` of a subnet; repeat for more")
 	f.Uint16Var(&spec.MTU, "mtu", 0, "`BYTES` that a guest may send in one packet")
-	ifMatch := ifMatchFlag(cmd)
+	write := writeFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		n, err := c.PutNetwork(ctx, dove.Network{Tenant: t, Name: args[0]}, spec, ifMatch())
+		n, err := write.on(c).PutNetwork(ctx, dove.Network{Tenant: t, Name: args[0]}, spec, write.condition())
 		if err != nil {
 			return err
 		}
@@ -76,9 +82,9 @@ func (a *app) networkDeleteCommand() *cobra.Command {
 		Use: "delete NAME", Short: "delete a network that nobody is on", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: a.completed(networkNames),
 	}
-	ifMatch := ifMatchFlag(cmd)
+	write := writeFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		rev, err := c.DeleteNetwork(ctx, dove.Network{Tenant: t, Name: args[0]}, ifMatch())
+		rev, err := write.on(c).DeleteNetwork(ctx, dove.Network{Tenant: t, Name: args[0]}, write.condition())
 		return a.deleted("network "+args[0], rev, err)
 	})
 	return cmd

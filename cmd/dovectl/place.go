@@ -34,8 +34,8 @@ connects it. An endpoint that is on another host stays there: move it.`,
 func (a *app) endpointMoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "move ID HOST", Short: "move an endpoint to another host", Args: cobra.ExactArgs(2),
-		Long: `Moves an endpoint to another host. Its connections survive if its device is there
-by then, or soon. Whoever talks to it is told where it is now.`,
+		Long: `Moves an endpoint to another host. Its connections survive if its device is
+there by then, or soon. Whoever talks to it is told where it is now.`,
 		Example:           "  dovectl endpoint move web-1 h2 --wait",
 		ValidArgsFunction: a.completed(endpointNames, hostNames),
 	}
@@ -50,17 +50,13 @@ by then, or soon. Whoever talks to it is told where it is now.`,
 // placing makes the body of a command that depends on where the endpoint is: it
 // reads that, and writes on condition that it is still so.
 func (a *app) placing(cmd *cobra.Command, place func(ctx context.Context, c *client.Client, e api.Endpoint, host dove.HostName, ifMatch *dove.Revision) (api.Endpoint, error)) *cobra.Command {
-	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
+	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		e, err := c.Endpoint(ctx, endpointName(t, args[0]))
 		if err != nil {
 			return err
 		}
-		condition := ifMatch()
-		if condition == nil {
-			condition = &e.Revision
-		}
-		e, err = place(ctx, c, e, dove.HostName(args[1]), condition)
+		e, err = place(ctx, write.on(c), e, dove.HostName(args[1]), write.conditionOr(e.Revision))
 		return a.wroteEndpoint(ctx, c, e, err, wait)
 	})
 	return cmd
@@ -69,12 +65,13 @@ func (a *app) placing(cmd *cobra.Command, place func(ctx context.Context, c *cli
 func (a *app) endpointDetachCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "detach ID", ValidArgsFunction: a.completed(endpointNames), Short: "take an endpoint from its host", Args: cobra.ExactArgs(1),
-		Long:    "Takes an endpoint from its host, whose dSwitch closes its port. Its addresses and groups stay its own.",
+		Long: `Takes an endpoint from its host, whose dSwitch closes its port. Its addresses
+and groups stay its own.`,
 		Example: "  dovectl endpoint detach web-1 --wait",
 	}
-	ifMatch, wait := ifMatchFlag(cmd), a.waitFlags(cmd)
+	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		e, err := c.UnbindEndpoint(ctx, endpointName(t, args[0]), ifMatch())
+		e, err := write.on(c).UnbindEndpoint(ctx, endpointName(t, args[0]), write.condition())
 		return a.wroteEndpoint(ctx, c, e, err, wait)
 	})
 	return cmd

@@ -54,6 +54,25 @@ func (a *app) emit(v any, table func(io.Writer)) error {
 	return err
 }
 
+// emitLine prints one of many results as it comes: a line of text, a line of JSON,
+// or a YAML document.
+func (a *app) emitLine(v any, text string) error {
+	switch a.form {
+	case "json":
+		return json.NewEncoder(a.out).Encode(v)
+	case "yaml":
+		if _, err := io.WriteString(a.out, "---\n"); err != nil {
+			return err
+		}
+		return a.emit(v, nil)
+	}
+	if text == "" {
+		return nil
+	}
+	_, err := io.WriteString(a.out, layout(text, a.width))
+	return err
+}
+
 // plain takes JSON's style from YAML nodes.
 func plain(n *yaml.Node) {
 	n.Style = 0

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
+	"strings"
 	"time"
 
 	"dove.network/api"
@@ -145,34 +146,43 @@ func moment(t time.Time) string {
 
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "show the DPC member and the hosts connected to it", Args: cobra.NoArgs,
+		Use: "status", Short: "show the DPC member, and which hosts are behind or absent", Args: cobra.NoArgs,
+		Long: `Shows the DPC member that answers, what it knows, and the hosts that should
+worry somebody. Behind are those that have not acknowledged all that they were
+told, absent those without a session with this member. "dovectl hosts" has all
+of them.`,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
 			s, err := c.Status(ctx)
 			if err != nil {
 				return err
 			}
-			return a.emit(s, func(w io.Writer) { printStatus(w, s) })
+			return a.emit(s, func(w io.Writer) { a.printStatus(w, s) })
 		}),
 	}
 }
 
-func printStatus(w io.Writer, s api.Status) {
+func (a *app) printStatus(w io.Writer, s api.Status) {
 	row(w, "member:", s.Member)
 	row(w, "version:", s.Version)
 	row(w, "revision:", s.Revision)
 	row(w, "incarnation:", s.Incarnation)
 	row(w, "tenants:", s.Tenants)
 	row(w, "endpoints:", s.Endpoints)
-	row(w, "hosts:", s.Hosts)
-	row(w, "sessions:", len(s.Sessions))
-	if len(s.Sessions) == 0 {
-		return
+	row(w, "hosts:", fmt.Sprintf("%d, %d with a session", s.Hosts, s.Sessions))
+	row(w, "behind:", a.someHosts(s.Behind))
+	row(w, "absent:", a.someHosts(s.Absent))
+}
+
+// someHosts counts hosts that should be none, and names the first of them.
+func (a *app) someHosts(h api.SomeHosts) string {
+	if h.Count == 0 {
+		return "none"
 	}
-	fmt.Fprintln(w)
-	row(w, "HOST", "VTEP", "TOLD", "ACKNOWLEDGED", "PEERS", "ABSENT", "PAIRS", "SINCE")
-	for _, h := range s.Sessions {
-		row(w, h.Host, h.VTEP, h.Told, h.Acked, h.Peers, h.Absent, h.Pairs, h.Opened.Format(time.RFC3339))
+	text := fmt.Sprintf("%d: %s", h.Count, strings.Join(strings.Split(several(h.First), ","), ", "))
+	if more := h.Count - len(h.First); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
 	}
+	return paint(a.colourOut, yellow, text)
 }
 
 // versions is the answer to version.

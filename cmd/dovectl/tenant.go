@@ -16,9 +16,9 @@ func (a *app) tenantCommand() *cobra.Command {
 		Use: "create NAME", Short: "make a tenant", Args: cobra.ExactArgs(1),
 		Example: "  dovectl tenant create acme",
 	}
-	createIf := ifMatchFlag(create)
+	createWrite := writeFlags(create)
 	create.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
-		t, err := c.PutTenant(ctx, dove.Tenant(args[0]), createIf())
+		t, err := createWrite.on(c).PutTenant(ctx, dove.Tenant(args[0]), createWrite.condition())
 		if err != nil {
 			return err
 		}
@@ -28,9 +28,9 @@ func (a *app) tenantCommand() *cobra.Command {
 		Use: "delete NAME", Short: "delete a tenant that owns nothing any more", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: a.completed(tenantNames),
 	}
-	removeIf := ifMatchFlag(remove)
+	removeWrite := writeFlags(remove)
 	remove.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
-		rev, err := c.DeleteTenant(ctx, dove.Tenant(args[0]), removeIf())
+		rev, err := removeWrite.on(c).DeleteTenant(ctx, dove.Tenant(args[0]), removeWrite.condition())
 		return a.deleted("tenant "+args[0], rev, err)
 	})
 	return folder(&cobra.Command{Use: "tenant", Short: "make and delete tenants"},
@@ -38,10 +38,11 @@ func (a *app) tenantCommand() *cobra.Command {
 }
 
 func (a *app) tenantsCommand() *cobra.Command {
-	return &cobra.Command{
+	var filter api.TenantFilter
+	cmd := &cobra.Command{
 		Use: "tenants", Short: "list tenants", Args: cobra.NoArgs,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
-			all, err := c.Tenants(ctx, api.TenantFilter{})
+			all, err := c.Tenants(ctx, filter)
 			if err != nil {
 				return err
 			}
@@ -53,10 +54,12 @@ func (a *app) tenantsCommand() *cobra.Command {
 			})
 		}),
 	}
+	cmd.Flags().StringVar(&filter.Prefix, "prefix", "", "only those whose names begin with `LETTERS`")
+	return cmd
 }
 
-func tenantNames(ctx context.Context, c *client.Client, _ dove.Tenant, _ string) ([]string, error) {
-	all, err := c.Tenants(ctx, api.TenantFilter{})
+func tenantNames(ctx context.Context, c *client.Client, _ dove.Tenant, prefix string) ([]string, error) {
+	all, err := c.Tenants(ctx, api.TenantFilter{Prefix: prefix})
 	return namesOf(all, err, func(t api.Tenant) dove.Tenant { return t.Name })
 }
 

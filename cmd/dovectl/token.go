@@ -5,25 +5,27 @@ import (
 	"fmt"
 	"io"
 
+	"dove.network/api"
 	"dove.network/api/client"
+	"dove.network/dove"
 	"github.com/spf13/cobra"
 )
 
 func (a *app) tokenCommand() *cobra.Command {
 	return folder(&cobra.Command{
 		Use: "token", Short: "make and delete administrators' tokens",
-		Long: `A token lets its holder do everything with this DPC. Give each person and program
-its own, and delete it when it is not needed any more, or known to others. (Hosts
-join with other ones: dovectl host token.)`,
-	}, a.tokenCreateCommand(), a.tokenDeleteCommand())
+		Long: `A token lets its holder do everything with this DPC. Give each person and
+program its own, and delete it when it is not needed any more, or known to
+others. (Hosts join with other ones: dovectl host token.)`,
+	}, a.tokenCreateCommand(), listed(a.tokensCommand()), a.tokenDeleteCommand())
 }
 
 func (a *app) tokenCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Short: "make another administrator's token", Args: cobra.NoArgs,
-		Long: `Makes another administrator's token. The token alone goes to standard output, this
-once: the DPC keeps only its digest. With --save it goes into a configuration
-file instead, which names the same DPC as yours.`,
+		Long: `Makes another administrator's token. The token alone goes to standard output,
+this once: the DPC keeps only its digest. With --save it goes into a
+configuration file instead, which names the same DPC as yours.`,
 		Example: "  dovectl token create --save ada.yaml\n  dovectl token create -o json",
 	}
 	file := cmd.Flags().String("save", "", "write a configuration `FILE` for its holder")
@@ -55,10 +57,34 @@ file instead, which names the same DPC as yours.`,
 	return cmd
 }
 
+func (a *app) tokensCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "tokens", Short: "list administrators' tokens, without their secrets", Args: cobra.NoArgs,
+		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
+			all, err := c.Tokens(ctx)
+			if err != nil {
+				return err
+			}
+			return a.emit(all, func(w io.Writer) {
+				row(w, "ID", "CREATED", "REVISION")
+				for _, t := range all {
+					row(w, t.ID, moment(t.Created), t.Revision)
+				}
+			})
+		}),
+	}
+}
+
+func tokenNames(ctx context.Context, c *client.Client, _ dove.Tenant, _ string) ([]string, error) {
+	all, err := c.Tokens(ctx)
+	return namesOf(all, err, func(t api.Token) string { return t.ID })
+}
+
 func (a *app) tokenDeleteCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "delete ID", Short: "delete an administrator's token", Args: cobra.ExactArgs(1),
-		Long: "Deletes an administrator's token: whoever has it is nobody from then on. The last one cannot be deleted.",
+		Use: "delete ID", ValidArgsFunction: a.completed(tokenNames), Short: "delete an administrator's token", Args: cobra.ExactArgs(1),
+		Long: `Deletes an administrator's token: whoever has it is nobody from then on. The
+last one cannot be deleted.`,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, args []string) error {
 			rev, err := c.DeleteToken(ctx, args[0])
 			return a.deleted("token "+args[0], rev, err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"dove.network/api"
 	"dove.network/api/client"
@@ -14,18 +15,26 @@ import (
 )
 
 func (a *app) whyCommand() *cobra.Command {
-	return &cobra.Command{
+	var intended bool
+	cmd := &cobra.Command{
 		Use: "why FROM TO TRAFFIC", ValidArgsFunction: a.completed(endpointNames, endpointNames), Short: "say why one endpoint reaches another, or not", Args: cobra.ExactArgs(3),
-		Long: `Says whether FROM may open a connection to TO, which rule says so, and where both
-are. For a default deny it names the rule that came nearest, and the terms of it
-that failed. Ends with exit code 4 if the packet would not arrive.
+		Long: `Says whether FROM may open a connection to TO, which rule says so, and where
+both are. For a default deny it names the rule that came nearest, and the terms
+of it that failed. Then the switches of both say what they would do with the
+packet now.
 
 FROM and TO are endpoints (web-1), addresses (10.0.1.2) or, where that is not
 clear, one of an endpoint (web-1/10.0.1.2) or on a network (front/10.0.1.2).
-TRAFFIC is written as in a blueprint: tcp/443, icmp, icmp/8, icmpv6/128, proto/47.
+TRAFFIC is written as in a blueprint: tcp/443, icmp, icmp/8, icmpv6/128,
+proto/47.
 
-The answer is what was intended at the revision that it names; "dovectl wait"
-says whether every host enforces that one.`,
+A switch AGREES if it does what is intended, by the same rule. One that does
+not is behind or in trouble: SEEN is the revision of the last word that it
+took. One that would ask holds no answer yet, as before the first packet, and
+agrees.
+
+Ends with exit code 4 if the packet would not arrive as intended, and with 5 if
+a switch that answered does not agree.`,
 		Example: `  dovectl why web-1 db-1 tcp/5432
   dovectl why web-1 fd00:0:0:1::3 icmp
   dovectl why web-1 db-1 udp/53 -o json`,
@@ -34,19 +43,25 @@ says whether every host enforces that one.`,
 			if err != nil {
 				return coded{exitRefused, err}
 			}
-			why, err := c.Why(ctx, t, flow)
+			ask := c.Why
+			if intended {
+				ask = c.WhyIntended
+			}
+			why, err := ask(ctx, t, flow)
 			if err != nil {
 				return err
 			}
 			if err := a.emit(why, func(w io.Writer) { a.printWhy(w, args[2], why) }); err != nil {
 				return err
 			}
-			if !why.Reaches {
-				return coded{code: exitDenied} // the answer was given
+			if code := whyCode(why); code != exitOK {
+				return coded{code: code} // the answer was given
 			}
 			return nil
 		}),
 	}
+	cmd.Flags().BoolVar(&intended, "intended", false, "say what is intended, and ask no switch")
+	return cmd
 }
 
 // parseFlow reads traffic as blueprints spell it. What is no known protocol is
@@ -76,36 +91,89 @@ func parseFlow(from, to, traffic string) (api.Flow, error) {
 	return f, nil
 }
 
+// printWhy says what was intended, where both ends are, and what their switches
+// do now.
 func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
-	said := paint(a.colourOut, red, "denied")
-	if why.Allowed {
-		said = paint(a.colourOut, green, "allowed")
-	}
-	fmt.Fprintf(w, "%s -> %s %s: %s by %s\n", why.From.Endpoint, why.To.Endpoint, traffic, said, why.Rule)
+	fmt.Fprintf(w, "%s -> %s %s: %s by %s\n", why.From.Endpoint, why.To.Endpoint, traffic, a.verdict(why.Allowed), why.Rule)
 	if why.Nearest != "" {
 		fmt.Fprintf(w, "nearest:\t%s, which fails on: %s\n", why.Nearest, why.Failed)
 	}
 	for _, o := range why.Obstacles {
 		fmt.Fprintf(w, "%s\t%s\n", paint(a.colourOut, yellow, "in the way:"), o)
 	}
-	fmt.Fprintf(w, "from:\t%s\n", placeLine(why.From))
-	fmt.Fprintf(w, "to:\t%s\n", placeLine(why.To))
-	if why.Forth != "" {
-		fmt.Fprintf(w, "tables:\tforth %s, back %s\n", why.Forth, why.Back)
+	fmt.Fprintf(w, "revision:\t%d\n\n", why.Revision)
+	row(w, "END", "ADDRESS", "NETWORK", "GROUPS", "CLASS", "HOST")
+	place := func(end string, p api.WhyPlace) {
+		host := string(p.Host)
+		if p.VTEP != "" {
+			host += " at " + p.VTEP
+		}
+		row(w, end, p.Address, p.Network, strings.Join(p.Groups, ","), p.Class, host)
 	}
-	fmt.Fprintf(w, "revision:\t%d\n", why.Revision)
+	place("from", why.From)
+	place("to", why.To)
+	if len(why.Live) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	row(w, "SWITCH", "SIDE", "NOW", "RULE", "SEEN", "AGREES")
+	for _, l := range why.Live {
+		if l.State != answered {
+			row(w, l.Host, l.Role, paint(a.colourOut, yellow, l.State), "", "", "")
+			continue
+		}
+		agrees := "yes"
+		if !l.Agrees {
+			agrees = paint(a.colourOut, red, "NO")
+		}
+		row(w, l.Host, l.Role, l.Standing, l.Rule, l.Seen, agrees)
+	}
+	for _, l := range why.Live {
+		if l.Detail != "" {
+			fmt.Fprintf(w, "%s: %s\n", l.Host, l.Detail)
+		}
+		if f := l.Flow; f != nil {
+			port := ""
+			if f.SrcPort != 0 {
+				port = fmt.Sprintf(" from port %d", f.SrcPort)
+			}
+			fmt.Fprintf(w, "%s carries such a flow%s by %s: %d packets, %d bytes, idle %s\n", l.Host, port, f.Rule, f.Packets, f.Bytes, brief(f.Idle))
+		}
+	}
 }
 
-func placeLine(p api.WhyPlace) string {
-	groups, host := "no group", "on no host"
-	if len(p.Groups) > 0 {
-		groups = strings.Join(p.Groups, ", ")
+func (a *app) verdict(allowed bool) string {
+	if allowed {
+		return paint(a.colourOut, green, "allowed")
 	}
-	if p.Host != "" {
-		host = "on host " + string(p.Host)
+	return paint(a.colourOut, red, "denied")
+}
+
+// answered is the state of a live switch that said what it does.
+const answered = "answered"
+
+// whyCode is the exit code of an answer.
+func whyCode(why api.Why) int {
+	for _, l := range why.Live {
+		if l.State == answered && !l.Agrees {
+			return exitDiffers
+		}
 	}
-	if p.VTEP != "" {
-		host += " at " + p.VTEP
+	if !why.Reaches {
+		return exitDenied
 	}
-	return fmt.Sprintf("%s on %s (VNI %d), %s (class %d), %s", p.Address, p.Network, p.VNI, groups, p.Class, host)
+	return exitOK
+}
+
+// brief is a duration without the digits that nobody reads.
+func brief(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return age(d)
 }
