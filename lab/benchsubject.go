@@ -232,12 +232,12 @@ func (l *Lab) doveSubject(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	if err := st.Do(ctx, scenario.ApplyBlueprint{Tenant: "bench", Text: benched}); err != nil {
+	if _, err := st.Do(ctx, scenario.ApplyBlueprint{Tenant: "bench", Text: benched}); err != nil {
 		return err
 	}
 	for i, group := range []string{"asks", "answers"} {
 		e := dove.Endpoint{Tenant: "bench", ID: dove.EndpointID(group)}
-		err := st.Do(ctx, scenario.CreateEndpoint{Endpoint: e, Groups: []dove.Group{{Tenant: "bench", Blueprint: "bench", Name: group}},
+		_, err := st.Do(ctx, scenario.CreateEndpoint{Endpoint: e, Groups: []dove.Group{{Tenant: "bench", Blueprint: "bench", Name: group}},
 			Host: dove.HostName(hosts[i].Name), Addresses: []netip.Addr{benchGuests[i]}})
 		if err != nil {
 			return err

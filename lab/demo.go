@@ -77,7 +77,7 @@ func World(ctx context.Context, opt Options, each func(scenario.Step)) (*Lab, *S
 		if each != nil {
 			each(step)
 		}
-		if err := st.Do(ctx, step.Action); err != nil {
+		if _, err := st.Do(ctx, step.Action); err != nil {
 			return l, st, nil, fmt.Errorf("demo.dove:%d: %w", step.Line, err)
 		}
 	}

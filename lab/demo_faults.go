@@ -26,7 +26,7 @@ func (d *Demo) move(ctx context.Context, l *Lab, st *Stage) error {
 	if err := goesOn(ctx, stream, 100); err != nil {
 		return err
 	}
-	if err := st.move(ctx, scenario.Move{Endpoint: app.Endpoint, Host: "h1"}); err != nil {
+	if _, err := st.move(ctx, scenario.Move{Endpoint: app.Endpoint, Host: "h1"}); err != nil {
 		return err
 	}
 	if err := goesOn(ctx, stream, 100); err != nil {

@@ -43,6 +43,9 @@ type dropLog struct {
 func (l *Lab) watchDrops(ctx context.Context) *dropLog {
 	d := &dropLog{drops: map[dropKey]Drop{}, changed: make(chan struct{})}
 	for _, h := range l.hosts {
+		if h.sw.ended() {
+			continue // it drops nothing by itself
+		}
 		seen, err := h.sock.Drops(ctx, 0, false)
 		d.failed(err)
 		go func() {

@@ -95,7 +95,7 @@ func TestScenarios(t *testing.T) {
 			defer st.Close()
 			started := time.Now()
 			defer func() { t.Logf("steps took %v", time.Since(started)) }()
-			tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, err error) {
+			tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, _ string, err error) {
 				if err != nil && !errors.Is(err, scenario.ErrCannot) {
 					line, _, _ := strings.Cut(step.Action.String(), "\n")
 					t.Errorf("%s:%d: %s: %v", file, step.Line, line, err)
@@ -141,7 +141,7 @@ func TestStoppedSwitch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	if tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, err error) {
+	if tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, _ string, err error) {
 		if err != nil {
 			t.Fatalf("line %d: %v", step.Line, err)
 		}

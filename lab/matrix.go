@@ -58,6 +58,10 @@ const (
 	answerTimeout = 5 * time.Second
 	grace         = 200 * time.Millisecond
 	checksAtOnce  = 24
+
+	// inVain is how long to listen for an answer that is not to come: longer
+	// than a dswitch holds a packet.
+	inVain = 2500 * time.Millisecond
 )
 
 // Checks lists each probe from every guest to every address that any guest of
@@ -162,6 +166,11 @@ func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Res
 		r.judge()
 		return r
 	}
+	if in.Outcome == scenario.NoAnswer {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, inVain)
+		defer stop()
+	}
 	protocol, port, _ := c.Probe.Over(c.Addr)
 	key := dropKey{c.From.Endpoint, c.Addr, protocol, port}
 	since := time.Now()
@@ -170,6 +179,9 @@ func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Res
 		defer close(counted)
 		if r.Drop = drops.wait(ctx, key, since); r.Drop == nil {
 			return
+		}
+		if in.Outcome == scenario.NoAnswer {
+			return // it may be sent again, and listening goes on
 		}
 		select {
 		case <-ctx.Done():
@@ -213,6 +225,10 @@ func (r *Result) judge() {
 		r.Fault = "answered by " + r.Reply.From
 	case denied && r.Reply.From != "":
 		r.Fault = fmt.Sprintf("answered, though %s denies it", r.Intent.Rule)
+	case r.Intent.Outcome == scenario.NoAnswer:
+		if r.Drop != nil && r.Drop.Reason != "hold-limit" {
+			r.Fault = fmt.Sprintf("dropped as %s by rule %q, meant: no word of it", r.Drop.Reason, r.Drop.Rule)
+		}
 	case denied && r.Drop == nil:
 		r.Fault = "no answer, but no drop was counted either"
 	case r.Intent.Outcome == scenario.NoEndpoint && r.Drop.Reason != "no-endpoint":

@@ -62,6 +62,16 @@ func (p *process) stop() error {
 	}
 }
 
+// ended reports whether the program does not run.
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // signal sends a signal to the program.
 func (p *process) signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 

@@ -130,20 +130,30 @@ func (l *Lab) waitPort(ctx context.Context, g *Guest, open bool) error {
 		if err != nil {
 			return err
 		}
-		state, detail := "not assigned", ""
-		for _, p := range s.Ports {
-			if p.Endpoint == g.Name() {
-				state, detail = p.State, p.Detail
-			}
-		}
-		if (state == "active") != open {
-			return fmt.Errorf("port of %s on %s is %s %s %v", g.Name(), h.Name, state, detail, s.Faults)
-		}
 		if !open {
-			return nil
+			return unless(portState(s, g) != "active", "port of %s on %s is still active", g.Name(), h.Name)
 		}
-		return errors.Join(g.ns.sends("eth0"), h.ns.sends(g.Device))
+		return h.open(s, g)
 	})
+}
+
+// portState is the state of a guest's port.
+func portState(s agent.Status, g *Guest) string {
+	for _, p := range s.Ports {
+		if p.Endpoint == g.Name() {
+			return strings.TrimSpace(p.State + " " + p.Detail)
+		}
+	}
+	return "not assigned"
+}
+
+// open returns an error unless the guest's port on the host is open, and both
+// ends of its device send.
+func (h *Host) open(s agent.Status, g *Guest) error {
+	if state := portState(s, g); state != "active" {
+		return fmt.Errorf("port of %s on %s is %s %v", g.Name(), h.Name, state, s.Faults)
+	}
+	return errors.Join(g.ns.sends("eth0"), h.ns.sends(g.Device))
 }
 
 // sends says whether a device of the namespace sends. The kernel drops what is

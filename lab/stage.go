@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"dove.network/api"
 	"dove.network/blueprint"
@@ -25,13 +24,13 @@ type Stage struct {
 	blueprints map[dove.Tenant]map[string]*blueprint.Blueprint
 	idle       map[dove.Endpoint]*Guest // known, but not plugged in
 	flows      map[string][]*Stream
-	probes     map[string]scenario.Probe
+	outage     scenario.Outage
 }
 
 // NewStage prepares a lab for a scenario: its hosts, and which ports its guests listen on.
 func NewStage(ctx context.Context, l *Lab, s *scenario.Scenario) (*Stage, error) {
 	st := &Stage{Lab: l, blueprints: map[dove.Tenant]map[string]*blueprint.Blueprint{},
-		idle: map[dove.Endpoint]*Guest{}, flows: map[string][]*Stream{}, probes: map[string]scenario.Probe{}}
+		idle: map[dove.Endpoint]*Guest{}, flows: map[string][]*Stream{}}
 	for _, step := range s.Steps {
 		switch a := step.Action.(type) {
 		case scenario.Expect:
@@ -62,45 +61,57 @@ func (st *Stage) listen(p scenario.Probe) {
 }
 
 // Do makes one step.
-func (st *Stage) Do(ctx context.Context, a scenario.Action) error {
+func (st *Stage) Do(ctx context.Context, a scenario.Action) (says string, err error) {
 	for _, e := range ends(a) {
 		if st.guest(e) == nil {
-			return fmt.Errorf("%s is not there, because an earlier step failed", e)
+			return "", fmt.Errorf("%s is not there, because an earlier step failed", e)
 		}
 	}
+	st.outage.Follow(a)
 	switch a := a.(type) {
 	case scenario.Expect:
 		return st.expect(ctx, a)
 	case scenario.ExpectMatrix:
 		return st.matrix(ctx, a)
 	case scenario.OpenFlow:
-		return st.openFlow(ctx, a)
+		return "", st.openFlow(ctx, a)
 	case scenario.ExpectFlow:
 		return st.expectFlow(ctx, a)
 	case scenario.Forge:
-		return st.forge(ctx, a)
+		return "dropped as " + a.Reason, st.forge(ctx, a)
 	case scenario.Refuse:
-		return st.refuse(ctx, a)
+		return "", st.refuse(ctx, a)
 	case scenario.Plug:
 		g := st.idle[a.Endpoint]
 		delete(st.idle, a.Endpoint)
-		return st.plug(ctx, g)
+		return "", st.plug(ctx, g)
 	case scenario.Unplug:
 		g, _ := st.Lab.Guest(a.Endpoint)
 		st.idle[a.Endpoint] = g
-		return errors.Join(st.Lab.Unplug(g), st.Lab.waitPort(ctx, g, false))
+		return "", errors.Join(st.Lab.Unplug(g), st.waitPort(ctx, g, false))
 	case scenario.Move:
 		return st.move(ctx, a)
+	case scenario.Kill, scenario.Stop, scenario.Start, scenario.Cut, scenario.Heal:
+		return st.disturb(ctx, a)
 	default:
 		rev, err := st.change(ctx, a)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if err := st.after(ctx, a); err != nil {
-			return err
+			return "", err
 		}
-		return st.Lab.WaitReceipt(ctx, rev)
+		return st.settle(ctx, rev)
 	}
+}
+
+// waitPort waits until a guest's port is open or shut, if its host can know.
+func (st *Stage) waitPort(ctx context.Context, g *Guest, open bool) error {
+	h := dove.HostName(g.Host)
+	if open && st.outage.Adrift(h) != "" || st.outage.Stopped(scenario.Program{Host: h}) {
+		return nil
+	}
+	return st.Lab.waitPort(ctx, g, open)
 }
 
 // documentName finds a blueprint's name in its text, well-formed or not.
@@ -243,29 +254,29 @@ func (st *Stage) plug(ctx context.Context, g *Guest) error {
 	if err := g.Serve(st.tcp, st.udp); err != nil {
 		return err
 	}
-	return st.Lab.waitPort(ctx, g, true)
+	return st.waitPort(ctx, g, true)
 }
 
-func (st *Stage) move(ctx context.Context, a scenario.Move) error {
+func (st *Stage) move(ctx context.Context, a scenario.Move) (string, error) {
 	rev, err := st.change(ctx, a)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if g := st.idle[a.Endpoint]; g != nil {
 		g.Host = string(a.Host)
 		delete(st.idle, a.Endpoint)
 		if err := st.plug(ctx, g); err != nil {
-			return err
+			return "", err
 		}
 	} else if g := st.guest(a.Endpoint); g.Host != string(a.Host) {
 		if err := st.Lab.Move(g, string(a.Host)); err != nil {
-			return err
+			return "", err
 		}
-		if err := st.Lab.waitPort(ctx, g, true); err != nil {
-			return err
+		if err := st.waitPort(ctx, g, true); err != nil {
+			return "", err
 		}
 	}
-	return st.Lab.WaitReceipt(ctx, rev)
+	return st.settle(ctx, rev)
 }
 
 // guest returns an endpoint's guest, plugged in or not.
@@ -298,110 +309,6 @@ func (st *Stage) refuse(ctx context.Context, a scenario.Refuse) error {
 		err = fmt.Errorf("the refused change moved the world from revision %d to %d", before.Revision, after.Revision)
 	}
 	return err
-}
-
-// meant is what the oracle says of a check now.
-func (st *Stage) meant(c Check) Intent {
-	var all []*blueprint.Blueprint
-	for _, b := range st.blueprints[c.From.Endpoint.Tenant] {
-		all = append(all, b)
-	}
-	return Meant(c, all)
-}
-
-func (st *Stage) expect(ctx context.Context, a scenario.Expect) error {
-	if !canAsk(a.Probe) {
-		return fmt.Errorf("a guest has no socket for %s: %w", a.Probe, scenario.ErrCannot)
-	}
-	from := st.guest(a.From)
-	targets := []netip.Addr{a.Address}
-	if !a.Address.IsValid() {
-		targets = st.guest(a.To).Addrs
-	}
-	var checks []Check
-	for _, addr := range targets {
-		if _, _, exists := a.Probe.Over(addr); exists && a.Over.Has(addr) && from.Addr(addr.Is6()).IsValid() {
-			checks = append(checks, Check{from, owner(st.Lab.guests, from, addr), addr, a.Probe})
-		}
-	}
-	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)
-	return errors.Join(err, Faults(results))
-}
-
-func (st *Stage) matrix(ctx context.Context, a scenario.ExpectMatrix) error {
-	probes := slices.DeleteFunc(slices.Clone(a.Probes), func(p scenario.Probe) bool { return !canAsk(p) })
-	results, err := st.Lab.RunChecks(ctx, Checks(st.Lab.guests, probes), st.meant, nil)
-	if err := errors.Join(err, Faults(results)); err != nil || len(probes) == len(a.Probes) {
-		return err
-	}
-	return fmt.Errorf("a guest has no socket for some of %v: %w", a.Probes, scenario.ErrCannot)
-}
-
-func (st *Stage) openFlow(ctx context.Context, a scenario.OpenFlow) error {
-	from, to := st.guest(a.From), st.guest(a.To)
-	for _, addr := range to.Addrs {
-		if _, _, exists := a.Probe.Over(addr); !exists || !a.Over.Has(addr) || !from.Addr(addr.Is6()).IsValid() {
-			continue
-		}
-		var s *Stream
-		var err error
-		switch a.Probe.Protocol {
-		case dove.ProtocolTCP:
-			s, err = from.StreamTCP(ctx, to, netip.AddrPortFrom(addr, a.Probe.Port), 20*time.Millisecond)
-		case dove.ProtocolUDP:
-			s, err = from.StreamUDP(ctx, to, netip.AddrPortFrom(addr, a.Probe.Port), 20*time.Millisecond)
-		default:
-			return fmt.Errorf("a flow of %s: %w", a.Probe, scenario.ErrCannot)
-		}
-		if err != nil {
-			return err
-		}
-		st.flows[a.Name] = append(st.flows[a.Name], s)
-	}
-	return nil
-}
-
-// Bounds of ExpectFlow: a blocked TCP stream sends again after its
-// retransmission time-out, which doubles while it is blocked.
-const (
-	passesWithin = 15 * time.Second
-	blockedFor   = 400 * time.Millisecond
-)
-
-func (st *Stage) expectFlow(ctx context.Context, a scenario.ExpectFlow) error {
-	streams, ok := st.flows[a.Name]
-	if !ok {
-		return fmt.Errorf("flow %s was not opened: %w", a.Name, scenario.ErrCannot)
-	}
-	for _, s := range streams {
-		before := s.Tally()
-		if !a.Passes {
-			time.Sleep(blockedFor) // silence can only be listened to
-			if now := s.Tally(); now.Echoed > before.Echoed {
-				return fmt.Errorf("flow %s over %s goes on: %d more echoes", a.Name, s.conn.RemoteAddr(), now.Echoed-before.Echoed)
-			}
-			continue
-		}
-		err := eventually(ctx, passesWithin, func() error {
-			if s.Tally().Echoed > before.Echoed {
-				return nil
-			}
-			return fmt.Errorf("flow %s over %s stands still at %d echoes", a.Name, s.conn.RemoteAddr(), before.Echoed)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Close ends the streams that the scenario left open.
-func (st *Stage) Close() {
-	for _, streams := range st.flows {
-		for _, s := range streams {
-			s.Abort()
-		}
-	}
 }
 
 func groupsOf(groups []dove.Group) []string {

@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"slices"
+
 	"dove.network/agent"
+	"dove.network/dove"
 	"dove.network/scenario"
 )
 
@@ -51,6 +54,12 @@ func (s *Sim) Disturb(a scenario.Action) error {
 // stopped reports whether nobody hears what happens on the host.
 func (h *host) stopped() bool {
 	return h.sim.outage.Stopped(scenario.Program{Host: h.name})
+}
+
+// heldUp reports whether only hosts that the member cannot reach hold a receipt up.
+func (s *Sim) heldUp(revision dove.Revision) bool {
+	pending := s.core.Receipt(revision).Pending
+	return len(pending) > 0 && !slices.ContainsFunc(pending, func(h dove.HostName) bool { return s.outage.Adrift(h) == "" })
 }
 
 // running reports whether the member is there to react.

@@ -122,10 +122,11 @@ func commit(store *memory.Store, w *world.World, decide func(*world.World) (dove
 	return revision, docs, nil
 }
 
-// Wait goes on until a revision's receipt is complete. The error says who has
-// not acknowledged it, or what must not be and is.
+// Wait goes on until a revision's receipt is complete, but for hosts that the
+// member cannot reach by a Disturb. The error says who else has not
+// acknowledged it, or what must not be and is.
 func (s *Sim) Wait(revision dove.Revision) error {
-	for !s.core.Complete(revision) {
+	for !s.core.Complete(revision) && !s.heldUp(revision) {
 		if !s.step() {
 			r := s.core.Receipt(revision)
 			s.fault("the receipt of revision %d is not complete though nothing is under way: pending %v", revision, r.Pending)

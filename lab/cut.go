@@ -1,0 +1,70 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// dpcNode is the DPC's name among the nodes of the underlay.
+const dpcNode = "dpc"
+
+// Cut drops every frame from one node of the underlay to another, and back, on
+// its way through the fabric. Nodes are hosts by name, and "dpc". Neither end
+// can tell it from a broken cable.
+func (l *Lab) Cut(ctx context.Context, a, b string) error {
+	return errors.Join(l.deafen(ctx, a, b), l.deafen(ctx, b, a))
+}
+
+// Heal ends a Cut.
+func (l *Lab) Heal(ctx context.Context, a, b string) error {
+	return errors.Join(l.filter(ctx, "del", a, b), l.filter(ctx, "del", b, a))
+}
+
+// deafen drops what comes from one node for another's MAC.
+func (l *Lab) deafen(ctx context.Context, from, to string) error {
+	ns, err := l.node(to)
+	if err != nil {
+		return err
+	}
+	var device link
+	if err := ns.Do(func() (err error) {
+		device, err = linkByName("u0")
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := runCmd(l.fabric.Command(ctx, "tc", "qdisc", "replace", "dev", from, "clsact")); err != nil {
+		return err
+	}
+	// A classic BPF program: if the destination's last four bytes and its first
+	// two are the MAC's, return TC_ACT_SHOT (2), else TC_ACT_UNSPEC.
+	high, low := binary.BigEndian.Uint16(device.mac), binary.BigEndian.Uint32(device.mac[2:])
+	program := fmt.Sprintf("6,32 0 0 2,21 0 3 %d,40 0 0 0,21 0 1 %d,6 0 0 2,6 0 0 4294967295", low, high)
+	return l.filter(ctx, "add", from, to, "bpf", "bytecode", program, "direct-action")
+}
+
+// filter adds or deletes the filter on a node's port of the fabric that is
+// about another node.
+func (l *Lab) filter(ctx context.Context, op, at, about string, rule ...string) error {
+	number := 254 // of the DPC, as of its address
+	for i, h := range l.hosts {
+		if h.Name == about {
+			number = i + 1
+		}
+	}
+	args := []string{"filter", op, "dev", at, "ingress", "protocol", "all", "pref", fmt.Sprint(number)}
+	return runCmd(l.fabric.Command(ctx, "tc", append(args, rule...)...))
+}
+
+// node returns the namespace of a node of the underlay.
+func (l *Lab) node(name string) (*Namespace, error) {
+	if name == dpcNode {
+		return l.dpcNS, nil
+	}
+	if h, ok := l.Host(name); ok {
+		return h.ns, nil
+	}
+	return nil, fmt.Errorf("there is no node %q in the lab", name)
+}

@@ -1,0 +1,141 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/scenario"
+)
+
+// meant is what the oracle says of a check now.
+func (st *Stage) meant(c Check) Intent {
+	var all []*blueprint.Blueprint
+	for _, b := range st.blueprints[c.From.Endpoint.Tenant] {
+		all = append(all, b)
+	}
+	return Meant(c, all)
+}
+
+func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) {
+	if !canAsk(a.Probe) {
+		return "", fmt.Errorf("a guest has no socket for %s: %w", a.Probe, scenario.ErrCannot)
+	}
+	from := st.guest(a.From)
+	targets := []netip.Addr{a.Address}
+	if !a.Address.IsValid() {
+		targets = st.guest(a.To).Addrs
+	}
+	var checks []Check
+	for _, addr := range targets {
+		if _, _, exists := a.Probe.Over(addr); exists && a.Over.Has(addr) && from.Addr(addr.Is6()).IsValid() {
+			checks = append(checks, Check{from, owner(st.Lab.guests, from, addr), addr, a.Probe})
+		}
+	}
+	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)
+	lines := make([]string, len(results))
+	for i, r := range results {
+		lines[i] = r.tell()
+	}
+	return strings.Join(lines, "\n"), errors.Join(err, Faults(results))
+}
+
+// tell says what was seen of a check.
+func (r Result) tell() string {
+	switch {
+	case r.Reply.From != "":
+		return fmt.Sprintf("%s answered from %s after %.1f ms", r.Reply.From, r.Check.Addr, ms(r.Reply.Took))
+	case r.Drop != nil && r.Drop.Rule != "":
+		return fmt.Sprintf("%s: denied on %s by %s", r.Check.Addr, r.Drop.Host, r.Drop.Rule)
+	case r.Drop != nil:
+		return fmt.Sprintf("%s: dropped on %s as %s", r.Check.Addr, r.Drop.Host, r.Drop.Reason)
+	}
+	return fmt.Sprintf("%s: no answer, and no switch counted a drop", r.Check.Addr)
+}
+
+func (st *Stage) matrix(ctx context.Context, a scenario.ExpectMatrix) (string, error) {
+	probes := slices.DeleteFunc(slices.Clone(a.Probes), func(p scenario.Probe) bool { return !canAsk(p) })
+	results, err := st.Lab.RunChecks(ctx, Checks(st.Lab.guests, probes), st.meant, nil)
+	says := fmt.Sprintf("%d real connections", len(results))
+	if err := errors.Join(err, Faults(results)); err != nil || len(probes) == len(a.Probes) {
+		return says, err
+	}
+	return says, fmt.Errorf("a guest has no socket for some of %v: %w", a.Probes, scenario.ErrCannot)
+}
+
+func (st *Stage) openFlow(ctx context.Context, a scenario.OpenFlow) error {
+	from, to := st.guest(a.From), st.guest(a.To)
+	for _, addr := range to.Addrs {
+		if _, _, exists := a.Probe.Over(addr); !exists || !a.Over.Has(addr) || !from.Addr(addr.Is6()).IsValid() {
+			continue
+		}
+		var s *Stream
+		var err error
+		switch a.Probe.Protocol {
+		case dove.ProtocolTCP:
+			s, err = from.StreamTCP(ctx, to, netip.AddrPortFrom(addr, a.Probe.Port), 20*time.Millisecond)
+		case dove.ProtocolUDP:
+			s, err = from.StreamUDP(ctx, to, netip.AddrPortFrom(addr, a.Probe.Port), 20*time.Millisecond)
+		default:
+			return fmt.Errorf("a flow of %s: %w", a.Probe, scenario.ErrCannot)
+		}
+		if err != nil {
+			return err
+		}
+		st.flows[a.Name] = append(st.flows[a.Name], s)
+	}
+	return nil
+}
+
+// Bounds of ExpectFlow: a blocked TCP stream sends again after its
+// retransmission time-out, which doubles while it is blocked.
+const (
+	passesWithin = 15 * time.Second
+	blockedFor   = 400 * time.Millisecond
+)
+
+func (st *Stage) expectFlow(ctx context.Context, a scenario.ExpectFlow) (string, error) {
+	streams, ok := st.flows[a.Name]
+	if !ok {
+		return "", fmt.Errorf("flow %s was not opened: %w", a.Name, scenario.ErrCannot)
+	}
+	var lines []string
+	for _, s := range streams {
+		before := s.Tally()
+		if !a.Passes {
+			time.Sleep(blockedFor) // silence can only be listened to
+			if now := s.Tally(); now.Echoed > before.Echoed {
+				return "", fmt.Errorf("flow %s over %s goes on: %d more echoes", a.Name, s.conn.RemoteAddr(), now.Echoed-before.Echoed)
+			}
+			lines = append(lines, fmt.Sprintf("to %s: silent after %d echoes", s.conn.RemoteAddr(), before.Echoed))
+			continue
+		}
+		err := eventually(ctx, passesWithin, func() error {
+			if s.Tally().Echoed > before.Echoed {
+				return nil
+			}
+			return fmt.Errorf("flow %s over %s stands still at %d echoes", a.Name, s.conn.RemoteAddr(), before.Echoed)
+		})
+		if err != nil {
+			return "", err
+		}
+		now := s.Tally()
+		lines = append(lines, fmt.Sprintf("to %s: %d numbers echoed, longest silence %.0f ms", s.conn.RemoteAddr(), now.Echoed, ms(now.Gap)))
+	}
+	return strings.Join(lines, "\n"), nil
+}
+
+// Close ends the streams that the scenario left open.
+func (st *Stage) Close() {
+	for _, streams := range st.flows {
+		for _, s := range streams {
+			s.Abort()
+		}
+	}
+}
