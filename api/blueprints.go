@@ -128,16 +128,14 @@ func (s *server) blueprints(api huma.API) {
 		BlueprintPath
 		Conditions
 		TextBody
-	}) (*Answer[Blueprint], error) {
-		var doc world.Blueprint
-		revision, err := s.edit(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (txn dove.Txn, err error) {
-			txn, doc, err = edit.PutBlueprint(w, in.Tenant, in.Blueprint, in.RawBody, s.Now(), ifMatch)
-			return txn, err
+	}) (*Written[Blueprint], error) {
+		return write(ctx, s, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Blueprint, error) {
+			txn, doc, err := edit.PutBlueprint(w, in.Tenant, in.Blueprint, in.RawBody, s.Now(), ifMatch)
+			doc.Text = "" // it is the request's: there is no need to keep it twice
+			return txn, doc, err
+		}, func(doc world.Blueprint, r dove.Revision) Blueprint {
+			return Blueprint{doc.Tenant, doc.Name, doc.Domain, string(in.RawBody), r}
 		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Blueprint{doc.Tenant, doc.Name, doc.Domain, doc.Text, revision}, revision), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "delete-blueprint", Method: http.MethodDelete, Path: path + "/{blueprint}", Tags: tags,
@@ -146,14 +144,10 @@ func (s *server) blueprints(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		BlueprintPath
 		Conditions
-	}) (*Answer[Done], error) {
-		revision, err := s.edit(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+	}) (*Written[Done], error) {
+		return s.remove(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
 			return edit.DeleteBlueprint(w, in.Tenant, in.Blueprint, s.Now(), ifMatch)
 		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Done{revision}, revision), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "validate", Method: http.MethodPost, Path: tenant + "/validate", Tags: tags,

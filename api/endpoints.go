@@ -148,7 +148,7 @@ func (s *server) endpoints(api huma.API) {
 		EndpointPath
 		Conditions
 		Body EndpointSpec
-	}) (*Answer[Endpoint], error) {
+	}) (*Written[Endpoint], error) {
 		var uid [8]byte
 		if _, err := io.ReadFull(s.Random, uid[:]); err != nil {
 			return nil, s.problem(fmt.Errorf("draw a UID: %w", err))
@@ -158,7 +158,7 @@ func (s *server) endpoints(api huma.API) {
 			Tenant: in.Tenant, ID: in.Endpoint, Network: in.Body.Network, Groups: in.Body.Groups,
 			Addresses: in.Body.Addresses, MAC: in.Body.MAC, Host: in.Body.Host, Device: in.Body.Device,
 		}
-		return s.editEndpoint(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 			return edit.PutEndpoint(w, request, chance, ifMatch)
 		})
 	})
@@ -168,14 +168,10 @@ func (s *server) endpoints(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		EndpointPath
 		Conditions
-	}) (*Answer[Done], error) {
-		revision, err := s.edit(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+	}) (*Written[Done], error) {
+		return s.remove(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
 			return edit.DeleteEndpoint(w, in.name(), ifMatch)
 		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Done{revision}, revision), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "bind-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}/binding", Tags: tags,
@@ -185,8 +181,8 @@ func (s *server) endpoints(api huma.API) {
 		EndpointPath
 		Conditions
 		Body Binding
-	}) (*Answer[Endpoint], error) {
-		return s.editEndpoint(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+	}) (*Written[Endpoint], error) {
+		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 			return edit.BindEndpoint(w, in.name(), in.Body.Host, ifMatch)
 		})
 	})
@@ -196,25 +192,19 @@ func (s *server) endpoints(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		EndpointPath
 		Conditions
-	}) (*Answer[Endpoint], error) {
-		return s.editEndpoint(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+	}) (*Written[Endpoint], error) {
+		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 			return edit.UnbindEndpoint(w, in.name(), ifMatch)
 		})
 	})
 }
 
-func (s *server) editEndpoint(ctx context.Context, key string, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, world.Endpoint, error)) (*Answer[Endpoint], error) {
-	var doc world.Endpoint
-	revision, err := s.edit(ctx, key, c, func(w *world.World, ifMatch *dove.Revision) (txn dove.Txn, err error) {
-		txn, doc, err = decide(w, ifMatch)
-		return txn, err
+func (s *server) writeEndpoint(ctx context.Context, in EndpointPath, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, world.Endpoint, error)) (*Written[Endpoint], error) {
+	return write(ctx, s, in.key(), c, decide, func(e world.Endpoint, r dove.Revision) Endpoint {
+		out := renderEndpoint(s.Backend.World(), s.Backend.Sessions())(e)
+		out.Revision = r
+		return out
 	})
-	if err != nil {
-		return nil, err
-	}
-	out := renderEndpoint(s.Backend.World(), s.Backend.Sessions())(doc)
-	out.Revision = revision
-	return answer(out, revision), nil
 }
 
 // EndpointFilter chooses among a tenant's endpoints; what is "" does not matter.

@@ -1,8 +1,17 @@
 package api
 
 import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/control"
 	"dove.network/dove"
 )
 
@@ -57,4 +66,121 @@ type FlowEvent struct {
 	Host    dove.HostName `json:"host,omitempty" doc:"Who told it, or whose answers begin or stop."`
 	Answers *bool         `json:"answers,omitempty" doc:"False: what happens on the host is not told from now on."`
 	Count   uint64        `json:"count,omitempty" doc:"How many events were left out."`
+}
+
+func (s *server) flows(api huma.API) {
+	const path = "/v1/tenants/{tenant}/flows"
+	tags := []string{"flows"}
+	register(api, huma.Operation{
+		OperationID: "list-flows", Method: http.MethodGet, Path: path, Tags: tags,
+		Summary:     "List the flows that switches carry now",
+		Description: "Asks every host that has endpoints of the tenant. What a host tells is shown if one end of it is an endpoint that is bound to it; names are those of the DPC.",
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		FlowFilter
+		Page
+	}) (*struct{ Body Flows }, error) {
+		wanted, err := in.FlowFilter.wanted()
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
+		if err != nil {
+			return nil, err
+		}
+		all, err := s.Backend.Flows(ctx, in.Tenant)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		slices.SortFunc(all.Flows, func(a, b control.LiveFlow) int { return cmp.Compare(flowKey(a), flowKey(b)) })
+		chosen := where(slices.Values(all.Flows), func(f control.LiveFlow) bool { return wanted(f.Tuple, f.From, f.To, f.Rule) })
+		part := list(w, in.Page, chosen, flowKey, renderFlow).Body
+		return &struct{ Body Flows }{Flows{
+			Revision: all.Revision, Items: part.Items, Next: part.Next,
+			Unanswered: append([]dove.HostName{}, all.Unanswered...), Lost: all.Lost,
+		}}, nil
+	})
+	event := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[FlowEvent](), true, "")
+	register(api, huma.Operation{
+		OperationID: "watch-flows", Method: http.MethodGet, Path: path + "/watch", Tags: tags,
+		Summary:     "Watch what happens to flows",
+		Description: "From now on, until the client ends it. What was lost is said, and so is which host does not answer.",
+		Responses:   linesResponse(event),
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		FlowFilter
+	}) (*huma.StreamResponse, error) {
+		wanted, err := in.wanted()
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		if _, err := s.readTenant(ctx, in.Tenant, Freshness{}); err != nil {
+			return nil, err
+		}
+		news, err := s.Backend.Observe(ctx, in.Tenant)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return lines(func(yield func(FlowEvent) bool) {
+			for n := range news {
+				if n.Event != nil && !wanted(n.Event.Tuple, n.From, n.To, n.Event.Rule) {
+					continue
+				}
+				if !yield(renderNews(n)) {
+					return
+				}
+			}
+		}, newProblem(http.StatusServiceUnavailable, dove.Unavailable, "the DPC member stops: watch again", nil)), nil
+	})
+}
+
+// wanted returns the test that the filter makes.
+func (f FlowFilter) wanted() (func(t control.Tuple, from, to dove.Endpoint, rule string) bool, error) {
+	protocol := dove.ProtocolAny
+	if f.Protocol != "" {
+		var err error
+		if protocol, err = dove.ParseProtocol(f.Protocol); err != nil || protocol == dove.ProtocolAny {
+			return nil, &dove.Error{Kind: dove.Invalid, Message: "the filter is not valid", Faults: []dove.Fault{{
+				Path: "query.protocol", Message: f.Protocol + " is no protocol of a flow", Hint: "write tcp, udp, sctp, icmp, icmpv6 or a number from 1 to 255",
+			}}}
+		}
+	}
+	return func(t control.Tuple, from, to dove.Endpoint, rule string) bool {
+		return (f.Protocol == "" || t.Protocol == protocol) && (f.Rule == "" || rule == f.Rule) &&
+			(f.Endpoint == "" || from.ID == f.Endpoint || to.ID == f.Endpoint)
+	}, nil
+}
+
+// flowKey names a flow for paging.
+func flowKey(f control.LiveFlow) string {
+	t := f.Tuple
+	return fmt.Sprintf("%d-%d-%s.%d-%s.%d", t.VNI, t.Protocol, t.Src, t.SrcPort, t.Dst, t.DstPort)
+}
+
+func renderEnds(t control.Tuple, n dove.Network, from, to dove.Endpoint) FlowEnds {
+	return FlowEnds{
+		Network: n.Name, Protocol: t.Protocol.String(), Src: t.Src.String(), SrcPort: t.SrcPort,
+		Dst: t.Dst.String(), DstPort: t.DstPort, From: from.ID, To: to.ID,
+	}
+}
+
+func renderFlow(f control.LiveFlow) LiveFlow {
+	return LiveFlow{
+		FlowEnds: renderEnds(f.Tuple, f.Network, f.From, f.To), Rule: f.Rule, Idle: f.Idle,
+		Packets: f.Packets, Bytes: f.Bytes, Hosts: f.Hosts,
+	}
+}
+
+func renderNews(n control.FlowNews) FlowEvent {
+	out := FlowEvent{At: n.At, Host: n.Host}
+	switch e := n.Event; {
+	case e != nil:
+		out.Event, out.FlowEnds = e.What.String(), renderEnds(e.Tuple, n.Network, n.From, n.To)
+		out.Rule, out.Reason, out.Packets, out.Bytes = e.Rule, e.Reason, e.Packets, e.Bytes
+	case n.Host != "":
+		out.Event, out.Answers = "host", new(n.Answers)
+	default:
+		out.Event, out.Count = "lost", n.Lost
+	}
+	return out
 }

@@ -131,18 +131,14 @@ func (s *server) hosts(api huma.API) {
 		HostPath
 		Conditions
 		Body HostSpec
-	}) (*Answer[Host], error) {
-		var doc world.Host
-		revision, err := s.edit(ctx, world.HostKey(in.Host), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (txn dove.Txn, err error) {
-			txn, doc, err = edit.PutHost(w, in.Host, in.Body.VTEP, ifMatch)
-			return txn, err
+	}) (*Written[Host], error) {
+		return write(ctx, s, world.HostKey(in.Host), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Host, error) {
+			return edit.PutHost(w, in.Host, in.Body.VTEP, ifMatch)
+		}, func(h world.Host, r dove.Revision) Host {
+			out := renderHost(s.Backend.World(), s.sessionsByHost())(h)
+			out.Revision = r
+			return out
 		})
-		if err != nil {
-			return nil, err
-		}
-		out := renderHost(s.Backend.World(), s.sessionsByHost())(doc)
-		out.Revision = revision
-		return answer(out, revision), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "delete-host", Method: http.MethodDelete, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
@@ -151,14 +147,10 @@ func (s *server) hosts(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		HostPath
 		Conditions
-	}) (*Answer[Done], error) {
-		revision, err := s.edit(ctx, world.HostKey(in.Host), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+	}) (*Written[Done], error) {
+		return s.remove(ctx, world.HostKey(in.Host), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
 			return edit.DeleteHost(w, in.Host, ifMatch)
 		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Done{revision}, revision), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "create-join-token", Method: http.MethodPost, Path: "/v1/hosts/{host}/token", Tags: []string{"hosts"},
@@ -175,7 +167,7 @@ func (s *server) hosts(api huma.API) {
 func (s *server) createJoinToken(ctx context.Context, in *struct {
 	HostPath
 	Body *JoinTokenSpec
-}) (*Answer[JoinToken], error) {
+}) (*Written[JoinToken], error) {
 	ttl := time.Hour
 	if in.Body != nil && in.Body.Seconds > 0 {
 		ttl = time.Duration(in.Body.Seconds) * time.Second
@@ -185,18 +177,17 @@ func (s *server) createJoinToken(ctx context.Context, in *struct {
 		return nil, s.problem(err)
 	}
 	doc := world.JoinToken{ID: token.ID, Digest: token.Digest(), Host: in.Host, Expires: s.Now().Add(ttl).UTC().Truncate(time.Second)}
-	revision, err := s.edit(ctx, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
-		return edit.CreateJoinToken(w, doc)
+	return write(ctx, s, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, world.JoinToken, error) {
+		txn, err := edit.CreateJoinToken(w, doc)
+		return txn, doc, err
+	}, func(doc world.JoinToken, r dove.Revision) JoinToken {
+		return JoinToken{token.Text(), doc.Host, doc.Expires, r}
 	})
-	if err != nil {
-		return nil, err
-	}
-	return answer(JoinToken{token.Text(), in.Host, doc.Expires, revision}, revision), nil
 }
 
 // join signs first and commits then: a certificate is worth nothing until its
 // serial number is the host's.
-func (s *server) join(ctx context.Context, in *struct{ Body auth.JoinRequest }) (*Answer[auth.JoinReply], error) {
+func (s *server) join(ctx context.Context, in *struct{ Body auth.JoinRequest }) (*Written[auth.JoinReply], error) {
 	token, err := auth.ParseToken(auth.JoinToken, in.Body.Token)
 	if err != nil {
 		return nil, s.problem(err)
@@ -217,16 +208,14 @@ func (s *server) join(ctx context.Context, in *struct{ Body auth.JoinRequest }) 
 		return nil, s.problem(err)
 	}
 	request := edit.JoinRequest{Token: token.ID, Digest: token.Digest(), VTEP: in.Body.VTEP, Serial: serial, Now: s.Now()}
-	revision, err := s.edit(ctx, world.HostKey(known.Host), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
+	return write(ctx, s, world.HostKey(known.Host), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, world.Host, error) {
 		txn, host, err := edit.Join(w, request)
 		if err == nil && host.Name != known.Host {
 			err = errors.New("a join token changed its host")
 		}
-		return txn, err
+		return txn, host, err
+	}, func(h world.Host, r dove.Revision) auth.JoinReply {
+		s.Log.Info("host joined", "host", string(h.Name), "vtep", h.VTEP.String(), "serial", serial)
+		return auth.JoinReply{Certificate: string(cert), Authority: string(s.Authority.CertificatePEM()), Revision: r}
 	})
-	if err != nil {
-		return nil, err
-	}
-	s.Log.Info("host joined", "host", string(known.Host), "vtep", in.Body.VTEP.String(), "serial", serial)
-	return answer(auth.JoinReply{Certificate: string(cert), Authority: string(s.Authority.CertificatePEM()), Revision: revision}, revision), nil
 }

@@ -103,19 +103,15 @@ func (s *server) networks(api huma.API) {
 		NetworkPath
 		Conditions
 		Body NetworkSpec
-	}) (*Answer[Network], error) {
+	}) (*Written[Network], error) {
 		request := edit.NetworkRequest{Tenant: in.Tenant, Name: in.Network, Domain: in.Body.Domain, Subnets: in.Body.Subnets, MTU: in.Body.MTU}
-		var doc world.Network
-		revision, err := s.edit(ctx, world.NetworkKey(in.name()), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (txn dove.Txn, err error) {
-			txn, doc, err = edit.PutNetwork(w, request, s.Now(), ifMatch)
-			return txn, err
+		return write(ctx, s, world.NetworkKey(in.name()), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Network, error) {
+			return edit.PutNetwork(w, request, s.Now(), ifMatch)
+		}, func(n world.Network, r dove.Revision) Network {
+			out := renderNetwork(s.Backend.World())(n)
+			out.Revision = r
+			return out
 		})
-		if err != nil {
-			return nil, err
-		}
-		out := renderNetwork(s.Backend.World())(doc)
-		out.Revision = revision
-		return answer(out, revision), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "delete-network", Method: http.MethodDelete, Path: path + "/{network}", Tags: tags,
@@ -124,13 +120,9 @@ func (s *server) networks(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		NetworkPath
 		Conditions
-	}) (*Answer[Done], error) {
-		revision, err := s.edit(ctx, world.NetworkKey(in.name()), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+	}) (*Written[Done], error) {
+		return s.remove(ctx, world.NetworkKey(in.name()), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
 			return edit.DeleteNetwork(w, in.name(), s.Now(), ifMatch)
 		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Done{revision}, revision), nil
 	})
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -35,6 +36,16 @@ type Backend interface {
 	WaitReceipt(context.Context, dove.Revision) control.Receipt
 	// Sessions returns the member's sessions.
 	Sessions() []control.SessionStatus
+	// Inspect asks a host what its switch would do with the first packet of a
+	// flow. The error is dove.NotFound if the host has no session here, and
+	// dove.Unavailable if it does not answer in time.
+	Inspect(context.Context, dove.HostName, control.Tuple) (control.Report, error)
+	// Flows asks all hosts with endpoints of a tenant for its flows, and names
+	// those that do not answer in time.
+	Flows(context.Context, dove.Tenant) (control.FlowList, error)
+	// Observe yields what happens to a tenant's flows until the context is done
+	// or the member stops. The error, dove.Unavailable, is about too many who observe.
+	Observe(context.Context, dove.Tenant) (iter.Seq[control.FlowNews], error)
 }
 
 // Config is what a handler is made of. All fields must be set.
@@ -96,7 +107,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 				},
 			},
 			Tags: []*huma.Tag{
-				{Name: "tenants"}, {Name: "blueprints"}, {Name: "networks"}, {Name: "endpoints"},
+				{Name: "tenants"}, {Name: "blueprints"}, {Name: "networks"}, {Name: "endpoints"}, {Name: "flows"},
 				{Name: "hosts"}, {Name: "revisions"}, {Name: "system"},
 			},
 		},
@@ -116,6 +127,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s.resolutions(api)
 	s.revisions(api)
 	s.why(api)
+	s.flows(api)
 	// huma describes its own errors, which asProblem replaces.
 	delete(registry.Map(), "ErrorModel")
 	delete(registry.Map(), "ErrorDetail")
@@ -165,7 +177,11 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 			}
 			by = token.ID
 		}
-		next(ctx)
+		if misplacedKey(ctx) {
+			huma.WriteErr(api, ctx, http.StatusUnprocessableEntity, "this operation takes no Idempotency-Key: its answer is not kept, so leave the header out")
+			return
+		}
+		next(called(ctx, by))
 		if ctx.Method() != http.MethodGet {
 			url := ctx.URL()
 			s.Log.Info("request", "method", ctx.Method(), "path", url.Path, "status", ctx.Status(), "token", by, "from", ctx.RemoteAddr())

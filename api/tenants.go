@@ -67,15 +67,10 @@ func (s *server) tenants(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		TenantPath
 		Conditions
-	}) (*Answer[Tenant], error) {
-		revision, err := s.edit(ctx, world.TenantKey(in.Tenant), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
-			txn, _, err := edit.PutTenant(w, in.Tenant, ifMatch)
-			return txn, err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Tenant{in.Tenant, revision}, revision), nil
+	}) (*Written[Tenant], error) {
+		return write(ctx, s, world.TenantKey(in.Tenant), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Tenant, error) {
+			return edit.PutTenant(w, in.Tenant, ifMatch)
+		}, func(t world.Tenant, r dove.Revision) Tenant { return Tenant{t.Name, r} })
 	})
 	register(api, huma.Operation{
 		OperationID: "delete-tenant", Method: http.MethodDelete, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
@@ -84,13 +79,9 @@ func (s *server) tenants(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		TenantPath
 		Conditions
-	}) (*Answer[Done], error) {
-		revision, err := s.edit(ctx, world.TenantKey(in.Tenant), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+	}) (*Written[Done], error) {
+		return s.remove(ctx, world.TenantKey(in.Tenant), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
 			return edit.DeleteTenant(w, in.Tenant, ifMatch)
 		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Done{revision}, revision), nil
 	})
 }

@@ -51,28 +51,21 @@ func (s *server) tokens(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"63"`
 		Conditions
-	}) (*Answer[Done], error) {
-		revision, err := s.edit(ctx, world.APITokenKey(in.ID), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
+	}) (*Written[Done], error) {
+		return s.remove(ctx, world.APITokenKey(in.ID), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
 			return edit.DeleteAPIToken(w, in.ID, ifMatch)
 		})
-		if err != nil {
-			return nil, err
-		}
-		return answer(Done{revision}, revision), nil
 	})
 }
 
-func (s *server) createToken(ctx context.Context, _ *struct{}) (*Answer[APIToken], error) {
+func (s *server) createToken(ctx context.Context, _ *struct{}) (*Written[APIToken], error) {
 	token, err := auth.NewToken(auth.AdminToken, auth.Pin{}, s.Random)
 	if err != nil {
 		return nil, s.problem(err)
 	}
 	doc := world.APIToken{ID: token.ID, Digest: token.Digest(), Created: s.Now().UTC().Truncate(time.Second)}
-	revision, err := s.edit(ctx, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, error) {
-		return edit.CreateAPIToken(w, doc)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return answer(APIToken{token.Text(), token.ID, revision}, revision), nil
+	return write(ctx, s, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, world.APIToken, error) {
+		txn, err := edit.CreateAPIToken(w, doc)
+		return txn, doc, err
+	}, func(doc world.APIToken, r dove.Revision) APIToken { return APIToken{token.Text(), doc.ID, r} })
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -34,30 +33,6 @@ type Why struct {
 	Live      []WhyLive     `json:"live,omitempty" doc:"What the switches of both ends do at this moment, the sender's first. Missing if nobody asked for it."`
 }
 
-// WhyLive is what the switch of one end says of the flow.
-type WhyLive struct {
-	Host     dove.HostName `json:"host,omitempty"`
-	Role     string        `json:"role" enum:"sender,receiver,both" doc:"Whose host it is: both, if both ends are on it."`
-	State    string        `json:"state" enum:"answered,no-session,no-answer,not-bound" doc:"Only answered comes with the rest."`
-	Standing string        `json:"standing,omitempty" enum:"allow,deny,would-ask,no-endpoint,hidden,unassigned,not-active" doc:"What it would do with the first packet of the flow, by what is in force in it."`
-	Rule     string        `json:"rule,omitempty"`
-	Forth    string        `json:"forth,omitempty" doc:"The table in force from one to the other; missing if it holds none."`
-	Back     string        `json:"back,omitempty"`
-	Seen     dove.Revision `json:"seen,omitempty" doc:"The revision of the last message that it took."`
-	Agrees   bool          `json:"agrees" doc:"It enforces what is intended: allow or deny, by the same rule. A switch that would ask has nothing to disagree with, and agrees."`
-	Detail   string        `json:"detail,omitempty" doc:"What is under way in the switch, or fails."`
-	Flow     *WhyFlow      `json:"flow,omitempty" doc:"The newest flow of that kind that it carries."`
-}
-
-// WhyFlow is a flow that a switch carries.
-type WhyFlow struct {
-	SrcPort uint16        `json:"srcPort,omitempty"`
-	Rule    string        `json:"rule,omitempty" doc:"What allows it."`
-	Idle    time.Duration `json:"idle" doc:"Since its last packet, in nanoseconds."`
-	Packets uint64        `json:"packets"`
-	Bytes   uint64        `json:"bytes"`
-}
-
 // WhyPlace is what and where one end is.
 type WhyPlace struct {
 	Tenant   dove.Tenant     `json:"tenant"`
@@ -83,10 +58,11 @@ func (s *server) why(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "why", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/why", Tags: []string{"endpoints"},
 		Summary:     "Ask why one endpoint reaches another, or not",
-		Description: "Judged by what was intended at the present revision; the receipt of that revision says whether every host enforces it.",
+		Description: "Judged by what was intended at the present revision; live says what the switches of both ends do at this moment.",
 	}, func(ctx context.Context, in *struct {
 		TenantPath
 		Flow
+		Live bool `query:"live" default:"true" doc:"false: do not ask the switches."`
 		Freshness
 	}) (*struct{ Body Why }, error) {
 		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
@@ -111,7 +87,11 @@ func (s *server) why(api huma.API) {
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		return &struct{ Body Why }{renderWhy(a)}, nil
+		out := renderWhy(a)
+		if in.Live {
+			out.Live = s.live(ctx, a)
+		}
+		return &struct{ Body Why }{out}, nil
 	})
 }
 

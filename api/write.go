@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"dove.network/dove"
 	"dove.network/world"
@@ -32,6 +31,8 @@ func writeProblem(w http.ResponseWriter, p *Problem) {
 type Conditions struct {
 	IfMatch     string `header:"If-Match" doc:"The revision that the resource must be at, as its ETag says. Otherwise the write is refused with 412."`
 	IfNoneMatch string `header:"If-None-Match" enum:"*" doc:"*: the resource must not exist. Otherwise the write is refused with 412."`
+	// The id of the write, "" for none.
+	IdempotencyKey string `header:"Idempotency-Key" minLength:"1" maxLength:"128" pattern:"^[ -~]+$" doc:"The client's id of this write. Of several with one id and one token the first is done, and the others get its answer, for 24 hours; another write under the id is refused. Refused writes are not kept."`
 }
 
 func (c Conditions) revision() (*dove.Revision, error) {
@@ -53,34 +54,70 @@ func (c Conditions) revision() (*dove.Revision, error) {
 
 func etag(r dove.Revision) string { return fmt.Sprintf("%q", strconv.FormatInt(int64(r), 10)) }
 
-// edit runs one write of the document under key. It returns the revision at
-// which the document has been as it is now: of the write, or of an earlier one if
-// the write changes nothing.
-func (s *server) edit(ctx context.Context, key string, c Conditions, decide func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error)) (dove.Revision, error) {
+// write runs one write of the document under key. decide makes of a World the
+// transaction and the document as it will be, render the answer of the document
+// and the revision since which it is as it is: that of the write, or an earlier one if
+// the write changes nothing. A write with an id that was done before is not done again.
+func write[D, T any](
+	ctx context.Context, s *server, key string, c Conditions,
+	decide func(w *world.World, ifMatch *dove.Revision) (dove.Txn, D, error),
+	render func(D, dove.Revision) T,
+) (*Written[T], error) {
 	ifMatch, err := c.revision()
 	if err != nil {
-		return 0, s.problem(err)
+		return nil, s.problem(err)
 	}
+	request := s.request(ctx, c)
 	ctx, cancel := context.WithTimeout(ctx, editTimeout)
 	defer cancel()
-	var before dove.Revision // of the document in the World that was decided on last
-	var empty bool
+	var doc D
+	var before, since dove.Revision // of the document in the World that was decided on last
+	var replayed bool
 	revision, err := s.Backend.Edit(ctx, func(w *world.World) (dove.Txn, error) {
-		before = w.DocRevision(key)
-		txn, err := decide(w, ifMatch)
-		empty = len(txn.Puts)+len(txn.Deletes) == 0
-		return txn, err
+		before, since = w.DocRevision(key), 0
+		var result json.RawMessage
+		if c.IdempotencyKey != "" {
+			if result, since, replayed, err = request.Replay(w); err != nil {
+				return dove.Txn{}, err
+			}
+		}
+		if replayed {
+			return dove.Txn{}, json.Unmarshal(result, &doc)
+		}
+		var txn dove.Txn
+		if txn, doc, err = decide(w, ifMatch); err != nil {
+			return txn, err
+		}
+		if txn.Empty() {
+			since = before
+		}
+		if c.IdempotencyKey != "" {
+			return request.Keep(w, txn, doc, since)
+		}
+		return txn, nil
 	})
 	if err != nil {
 		if e, ok := errors.AsType[*dove.Error](err); ok && e.Kind == dove.Conflict && ifMatch != nil && *ifMatch != before {
-			return 0, newProblem(http.StatusPreconditionFailed, e.Kind, e.Message, e.Faults)
+			return nil, newProblem(http.StatusPreconditionFailed, e.Kind, e.Message, e.Faults)
 		}
-		return 0, s.problem(err)
+		return nil, s.problem(err)
 	}
-	if empty && before > 0 {
-		return before, nil
+	if since == 0 {
+		since = revision
 	}
-	return revision, nil
+	out := &Written[T]{ETag: etag(since), Body: render(doc, since)}
+	if replayed {
+		out.Replayed = "true"
+	}
+	return out, nil
+}
+
+// remove is write where nothing is left of the document.
+func (s *server) remove(ctx context.Context, key string, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, error)) (*Written[Done], error) {
+	return write(ctx, s, key, c, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, struct{}, error) {
+		txn, err := decide(w, ifMatch)
+		return txn, struct{}{}, err
+	}, func(_ struct{}, r dove.Revision) Done { return Done{r} })
 }
 
 // Answer is a response that is one resource.
@@ -91,6 +128,13 @@ type Answer[T any] struct {
 
 func answer[T any](body T, revision dove.Revision) *Answer[T] {
 	return &Answer[T]{etag(revision), body}
+}
+
+// Written is the response to a write.
+type Written[T any] struct {
+	ETag     string `header:"ETag" doc:"The revision of the resource, for If-Match."`
+	Replayed string `header:"Idempotency-Replayed" doc:"true: the write with this Idempotency-Key was done before, and this is its answer."`
+	Body     T
 }
 
 // Done is the answer to a write that leaves no resource behind.
@@ -187,6 +231,3 @@ func (s *server) readTenant(ctx context.Context, t dove.Tenant, must Freshness) 
 func missing(what, name string) *Problem {
 	return newProblem(http.StatusNotFound, dove.NotFound, fmt.Sprintf("there is no %s %q", what, name), nil)
 }
-
-// RequestKept is how long the answer to a write with an Idempotency-Key is kept.
-const RequestKept = 24 * time.Hour

@@ -58,13 +58,20 @@ func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error
 }
 
 // Sweep deletes what is of no more use to anybody: VNIs that rested long
-// enough and join tokens that expired.
+// enough, and join tokens and results of requests that expired. It deletes so
+// many at once and is done when it gives an empty transaction.
 func Sweep(w *world.World, now time.Time) (dove.Txn, error) {
 	c := begin(w)
 	for t := range w.JoinTokens() {
 		if !now.Before(t.Expires) && len(c.txn.Deletes) < sweepMax {
 			c.delete(t.Key())
 		}
+	}
+	for r := range w.RequestsUntil(now) {
+		if len(c.txn.Deletes) == sweepMax {
+			break
+		}
+		c.delete(r.Key())
 	}
 	for a := range w.VNIs(0) {
 		if rested(a.FreedAt, now) && len(c.txn.Deletes) < sweepMax {

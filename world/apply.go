@@ -53,6 +53,8 @@ func (w *World) DocRevision(key string) dove.Revision {
 		return revisionOf(w.joinTokens.find(joinTokenAt(parts[0])))
 	case kind == "api-tokens" && len(parts) == 1:
 		return revisionOf(w.apiTokens.find(apiTokenAt(parts[0])))
+	case kind == "requests" && len(parts) == 2:
+		return revisionOf(w.requests.find(requestAt(parts[0], parts[1])))
 	case kind == "alloc/class" && len(parts) == 3:
 		return revisionOf(w.classes.find(classAt(domainOf(parts), parts[2])))
 	case kind == "alloc/class-next" && len(parts) == 2:
@@ -122,6 +124,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	n.byAddress, n.byMAC, n.byGroup = n.byAddress.edit(g), n.byMAC.edit(g), n.byGroup.edit(g)
 	n.hosts, n.byVTEP = n.hosts.edit(g), n.byVTEP.edit(g)
 	n.joinTokens, n.apiTokens = n.joinTokens.edit(g), n.apiTokens.edit(g)
+	n.requests, n.byExpiry = n.requests.edit(g), n.byExpiry.edit(g)
 	n.classes, n.byClass, n.classNext, n.vnis = n.classes.edit(g), n.byClass.edit(g), n.classNext.edit(g), n.vnis.edit(g)
 	n.ledgers, n.vteps = n.ledgers.edit(g), n.vteps.edit(g)
 	return &draft{World: n, delta: Delta{Revision: rev}, changed: map[dove.Domain]bool{}}
@@ -152,6 +155,9 @@ func (d *draft) apply(doc dove.Doc) error {
 	case kind == "api-tokens" && len(parts) == 1:
 		old, _ := d.apiTokens.find(apiTokenAt(parts[0]))
 		return replace(doc, old, &d.delta.APITokens, &d.apiTokens)
+	case kind == "requests" && len(parts) == 2:
+		old, _ := d.requests.find(requestAt(parts[0], parts[1]))
+		return replace(doc, old, nil, &d.requests, &d.byExpiry)
 	case kind == "alloc/class" && len(parts) == 3:
 		return d.applyClass(doc, domainOf(parts), parts[2])
 	case kind == "alloc/class-next" && len(parts) == 2:

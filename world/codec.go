@@ -67,6 +67,9 @@ func (t JoinToken) Key() string { return JoinTokenKey(t.ID) }
 func (t APIToken) Key() string { return APITokenKey(t.ID) }
 
 // Key returns the document's key.
+func (r Request) Key() string { return RequestKey(r.Token, r.ID) }
+
+// Key returns the document's key.
 func (a ClassAlloc) Key() string { return ClassKey(a.DomainOf(), a.Signature) }
 
 // Key returns the document's key.

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -81,6 +82,17 @@ type APIToken struct {
 	Created time.Time `json:"created,omitzero"`
 }
 
+// Request is a write that its client gave an id, and what came of it, so that
+// a repetition gets the same answer. It is of no use after Expires.
+type Request struct {
+	Token       string          `json:"token"`              // id of the API token that asked
+	ID          string          `json:"id"`                 // SHA-256 of the client's id, in hexadecimal
+	Fingerprint []byte          `json:"fingerprint"`        // SHA-256 of the whole request
+	Result      json.RawMessage `json:"result"`             // what was decided
+	Revision    dove.Revision   `json:"revision,omitempty"` // since when that had been so; 0: since this document
+	Expires     time.Time       `json:"expires"`
+}
+
 // ClassAlloc decides the class id of a signature (policy.Signature's key) in a domain.
 type ClassAlloc struct {
 	Tenant    dove.Tenant `json:"tenant"`
@@ -155,3 +167,6 @@ func JoinTokenKey(id string) string { return Prefix + "join-tokens/" + id }
 
 // APITokenKey is the key of an API token.
 func APITokenKey(id string) string { return Prefix + "api-tokens/" + id }
+
+// RequestKey is the key of a write that a client gave an id.
+func RequestKey(token, id string) string { return Prefix + "requests/" + token + "/" + id }

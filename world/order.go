@@ -50,6 +50,7 @@ func byEndpoint(a, b *held[Endpoint]) int {
 func byHostName(a, b *held[Host]) int       { return cmp.Compare(a.doc.Name, b.doc.Name) }
 func byJoinToken(a, b *held[JoinToken]) int { return cmp.Compare(a.doc.ID, b.doc.ID) }
 func byAPIToken(a, b *held[APIToken]) int   { return cmp.Compare(a.doc.ID, b.doc.ID) }
+func byRequest(a, b *held[Request]) int     { return pair(a.doc.Token, a.doc.ID, b.doc.Token, b.doc.ID) }
 func byVNIAlloc(a, b *held[VNIAlloc]) int   { return cmp.Compare(a.doc.VNI, b.doc.VNI) }
 
 func byDigest(a, b *held[ClassAlloc]) int {
@@ -89,6 +90,10 @@ func joinTokenAt(id string) func(*held[JoinToken]) int {
 
 func apiTokenAt(id string) func(*held[APIToken]) int {
 	return func(h *held[APIToken]) int { return cmp.Compare(h.doc.ID, id) }
+}
+
+func requestAt(token, id string) func(*held[Request]) int {
+	return func(h *held[Request]) int { return pair(h.doc.Token, h.doc.ID, token, id) }
 }
 
 func vniAt(v dove.VNI) func(*held[VNIAlloc]) int {

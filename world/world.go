@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"strings"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -39,6 +40,8 @@ type World struct {
 	byVTEP     tree[*held[Host]]
 	joinTokens tree[*held[JoinToken]]
 	apiTokens  tree[*held[APIToken]]
+	requests   tree[*held[Request]]
+	byExpiry   tree[*held[Request]]
 	classes    tree[*held[ClassAlloc]] // by digest of the signature
 	byClass    tree[classified]
 	classNext  tree[*held[ClassNext]]
@@ -102,6 +105,8 @@ func New() *World {
 		byVTEP:     newTree(ordered(func(a, b *Host) int { return a.VTEP.Compare(b.VTEP) }, byHostName)),
 		joinTokens: newTree(byJoinToken),
 		apiTokens:  newTree(byAPIToken),
+		requests:   newTree(byRequest),
+		byExpiry:   newTree(ordered(func(a, b *Request) int { return a.Expires.Compare(b.Expires) }, byRequest)),
 		classes:    newTree(byDigest),
 		byClass:    newTree(byClass),
 		classNext:  newTree(byClassNext),
@@ -292,6 +297,24 @@ func (w *World) APIToken(id string) (APIToken, bool) {
 
 // APITokens yields all API tokens.
 func (w *World) APITokens() iter.Seq[APIToken] { return docs(w.apiTokens.all()) }
+
+// Request returns what is kept of a write that a client gave an id; ID is the
+// digest. Expiry is the reader's concern.
+func (w *World) Request(token, id string) (Request, bool) {
+	return docOf(w.requests.find(requestAt(token, id)))
+}
+
+// RequestsOf counts what is kept of an API token's writes, without looking at each.
+func (w *World) RequestsOf(token string) int {
+	before := w.requests.before(func(h *held[Request]) int { return cmp.Compare(h.doc.Token, token) })
+	return w.requests.before(func(h *held[Request]) int { return cmp.Or(cmp.Compare(h.doc.Token, token), -1) }) - before
+}
+
+// RequestsUntil yields the kept writes that expire no later than a time, in
+// order of expiry.
+func (w *World) RequestsUntil(now time.Time) iter.Seq[Request] {
+	return docs(w.byExpiry.within(func(h *held[Request]) int { return max(0, h.doc.Expires.Compare(now)) }))
+}
 
 // VNI returns who owns a VNI.
 func (w *World) VNI(v dove.VNI) (VNIAlloc, bool) {

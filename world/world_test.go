@@ -1,6 +1,7 @@
 package world_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -57,7 +58,7 @@ func TestAnyOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	docs := written(1, world.Meta{Incarnation: 9}, world.Tenant{Name: "acme"}, network, shop, class,
 		endpoint("a", "h1", "10.0.0.2"), endpoint("bb", "", "10.0.0.3", "10.0.0.4"), world.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1")},
-		world.JoinToken{ID: "t"}, world.APIToken{ID: "t"}, world.VNIAlloc{VNI: 7}, world.VNINext{Next: 8}, world.ClassNext{Tenant: "acme", Domain: "shop", Next: 6},
+		world.JoinToken{ID: "t"}, world.APIToken{ID: "t"}, world.Request{Token: "t", ID: "r", Result: json.RawMessage("{}")}, world.VNIAlloc{VNI: 7}, world.VNINext{Next: 8}, world.ClassNext{Tenant: "acme", Domain: "shop", Next: 6},
 		world.Ledger{Tenant: "acme"}, world.VTEPAlloc{VTEP: netip.MustParseAddr("192.0.2.1"), Host: "h1"})
 	for range 50 {
 		random.Shuffle(len(docs), func(i, j int) { docs[i], docs[j] = docs[j], docs[i] })

@@ -23,6 +23,9 @@ import (
 // sweepEvery is how often what is of no more use is deleted.
 const sweepEvery = 10 * time.Minute
 
+// sweepsMax bounds how often one task is done in a row; the rest is for the next time.
+const sweepsMax = 1000
+
 // admitTimeout bounds how long the store may take to say which certificate is valid.
 const admitTimeout = 2 * time.Second
 
@@ -122,9 +125,25 @@ func sweep(ctx context.Context, m *controller.Member, log *slog.Logger) error {
 			tasks = append(tasks, func(w *world.World) (dove.Txn, error) { return edit.SweepClasses(w, d, time.Now()) })
 		}
 		for _, task := range tasks {
-			if _, err := m.Edit(ctx, task); err != nil && ctx.Err() == nil {
+			if err := exhaust(ctx, m, task); err != nil && ctx.Err() == nil {
 				log.Warn("sweeping failed; it is tried again later", "error", err)
 			}
 		}
 	}
+}
+
+// exhaust does a task until it finds nothing to do, or did a lot.
+func exhaust(ctx context.Context, m *controller.Member, task func(*world.World) (dove.Txn, error)) error {
+	for range sweepsMax {
+		idle := false
+		_, err := m.Edit(ctx, func(w *world.World) (dove.Txn, error) {
+			txn, err := task(w)
+			idle = txn.Empty()
+			return txn, err
+		})
+		if err != nil || idle {
+			return err
+		}
+	}
+	return nil
 }

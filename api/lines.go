@@ -1,0 +1,58 @@
+package api
+
+import (
+	"encoding/json"
+	"iter"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+const (
+	linesType = "application/jsonl"
+	// lineTimeout is how long the reader of a watch may keep a line waiting.
+	lineTimeout = 10 * time.Second
+)
+
+// lastLine says why there are no more lines.
+type lastLine struct {
+	Error *Problem `json:"error"`
+}
+
+// lines answers with one line of JSON for each item, as it comes, until the
+// client is gone or reads too slowly. If the items end before that, the last
+// line says why.
+func lines[T any](items iter.Seq[T], why *Problem) *huma.StreamResponse {
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		_, w := humago.Unwrap(ctx)
+		out := http.NewResponseController(w)
+		ctx.SetHeader("Content-Type", linesType)
+		ctx.SetStatus(http.StatusOK)
+		write := func(line any) bool {
+			// Without it a reader that stops reading would be kept for ever.
+			return out.SetWriteDeadline(time.Now().Add(lineTimeout)) == nil &&
+				json.NewEncoder(w).Encode(line) == nil && out.Flush() == nil
+		}
+		if out.Flush() != nil { // the client knows from now on that it watches
+			return
+		}
+		for item := range items {
+			if !write(item) {
+				return
+			}
+		}
+		if ctx.Context().Err() == nil {
+			write(lastLine{why})
+		}
+	}}
+}
+
+// linesResponse describes an answer of lines.
+func linesResponse(line *huma.Schema) map[string]*huma.Response {
+	return map[string]*huma.Response{"200": {
+		Description: "One line of JSON for each item, as it comes. A line {\"error\": PROBLEM} is the last.",
+		Content:     map[string]*huma.MediaType{linesType: {Schema: line}},
+	}}
+}
