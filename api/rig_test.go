@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -29,6 +30,11 @@ type backend struct {
 	sessions []control.SessionStatus
 	receipt  control.Receipt
 	down     error // what Read and Edit say, if not nil
+
+	inspect func(dove.HostName, control.Tuple) (control.Report, error)
+	flows   control.FlowList
+	news    chan control.FlowNews
+	told    error // what Flows and Observe say, if not nil
 }
 
 func (b *backend) World() *world.World {
@@ -82,18 +88,45 @@ func (b *backend) WaitReceipt(ctx context.Context, r dove.Revision) control.Rece
 
 func (b *backend) Sessions() []control.SessionStatus { return b.sessions }
 
+func (b *backend) Inspect(_ context.Context, host dove.HostName, t control.Tuple) (control.Report, error) {
+	if b.inspect == nil {
+		return control.Report{}, dove.Errorf(dove.NotFound, "host %s has no session", host)
+	}
+	return b.inspect(host, t)
+}
+
+func (b *backend) Flows(context.Context, dove.Tenant) (control.FlowList, error) {
+	return b.flows, b.told
+}
+
+func (b *backend) Observe(ctx context.Context, _ dove.Tenant) (iter.Seq[control.FlowNews], error) {
+	return func(yield func(control.FlowNews) bool) {
+		for {
+			select {
+			case n, more := <-b.news:
+				if !more || !yield(n) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}, b.told
+}
+
 // rig is an API behind TLS, and a client of it.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	backend *backend
 	ca      *auth.Authority
 	server  *httptest.Server
 	client  *http.Client
 	token   string
 	now     time.Time
+	config  Config
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, backend: &backend{w: world.New(), receipt: control.Receipt{Complete: true}}, now: time.Now()}
 	var err error
@@ -121,11 +154,12 @@ func newRig(t *testing.T) *rig {
 			t.Fatal(err)
 		}
 	}
-	r.server = httptest.NewUnstartedServer(New(Config{
+	r.config = Config{
 		Backend: r.backend, Authority: r.ca, Member: "dpc1", Version: "test",
 		Now: func() time.Time { return r.now }, Random: rand.Reader,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}))
+	}
+	r.server = httptest.NewUnstartedServer(New(r.config))
 	r.server.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(t.Output(), nil), slog.LevelInfo)
 	r.server.TLS = auth.APITLS(cert)
 	r.server.EnableHTTP2 = true
