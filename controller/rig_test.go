@@ -33,6 +33,7 @@ type rig struct {
 	switches map[control.SessionID]*dswitch
 	refused  map[control.SessionID]control.Refusal
 	denied   []Denied
+	live     []Effect // Asks and Told, since the last hearing
 }
 
 // dswitch is what one session has told.
@@ -275,6 +276,8 @@ func (r *rig) step(e Event) {
 			delete(r.switches, effect.Session)
 		case Denied:
 			r.denied = append(r.denied, effect)
+		case Asks, Told:
+			r.live = append(r.live, effect)
 		}
 	}
 }
