@@ -3,6 +3,8 @@ package controller
 import (
 	"context"
 	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,6 +93,13 @@ func (m *Member) inquire(ctx context.Context, a Asked) (box *mailbox, release fu
 			m.mustStep(Ceased{a.Asker})
 		})
 	}, nil
+}
+
+// resume has a new Core know who asked the one before.
+func (m *Member) resume() {
+	for _, asker := range slices.Sorted(maps.Keys(m.boxes)) {
+		m.mustStep(m.boxes[asker].asked)
+	}
 }
 
 // enter takes one of a number of places, if there is one.

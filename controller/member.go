@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -138,9 +136,7 @@ func (m *Member) follow(ctx context.Context) error {
 	m.core = NewCore(m.name, w)
 	m.measures.loads.Inc()
 	m.measures.settled = w.Revision()
-	for _, asker := range slices.Sorted(maps.Keys(m.boxes)) { // they asked a Core that is no more
-		m.mustStep(m.boxes[asker].asked)
-	}
+	m.resume()
 	m.publish(w)
 	m.following.Store(true)
 	defer m.following.Store(false)
