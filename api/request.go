@@ -47,6 +47,9 @@ type humaContext = huma.Context
 // BodyReader is for huma.
 func (h *hashed) BodyReader() io.Reader { return io.TeeReader(h.humaContext.BodyReader(), h.body) }
 
+// Unwrap is for huma.
+func (h *hashed) Unwrap() huma.Context { return h.humaContext }
+
 // request returns a write as package edit knows it.
 func (s *server) request(ctx context.Context, c Conditions) edit.Request {
 	by := ctx.Value(callerKey{}).(*caller)
