@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // dpcNode is the DPC's name among the nodes of the underlay.
@@ -56,6 +57,24 @@ func (l *Lab) filter(ctx context.Context, op, at, about string, rule ...string) 
 	}
 	args := []string{"filter", op, "dev", at, "ingress", "protocol", "all", "pref", fmt.Sprint(number)}
 	return runCmd(l.fabric.Command(ctx, "tc", append(args, rule...)...))
+}
+
+// stuck returns an error while TCP to or from the DPC's control port holds
+// bytes that were not acknowledged: after a Heal, TCP waits before it tries
+// again, the longer the longer the link was cut.
+func (n *Namespace) stuck(ctx context.Context) error {
+	out, err := n.Command(ctx, "ss", "-tnH", "state", "established").Output()
+	if err != nil {
+		return fmt.Errorf("look at the connections in %s: %w", n.Name, err)
+	}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line) // received, not read; sent, not acknowledged; here; there
+		control := fmt.Sprintf(":%d", controlPort)
+		if len(words) >= 4 && words[1] != "0" && (strings.HasSuffix(words[2], control) || strings.HasSuffix(words[3], control)) {
+			return fmt.Errorf("%s bytes from %s to %s wait to be sent again", words[1], words[2], words[3])
+		}
+	}
+	return nil
 }
 
 // node returns the namespace of a node of the underlay.

@@ -16,10 +16,13 @@ import (
 
 // Inventory is what a running lab has, for those who play with it from outside.
 type Inventory struct {
-	Name   string  `json:"name"`
-	PID    int     `json:"pid"` // of who holds the lab
-	Hosts  []Node  `json:"hosts"`
-	Guests []Entry `json:"guests"`
+	Name string `json:"name"`
+	PID  int    `json:"pid"` // of who holds the lab
+	// Metrics is where the dpc tells its metrics and health, by HTTP, to who
+	// asks from the underlay.
+	Metrics netip.AddrPort `json:"metrics"`
+	Hosts   []Node         `json:"hosts"`
+	Guests  []Entry        `json:"guests"`
 }
 
 // Node is a host.
@@ -27,6 +30,8 @@ type Node struct {
 	Name  string     `json:"name"`
 	VTEP  netip.Addr `json:"vtep"`
 	State string     `json:"state"` // folder with the dswitch's socket and log
+	// Metrics is where its dswitch tells its metrics and health.
+	Metrics netip.AddrPort `json:"metrics"`
 }
 
 // Entry is a guest.
@@ -41,9 +46,9 @@ func inventoryPath(name string) string { return filepath.Join(Root, name, "lab.j
 
 // SaveInventory writes what the lab has now.
 func (l *Lab) SaveInventory() error {
-	inv := Inventory{Name: l.opt.Name, PID: os.Getpid()}
+	inv := Inventory{Name: l.opt.Name, PID: os.Getpid(), Metrics: netip.AddrPortFrom(underlayAddr(254), dpcMetricsPort)}
 	for _, h := range l.hosts {
-		inv.Hosts = append(inv.Hosts, Node{h.Name, h.VTEP, h.dir})
+		inv.Hosts = append(inv.Hosts, Node{h.Name, h.VTEP, h.dir, h.metrics()})
 	}
 	for _, g := range l.guests {
 		inv.Guests = append(inv.Guests, Entry{g.Name(), g.Host, g.Device, g.Addrs})

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +20,10 @@ import (
 )
 
 // bin holds the programs under test; built once for all tests.
-var bin string
+var (
+	bin   string
+	build sync.Once
+)
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "dove-bin-")
@@ -36,12 +40,12 @@ func TestMain(m *testing.M) {
 func programs(t *testing.T) string {
 	t.Helper()
 	privtest.Require(t)
-	if _, err := os.Stat(filepath.Join(bin, "dpc")); err != nil {
+	build.Do(func() {
 		out, err := exec.Command("go", "build", "-o", bin+"/", "dove.network/cmd/dpc", "dove.network/cmd/dswitch", "dove.network/cmd/dovectl").CombinedOutput()
 		if err != nil {
-			t.Fatalf("build the programs: %v\n%s", err, out)
+			t.Errorf("build the programs: %v\n%s", err, out)
 		}
-	}
+	})
 	return bin
 }
 
@@ -79,6 +83,7 @@ func TestScenarios(t *testing.T) {
 	}
 	for i, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel() // each in its own namespaces; most of the time is waiting
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)

@@ -92,13 +92,13 @@ func (st *Stage) caughtUp(ctx context.Context) error {
 	}
 	return eventually(ctx, catchUp, func() error {
 		r, err := st.Lab.api.Receipt(ctx, status.Revision, 0)
-		errs := []error{err, st.behind(r, append(slices.Clone(r.Pending), r.Unconfirmed...))}
+		errs := []error{err, st.Lab.dpcNS.stuck(ctx), st.behind(r, append(slices.Clone(r.Pending), r.Unconfirmed...))}
 		for _, h := range st.Lab.hosts {
 			if st.outage.Adrift(dove.HostName(h.Name)) != "" {
 				continue
 			}
 			s, err := h.sock.Status(ctx)
-			errs = append(errs, err, unless(err != nil || s.Session == "open", "the session of %s is %s: %s%s", h.Name, s.Session, s.Refusal, s.Trouble))
+			errs = append(errs, err, h.ns.stuck(ctx), unless(err != nil || s.Session == "open", "the session of %s is %s: %s%s", h.Name, s.Session, s.Refusal, s.Trouble))
 			for _, g := range st.Lab.guests {
 				if g.Host == h.Name {
 					errs = append(errs, h.open(s, g))

@@ -18,14 +18,17 @@ import (
 	"dove.network/dove"
 )
 
-// Ports of the lab's DPC.
+// Ports of the lab's DPC, and those where the daemons tell their metrics, each
+// on the underlay address of its node.
 const (
-	apiPort     = 7443
-	controlPort = 7444
+	apiPort           = 7443
+	controlPort       = 7444
+	dpcMetricsPort    = 7445
+	switchMetricsPort = 7446
 )
 
 // startTimeout bounds how long a program may take until it is of use.
-const startTimeout = 20 * time.Second
+const startTimeout = 60 * time.Second
 
 func (l *Lab) program(name string) string { return filepath.Join(l.opt.Bin, name) }
 
@@ -68,7 +71,8 @@ func (l *Lab) runDPC() (err error) {
 	l.dpc, err = start(l.dpcNS, filepath.Join(l.dir, "dpc.log"), l.program("dpc"), "run",
 		"--state", filepath.Join(l.dir, "dpc"), "--name", "dpc-1",
 		"--api", netip.AddrPortFrom(addr, apiPort).String(),
-		"--control", netip.AddrPortFrom(addr, controlPort).String())
+		"--control", netip.AddrPortFrom(addr, controlPort).String(),
+		"--metrics", netip.AddrPortFrom(addr, dpcMetricsPort).String())
 	return err
 }
 
@@ -112,9 +116,12 @@ func (l *Lab) waitSession(ctx context.Context, h *Host) error {
 
 // run starts the host's dswitch over the state that is there.
 func (h *Host) run(l *Lab) (err error) {
-	h.sw, err = start(h.ns, filepath.Join(h.dir, "dswitch.log"), l.program("dswitch"), append([]string{"run"}, h.args...)...)
+	h.sw, err = start(h.ns, filepath.Join(h.dir, "dswitch.log"), l.program("dswitch"), append([]string{"run", "--metrics", h.metrics().String()}, h.args...)...)
 	return err
 }
+
+// metrics is where the host's dswitch tells its metrics.
+func (h *Host) metrics() netip.AddrPort { return netip.AddrPortFrom(h.VTEP, switchMetricsPort) }
 
 // Status asks the host's dswitch.
 func (h *Host) Status(ctx context.Context) (agent.Status, error) { return h.sock.Status(ctx) }
@@ -137,6 +144,9 @@ func (l *Lab) waitPort(ctx context.Context, g *Guest, open bool) error {
 	})
 }
 
+// notAssigned is the state of a port whose endpoint the host does not know.
+const notAssigned = "not assigned"
+
 // portState is the state of a guest's port.
 func portState(s agent.Status, g *Guest) string {
 	for _, p := range s.Ports {
@@ -144,7 +154,7 @@ func portState(s agent.Status, g *Guest) string {
 			return strings.TrimSpace(p.State + " " + p.Detail)
 		}
 	}
-	return "not assigned"
+	return notAssigned
 }
 
 // open returns an error unless the guest's port on the host is open, and both

@@ -105,11 +105,18 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) (says string, err er
 	}
 }
 
-// waitPort waits until a guest's port is open or shut, if its host can know.
+// waitPort waits until a guest's port is open or shut, if its host can know: a
+// dswitch that does not run knows nothing, and one that cannot hear from the DPC
+// opens only what it was assigned before.
 func (st *Stage) waitPort(ctx context.Context, g *Guest, open bool) error {
-	h := dove.HostName(g.Host)
-	if open && st.outage.Adrift(h) != "" || st.outage.Stopped(scenario.Program{Host: h}) {
+	host := dove.HostName(g.Host)
+	if st.outage.Stopped(scenario.Program{Host: host}) {
 		return nil
+	}
+	if h, ok := st.Lab.Host(g.Host); ok && open && st.outage.Adrift(host) != "" {
+		if s, err := h.sock.Status(ctx); err != nil || portState(s, g) == notAssigned {
+			return err
+		}
 	}
 	return st.Lab.waitPort(ctx, g, open)
 }

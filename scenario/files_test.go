@@ -45,6 +45,26 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestExamples holds that each example is a scenario: the one of its name
+// applies it, word for word.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../examples/*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		twin := "../scenarios/" + strings.TrimSuffix(filepath.Base(file), ".yaml") + ".dove"
+		scenario, err := os.ReadFile(twin)
+		if err != nil || !strings.Contains(string(scenario), " <<END\n"+string(text)+"END\n") {
+			t.Errorf("%s does not apply %s word for word: %v", twin, file, err)
+		}
+	}
+}
+
 // intent is the world as far as documents tell it.
 type intent struct {
 	blueprints   map[string]*blueprint.Blueprint // by tenant/name

@@ -46,6 +46,7 @@ func (l simulated) plug(e world.Endpoint) (string, error) {
 // disturb kills, stops, cuts or mends, and goes on until who is back has caught up.
 func (l simulated) disturb(a scenario.Action) (string, error) {
 	clear(l.told)
+	held := l.tellHeld(a)
 	if err := l.Disturb(a); err != nil {
 		return "", err
 	}
@@ -53,7 +54,7 @@ func (l simulated) disturb(a scenario.Action) (string, error) {
 		return "nobody asks, answers or tells: every host goes on with what it holds", l.Settle()
 	}
 	says, err := l.settle(l.World().Revision())
-	return l.tellDisturbed(a, says), err
+	return l.tellDisturbed(a, held, says), err
 }
 
 func (l simulated) unplug(e dove.Endpoint) error {

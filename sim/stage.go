@@ -83,7 +83,8 @@ func NewStage(name string, s *scenario.Scenario) (scenario.Stage, error) {
 			return nil, err
 		}
 	}
-	return st, nil
+	_, err := st.settle(st.World().Revision())
+	return st, err
 }
 
 // tenantOf returns whose blueprint a step applies, or "".

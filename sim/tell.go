@@ -33,6 +33,9 @@ func (t told) plus(m control.Down) told {
 		t.peers += len(m.Peers)
 		t.tables += len(m.Pairs)
 	case *control.Tunnels:
+		if m.Full {
+			break // the fleet as it is, at the beginning of a session
+		}
 		t.hosts += len(m.Add) + len(m.Del)
 	}
 	return t
@@ -94,12 +97,29 @@ func (s *Sim) tellTold() string {
 	return strings.Join(all, "; ")
 }
 
-// tellDisturbed says what a kill, stop, start, cut or heal came to.
-func (s *Sim) tellDisturbed(a scenario.Action, heard string) string {
-	keeps := func(name dove.HostName) string {
-		held := s.host(name).holds
-		return fmt.Sprintf("%s goes on with what it holds (%s, %s)", name, counted(len(held.peers), "peer"), counted(len(held.pairs), "table"))
+// tellHeld says what the switch of the host holds that a step is about.
+func (s *Sim) tellHeld(a scenario.Action) string {
+	var name dove.HostName
+	switch a := a.(type) {
+	case scenario.Kill:
+		name = a.Program.Host
+	case scenario.Stop:
+		name = a.Program.Host
+	case scenario.Start:
+		name = a.Program.Host
+	case scenario.Cut:
+		name = a.Link.Host
 	}
+	if name == "" {
+		return ""
+	}
+	held := s.host(name).holds
+	return fmt.Sprintf("%s and %s", counted(len(held.peers), "peer"), counted(len(held.pairs), "table"))
+}
+
+// tellDisturbed says what a kill, stop, start, cut or heal came to.
+// Held is what the host held before, and heard who was told what since.
+func (s *Sim) tellDisturbed(a scenario.Action, held, heard string) string {
 	back := "the dpc has read its store, and every host that can reach it is in session again; " + heard
 	switch a := a.(type) {
 	case scenario.Kill:
@@ -107,19 +127,19 @@ func (s *Sim) tellDisturbed(a scenario.Action, heard string) string {
 			return back
 		}
 		if why := s.outage.Adrift(a.Program.Host); why != "" {
-			return keeps(a.Program.Host) + "; " + why
+			return fmt.Sprintf("the new dswitch finds %s in the kernel and leaves it so: %s", held, why)
 		}
-		return keeps(a.Program.Host) + " and is in session again; " + heard
+		return fmt.Sprintf("the new dswitch finds %s in the kernel and is in session again; %s", held, heard)
 	case scenario.Start:
 		if a.Program.Host == "" {
 			return back
 		}
-		return keeps(a.Program.Host) + "; " + heard
+		return fmt.Sprintf("the new dswitch finds %s in the kernel and is in session again; %s", held, heard)
 	case scenario.Stop:
-		return "the kernel of " + keeps(a.Program.Host) + ", and nobody asks for more"
+		return fmt.Sprintf("the kernel of %s goes on with what it holds (%s), and nobody asks for more", a.Program.Host, held)
 	case scenario.Cut:
 		if a.Link.To == "" {
-			return keeps(a.Link.Host)
+			return fmt.Sprintf("%s goes on with what it holds (%s)", a.Link.Host, held)
 		}
 		return fmt.Sprintf("nothing passes between %s and %s; both are in session", a.Link.Host, a.Link.To)
 	case scenario.Heal:

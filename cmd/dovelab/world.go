@@ -95,8 +95,9 @@ func explain(cmd *cobra.Command, name string) error {
 	}
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "\nLab %q runs: one dpc, %d hosts, %d guests.\n\n", name, len(inv.Hosts), len(inv.Guests))
+	fmt.Fprintf(w, "  dpc  metrics at http://%s/metrics\n", inv.Metrics)
 	for _, h := range inv.Hosts {
-		fmt.Fprintf(w, "  %s  underlay %s, dswitch.sock and logs in %s\n", h.Name, h.VTEP, h.State)
+		fmt.Fprintf(w, "  %s  underlay %s, dswitch.sock and logs in %s, metrics at http://%s/metrics\n", h.Name, h.VTEP, h.State, h.Metrics)
 		for _, g := range inv.Guests {
 			if g.Host == h.Name {
 				fmt.Fprintf(w, "      %-14s %-8s %v\n", g.Endpoint, g.Device, g.Addresses)
@@ -120,9 +121,10 @@ Try:
   %[1]s ctl%[2]s --tenant acme blueprint get shop > shop.yaml     # edit it, then:
   %[1]s ctl%[2]s --tenant acme apply shop.yaml --wait
   %[1]s exec%[2]s h1 -- %[3]s
+  %[1]s exec%[2]s h1 -- curl -s http://%[4]s/metrics      # of its dswitch; also /healthz and /readyz
   %[1]s exec%[2]s acme/web-1 -- ping -c 3 10.0.1.21       # guests answer with their name, which ping calls truncated
   %[1]s down%[2]s
-`, self, name, "ip -s link")
+`, self, name, "ip -s link", inv.Hosts[0].Metrics)
 	return nil
 }
 
