@@ -42,7 +42,7 @@ func (l *Lab) ovsSubject(ctx context.Context, s *subject) error {
 			return err
 		}
 		if err := l.runOVS(ctx, s, i, h); err != nil {
-			return fmt.Errorf("Open vSwitch of host %d: %w", i+1, err)
+			return fmt.Errorf("host %d with Open vSwitch: %w", i+1, err)
 		}
 	}
 	return s.address()
