@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,20 +16,26 @@ import (
 // What bench dataplane measures; the names are those of its JSON.
 var (
 	tcpRate   = bench.Kind{Name: "tcp_1_gbps", Unit: "Gbit/s", Higher: true}
+	tcpRate4  = bench.Kind{Name: "tcp_4_gbps", Unit: "Gbit/s", Higher: true}
+	tcpRate16 = bench.Kind{Name: "tcp_16_gbps", Unit: "Gbit/s", Higher: true}
+	tcpCost   = bench.Kind{Name: "cpu_s_per_gbit", Unit: "s"}
 	roundP50  = bench.Kind{Name: "rr_p50_us", Unit: "us"}
 	roundP99  = bench.Kind{Name: "rr_p99_us", Unit: "us"}
+	wokenP50  = bench.Kind{Name: "rr_block_p50_us", Unit: "us"}
 	smallRate = bench.Kind{Name: "udp_small_pps", Unit: "packets/s", Higher: true}
+	openRate  = bench.Kind{Name: "conn_per_s", Unit: "connections/s", Higher: true}
 	firstP50  = bench.Kind{Name: "first_packet_p50_us", Unit: "us"}
 	firstP99  = bench.Kind{Name: "first_packet_p99_us", Unit: "us"}
 )
 
-// DataplaneBench measures what lies between two guests on two hosts: DOVE, and
-// beside it nothing but a veth (bare), a Linux bridge with the kernel's VXLAN, and the
-// same with a stateful filter.
+// DataplaneBench measures what lies between two guests: DOVE, and beside it
+// nothing but a veth (bare), a Linux bridge with the kernel's VXLAN, the same with a
+// stateful filter, and Open vSwitch in user space.
 type DataplaneBench struct {
 	Out      io.Writer // progress, line by line
 	Software string    // the version that is measured, for the report
 	Rounds   int       // how often everything is measured
+	Shapes   []string  // of ShapeNames; none: the first
 	Quick    bool      // as short as can be: to see that it works, not how fast
 }
 
@@ -39,11 +46,35 @@ type load struct {
 	run     func(context.Context, *subject, length) ([]float64, error)
 }
 
-var loads = []load{
-	{"TCP, one stream", []bench.Kind{tcpRate}, tcpStream},
-	{"UDP round trip, both ends polling", []bench.Kind{roundP50, roundP99}, roundTrips},
-	{"UDP, 64 bytes", []bench.Kind{smallRate}, smallPackets},
-	{"first packet, cold, there and back", []bench.Kind{firstP50, firstP99}, firstPackets},
+var (
+	oneStream  = load{"TCP, one stream", []bench.Kind{tcpRate, tcpCost}, tcpStreams(1)}
+	streams4   = load{"TCP, 4 streams", []bench.Kind{tcpRate4}, tcpStreams(4)}
+	streams16  = load{"TCP, 16 streams", []bench.Kind{tcpRate16}, tcpStreams(16)}
+	polling    = load{"UDP round trip, both ends polling", []bench.Kind{roundP50, roundP99}, roundTrips}
+	woken      = load{"UDP round trip, both ends asleep in between, on one CPU", []bench.Kind{wokenP50}, wokenTrips}
+	tiny       = load{"UDP, 64 bytes", []bench.Kind{smallRate}, smallPackets}
+	connecting = load{"TCP connections, a byte each way", []bench.Kind{openRate}, connections}
+	firstSeen  = load{"first packet, cold, there and back", []bench.Kind{firstP50, firstP99}, firstPackets}
+)
+
+var shapes = []shape{
+	{name: "hosts", title: "guests on two hosts, MTU 1500", mtu: 1500,
+		loads: []load{oneStream, streams4, streams16, polling, woken, tiny, connecting, firstSeen}},
+	{name: "local", suffix: "_local", title: "both guests on one host", mtu: 1500, local: true,
+		loads: []load{oneStream, polling, tiny, connecting}},
+	{name: "tap", suffix: "_tap", title: "guests behind taps, as virtual machines are", mtu: 1500, taps: true,
+		loads: []load{oneStream, polling, tiny, connecting}},
+	{name: "9000", suffix: "_9000", title: "guests on two hosts, MTU 9000", mtu: 9000,
+		loads: []load{oneStream, polling, tiny}},
+}
+
+// ShapeNames are what can be chosen of how guests lie.
+func ShapeNames() []string {
+	names := make([]string, len(shapes))
+	for i, f := range shapes {
+		names[i] = f.name
+	}
+	return names
 }
 
 // length says how long a load runs.
@@ -55,57 +86,93 @@ type length struct {
 // patience is how long a measurement waits for a machine that is busy.
 const patience = 4 * time.Second
 
-// Subjects are the names of who is measured, in the order of the table.
-var Subjects = []string{dove1, bare, bridged, filtered}
+// Subjects are the names of who is measured, in the order of the table. The last
+// takes part where Open vSwitch is installed, and where it can.
+var Subjects = []string{dove1, bare, bridged, filtered, ovs}
 
 // Baselines are the subjects that the table compares with.
 var Baselines = []string{bare, bridged, filtered}
 
-// Run builds the subjects in a lab of its own, measures and cleans up. Each round
-// goes through all loads, and each load through all subjects, beginning with another
-// one each time: what the machine does meanwhile falls on all of them.
-func (b *DataplaneBench) Run(ctx context.Context, opt Options) (report *bench.Report, err error) {
-	for _, tool := range []string{"iperf3", "sockperf", "nft", "bridge"} {
+// takesPart says whether a subject is measured in a shape.
+func (f shape) takesPart(subject string) bool {
+	if subject != ovs {
+		return true
+	}
+	_, err := exec.LookPath("ovs-vswitchd")
+	return err == nil && !f.local && !f.taps
+}
+
+// Run measures each shape in a lab of its own.
+func (b *DataplaneBench) Run(ctx context.Context, opt Options) (*bench.Report, error) {
+	for _, tool := range []string{"iperf3", "sockperf", "nft", "bridge", "taskset"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return nil, fmt.Errorf("%s is not installed: run make setup as root", tool)
 		}
 	}
-	report = &bench.Report{}
+	chosen := shapes[:1]
+	if len(b.Shapes) > 0 {
+		chosen = nil
+		for _, name := range b.Shapes {
+			i := slices.IndexFunc(shapes, func(f shape) bool { return f.name == name })
+			if i < 0 {
+				return nil, fmt.Errorf("there is no shape %q: use %s", name, strings.Join(ShapeNames(), ", "))
+			}
+			chosen = append(chosen, shapes[i])
+		}
+	}
+	report := &bench.Report{}
+	var err error
 	if report.Environment, err = b.environment(); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(b.Out, "Building two hosts with guests, four times: %s\n", strings.Join(Subjects, ", "))
+	for _, f := range chosen {
+		if err := b.shape(ctx, opt, f, report); err != nil {
+			return nil, err
+		}
+	}
+	return report, nil
+}
+
+// shape builds all subjects in one shape, measures and cleans up. Each round
+// goes through all loads, and each load through all subjects, beginning with another
+// one each time: what the machine does meanwhile falls on all of them.
+func (b *DataplaneBench) shape(ctx context.Context, opt Options, f shape, report *bench.Report) (err error) {
+	var subjects []*subject
+	for _, name := range Subjects {
+		if f.takesPart(name) {
+			subjects = append(subjects, &subject{name: name})
+		}
+	}
+	fmt.Fprintf(b.Out, "Building %d times %s\n", len(subjects), f.title)
 	l, err := New(ctx, opt)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	subjects := make([]*subject, len(Subjects))
 	defer func() {
 		for _, s := range subjects {
 			err = errors.Join(err, s.close())
 		}
 		err = errors.Join(err, l.Close())
 	}()
-	for i, name := range Subjects {
-		if subjects[i], err = l.subject(ctx, name); err != nil {
-			return nil, fmt.Errorf("build %s: %w", name, err)
+	for i, s := range subjects {
+		if subjects[i], err = l.subject(ctx, s.name, f); err != nil {
+			return fmt.Errorf("build %s: %w", s.name, err)
 		}
 	}
 	for round := range b.Rounds {
-		for _, load := range loads {
+		for _, load := range f.loads {
 			if err := b.measure(ctx, report, load, round, subjects); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return report, nil
+	return nil
 }
 
 func (b *DataplaneBench) environment() (bench.Environment, error) {
 	e, err := bench.Here(b.Software)
 	e.Rounds = b.Rounds
-	e.Settings["underlay_mtu"] = fmt.Sprint(benchMTU)
-	e.Settings["guest_mtu"] = fmt.Sprint(benchMTU - 50)
+	e.Settings["guest_mtu"] = fmt.Sprintf("that of the underlay less %d", outerBytes)
 	e.Settings["tcp_congestion_control"] = congestion
 	e.Settings["seconds_per_load"] = fmt.Sprint(b.length().seconds)
 	e.Settings["first_packets_per_run"] = fmt.Sprint(b.length().batches * coldBatch)
@@ -138,6 +205,7 @@ func (b *DataplaneBench) measure(ctx context.Context, report *bench.Report, load
 		report.Environment.Measured++
 		fmt.Fprintf(b.Out, "       %-20s", s.name)
 		for j, k := range load.metrics {
+			k.Name += s.suffix
 			report.Record(k, s.name, values[j])
 			fmt.Fprintf(b.Out, "  %s %s", bench.Figure(values[j]), k.Unit)
 		}

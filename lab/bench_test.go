@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"dove.network/lab/bench"
 )
 
 // TestDataplaneBench measures everything once, as short as can be: every subject
@@ -26,22 +24,28 @@ func TestDataplaneBench(t *testing.T) {
 		}
 	}
 	var told strings.Builder
-	b := &DataplaneBench{Out: &told, Software: "test", Rounds: 1, Quick: true}
+	b := &DataplaneBench{Out: &told, Software: "test", Rounds: 1, Quick: true, Shapes: ShapeNames()}
 	report, err := b.Run(t.Context(), opt)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, told.String())
 	}
 	var seen []string
 	for _, m := range report.Metrics {
-		if len(m.Runs) != 1 || m.Median != m.Runs[0] || m.Median <= 0 || m.Unit == "" || (m.Better == "higher") != strings.Contains(m.Unit, "/s") {
+		if len(m.Runs) != 1 || m.Median != m.Runs[0] || m.Median <= 0 || m.Unit == "" || (m.Better == "higher") != strings.HasSuffix(m.Unit, "/s") {
 			t.Errorf("%+v", m)
 		}
 		seen = append(seen, m.Name+" "+m.Subject)
 	}
 	var want []string
-	for _, k := range []bench.Kind{tcpRate, roundP50, roundP99, smallRate, firstP50, firstP99} {
-		for _, s := range Subjects {
-			want = append(want, k.Name+" "+s)
+	for _, f := range shapes {
+		for _, load := range f.loads {
+			for _, k := range load.metrics {
+				for _, s := range Subjects {
+					if f.takesPart(s) {
+						want = append(want, k.Name+f.suffix+" "+s)
+					}
+				}
+			}
 		}
 	}
 	slices.Sort(seen)

@@ -11,9 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"dove.network/lab/bench"
 )
 
 const (
@@ -79,6 +83,7 @@ type iperf struct {
 		} `json:"sum"`
 		Received struct {
 			BitsPerSecond float64 `json:"bits_per_second"`
+			Seconds       float64 `json:"seconds"`
 		} `json:"sum_received"`
 		Sender   string `json:"sender_tcp_congestion"`
 		Receiver string `json:"receiver_tcp_congestion"`
@@ -104,11 +109,27 @@ func (s *subject) iperf3(ctx context.Context, n length, bytes string, args ...st
 	return r, unless(r.Error == "", "iperf3: %s", r.Error)
 }
 
-// tcpStream returns the Gbit/s that one TCP stream brings over.
-func tcpStream(ctx context.Context, s *subject, n length) ([]float64, error) {
-	r, err := s.iperf3(ctx, n, "64M", "-C", congestion)
-	return []float64{r.End.Received.BitsPerSecond / 1e9}, errors.Join(err,
-		unless(err != nil || r.End.Sender == congestion && r.End.Receiver == congestion, "TCP used %s and %s, meant: %s", r.End.Sender, r.End.Receiver, congestion))
+// tcpStreams returns the Gbit/s that so many TCP streams bring over together, and
+// of one alone also the CPU time of the whole machine for each Gbit, s.
+func tcpStreams(streams int) func(context.Context, *subject, length) ([]float64, error) {
+	return func(ctx context.Context, s *subject, n length) ([]float64, error) {
+		before, err := bench.Busy()
+		if err != nil {
+			return nil, err
+		}
+		r, err := s.iperf3(ctx, n, "256M", "-C", congestion, "-P", strconv.Itoa(streams))
+		if err != nil {
+			return nil, err
+		}
+		after, err := bench.Busy()
+		got := r.End.Received.BitsPerSecond / 1e9
+		values := []float64{got}
+		if streams == 1 {
+			values = append(values, (after-before).Seconds()/(got*r.End.Received.Seconds))
+		}
+		return values, errors.Join(err, unless(r.End.Sender == congestion && r.End.Receiver == congestion,
+			"TCP used %s and %s, meant: %s", r.End.Sender, r.End.Receiver, congestion))
+	}
 }
 
 // smallPackets returns how many UDP packets of 64 bytes arrive in a second when
@@ -125,15 +146,33 @@ func smallPackets(ctx context.Context, s *subject, n length) ([]float64, error) 
 	return []float64{float64(sum.Packets-sum.Lost) / sum.Seconds}, nil
 }
 
-var percentile = regexp.MustCompile(`percentile (50|99)\.000 = +([0-9.]+)`)
-
 // roundTrips returns the median and the 99th percentile of UDP round trips, us,
 // while both ends poll: nothing waits to be woken.
 func roundTrips(ctx context.Context, s *subject, n length) ([]float64, error) {
+	return s.sockperf(ctx, n, nil, "--nonblocked")
+}
+
+// wokenTrips returns the median of UDP round trips, us, where both ends sleep
+// until a packet comes. They share one CPU: else it shows how long an idle CPU takes
+// to wake, not the path.
+func wokenTrips(ctx context.Context, s *subject, n length) ([]float64, error) {
+	p, err := s.sockperf(ctx, n, []string{"taskset", "-c", strconv.Itoa(runtime.NumCPU() - 1)})
+	if err != nil {
+		return nil, err
+	}
+	return p[:1], nil
+}
+
+var percentile = regexp.MustCompile(`percentile (50|99)\.000 = +([0-9.]+)`)
+
+// sockperf returns the median and the 99th percentile of round trips, us. Both
+// ends are run by the command by, if there is one.
+func (s *subject) sockperf(ctx context.Context, n length, by []string, args ...string) ([]float64, error) {
 	to, port := benchGuests[1].String(), strconv.Itoa(loadPort)
 	seconds := max(1, n.seconds)
-	out, err := s.pair(ctx, "udp", time.Duration(seconds)*time.Second, []string{"sockperf", "server", "-i", to, "-p", port, "--nonblocked"},
-		[]string{"sockperf", "ping-pong", "-i", to, "-p", port, "--nonblocked", "--full-rtt", "-t", strconv.Itoa(seconds)})
+	server := slices.Concat(by, []string{"sockperf", "server", "-i", to, "-p", port}, args)
+	client := slices.Concat(by, []string{"sockperf", "ping-pong", "-i", to, "-p", port, "--full-rtt", "-t", strconv.Itoa(seconds)}, args)
+	out, err := s.pair(ctx, "udp", time.Duration(seconds)*time.Second, server, client)
 	if err != nil {
 		return nil, err
 	}

@@ -21,11 +21,25 @@ const (
 	bare     = "bare"
 	bridged  = "bridge-vxlan"
 	filtered = "bridge-vxlan-filter"
+	ovs      = "ovs-userspace"
 )
 
+// shape is how the guests of all subjects lie.
+type shape struct {
+	name   string // of --shape
+	suffix string // of its metrics
+	title  string
+	mtu    int  // of the underlay, bytes
+	local  bool // both guests on one host
+	taps   bool // guests behind taps, as virtual machines are
+	loads  []load
+}
+
+func (f shape) guestMTU() int { return f.mtu - outerBytes }
+
 const (
-	benchMTU  = 1500 // of the underlay; guests have 50 less
-	guestBits = 16   // of the guests' subnet
+	outerBytes = 50 // of the overlay's headers: guests have so much less than the underlay
+	guestBits  = 16 // of the guests' subnet
 )
 
 // benchNet is what the two hosts of a subject have between them, a veth, and
@@ -37,7 +51,10 @@ var (
 
 // subject is two guests and what joins them.
 type subject struct {
-	name   string
+	name string
+	shape
+	relays []*relay
+	procs  []*process
 	guests [2]*Namespace // the first sends
 	others []*Namespace
 	addrs  [2][]netip.Addr // that guests have beside their first
@@ -55,6 +72,12 @@ func (s *subject) close() error {
 		return nil
 	}
 	var errs []error
+	for _, r := range s.relays {
+		errs = append(errs, r.close())
+	}
+	for _, p := range s.procs {
+		errs = append(errs, p.stop())
+	}
 	for _, n := range s.others {
 		errs = append(errs, n.Close())
 	}
@@ -62,14 +85,16 @@ func (s *subject) close() error {
 }
 
 // subject builds a subject within the lab.
-func (l *Lab) subject(ctx context.Context, name string) (*subject, error) {
-	s := &subject{name: name}
+func (l *Lab) subject(ctx context.Context, name string, f shape) (*subject, error) {
+	s := &subject{name: name, shape: f}
 	var err error
 	switch name {
 	case dove1:
 		err = l.doveSubject(ctx, s)
 	case bare:
 		err = l.bareSubject(s)
+	case ovs:
+		err = l.ovsSubject(ctx, s)
 	default:
 		err = l.bridgeSubject(s)
 	}
@@ -88,16 +113,27 @@ func (l *Lab) own(s *subject, role string) (*Namespace, error) {
 
 func guestMAC(i int) string { return fmt.Sprintf("02:00:00:00:00:%02x", i+1) }
 
-// bareSubject joins two guests by a veth: the limit of what a switch can reach.
+// bareSubject joins two guests by a veth, or by two taps and a relay: the limit
+// of what a switch can reach.
 func (l *Lab) bareSubject(s *subject) (err error) {
 	for i, role := range []string{"g1", "g2"} {
 		if s.guests[i], err = l.own(s, role); err != nil {
 			return err
 		}
 	}
-	err = ipBatch("", fmt.Sprintf("link add eth0 mtu %d address %s netns %s type veth peer name eth0 mtu %d address %s netns %s",
-		benchMTU-50, guestMAC(0), s.guests[0].Name, benchMTU-50, guestMAC(1), s.guests[1].Name))
-	return errors.Join(err, s.address())
+	if err := s.join(0, s.guests[1], "eth0"); err != nil {
+		return err
+	}
+	return errors.Join(s.guests[1].IP("link set eth0 address "+guestMAC(1)), s.address())
+}
+
+// join makes the eth0 of a guest, with its other end elsewhere.
+func (s *subject) join(i int, end *Namespace, device string) error {
+	r, err := join(s.guests[i], guestMAC(i), end, device, s.guestMTU(), s.taps)
+	if r != nil {
+		s.relays = append(s.relays, r)
+	}
+	return err
 }
 
 // address gives the guests their first addresses.
@@ -110,8 +146,8 @@ func (s *subject) address() error {
 }
 
 // wire joins two hosts by a veth with the underlay's addresses.
-func wire(hosts [2]*Namespace) error {
-	err := ipBatch("", fmt.Sprintf("link add w0 mtu %d netns %s type veth peer name w0 mtu %d netns %s", benchMTU, hosts[0].Name, benchMTU, hosts[1].Name))
+func wire(hosts [2]*Namespace, mtu int) error {
+	err := ipBatch("", fmt.Sprintf("link add w0 mtu %d netns %s type veth peer name w0 mtu %d netns %s", mtu, hosts[0].Name, mtu, hosts[1].Name))
 	for i, h := range hosts {
 		err = errors.Join(err, h.IP(fmt.Sprintf("addr add %s/24 dev w0", benchNet[i]), "link set w0 up"))
 	}
@@ -140,38 +176,54 @@ const guarded = `table ip guard {
 }
 `
 
-// bridgeSubject is two hosts with a bridge each that has the guest and a VXLAN
-// device in it, filtered or not.
-func (l *Lab) bridgeSubject(s *subject) (err error) {
-	var hosts [2]*Namespace
+// hosts makes the subject's guests and the hosts that they are on: two, joined by
+// a wire, or the same twice.
+func (l *Lab) hostsOf(s *subject) (hosts [2]*Namespace, err error) {
 	for i := range 2 {
-		if hosts[i], err = l.own(s, fmt.Sprintf("h%d", i+1)); err != nil {
-			return err
+		if i == 1 && s.local {
+			hosts[1] = hosts[0]
+		} else if hosts[i], err = l.own(s, fmt.Sprintf("h%d", i+1)); err != nil {
+			return hosts, err
 		}
 		if s.guests[i], err = l.own(s, fmt.Sprintf("g%d", i+1)); err != nil {
-			return err
+			return hosts, err
 		}
 	}
-	if err := wire(hosts); err != nil {
+	if s.local {
+		return hosts, nil
+	}
+	return hosts, wire(hosts, s.mtu)
+}
+
+// bridgeSubject is hosts with a bridge each that has the guest and a VXLAN device
+// in it, filtered or not. On one host the bridge has both guests.
+func (l *Lab) bridgeSubject(s *subject) error {
+	hosts, err := l.hostsOf(s)
+	if err != nil {
 		return err
 	}
 	for i, h := range hosts {
-		err := ipBatch("", fmt.Sprintf("link add p0 mtu %d netns %s type veth peer name eth0 mtu %d address %s netns %s",
-			benchMTU-50, h.Name, benchMTU-50, guestMAC(i), s.guests[i].Name))
-		if err != nil {
+		port := fmt.Sprintf("p%d", i)
+		if err := s.join(i, h, port); err != nil {
 			return err
 		}
-		err = h.IP(fmt.Sprintf("link add vx0 mtu %d type vxlan id 100 local %s dstport 4789", benchMTU-50, benchNet[i]),
-			fmt.Sprintf("link add br0 mtu %d type bridge forward_delay 0", benchMTU-50),
-			"link set vx0 master br0", "link set p0 master br0",
-			"link set p0 up", "link set vx0 up", "link set br0 up")
-		if err != nil {
+		var lines []string
+		if i == 0 || !s.local {
+			lines = append(lines, fmt.Sprintf("link add br0 mtu %d type bridge forward_delay 0", s.guestMTU()), "link set br0 up")
+		}
+		if !s.local {
+			lines = append(lines, fmt.Sprintf("link add vx0 mtu %d type vxlan id 100 local %s dstport 4789", s.guestMTU(), benchNet[i]),
+				"link set vx0 master br0 up")
+		}
+		if err := h.IP(append(lines, "link set "+port+" master br0 up")...); err != nil {
 			return err
 		}
-		if err := run("bridge", "-n", h.Name, "fdb", "append", "00:00:00:00:00:00", "dev", "vx0", "dst", benchNet[1-i].String()); err != nil {
-			return err
+		if !s.local {
+			if err := run("bridge", "-n", h.Name, "fdb", "append", "00:00:00:00:00:00", "dev", "vx0", "dst", benchNet[1-i].String()); err != nil {
+				return err
+			}
 		}
-		if s.name != filtered {
+		if s.name != filtered || i == 1 && s.local {
 			continue
 		}
 		if err := h.Sysctl("net/bridge/bridge-nf-call-iptables=1"); err != nil {
@@ -190,8 +242,6 @@ func (l *Lab) bridgeSubject(s *subject) (err error) {
 const benched = `apiVersion: dove/v1
 kind: Blueprint
 name: bench
-networks:
-  net: {subnets: [10.0.0.0/16]}
 groups:
   asks: {network: net}
   answers: {network: net}
@@ -199,13 +249,15 @@ policies:
   - {name: begin, from: asks, to: answers, allow: [tcp/1-65535, udp/1-65535, icmp]}
 `
 
-// doveSubject is two hosts with a dswitch each, and two endpoints. The hosts
-// speak with the DPC over the lab's fabric, and with each other over a veth as the
-// others do.
-func (l *Lab) doveSubject(ctx context.Context, s *subject) error {
+// benchHosts makes the lab's hosts for a subject. They speak with the DPC over
+// the lab's fabric, and with each other over a veth as the others do.
+func (l *Lab) benchHosts(ctx context.Context, s *subject) error {
+	names := []string{"h1", "h2"}
+	if s.local {
+		names = names[:1]
+	}
 	var namespaces [2]*Namespace
-	var hosts [2]*Host
-	for i, name := range []string{"h1", "h2"} {
+	for i, name := range names {
 		h := &Host{Name: name, VTEP: benchNet[i], dir: filepath.Join(l.dir, name), sock: agent.NewClient(filepath.Join(l.dir, name, "dswitch.sock"))}
 		if err := os.MkdirAll(h.dir, 0o700); err != nil {
 			return err
@@ -218,23 +270,52 @@ func (l *Lab) doveSubject(ctx context.Context, s *subject) error {
 		if err := l.connect(h.ns, name, underlayAddr(byte(i+1))); err != nil {
 			return err
 		}
-		hosts[i], namespaces[i] = h, h.ns
+		namespaces[i] = h.ns
 	}
-	if err := wire(namespaces); err != nil {
+	if s.local {
+		// The underlay is there, and nobody at its other end.
+		err := namespaces[0].IP(fmt.Sprintf("link add w0 mtu %d type veth peer name w1", s.mtu),
+			fmt.Sprintf("addr add %s/24 dev w0", benchNet[0]), "link set w0 up", "link set w1 up")
+		if err != nil {
+			return err
+		}
+	} else if err := wire(namespaces, s.mtu); err != nil {
 		return err
 	}
-	for _, h := range hosts {
+	for _, h := range l.hosts {
 		if err := l.startSwitch(ctx, h); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// doveSubject is hosts with a dswitch each, and two endpoints.
+func (l *Lab) doveSubject(ctx context.Context, s *subject) error {
+	if err := l.benchHosts(ctx, s); err != nil {
+		return err
+	}
+	hosts := l.hosts
+	if s.local {
+		hosts = append(hosts, hosts[0])
+	}
 	st, err := NewStage(ctx, l, &scenario.Scenario{})
+	if err != nil {
+		return err
+	}
+	if _, err := l.api.PutTenant(ctx, "bench", nil); err != nil {
+		return err
+	}
+	net := dove.Network{Tenant: "bench", Name: "net"}
+	_, err = l.api.PutNetwork(ctx, net,
+		api.NetworkSpec{Domain: "bench", Subnets: []string{"10.0.0.0/16"}, MTU: uint16(s.guestMTU())}, nil)
 	if err != nil {
 		return err
 	}
 	if _, err := st.Do(ctx, scenario.ApplyBlueprint{Tenant: "bench", Text: benched}); err != nil {
 		return err
 	}
+	st.taps = s.taps
 	for i, group := range []string{"asks", "answers"} {
 		e := dove.Endpoint{Tenant: "bench", ID: dove.EndpointID(group)}
 		_, err := st.Do(ctx, scenario.CreateEndpoint{Endpoint: e, Groups: []dove.Group{{Tenant: "bench", Blueprint: "bench", Name: group}},

@@ -33,8 +33,10 @@ type Guest struct {
 	Subnets  []netip.Prefix // of its network
 	VNI      dove.VNI
 	MTU      int
+	Tap      bool // its device is a tap, as a virtual machine's; else a veth
 
-	ns *Namespace
+	ns    *Namespace
+	relay *relay // where Tap
 
 	mu      sync.Mutex
 	askers  map[string]int // who reached it, by name
@@ -121,6 +123,8 @@ func (g *Guest) Close() error {
 	g.closers = nil
 	g.mu.Unlock()
 	g.wg.Wait()
+	errs = append(errs, g.relay.close())
+	g.relay = nil
 	return errors.Join(errs...)
 }
 

@@ -207,12 +207,10 @@ func (l *Lab) Plug(g *Guest) error {
 // guestNS names a guest's namespace within its lab.
 func guestNS(name string) string { return "g-" + strings.ReplaceAll(name, "/", "-") }
 
-// link joins a guest's namespace to its host by a veth pair. The guest takes
-// every address to be on its link, so that it asks for each.
-func (l *Lab) link(g *Guest, h *Host) error {
-	err := ipBatch("", fmt.Sprintf("link add %s mtu %d netns %s type veth peer name eth0 address %s mtu %d netns %s",
-		g.Device, g.MTU, h.ns.Name, g.MAC, g.MTU, g.ns.Name))
-	if err != nil {
+// link joins a guest's namespace to its host. The guest takes every address to
+// be on its link, so that it asks for each.
+func (l *Lab) link(g *Guest, h *Host) (err error) {
+	if g.relay, err = join(g.ns, g.MAC.String(), h.ns, g.Device, g.MTU, g.Tap); err != nil {
 		return err
 	}
 	lines := []string{"link set eth0 up"}
@@ -237,13 +235,39 @@ func (l *Lab) link(g *Guest, h *Host) error {
 	return g.ns.IP(lines...)
 }
 
+// join makes a guest's eth0 and the host's end of it: a veth pair, or two taps
+// with a relay.
+func join(guest *Namespace, mac string, host *Namespace, device string, mtu int, taps bool) (*relay, error) {
+	if !taps {
+		return nil, ipBatch("", fmt.Sprintf("link add %s mtu %d netns %s type veth peer name eth0 address %s mtu %d netns %s",
+			device, mtu, host.Name, mac, mtu, guest.Name))
+	}
+	r, err := newRelay(guest, "eth0", host, device)
+	if err != nil {
+		return nil, err
+	}
+	return r, errors.Join(guest.IP(fmt.Sprintf("link set eth0 address %s mtu %d", mac, mtu)),
+		host.IP(fmt.Sprintf("link set %s mtu %d", device, mtu)))
+}
+
+// unlink takes the host's end of a guest's link away, and the guest's with it.
+func (l *Lab) unlink(g *Guest, h *Host) error {
+	if g.relay == nil {
+		return h.ns.IP("link del " + g.Device)
+	}
+	err := g.relay.close()
+	g.relay = nil
+	return err
+}
+
 // Unplug removes a guest's namespace and with it its device.
 func (l *Lab) Unplug(g *Guest) error {
 	l.guests = slices.DeleteFunc(l.guests, func(o *Guest) bool { return o == g })
-	err := g.Close()
+	var err error
 	if h, ok := l.Host(g.Host); ok {
-		err = errors.Join(err, h.ns.IP("link del "+g.Device))
+		err = l.unlink(g, h)
 	}
+	err = errors.Join(err, g.Close())
 	return errors.Join(err, g.ns.Close(), run("ip", "netns", "del", g.ns.Name))
 }
 
@@ -255,7 +279,7 @@ func (l *Lab) Move(g *Guest, host string) error {
 	if !ok || !there {
 		return fmt.Errorf("move %s from %q to %q: no such host", g.Name(), g.Host, host)
 	}
-	if err := from.ns.IP("link del " + g.Device); err != nil {
+	if err := l.unlink(g, from); err != nil {
 		return err
 	}
 	g.Host = host

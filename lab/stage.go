@@ -25,6 +25,7 @@ type Stage struct {
 	idle       map[dove.Endpoint]*Guest // known, but not plugged in
 	flows      map[string][]*Stream
 	outage     scenario.Outage
+	taps       bool // guests come with taps
 }
 
 // NewStage prepares a lab for a scenario: its hosts, and which ports its guests listen on.
@@ -183,7 +184,7 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 		if _, err := c.PutTenant(ctx, a.Endpoint.Tenant, nil); err != nil {
 			return 0, err
 		}
-		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice()}
+		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice(), Tap: st.taps}
 		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: a.Network, Groups: groupsOf(a.Groups),
 			Addresses: texts(a.Addresses), Host: a.Host, Device: g.Device}, nil)
 		if err != nil {

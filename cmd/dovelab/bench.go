@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,19 +28,26 @@ func benchDataplaneCommand() *cobra.Command {
 	b := &lab.DataplaneBench{}
 	cmd := &cobra.Command{
 		Use:   "dataplane",
-		Short: "Measure guest to guest across two hosts",
-		Long: `dataplane measures from guest to guest across two hosts: one TCP stream (cubic),
-UDP round trips with both ends polling, packets of 64 bytes, and cold first packets
-whose hosts know neither address yet. It measures DOVE, a bare veth, a Linux bridge with
-the kernel's VXLAN, and the same with a stateful filter, in turn, in every round.
-Compare ratios within one run: figures of two machines, or of two hours, differ.`,
-		Example: `  dovelab bench dataplane                              # five rounds, about five minutes
+		Short: "Measure guest to guest",
+		Long: `dataplane measures from guest to guest: TCP streams (cubic), UDP round trips,
+packets of 64 bytes, connections, and cold first packets whose hosts know neither
+address yet. It measures DOVE, a bare veth, a Linux bridge with the kernel's VXLAN, the
+same with a stateful filter, and Open vSwitch in user space where that is installed, in
+turn, in every round. Compare ratios within one run: figures of two machines, or of two
+hours, differ.
+
+Guests are on two hosts; --shape chooses others, whose metrics have another ending:
+both on one host (_local), behind taps as virtual machines are (_tap), or on an underlay
+whose MTU is 9000 (_9000).`,
+		Example: `  dovelab bench dataplane                              # five rounds, about ten minutes
+  dovelab bench dataplane --shape hosts,local,tap,9000
   dovelab bench dataplane --rounds 9 --json out.json
   dovelab bench dataplane --quick                      # does it work?`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&file, "json", "", "write the figures to `FILE`")
 	cmd.Flags().IntVar(&b.Rounds, "rounds", 5, "how often to measure everything")
+	cmd.Flags().StringSliceVar(&b.Shapes, "shape", lab.ShapeNames()[:1], "how the guests lie, of "+strings.Join(lab.ShapeNames(), ", "))
 	cmd.Flags().BoolVar(&b.Quick, "quick", false, "one round, as short as can be; its figures mean little")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if b.Rounds < 1 || b.Rounds > 1000 {

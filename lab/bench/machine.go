@@ -95,6 +95,17 @@ func Quiet(ctx context.Context, patience time.Duration) (bool, error) {
 	}
 }
 
+// Busy returns how long the machine's CPUs have worked since it started, all
+// together, to a hundredth of a second.
+func Busy() (time.Duration, error) {
+	busy, _, err := ticks()
+	return time.Duration(busy) * time.Second / userHZ, err
+}
+
+// userHZ is in how many ticks a second /proc counts (proc(5)); on every
+// architecture that Go knows it is 100.
+const userHZ = 100
+
 // ticks returns how long the CPUs have worked, and how long they have been there.
 func ticks() (busy, all uint64, err error) {
 	text, err := os.ReadFile("/proc/stat")

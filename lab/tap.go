@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// relay joins two taps as the monitor of a virtual machine joins a machine's
+// network card to its tap on the host: frames pass both ways with their
+// virtio_net_hdr, so whole GSO packets and unfinished checksums do too. It ends when
+// either device does.
+type relay struct {
+	ends    [2]tap
+	pumping sync.WaitGroup
+}
+
+type tap struct {
+	ns     *Namespace
+	device string
+	fd     int
+}
+
+// frameMax is a GSO packet with its headers, and its virtio_net_hdr.
+const frameMax = 1<<16 + 256
+
+// newRelay makes a tap in each namespace and joins them.
+func newRelay(a *Namespace, deviceA string, b *Namespace, deviceB string) (*relay, error) {
+	first, err := openTap(a, deviceA)
+	if err != nil {
+		return nil, err
+	}
+	second, err := openTap(b, deviceB)
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(first))
+	}
+	r := &relay{ends: [2]tap{{a, deviceA, first}, {b, deviceB, second}}}
+	for i := range 2 {
+		r.pumping.Go(func() { pump(r.ends[i].fd, r.ends[1-i].fd) })
+	}
+	return r, nil
+}
+
+// openTap makes a tap that goes away with its descriptor.
+func openTap(ns *Namespace, device string) (fd int, err error) {
+	err = ns.Do(func() error {
+		if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("open /dev/net/tun: %w", err)
+		}
+		request, err := unix.NewIfreq(device)
+		if err == nil {
+			request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+		}
+		if err == nil {
+			err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("make tap %s: %w", device, err), unix.Close(fd))
+		}
+		return nil
+	})
+	return fd, err
+}
+
+// pump passes frames on, on a thread of its own as a monitor's is, until one of
+// the devices is gone.
+func pump(from, to int) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	frame := make([]byte, frameMax)
+	for {
+		n, err := unix.Read(from, frame)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return
+		default:
+			// A device that is down takes nothing: the frame is lost, as on a wire.
+			if _, err := unix.Write(to, frame[:n]); errors.Is(err, unix.EBADFD) {
+				return
+			}
+		}
+	}
+}
+
+// close takes both devices away, which ends their readers.
+func (r *relay) close() error {
+	if r == nil {
+		return nil
+	}
+	for _, t := range r.ends {
+		_ = t.ns.IP("link del " + t.device) // it may be gone already
+	}
+	r.pumping.Wait()
+	return errors.Join(unix.Close(r.ends[0].fd), unix.Close(r.ends[1].fd))
+}
