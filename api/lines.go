@@ -23,7 +23,7 @@ type lastLine struct {
 
 // lines answers with one line of JSON for each item, as it comes, until the
 // client is gone or reads too slowly. If the items end before that, the last
-// line says why.
+// line says why, unless the items did (nil).
 func lines[T any](items iter.Seq[T], why *Problem) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
 		_, w := humago.Unwrap(ctx)
@@ -32,8 +32,9 @@ func lines[T any](items iter.Seq[T], why *Problem) *huma.StreamResponse {
 		ctx.SetStatus(http.StatusOK)
 		write := func(line any) bool {
 			// Without it a reader that stops reading would be kept for ever.
+			// HTTP/2 counts the time between lines, too, unless it is taken back.
 			return out.SetWriteDeadline(time.Now().Add(lineTimeout)) == nil &&
-				json.NewEncoder(w).Encode(line) == nil && out.Flush() == nil
+				json.NewEncoder(w).Encode(line) == nil && out.Flush() == nil && out.SetWriteDeadline(time.Time{}) == nil
 		}
 		if out.Flush() != nil { // the client knows from now on that it watches
 			return
@@ -43,7 +44,7 @@ func lines[T any](items iter.Seq[T], why *Problem) *huma.StreamResponse {
 				return
 			}
 		}
-		if ctx.Context().Err() == nil {
+		if ctx.Context().Err() == nil && why != nil {
 			write(lastLine{why})
 		}
 	}}
