@@ -37,6 +37,9 @@ func (s *Sim) member(e controller.Event) {
 			s.fault("the member ends the session of %s: %s", h.name, effect.Refusal.Message)
 			s.send(message{h, effect.Session, nil, &effect.Refusal})
 		case controller.Denied: // a claim crossed with what took the endpoint away
+		case controller.Asks: // whoever asks in a simulation knows whom
+		case controller.Told:
+			s.said = append(s.said, effect)
 		}
 	}
 }

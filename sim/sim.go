@@ -47,6 +47,8 @@ type Sim struct {
 	lost    []string             // where its packets ended without a drop
 	asked   []dove.HostName      // who asked the member meanwhile
 	outage  scenario.Outage
+	asker   uint64                 // the last one's number
+	said    []controller.Told      // by hosts, to who asked
 	told    map[dove.HostName]told // since the last step of a scenario
 
 	// In tests of the rig itself, tamper replaces a message on its way, heard
