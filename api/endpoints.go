@@ -32,7 +32,7 @@ type Endpoint struct {
 	Host      dove.HostName   `json:"host,omitempty" doc:"The host that it is bound to."`
 	Epoch     dove.Epoch      `json:"epoch,omitempty" doc:"Grows with each binding."`
 	Device    string          `json:"device,omitempty" doc:"Missing: tap or dv and the first eleven characters of the id."`
-	State     string          `json:"state" enum:"unbound,unknown,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, waiting for its device, active once the switch enforces for it."`
+	State     string          `json:"state,omitempty" enum:"unbound,unknown,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, waiting for its device, active once the switch enforces for it. Missing in a watch."`
 	Detail    string          `json:"detail,omitempty" doc:"Why it failed."`
 	Revision  dove.Revision   `json:"revision" doc:"The revision since which the resource has been as it is."`
 }

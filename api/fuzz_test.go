@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -75,6 +76,12 @@ func (r *rig) populate() {
 	}
 }
 
+// patient is a recorder that waits for ever.
+type patient struct{ *httptest.ResponseRecorder }
+
+func (patient) SetReadDeadline(time.Time) error  { return nil }
+func (patient) SetWriteDeadline(time.Time) error { return nil }
+
 // FuzzBodies sends any request to any operation of a DPC that has something of
 // everything. Whatever comes, it never fails: what is refused is refused with a
 // problem document and changes nothing, what is written can be read, and no
@@ -89,7 +96,7 @@ func FuzzBodies(f *testing.F) {
 	r.populate()
 	var join JoinToken
 	r.ok(&join, "POST /v1/hosts/acme-1/token", `{"seconds":60}`)
-	full := r.backend.World()
+	full, history := r.backend.World(), r.backend.history
 	random := rand.NewChaCha8([32]byte{})
 	config := r.config
 	config.Random, config.Log = random, slog.New(slog.DiscardHandler)
@@ -97,7 +104,7 @@ func FuzzBodies(f *testing.F) {
 	_, secret, _ := strings.Cut(strings.TrimPrefix(r.token, "dove-admin."), ".")
 
 	f.Fuzz(func(t *testing.T, operation, path, query, headers string, body []byte) {
-		r.backend.w = full
+		r.backend.w, r.backend.history = full, history
 		random.Seed([32]byte{})
 		hash := fnv.New32a()
 		hash.Write([]byte(operation))
@@ -120,9 +127,9 @@ func FuzzBodies(f *testing.F) {
 					request.Header.Set(fuzzHeaders[i], value)
 				}
 			}
-			answer := httptest.NewRecorder()
+			answer := patient{httptest.NewRecorder()}
 			handler.ServeHTTP(answer, request)
-			return answer
+			return answer.ResponseRecorder
 		}
 		sent := bytes.ReplaceAll(body, []byte("$TOKEN"), []byte(join.Token))
 		target := pathOf(op, path)

@@ -27,6 +27,8 @@ import (
 type backend struct {
 	mu       sync.Mutex
 	w        *world.World
+	history  *world.History
+	later    chan struct{}
 	sessions []control.SessionStatus
 	receipt  control.Receipt
 	down     error // what Read and Edit say, if not nil
@@ -69,8 +71,20 @@ func (b *backend) Edit(_ context.Context, f func(*world.World) (dove.Txn, error)
 		docs = append(docs, dove.Doc{Key: key, Revision: rev})
 	}
 	slices.SortFunc(docs, func(a, b dove.Doc) int { return strings.Compare(a.Key, b.Key) })
-	b.w, _, err = b.w.Apply(rev, docs)
-	return rev, err
+	next, delta, err := b.w.Apply(rev, docs)
+	if err != nil {
+		return 0, err
+	}
+	b.w, b.history = next, b.history.Add(delta)
+	close(b.later)
+	b.later = make(chan struct{})
+	return rev, nil
+}
+
+func (b *backend) Changes() (*world.History, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.history, b.later
 }
 
 func (b *backend) Receipt(r dove.Revision) control.Receipt {
@@ -128,7 +142,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, backend: &backend{w: world.New(), receipt: control.Receipt{Complete: true}}, now: time.Now()}
+	r := &rig{t: t, backend: &backend{w: world.New(), history: world.NewHistory(0), later: make(chan struct{}), receipt: control.Receipt{Complete: true}}, now: time.Now()}
 	var err error
 	if r.ca, err = auth.NewAuthority("test", r.now, rand.Reader); err != nil {
 		t.Fatal(err)

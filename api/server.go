@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -36,6 +37,9 @@ type Backend interface {
 	WaitReceipt(context.Context, dove.Revision) control.Receipt
 	// Sessions returns the member's sessions.
 	Sessions() []control.SessionStatus
+	// Changes returns what the latest revisions changed, and a channel that is
+	// closed once there is more.
+	Changes() (*world.History, <-chan struct{})
 	// Inspect asks a host what its switch would do with the first packet of a
 	// flow. The error is dove.NotFound if the host has no session here, and
 	// dove.Unavailable if it does not answer in time.
@@ -66,13 +70,17 @@ const (
 	BodyTimeout = 30 * time.Second
 	WaitMax     = 5 * time.Minute // for a receipt
 	PageMax     = 1000            // items of a list at once
+	WatchersMax = 256             // who watch changes at one member
 
 	readTimeout  = 10 * time.Second // for the store's answer
 	editTimeout  = 30 * time.Second
 	readyTimeout = time.Second
 )
 
-type server struct{ Config }
+type server struct {
+	Config
+	watchers atomic.Int64 // of changes
+}
 
 // New returns the handler of the API, its description and its documentation.
 func New(c Config) http.Handler {
@@ -89,7 +97,7 @@ func Description() ([]byte, error) {
 const bearer = "bearer"
 
 func build(c Config) (*http.ServeMux, huma.API) {
-	s := &server{c}
+	s := &server{Config: c}
 	mux := http.NewServeMux()
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	api := humago.New(mux, huma.Config{
@@ -126,6 +134,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s.tokens(api)
 	s.resolutions(api)
 	s.revisions(api)
+	s.watch(api)
 	s.why(api)
 	s.flows(api)
 	// huma describes its own errors, which asProblem replaces.

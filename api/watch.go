@@ -1,8 +1,22 @@
 package api
 
 import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
 	"dove.network/dove"
+	"dove.network/world"
 )
+
+// watchEvery is how often a watch says where it is.
+const watchEvery = 10 * time.Second
 
 // WatchLine is one line of a watch: the changes of one revision. One without
 // changes says where the watch is.
@@ -19,4 +33,149 @@ type WatchChange struct {
 	Tenant   dove.Tenant `json:"tenant,omitempty" doc:"Whose it is; of a tenant its own name."`
 	Name     string      `json:"name"`
 	Resource any         `json:"resource,omitempty" doc:"With put: the resource as a GET returns it, but without what hosts say of it."`
+}
+
+// WatchStart says where a watch begins.
+type WatchStart struct {
+	After dove.Revision `query:"after" minimum:"1" doc:"The changes after this revision: that of a list, or of the last line of another watch. Missing: those from now on."`
+}
+
+func (s *server) watch(api huma.API) {
+	line := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[WatchLine](), true, "")
+	const description = "One line for each revision that changes what is watched, and now and then one without changes that says which revision the watch is at. To miss nothing, list first and watch after the list's revision. Some thousand revisions back are known; after an older one the answer is 410: list again."
+	register(api, huma.Operation{
+		OperationID: "watch", Method: http.MethodGet, Path: "/v1/watch", Tags: []string{"revisions"},
+		Summary: "Watch what changes", Description: description, Responses: linesResponse(line),
+	}, func(ctx context.Context, in *WatchStart) (*huma.StreamResponse, error) {
+		return s.watchOf(ctx, "", in.After)
+	})
+	register(api, huma.Operation{
+		OperationID: "watch-tenant", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/watch", Tags: []string{"tenants"},
+		Summary: "Watch what changes of one tenant", Description: description, Responses: linesResponse(line),
+	}, func(ctx context.Context, in *struct {
+		TenantPath
+		WatchStart
+	}) (*huma.StreamResponse, error) {
+		if _, err := s.readTenant(ctx, in.Tenant, Freshness{max(1, in.After)}); err != nil {
+			return nil, err
+		}
+		return s.watchOf(ctx, in.Tenant, in.After)
+	})
+}
+
+// watchOf follows the changes of a tenant, or of everything if t is "".
+func (s *server) watchOf(ctx context.Context, t dove.Tenant, after dove.Revision) (*huma.StreamResponse, error) {
+	if after > 0 {
+		if _, err := s.read(ctx, Freshness{after}); err != nil {
+			return nil, err
+		}
+	}
+	history, _ := s.Backend.Changes()
+	if after == 0 {
+		after = history.Until()
+	}
+	if _, ok := history.After(after); !ok {
+		return nil, forgotten(after, history)
+	}
+	if s.watchers.Add(1) > WatchersMax {
+		s.watchers.Add(-1)
+		return nil, newProblem(http.StatusServiceUnavailable, dove.Unavailable,
+			fmt.Sprintf("%d clients watch this DPC member, and more it does not serve: watch another one, or try again later", WatchersMax), nil)
+	}
+	context.AfterFunc(ctx, func() { s.watchers.Add(-1) }) // the server ends ctx with the answer
+	return lines(s.watchLines(ctx, t, after), nil), nil
+}
+
+// watchLines yields the lines of a watch until ctx is done. It holds nothing
+// back for a slow reader: who falls behind what is known is told so.
+func (s *server) watchLines(ctx context.Context, t dove.Tenant, after dove.Revision) iter.Seq[WatchLine] {
+	return func(yield func(WatchLine) bool) {
+		tick := time.NewTicker(watchEvery)
+		defer tick.Stop()
+		if !yield(WatchLine{Revision: after}) {
+			return
+		}
+		for {
+			history, later := s.Backend.Changes()
+			deltas, ok := history.After(after)
+			if !ok {
+				yield(WatchLine{Revision: after, Error: forgotten(after, history)})
+				return
+			}
+			for _, d := range deltas {
+				after = d.Revision
+				changes := changesOf(s.Backend.World(), d, t)
+				if len(changes) > 0 && !yield(WatchLine{Revision: after, Changes: changes}) {
+					return
+				}
+			}
+			after = history.Until()
+			select {
+			case <-later:
+			case <-tick.C:
+				if refused := s.revoked(ctx); refused != nil {
+					yield(WatchLine{Revision: after, Error: refused})
+					return
+				}
+				if !yield(WatchLine{Revision: after}) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// revoked returns a problem if the token of who asks is no longer good.
+func (s *server) revoked(ctx context.Context) *Problem {
+	by := ctx.Value(callerKey{}).(*caller)
+	if _, ok := s.Backend.World().APIToken(by.token); ok {
+		return nil
+	}
+	return newProblem(http.StatusUnauthorized, dove.Unauthorized, "the token was deleted", nil)
+}
+
+func forgotten(after dove.Revision, history *world.History) *Problem {
+	return newProblem(http.StatusGone, dove.NotFound, fmt.Sprintf(
+		"what changed after revision %d is no longer known here, only after %d: list again, and watch after the list's revision", after, history.Since()), nil)
+}
+
+// changesOf renders a delta, all of it or what is of one tenant.
+func changesOf(w *world.World, d world.Delta, t dove.Tenant) []WatchChange {
+	var out []WatchChange
+	add(&out, "tenant", t, d.Tenants, func(doc world.Tenant) (dove.Tenant, string) { return doc.Name, string(doc.Name) },
+		func(doc world.Tenant) any { return Tenant{doc.Name, d.Revision} })
+	if t == "" {
+		host := renderHost(w, nil)
+		add(&out, "host", t, d.Hosts, func(doc world.Host) (dove.Tenant, string) { return "", string(doc.Name) },
+			func(doc world.Host) any { r := host(doc); r.Revision = d.Revision; return r })
+	}
+	add(&out, "blueprint", t, d.Blueprints, func(doc world.Blueprint) (dove.Tenant, string) { return doc.Tenant, doc.Name },
+		func(doc world.Blueprint) any {
+			return Blueprint{doc.Tenant, doc.Name, doc.Domain, doc.Text, d.Revision}
+		})
+	network := renderNetwork(w)
+	add(&out, "network", t, d.Networks, func(doc world.Network) (dove.Tenant, string) { return doc.Tenant, doc.Name },
+		func(doc world.Network) any { r := network(doc); r.Revision = d.Revision; return r })
+	endpoint := renderEndpoint(w, nil)
+	add(&out, "endpoint", t, d.Endpoints, func(doc world.Endpoint) (dove.Tenant, string) { return doc.Tenant, string(doc.ID) },
+		func(doc world.Endpoint) any { r := endpoint(doc); r.Revision, r.State = d.Revision, ""; return r })
+	return out
+}
+
+// add appends the changes of one kind that are of the tenant t, or all if t is "".
+func add[D any](out *[]WatchChange, kind string, t dove.Tenant, changes []world.Change[D], name func(D) (dove.Tenant, string), render func(D) any) {
+	for _, c := range changes {
+		line := WatchChange{Op: "put", Kind: kind}
+		if line.Tenant, line.Name = name(*cmp.Or(c.New, c.Old)); t != "" && line.Tenant != t {
+			continue
+		}
+		if c.New == nil {
+			line.Op = "delete"
+		} else {
+			line.Resource = render(*c.New)
+		}
+		*out = append(*out, line)
+	}
 }

@@ -110,6 +110,7 @@ func (Told) effect()   {}
 type Core struct {
 	member   string
 	world    *world.World
+	delta    world.Delta
 	view     *resolver.View
 	interest *resolver.Interest
 	ledger   *control.Ledger
@@ -153,6 +154,9 @@ func (c *Core) restart() {
 // World returns the world of the last Changed.
 func (c *Core) World() *world.World { return c.world }
 
+// Delta returns what the last Changed changed.
+func (c *Core) Delta() world.Delta { return c.delta }
+
 // Step reacts to one event. The error, about documents that cannot be read, is
 // final: the Core's world no longer follows the store.
 func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
@@ -191,7 +195,7 @@ func (c *Core) changed(e Changed) error {
 	if err != nil {
 		return err
 	}
-	c.world = next
+	c.world, c.delta = next, delta
 	if delta.Meta {
 		for _, s := range c.inOrder() {
 			c.end(s, dove.Unavailable, "the store is another one now: open a new session")

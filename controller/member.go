@@ -66,10 +66,11 @@ type Member struct {
 	boxes   map[uint64]*mailbox // of those who ask, by number
 }
 
-// published is a world, and what tells that there is a later one.
+// published is a world, what led to it, and what tells that there is a later one.
 type published struct {
-	world *world.World
-	later chan struct{}
+	world   *world.World
+	history *world.History
+	later   chan struct{}
 }
 
 // outbox is what waits to be sent to a session. Closed: there is no more.
@@ -95,7 +96,7 @@ func NewMember(name string, store Store, log *slog.Logger) *Member {
 		boxes:    map[uint64]*mailbox{},
 		watchers: make(chan struct{}, WatchersMax), listers: make(chan struct{}, ListersMax), probers: make(chan struct{}, ProbersMax),
 	}
-	m.latest.Store(&published{world.New(), make(chan struct{})})
+	m.latest.Store(&published{world.New(), world.NewHistory(0), make(chan struct{})})
 	return m
 }
 
@@ -256,7 +257,7 @@ func (m *Member) step(e Event) error {
 	}
 	m.measures.step(e, time.Since(now), effects)
 	if _, changed := e.(Changed); changed {
-		m.publish(m.core.World())
+		m.advance(m.core.World(), m.core.Delta())
 	}
 	for _, effect := range effects {
 		switch effect := effect.(type) {
@@ -348,9 +349,4 @@ func (m *Member) wake() {
 	}
 	clear(m.waiters[len(kept):])
 	m.waiters = kept
-}
-
-func (m *Member) publish(w *world.World) {
-	before := m.latest.Swap(&published{w, make(chan struct{})})
-	close(before.later)
 }
