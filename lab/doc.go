@@ -6,7 +6,8 @@
 // makes the fabric and a namespace for the DPC; AddHost joins a host; AddGuest
 // makes a workload, its endpoint and its device. Probes (TCP, UDP, ping) open
 // real connections between guests, and a Matrix compares what came back with what
-// the oracle says of the blueprints. Run plays a scenario, Demo tells the whole story.
+// the oracle says of the blueprints. Stage plays a scenario, Demo tells the whole
+// story. Cut breaks a link of the underlay, by a filter on the fabric's ports.
 //
 // The package drives DOVE only as its users do: through the API, the programs'
 // flags and the dSwitch's socket. It decides no policy and knows no packet format.

@@ -98,6 +98,15 @@ func (w *intent) step(a scenario.Action) error {
 		if err := blueprint.CheckDelete(b, w.context(a.Tenant)); err != nil {
 			return err
 		}
+		var members []string
+		for id, e := range w.endpoints {
+			if slices.ContainsFunc(e.groups, func(g dove.Group) bool { return g.Tenant == a.Tenant && g.Blueprint == a.Name }) {
+				members = append(members, string(id.ID))
+			}
+		}
+		if len(members) > 0 {
+			return dove.Errorf(dove.Conflict, "endpoints %s are in its groups", strings.Join(members, ", "))
+		}
 		delete(w.blueprints, string(a.Tenant)+"/"+a.Name)
 	case scenario.CreateEndpoint:
 		return w.create(a)

@@ -14,6 +14,9 @@
 // holds other rows than the DPC's world says. Ask sends a first packet and tells
 // what became of it, end to end.
 //
+// Disturb ends programs, starts them again and cuts links. What a packet met on
+// its way, and who was told of a change, is said in sentences for a reader.
+//
 // NewStage carries out scenarios at three levels: "oracle" asks package oracle,
 // "table" asks compiled tables, "soft" sends packets through a Sim. All three
 // make their changes through package edit. What a level has no means for is
