@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,28 +97,71 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// stuck is a host that connects and never acknowledges anything.
-type stuck struct {
-	hello chan control.Up
+// host is one that connects and never acknowledges anything. If it says
+// something, it answers what it is asked: that it lets any packet pass by that
+// rule ("deny RULE": does not), and carries a flow of each kind it was asked about.
+type host struct {
 	ctx   context.Context
+	up    chan control.Up
+	says  string
+	asked []control.Tuple
 }
 
-func (s *stuck) Send(control.Down) error { return nil }
+func (h *host) Send(d control.Down) error {
+	in, ok := d.(*control.Inspect)
+	if !ok || h.says == "" {
+		return nil
+	}
+	out := &control.Report{ID: in.ID, Seen: 7}
+	rule, denies := strings.CutPrefix(h.says, "deny ")
+	switch {
+	case in.Probe != nil:
+		out.Finding = &control.Finding{Standing: control.StandingAllow, Rule: rule}
+		if denies {
+			out.Finding.Standing = control.StandingDeny
+		} else {
+			h.asked = append(h.asked, *in.Probe)
+			out.Finding.Flow = new(h.flow(*in.Probe, rule))
+		}
+	case in.FlowsOf != "":
+		for _, t := range h.asked {
+			out.Flows = append(out.Flows, h.flow(t, rule))
+		}
+	case in.Observe != "":
+		for _, t := range h.asked {
+			f := h.flow(t, rule)
+			out.Events = append(out.Events,
+				control.FlowEvent{What: control.FlowBegun, Tuple: f.Tuple, Rule: rule},
+				control.FlowEvent{What: control.FlowDenied, Tuple: f.Tuple, Reason: "policy", Rule: "default-deny"},
+				control.FlowEvent{What: control.FlowDenied, Tuple: f.Tuple, Reason: "spoofed-source"},
+				control.FlowEvent{What: control.FlowEnded, Tuple: f.Tuple, Rule: rule, Packets: f.Packets, Bytes: f.Bytes})
+		}
+	default:
+		return nil
+	}
+	h.up <- out
+	return nil
+}
 
-func (s *stuck) Recv() (control.Up, error) {
+func (h *host) flow(t control.Tuple, rule string) control.FlowReport {
+	t.SrcPort = 40000
+	return control.FlowReport{Tuple: t, Rule: rule, Idle: 134 * time.Millisecond, Packets: 10, Bytes: 697}
+}
+
+func (h *host) Recv() (control.Up, error) {
 	select {
-	case u := <-s.hello:
+	case u := <-h.up:
 		return u, nil
-	case <-s.ctx.Done():
-		return nil, s.ctx.Err()
+	case <-h.ctx.Done():
+		return nil, h.ctx.Err()
 	}
 }
 
-// connect lets a host join and open a session that acknowledges nothing.
-func (r *rig) connect(host dove.HostName, vtep netip.Addr) {
+// connect lets a host join and open a session.
+func (r *rig) connect(name dove.HostName, vtep netip.Addr, says string) {
 	r.t.Helper()
 	const serial = "5e1a1"
-	token := world.JoinToken{ID: "ab", Digest: bytes.Repeat([]byte{7}, 32), Host: host, Expires: time.Now().Add(time.Hour)}
+	token := world.JoinToken{ID: "ab", Digest: bytes.Repeat([]byte{7}, 32), Host: name, Expires: time.Now().Add(time.Hour)}
 	for _, write := range []func(*world.World) (dove.Txn, error){
 		func(w *world.World) (dove.Txn, error) { return edit.CreateJoinToken(w, token) },
 		func(w *world.World) (dove.Txn, error) {
@@ -130,12 +174,12 @@ func (r *rig) connect(host dove.HostName, vtep netip.Addr) {
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	conn := &stuck{make(chan control.Up, 1), ctx}
-	conn.hello <- &control.Hello{Version: control.Version, Host: host, VTEP: vtep, Software: "stuck"}
+	conn := &host{ctx: ctx, up: make(chan control.Up, 16), says: says}
+	conn.up <- &control.Hello{Version: control.Version, Host: name, VTEP: vtep, Software: "stuck"}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r.member.Converse(ctx, control.Identity{Host: host, VTEP: vtep, Serial: serial}, conn)
+		r.member.Converse(ctx, control.Identity{Host: name, VTEP: vtep, Serial: serial}, conn)
 	}()
 	r.t.Cleanup(func() { stop(); <-ended })
 }
@@ -157,19 +201,40 @@ var changing = []struct {
 	{regexp.MustCompile(`ID            CREATED`), "ID  CREATED"},
 	{regexp.MustCompile(`\.client-\d+`), ".client-N"},
 	{regexp.MustCompile(`dove-admin\.\w+\.\w+`), "dove-admin.ID.SECRET"},
+	{regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{3}`), "CLOCK"},
 	{regexp.MustCompile(`connected  \d+s `), "connected  AGE"},
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "DIGEST"},
+}
+
+// printed keeps what a program prints, and interrupts it after some lines.
+type printed struct {
+	text      bytes.Buffer
+	left      int
+	interrupt func()
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	if n := bytes.Count(b, []byte{'\n'}); p.left > 0 && n > 0 {
+		if p.left -= n; p.left <= 0 {
+			p.interrupt()
+		}
+	}
+	return p.text.Write(b)
 }
 
 // dovectl runs one command line and returns all that it printed, and its exit
 // code where that is not 0.
 func (r *rig) dovectl(line, input string, asks bool) string {
-	var out bytes.Buffer
-	a := &app{in: strings.NewReader(input), out: &out, err: &out, asks: asks, file: filepath.Join(r.dir, "admin.yaml")}
-	if code := a.run(r.t.Context(), strings.Fields(line)); code != 0 {
-		fmt.Fprintf(&out, "[exit code %d]\n", code)
+	line, count, _ := strings.Cut(line, " ^C ")
+	ctx, cancel := context.WithCancel(r.t.Context())
+	defer cancel()
+	out := &printed{interrupt: cancel}
+	out.left, _ = strconv.Atoi(count)
+	a := &app{in: strings.NewReader(input), out: out, err: out, asks: asks, file: filepath.Join(r.dir, "admin.yaml")}
+	if code := a.run(ctx, strings.Fields(line)); code != 0 {
+		fmt.Fprintf(&out.text, "[exit code %d]\n", code)
 	}
-	text := strings.ReplaceAll(out.String(), r.dir, "DIR")
+	text := strings.ReplaceAll(out.text.String(), r.dir, "DIR")
 	for _, c := range changing {
 		text = c.find.ReplaceAllString(text, c.as)
 	}
@@ -181,7 +246,9 @@ func (r *rig) dovectl(line, input string, asks bool) string {
 //
 //	$ dovectl ...      are command lines; "<<< words" at the end is what is typed
 //	file NAME          write what follows, up to a line that is a dot, as a document
-//	connect HOST VTEP  let a host join that never acknowledges anything
+//	^C N               after a command line: it is interrupted when it has printed N lines
+//	connect HOST VTEP  let a host join that never acknowledges anything, and
+//	                   answers questions as the rest of the line says (see host)
 //	|                  are what was printed
 func TestTranscripts(t *testing.T) {
 	here, err := os.Getwd()
@@ -297,8 +364,8 @@ func (r *rig) replay(text string) string {
 			}
 		case word == "connect":
 			fmt.Fprintln(&out, line)
-			host, vtep, _ := strings.Cut(rest, " ")
-			r.connect(dove.HostName(host), netip.MustParseAddr(vtep))
+			words := strings.SplitN(rest, " ", 3)
+			r.connect(dove.HostName(words[0]), netip.MustParseAddr(words[1]), strings.Join(words[2:], ""))
 		default:
 			fmt.Fprintln(&out, line)
 		}

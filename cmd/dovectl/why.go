@@ -119,7 +119,11 @@ func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
 	row(w, "SWITCH", "SIDE", "NOW", "RULE", "SEEN", "AGREES")
 	for _, l := range why.Live {
 		if l.State != answered {
-			row(w, l.Host, l.Role, paint(a.colourOut, yellow, l.State), "", "", "")
+			said := l.State
+			if l.Host == "" {
+				said = "on no host"
+			}
+			row(w, l.Host, l.Role, paint(a.colourOut, yellow, said), "", "", "")
 			continue
 		}
 		agrees := "yes"
@@ -129,7 +133,7 @@ func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
 		row(w, l.Host, l.Role, l.Standing, l.Rule, l.Seen, agrees)
 	}
 	for _, l := range why.Live {
-		if l.Detail != "" {
+		if l.Detail != "" && l.State == answered {
 			fmt.Fprintf(w, "%s: %s\n", l.Host, l.Detail)
 		}
 		if f := l.Flow; f != nil {
