@@ -9,9 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"dove.network/api"
 	"dove.network/blueprint"
 	"dove.network/dove"
 	"dove.network/scenario"
+	"dove.network/verdict"
 )
 
 // meant is what the oracle says of a check now.
@@ -41,9 +43,26 @@ func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) 
 	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)
 	lines := make([]string, len(results))
 	for i, r := range results {
-		lines[i] = r.tell()
+		lines[i] = r.tell() + st.nearest(ctx, r)
 	}
 	return strings.Join(lines, "\n"), errors.Join(err, Faults(results))
+}
+
+// nearest asks the DPC what almost allowed what the default denied, if the DPC
+// can answer and is of one mind with the switch.
+func (st *Stage) nearest(ctx context.Context, r Result) string {
+	c := r.Check
+	if r.Drop == nil || r.Drop.Rule != verdict.DefaultDeny || c.To == nil || st.outage.Stopped(scenario.Program{}) {
+		return ""
+	}
+	protocol, port, _ := c.Probe.Over(c.Addr)
+	why, err := st.Lab.api.WhyIntended(ctx, c.From.Endpoint.Tenant, api.Flow{
+		From: string(c.From.Endpoint.ID), To: fmt.Sprintf("%s/%s", c.To.Endpoint.ID, c.Addr), Proto: protocol.String(), Port: fmt.Sprint(port),
+	})
+	if err != nil || why.Rule != r.Drop.Rule || why.Nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf(": the nearest rule is %s, which fails on: %s", why.Nearest, why.Failed)
 }
 
 // tell says what was seen of a check.
@@ -69,7 +88,8 @@ func (st *Stage) matrix(ctx context.Context, a scenario.ExpectMatrix) (string, e
 	return says, fmt.Errorf("a guest has no socket for some of %v: %w", a.Probes, scenario.ErrCannot)
 }
 
-func (st *Stage) openFlow(ctx context.Context, a scenario.OpenFlow) error {
+func (st *Stage) openFlow(ctx context.Context, a scenario.OpenFlow) (string, error) {
+	var lines []string
 	from, to := st.guest(a.From), st.guest(a.To)
 	for _, addr := range to.Addrs {
 		if _, _, exists := a.Probe.Over(addr); !exists || !a.Over.Has(addr) || !from.Addr(addr.Is6()).IsValid() {
@@ -83,14 +103,15 @@ func (st *Stage) openFlow(ctx context.Context, a scenario.OpenFlow) error {
 		case dove.ProtocolUDP:
 			s, err = from.StreamUDP(ctx, to, netip.AddrPortFrom(addr, a.Probe.Port), 20*time.Millisecond)
 		default:
-			return fmt.Errorf("a flow of %s: %w", a.Probe, scenario.ErrCannot)
+			return "", fmt.Errorf("a flow of %s: %w", a.Probe, scenario.ErrCannot)
 		}
 		if err != nil {
-			return err
+			return "", err
 		}
 		st.flows[a.Name] = append(st.flows[a.Name], s)
+		lines = append(lines, fmt.Sprintf("from %s on %s to %s on %s", from.Name(), from.Host, s.conn.RemoteAddr(), to.Host))
 	}
-	return nil
+	return strings.Join(lines, "\n"), nil
 }
 
 // Bounds of ExpectFlow: a blocked TCP stream sends again after its

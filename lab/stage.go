@@ -75,13 +75,13 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) (says string, err er
 	case scenario.ExpectMatrix:
 		return st.matrix(ctx, a)
 	case scenario.OpenFlow:
-		return "", st.openFlow(ctx, a)
+		return st.openFlow(ctx, a)
 	case scenario.ExpectFlow:
 		return st.expectFlow(ctx, a)
 	case scenario.Forge:
 		return "dropped as " + a.Reason, st.forge(ctx, a)
 	case scenario.Refuse:
-		return "", st.refuse(ctx, a)
+		return st.refuse(ctx, a)
 	case scenario.Plug:
 		g := st.idle[a.Endpoint]
 		delete(st.idle, a.Endpoint)
@@ -295,28 +295,29 @@ func (st *Stage) guest(e dove.Endpoint) *Guest {
 	return st.idle[e]
 }
 
-func (st *Stage) refuse(ctx context.Context, a scenario.Refuse) error {
+func (st *Stage) refuse(ctx context.Context, a scenario.Refuse) (string, error) {
 	before, err := st.Lab.api.Status(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	rev, err := st.change(ctx, a.Action)
 	if err == nil {
-		return fmt.Errorf("accepted as revision %d, meant: refused as %s", rev, a.Kind)
+		return "", fmt.Errorf("accepted as revision %d, meant: refused as %s", rev, a.Kind)
 	}
 	if kind := dove.KindOf(err); kind != a.Kind {
-		return fmt.Errorf("refused as %s, meant: %s: %w", kind, a.Kind, err)
+		return "", fmt.Errorf("refused as %s, meant: %s: %w", kind, a.Kind, err)
 	}
 	for _, f := range a.Fragments {
 		if !strings.Contains(err.Error(), f) {
-			return fmt.Errorf("the refusal does not say %q: %w", f, err)
+			return "", fmt.Errorf("the refusal does not say %q: %w", f, err)
 		}
 	}
+	says := "refused as " + a.Kind.String() + ": " + err.Error()
 	after, err := st.Lab.api.Status(ctx)
 	if err == nil && after.Revision != before.Revision {
 		err = fmt.Errorf("the refused change moved the world from revision %d to %d", before.Revision, after.Revision)
 	}
-	return err
+	return says, err
 }
 
 func groupsOf(groups []dove.Group) []string {
