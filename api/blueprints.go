@@ -66,6 +66,16 @@ type TextBody struct {
 	RawBody []byte `contentType:"application/yaml"`
 }
 
+// wrongMedia reports a body that says that it is no text, where one is wanted.
+func wrongMedia(ctx huma.Context) bool {
+	content, body := ctx.Header("Content-Type"), ctx.Operation().RequestBody
+	if content == "" || body == nil || body.Content["application/yaml"] == nil {
+		return false
+	}
+	media, _, err := mime.ParseMediaType(content)
+	return err != nil || body.Content[media] == nil && !textWanted(media)
+}
+
 // textBody describes it.
 func textBody() *huma.RequestBody {
 	return &huma.RequestBody{

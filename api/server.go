@@ -190,6 +190,10 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 			huma.WriteErr(api, ctx, http.StatusUnprocessableEntity, "this operation takes no Idempotency-Key: its answer is not kept, so leave the header out")
 			return
 		}
+		if wrongMedia(ctx) {
+			huma.WriteErr(api, ctx, http.StatusUnsupportedMediaType, "a blueprint is text: send it with Content-Type: application/yaml, or application/json")
+			return
+		}
 		next(called(ctx, by))
 		if ctx.Method() != http.MethodGet {
 			url := ctx.URL()
