@@ -66,7 +66,7 @@ func TestRequests(t *testing.T) {
 	c := connect(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got = fmt.Sprintf("%s %s", r.Method, r.URL.RequestURI())
-		for _, h := range []string{"If-Match", "If-None-Match", "Content-Type"} {
+		for _, h := range []string{"If-Match", "If-None-Match", "Idempotency-Key", "Content-Type"} {
 			if v := r.Header.Get(h); v != "" {
 				got += fmt.Sprintf(" %s=%s", h, v)
 			}
@@ -105,6 +105,30 @@ func TestRequests(t *testing.T) {
 		"DELETE /v1/tenants/acme/endpoints/web-1/binding": func() error { _, err := c.UnbindEndpoint(ctx, web, nil); return err },
 		"GET /v1/tenants/acme/endpoints?group=shop%2Fweb&host=h1": func() error {
 			_, err := c.Endpoints(ctx, "acme", api.EndpointFilter{Group: "shop/web", Host: "h1"})
+			return err
+		},
+		"PUT /v1/tenants/acme Idempotency-Key=a b": func() error {
+			_, err := c.WithRequestID("a b").PutTenant(ctx, "acme", nil)
+			return err
+		},
+		`DELETE /v1/tenants/acme/endpoints/web-1 If-Match="3" Idempotency-Key=1`: func() error {
+			_, err := c.WithRequestID("1").DeleteEndpoint(ctx, web, new(dove.Revision(3)))
+			return err
+		},
+		"POST /v1/tokens":          func() error { _, err := c.WithRequestID("1").CreateToken(ctx); return err },
+		"GET /v1/tenants":          func() error { _, err := c.WithRequestID("1").Tenants(ctx, api.TenantFilter{}); return err },
+		"GET /v1/tenants?prefix=a": func() error { _, err := c.Tenants(ctx, api.TenantFilter{Prefix: "a"}); return err },
+		"GET /v1/tokens":           func() error { _, err := c.Tokens(ctx); return err },
+		"GET /v1/hosts?behind=true&connected=true": func() error {
+			_, err := c.Hosts(ctx, api.HostFilter{Connected: "true", Behind: "true"})
+			return err
+		},
+		"GET /v1/tenants/acme/networks?blueprint=shop&domain=d": func() error {
+			_, err := c.Networks(ctx, "acme", api.NetworkFilter{Domain: "d", Blueprint: "shop"})
+			return err
+		},
+		"GET /v1/tenants/acme/resolutions?from=web-1&to=10.0.0.1": func() error {
+			_, err := c.Resolve(ctx, "acme", api.Resolving{From: "web-1", To: "10.0.0.1"})
 			return err
 		},
 		`POST /v1/hosts/h1/token Content-Type=application/json {"seconds":90}`: func() error {

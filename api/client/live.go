@@ -15,8 +15,8 @@ import (
 	"dove.network/dove"
 )
 
-// lineMax is the longest line of a watch, bytes.
-const lineMax = 1 << 20
+// lineMax is the longest line of a watch, bytes: one transaction, as JSON.
+const lineMax = 8 << 20
 
 // Why asks what would become of a flow between two of the tenant's endpoints,
 // and what the switches of both do now.
