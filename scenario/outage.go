@@ -63,6 +63,9 @@ type Outage struct {
 	cut     []Link
 }
 
+// Clone returns an Outage that goes its own way.
+func (o *Outage) Clone() Outage { return Outage{slices.Clone(o.stopped), slices.Clone(o.cut)} }
+
 // Follow makes a step. It says why that cannot be, or "".
 func (o *Outage) Follow(a Action) string {
 	switch a := a.(type) {

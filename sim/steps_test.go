@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ func (w *walk) step() error {
 		w.editPolicy, w.editPolicy, w.editPolicy, w.regroup, w.regroup, w.move, w.move, w.unbind,
 		w.unplugSome, w.plugSome, w.replace, w.deletePlugged, w.makeAnother,
 		w.cut, w.mend, w.mend, w.mend, w.mend, w.rest, w.join, w.restartAgent, w.restartMember,
+		w.disturb, w.disturb, w.stopMember,
 	}
 	if err := all[w.r.IntN(len(all))](); err != nil {
 		return err
@@ -203,9 +205,51 @@ func (w *walk) cut() error {
 	return w.Settle()
 }
 
-// mend connects all hosts again. Whatever happened meanwhile, all is as the
-// world says then.
+// disturb stops a dswitch, or cuts a host from the member or from another host,
+// until the next mend.
+func (w *walk) disturb() error {
+	h, other := w.anyHost(), w.anyHost()
+	var harm, cure scenario.Action
+	switch link := (scenario.Link{Host: h, To: other}); {
+	case w.r.IntN(2) == 0 && h != other:
+		harm, cure = scenario.Cut{Link: link}, scenario.Heal{Link: link}
+	case w.r.IntN(2) == 0:
+		harm, cure = scenario.Stop{Program: scenario.Program{Host: h}}, scenario.Start{Program: scenario.Program{Host: h}}
+	default:
+		link.To = ""
+		harm, cure = scenario.Cut{Link: link}, scenario.Heal{Link: link}
+	}
+	if outage := w.outage.Clone(); outage.Follow(harm) != "" {
+		return nil
+	}
+	w.note("%s", harm)
+	w.cures = append(w.cures, cure)
+	return errors.Join(w.Disturb(harm), w.Settle())
+}
+
+// stopMember stops the member for a while in which nobody can change anything.
+func (w *walk) stopMember() error {
+	w.note("stop the member")
+	if err := w.Disturb(scenario.Stop{}); err != nil {
+		return err
+	}
+	if err := errors.Join(w.sample(6), w.Settle()); err != nil {
+		return err
+	}
+	w.note("start the member")
+	return errors.Join(w.Disturb(scenario.Start{}), w.Settle())
+}
+
+// mend ends all outages and connects all hosts again. Whatever happened
+// meanwhile, all is as the world says then.
 func (w *walk) mend() error {
+	for _, cure := range w.cures {
+		w.note("%s", cure)
+		if err := w.Disturb(cure); err != nil {
+			return err
+		}
+	}
+	w.cures = nil
 	for _, h := range w.hosts {
 		if h.session == 0 {
 			w.note("connect %s", h.name)

@@ -33,6 +33,7 @@ type walk struct {
 	ids    int
 	// accidents may happen while a change is on its way.
 	accidents bool
+	cures     []scenario.Action // of what is stopped and cut
 	log       []string
 }
 
@@ -96,9 +97,9 @@ func (w *walk) commit(what string, decide func(*world.World) (dove.Txn, error)) 
 	return w.Settle()
 }
 
-// whole reports whether every host has a session.
+// whole reports whether every host has a session, and nothing else is wrong.
 func (w *walk) whole() bool {
-	return !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.live() })
+	return w.outage.Any() == "" && !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.live() })
 }
 
 func (w *walk) apply(b *blueprint.Blueprint) error {
