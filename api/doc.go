@@ -8,6 +8,10 @@
 // If-None-Match: *), returns the revision that made it true, and carries it as
 // ETag. Errors are RFC 9457 problem documents whose errors list every fault.
 //
+// A write with an id (Idempotency-Key) happens once: write, which all writes go
+// through, finds what came of it before. A watch writes lines of JSON as there is
+// something to tell; it reads what the Backend remembers at its own pace.
+//
 // Who asks is told by a bearer token, except for joining hosts, whose join token
 // is in the request. The package knows no store and no session, only what the
 // Backend says of them; what is allowed and what a write means is not decided here.

@@ -10,7 +10,8 @@
 // taken away (Unassign), then what is given (Assign, Tunnels, Update), then the
 // Frontier. A host that a revision does not concern hears nothing of it.
 //
-// Member acts: one goroutine owns the Core and never blocks; sessions, the
+// Member acts: it publishes each world with the History that led to it (Changes);
+// one goroutine owns the Core and never blocks; sessions, the
 // store's watch and the API send to it and read immutable worlds. Member
 // declares the Store that it needs.
 //

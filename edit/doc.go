@@ -9,6 +9,9 @@
 // caller decides again on the newer World. A request that changes nothing gives
 // an empty transaction.
 //
+// A Request is a write that its client gave an id: Replay finds what came of it
+// before, and Keep adds to its transaction that the result is kept for a day.
+//
 // Some decisions rely on what is not there: that nobody has an address, that no
 // endpoint is in a group. Writes that could contradict each other so share a
 // document that each of them writes and reads:

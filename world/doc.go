@@ -4,7 +4,8 @@
 // Documents (Tenant, Blueprint, Network, Endpoint, Host, ...) have keys and a
 // JSON codec here and nowhere else. Apply folds the documents of one revision
 // into a World and gives the next World and a Delta that says what changed;
-// a World never changes, so any goroutine reads it without a lock. What can be
+// a World never changes, so any goroutine reads it without a lock. A History keeps
+// the Deltas of the latest revisions. What can be
 // derived is derived here (compiled domains, addresses, endpoints of a host) and
 // never stored.
 //
