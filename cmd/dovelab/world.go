@@ -97,7 +97,7 @@ func explain(cmd *cobra.Command, name string) error {
 	fmt.Fprintf(w, "\nLab %q runs: one dpc, %d hosts, %d guests.\n\n", name, len(inv.Hosts), len(inv.Guests))
 	fmt.Fprintf(w, "  dpc  metrics at http://%s/metrics\n", inv.Metrics)
 	for _, h := range inv.Hosts {
-		fmt.Fprintf(w, "  %s  underlay %s, dswitch.sock and logs in %s, metrics at http://%s/metrics\n", h.Name, h.VTEP, h.State, h.Metrics)
+		fmt.Fprintf(w, "  %s   metrics at http://%s/metrics; socket and logs in %s\n", h.Name, h.Metrics, h.State)
 		for _, g := range inv.Guests {
 			if g.Host == h.Name {
 				fmt.Fprintf(w, "      %-14s %-8s %v\n", g.Endpoint, g.Device, g.Addresses)
