@@ -73,7 +73,7 @@ func DeleteHost(w *world.World, name dove.HostName, ifMatch *dove.Revision) (dov
 	}
 	if names, more := some(w.EndpointsOn(name), func(e world.Endpoint) string { return e.Full().String() }); names != "" {
 		var p problems
-		p.add(dove.Conflict, "", "move, unbind or delete them first", "host %q has endpoints %s%s", name, names, more)
+		p.add(dove.Conflict, "", "move, detach or delete them first", "host %q has endpoints %s%s", name, names, more)
 		return dove.Txn{}, p.err(fmt.Sprintf("deleting host %q", name))
 	}
 	c := begin(w)

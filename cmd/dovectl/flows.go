@@ -22,7 +22,9 @@ func (a *app) flowsCommand() *cobra.Command {
 		Use: "flows", Short: "list the flows that switches carry now, or follow them", Args: cobra.NoArgs,
 		Long: `Asks the switches of all hosts that the tenant has endpoints on which flows
 they carry. FROM sent first; PORT is the one it sent from, of icmp the
-identifier. Hosts that do not answer are named on standard error.
+identifier. A flow stays for some seconds after its end, and one whose policy
+changed until its next packet, which is judged anew. Hosts that do not answer
+are named on standard error.
 
 With -f nothing is listed, and what happens from now on is told as it happens:
 new flows, ended ones, and denied packets with the reason or the rule (of a

@@ -141,7 +141,7 @@ func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
 			if f.SrcPort != 0 {
 				port = fmt.Sprintf(" from port %d", f.SrcPort)
 			}
-			fmt.Fprintf(w, "%s carries one%s: %d packets, %d bytes, idle %s\n", l.Host, port, f.Packets, f.Bytes, brief(f.Idle))
+			fmt.Fprintf(w, "%s remembers one%s: %d packets, %d bytes, idle %s\n", l.Host, port, f.Packets, f.Bytes, brief(f.Idle))
 		}
 	}
 }
