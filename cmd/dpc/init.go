@@ -103,7 +103,7 @@ func (s *initial) init(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	first, err := json.Marshal(world.APIToken{ID: token.ID, Digest: token.Digest()})
+	first, err := json.Marshal(world.APIToken{ID: token.ID, Digest: token.Digest(), Created: now.UTC().Truncate(time.Second)})
 	if err != nil {
 		return err
 	}
