@@ -354,5 +354,6 @@ func (st *Stage) entitle(ctx context.Context, addrs [2][]netip.Addr) error {
 		}
 		last = max(last, e.Revision)
 	}
-	return st.Lab.WaitReceipt(ctx, last)
+	_, err := st.Lab.WaitReceipt(ctx, last)
+	return err
 }

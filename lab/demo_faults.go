@@ -151,7 +151,9 @@ func (d *Demo) newcomer(ctx context.Context, l *Lab, st *Stage) (*Guest, error) 
 	}
 	g := st.idle[name]
 	delete(st.idle, name)
-	return g, errors.Join(st.plug(ctx, g), l.WaitReceipt(ctx, rev))
+	err = st.plug(ctx, g)
+	_, late := l.WaitReceipt(ctx, rev)
+	return g, errors.Join(err, late)
 }
 
 // documents says how many documents of each kind the DPC has.

@@ -172,7 +172,7 @@ func TestStoppedSwitch(t *testing.T) {
 	if err := h2.sw.signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.WaitReceipt(t.Context(), rev); err != nil {
+	if _, err := l.WaitReceipt(t.Context(), rev); err != nil {
 		t.Errorf("after the dswitch goes on: %v", err)
 	}
 }

@@ -121,10 +121,7 @@ func (st *Stage) behind(r api.Receipt, hosts []dove.HostName) error {
 func (st *Stage) settle(ctx context.Context, rev dove.Revision) (string, error) {
 	began := time.Now()
 	if st.outage.Any() == "" {
-		r, err := st.Lab.receipt(ctx, rev)
-		if err == nil && !r.Complete {
-			err = fmt.Errorf("revision %d is not enforced after %v: pending %v, unconfirmed %v", rev, answerTimeout, r.Pending, r.Unconfirmed)
-		}
+		r, err := st.Lab.WaitReceipt(ctx, rev)
 		return fmt.Sprintf("revision %d: %d of %d hosts were told, in force after %.1f ms", rev, r.Told, len(st.Lab.hosts), ms(r.Took)), err
 	}
 	var r api.Receipt

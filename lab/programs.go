@@ -185,9 +185,12 @@ func (n *Namespace) sends(device string) error {
 }
 
 // WaitReceipt waits until a revision is enforced by every host.
-func (l *Lab) WaitReceipt(ctx context.Context, rev dove.Revision) error {
+func (l *Lab) WaitReceipt(ctx context.Context, rev dove.Revision) (api.Receipt, error) {
 	r, err := l.receipt(ctx, rev)
-	return errors.Join(err, unless(err != nil || r.Complete, "revision %d is not enforced after %v: pending %v, unconfirmed %v", rev, answerTimeout, r.Pending, r.Unconfirmed))
+	if err == nil && !r.Complete {
+		err = fmt.Errorf("revision %d is not enforced after %v: pending %v, unconfirmed %v", rev, answerTimeout, r.Pending, r.Unconfirmed)
+	}
+	return r, err
 }
 
 func (l *Lab) receipt(ctx context.Context, rev dove.Revision) (api.Receipt, error) {

@@ -131,9 +131,9 @@ func (l *paper) plug(e world.Endpoint) (string, error) {
 	return "", nil
 }
 
-func (l *paper) unplug(e dove.Endpoint) error {
+func (l *paper) unplug(e dove.Endpoint) (string, error) {
 	delete(l.plugged, e)
-	return nil
+	return "", nil
 }
 
 func (l *paper) ask(p Packet) (Finding, string, error) {

@@ -57,9 +57,16 @@ func (l simulated) disturb(a scenario.Action) (string, error) {
 	return l.tellDisturbed(a, held, says), err
 }
 
-func (l simulated) unplug(e dove.Endpoint) error {
+func (l simulated) unplug(e dove.Endpoint) (string, error) {
+	says := ""
+	if g := l.plugged(e); g != nil {
+		says = fmt.Sprintf("its device on %s is gone, and its port with it", g.at())
+		if g.host.stopped() {
+			says = fmt.Sprintf("its device on %s is gone, and no dswitch runs there to notice", g.at())
+		}
+	}
 	l.Unplug(e)
-	return l.Settle()
+	return says, l.Settle()
 }
 
 func (l simulated) ask(p Packet) (Finding, string, error) {

@@ -24,7 +24,7 @@ type level interface {
 	addHost(dove.HostName) error
 	settle(dove.Revision) (says string, err error) // until a change is in force wherever the DPC reaches
 	plug(world.Endpoint) (says string, err error)
-	unplug(dove.Endpoint) error
+	unplug(dove.Endpoint) (says string, err error)
 	ask(Packet) (seen Finding, says string, err error)
 	open(Packet) (flow conversation, says string, err error)
 	forge(scenario.Forge) (says string, err error)
@@ -118,7 +118,7 @@ func (st *stage) Do(_ context.Context, a scenario.Action) (says string, err erro
 		return st.plugIn(a.Endpoint)
 	case scenario.Unplug:
 		delete(st.plugged, a.Endpoint)
-		return "", st.unplug(a.Endpoint)
+		return st.unplug(a.Endpoint)
 	case scenario.Kill, scenario.Stop, scenario.Start, scenario.Cut, scenario.Heal:
 		return st.disturb(a)
 	}
@@ -156,7 +156,7 @@ func (st *stage) change(a scenario.Action) (says string, err error) {
 		port, err = st.plugIn(a.Endpoint)
 	case scenario.DeleteEndpoint:
 		delete(st.plugged, a.Endpoint)
-		err = st.unplug(a.Endpoint)
+		_, err = st.unplug(a.Endpoint)
 	}
 	if port != "" {
 		line += "; " + port
