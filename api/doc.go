@@ -12,6 +12,10 @@
 // through, finds what came of it before. A watch writes lines of JSON as there is
 // something to tell; it reads what the Backend remembers at its own pace.
 //
+// Some answers are asked of hosts while the client waits (flows, the live part of
+// why); what did not answer is named in them. Watches answer with one line of
+// JSON after the other.
+//
 // Who asks is told by a bearer token, except for joining hosts, whose join token
 // is in the request. The package knows no store and no session, only what the
 // Backend says of them; what is allowed and what a write means is not decided here.

@@ -121,8 +121,13 @@ func (s *server) flows(api huma.API) {
 		if err != nil {
 			return nil, s.problem(err)
 		}
+		ended := newProblem(http.StatusServiceUnavailable, dove.Unavailable, "the DPC member stops: watch again", nil)
 		return lines(func(yield func(FlowEvent) bool) {
 			for n := range news {
+				if refused := s.revoked(ctx); refused != nil { // while it watched
+					*ended = *refused
+					return
+				}
 				if n.Event != nil && !wanted(n.Event.Tuple, n.From, n.To, n.Event.Rule) {
 					continue
 				}
@@ -130,7 +135,7 @@ func (s *server) flows(api huma.API) {
 					return
 				}
 			}
-		}, newProblem(http.StatusServiceUnavailable, dove.Unavailable, "the DPC member stops: watch again", nil)), nil
+		}, ended), nil
 	})
 }
 

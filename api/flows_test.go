@@ -267,3 +267,22 @@ func TestFlowsAreWatched(t *testing.T) {
 		t.Errorf("and then %q", lines.Text())
 	}
 }
+
+// Who may ask no longer hears nothing more.
+func TestWatchOfFlowsEndsWithItsToken(t *testing.T) {
+	r := liveRig(t)
+	r.backend.news = make(chan control.FlowNews)
+	lines := r.watch(t.Context(), "/v1/tenants/a/flows/watch")
+	var other APIToken
+	r.ok(&other, "POST /v1/tokens", "")
+	first := strings.Split(r.token, ".")[1]
+	r.token = other.Token
+	r.ok(nil, "DELETE /v1/tokens/"+first, "")
+	go func() { r.backend.news <- control.FlowNews{Lost: 5} }()
+	if !lines.Scan() || !strings.Contains(lines.Text(), `"error"`) || !strings.Contains(lines.Text(), "the token was deleted") {
+		t.Errorf("heard %q", lines.Text())
+	}
+	if lines.Scan() {
+		t.Errorf("and then %q", lines.Text())
+	}
+}

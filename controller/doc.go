@@ -10,6 +10,11 @@
 // taken away (Unassign), then what is given (Assign, Tunnels, Update), then the
 // Frontier. A host that a revision does not concern hears nothing of it.
 //
+// What hosts do now is asked through their sessions (Asked) and told to who asked
+// (Told) without being kept. The Core only leads questions and answers to each
+// other; what an answer is worth is decided outside it, by the world of the moment:
+// a host speaks for flows of its own endpoints and for no others.
+//
 // Member acts: it publishes each world with the History that led to it (Changes);
 // one goroutine owns the Core and never blocks; sessions, the
 // store's watch and the API send to it and read immutable worlds. Member
