@@ -1,6 +1,7 @@
 // Command dovectl is what tenants and operators type: it applies blueprints,
 // puts endpoints into groups and on hosts, admits hosts, waits until a revision
-// is enforced everywhere, and asks why one endpoint reaches another or not.
+// is enforced everywhere, asks why one endpoint reaches another or not, and
+// follows what changes and what flows.
 //
 // It translates: each command is one or two calls of the API, and its answer as
 // a table, JSON or YAML. It decides nothing, and keeps nothing but the file that
