@@ -122,3 +122,27 @@ func TestOnceAtOnce(t *testing.T) {
 		t.Errorf("%d of %d are called repetitions", replayed, len(answers))
 	}
 }
+
+// TestOnceTooLate: a write that decided, and finds when it commits that it was
+// done already, answers with what was done and not with a mixture.
+func TestOnceTooLate(t *testing.T) {
+	r := newRig(t)
+	r.populate()
+	const what, body = "PUT /v1/tenants/acme/endpoints/new", `{"groups":["shop/web"],"host":"acme-1"}`
+	var first reply
+	r.backend.meanwhile = func() { first = r.ok(nil, what, body, key("1")) }
+	second := r.ok(nil, what, body, key("1"))
+	if second.text != first.text || second.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("%s, then %s %v", first.text, second.text, second.header)
+	}
+	// The one that was done had no host any more, which the other one still saw.
+	const change = `{"groups":["shop/db"]}`
+	r.backend.meanwhile = func() {
+		r.ok(nil, "DELETE /v1/tenants/acme/endpoints/new/binding", "")
+		first = r.ok(nil, what, change, key("2"))
+	}
+	second = r.ok(nil, what, change, key("2"))
+	if second.text != first.text {
+		t.Errorf("%s, then %s", first.text, second.text)
+	}
+}

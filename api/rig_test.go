@@ -32,6 +32,8 @@ type backend struct {
 	sessions []control.SessionStatus
 	receipt  control.Receipt
 	down     error // what Read and Edit say, if not nil
+	// What others do after the next Edit decided and before it commits.
+	meanwhile func()
 
 	inspect func(dove.HostName, control.Tuple) (control.Report, error)
 	flows   control.FlowList
@@ -47,19 +49,26 @@ func (b *backend) World() *world.World {
 
 func (b *backend) Read(context.Context) (*world.World, error) { return b.World(), b.down }
 
-func (b *backend) Edit(_ context.Context, f func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (b *backend) Edit(ctx context.Context, f func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
 	if b.down != nil {
 		return 0, b.down
 	}
-	txn, err := f(b.w)
-	if err != nil || len(txn.Puts)+len(txn.Deletes) == 0 {
-		return b.w.Revision(), err
+	decided := b.World()
+	txn, err := f(decided)
+	if between := b.meanwhile; between != nil {
+		b.meanwhile = nil
+		between()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil || txn.Empty() {
+		return decided.Revision(), err
 	}
 	for _, r := range txn.Reads {
 		if b.w.DocRevision(r.Key) != r.Revision {
-			return 0, dove.Errorf(dove.Conflict, "%s changed", r.Key)
+			b.mu.Unlock()
+			defer b.mu.Lock()
+			return b.Edit(ctx, f)
 		}
 	}
 	rev := b.w.Revision() + 1

@@ -73,18 +73,18 @@ func write[D, T any](
 	var doc D
 	var before, since dove.Revision // of the document in the World that was decided on last
 	var replayed bool
-	revision, err := s.Backend.Edit(ctx, func(w *world.World) (dove.Txn, error) {
-		before, since = w.DocRevision(key), 0
-		var result json.RawMessage
+	revision, err := s.Backend.Edit(ctx, func(w *world.World) (txn dove.Txn, err error) {
+		before, since, replayed = w.DocRevision(key), 0, false
 		if c.IdempotencyKey != "" {
+			var result json.RawMessage
 			if result, since, replayed, err = request.Replay(w); err != nil {
-				return dove.Txn{}, err
+				return txn, err
+			}
+			if replayed {
+				doc = *new(D) // another attempt may have decided before it was too late
+				return txn, json.Unmarshal(result, &doc)
 			}
 		}
-		if replayed {
-			return dove.Txn{}, json.Unmarshal(result, &doc)
-		}
-		var txn dove.Txn
 		if txn, doc, err = decide(w, ifMatch); err != nil {
 			return txn, err
 		}
