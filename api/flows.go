@@ -117,6 +117,7 @@ func (s *server) flows(api huma.API) {
 		if _, err := s.readTenant(ctx, in.Tenant, Freshness{}); err != nil {
 			return nil, err
 		}
+		ctx = s.whileGood(ctx)
 		news, err := s.Backend.Observe(ctx, in.Tenant)
 		if err != nil {
 			return nil, s.problem(err)
@@ -124,9 +125,8 @@ func (s *server) flows(api huma.API) {
 		ended := newProblem(http.StatusServiceUnavailable, dove.Unavailable, "the DPC member stops: watch again", nil)
 		return lines(func(yield func(FlowEvent) bool) {
 			for n := range news {
-				if refused := s.revoked(ctx); refused != nil { // while it watched
-					*ended = *refused
-					return
+				if s.revoked(ctx) != nil {
+					break
 				}
 				if n.Event != nil && !wanted(n.Event.Tuple, n.From, n.To, n.Event.Rule) {
 					continue
@@ -134,6 +134,9 @@ func (s *server) flows(api huma.API) {
 				if !yield(renderNews(n)) {
 					return
 				}
+			}
+			if refused := s.revoked(ctx); refused != nil { // while it watched
+				*ended = *refused
 			}
 		}, ended), nil
 	})

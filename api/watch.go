@@ -102,6 +102,10 @@ func (s *server) watchLines(ctx context.Context, t dove.Tenant, after dove.Revis
 				yield(WatchLine{Revision: after, Error: forgotten(after, history)})
 				return
 			}
+			if refused := s.revoked(ctx); refused != nil { // by one of the changes that come next, at the earliest
+				yield(WatchLine{Revision: after, Error: refused})
+				return
+			}
 			for _, d := range deltas {
 				after = d.Revision
 				changes := changesOf(s.Backend.World(), d, t)
@@ -113,10 +117,6 @@ func (s *server) watchLines(ctx context.Context, t dove.Tenant, after dove.Revis
 			select {
 			case <-later:
 			case <-tick.C:
-				if refused := s.revoked(ctx); refused != nil {
-					yield(WatchLine{Revision: after, Error: refused})
-					return
-				}
 				if !yield(WatchLine{Revision: after}) {
 					return
 				}
@@ -134,6 +134,28 @@ func (s *server) revoked(ctx context.Context) *Problem {
 		return nil
 	}
 	return newProblem(http.StatusUnauthorized, dove.Unauthorized, "the token was deleted", nil)
+}
+
+// whileGood returns a context that is done once the token of who asks is no
+// longer good: the cause is the Problem.
+func (s *server) whileGood(ctx context.Context) context.Context {
+	good, cancel := context.WithCancelCause(ctx)
+	go func() {
+		for {
+			_, later := s.Backend.Changes()
+			if refused := s.revoked(good); refused != nil {
+				cancel(refused)
+				return
+			}
+			select {
+			case <-later:
+			case <-good.Done():
+				cancel(nil)
+				return
+			}
+		}
+	}()
+	return good
 }
 
 func forgotten(after dove.Revision, history *world.History) *Problem {
