@@ -180,5 +180,7 @@ func TestResolve(t *testing.T) {
 	r.refused(404, "GET /v1/tenants/acme/resolutions?from=web-1&to=nobody", "")
 	r.refused(422, "GET /v1/tenants/acme/resolutions?from=web-1&to=fd00:0:0:1::12", "")
 	r.refused(422, "GET /v1/tenants/acme/resolutions?from=web-1&to=a/b/c", "")
+	r.refused(404, "GET /v1/tenants/acme/resolutions?from=web-1&to=nowhere/10.0.1.2", "")
+	r.refused(404, "GET /v1/tenants/acme/resolutions?from=web-1&to=fe80::1%25eth0", "")
 	r.refused(422, "GET /v1/tenants/acme/resolutions?from=web-1", "")
 }

@@ -95,7 +95,7 @@ func resolve(w *world.World, t dove.Tenant, in Resolving) (Resolution, error) {
 		return Resolution{}, err
 	}
 	local, _ := w.Endpoint(from.Endpoint)
-	peers, err := addressesOf(w, t, in.To)
+	peers, err := addressesOf(w, local.NetworkOf(), in.To)
 	if err != nil {
 		return Resolution{}, err
 	}
@@ -146,13 +146,13 @@ func nowhere(w *world.World, e world.Endpoint) string {
 }
 
 // addressesOf returns the addresses that text names: one, or all of an
-// endpoint. A dSwitch asks about addresses, whether or not somebody has them.
-func addressesOf(w *world.World, t dove.Tenant, text string) ([]netip.Addr, error) {
-	end, err := explain.Find(w, t, text)
+// endpoint. A dSwitch asks about addresses on its network, whether or not
+// somebody has them.
+func addressesOf(w *world.World, on dove.Network, text string) ([]netip.Addr, error) {
+	end, err := explain.Find(w, on.Tenant, text)
 	if err != nil {
-		_, after, _ := strings.Cut(text, "/")
-		addr, bad := netip.ParseAddr(cmp.Or(after, text))
-		if kind := dove.KindOf(err); bad != nil || kind != dove.NotFound && kind != dove.Conflict {
+		addr, bad := netip.ParseAddr(strings.TrimPrefix(text, on.Name+"/"))
+		if kind := dove.KindOf(err); bad != nil || addr.Zone() != "" || kind != dove.NotFound && kind != dove.Conflict {
 			return nil, err
 		}
 		return []netip.Addr{addr.Unmap()}, nil
