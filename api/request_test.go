@@ -69,6 +69,8 @@ func TestOnceRefusals(t *testing.T) {
 	r.refused(422, "PUT /v1/tenants/b", "", key("1"))
 	r.refused(422, "DELETE /v1/tenants/a", "", key("1"))
 	r.refused(422, "PUT /v1/tenants/a", "", key("1"), "If-Match: "+made.header.Get("ETag"))
+	r.ok(nil, "PUT /v1/hosts/h1", `{"vtep":"192.0.2.1"}`, key("h"))
+	r.refused(422, "PUT /v1/hosts/h1", `{"vtep":"192.0.2.2"}`, key("h"))
 	r.refused(422, "PUT /v1/tenants/b", "", key(strings.Repeat("x", 129)))
 	r.refused(422, "PUT /v1/tenants/b", "", key("caf\u00e9"))
 	r.refused(422, "POST /v1/tokens", "", key("2"))
