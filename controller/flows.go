@@ -170,7 +170,9 @@ func (f *flowWatch) take(now time.Time, t Told) []control.FlowNews {
 	for _, e := range t.Report.Events {
 		ends, its := endsOf(t.World, f.tenant, t.Host, e.Tuple)
 		if !its {
-			f.denied[t.Host]++
+			if e.What != control.FlowEnded { // because its end went away: nobody's fault
+				f.denied[t.Host]++
+			}
 			continue
 		}
 		if e.What != control.FlowDenied && ends.fromHost != t.Host {

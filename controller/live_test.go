@@ -84,11 +84,11 @@ func TestCoreAsksAboutAPacket(t *testing.T) {
 		t.Fatalf("%+v", i)
 	}
 	finding := &control.Report{ID: i.ID, Finding: &control.Finding{Standing: control.StandingAllow}}
-	r.say(h2, finding)                       // who was not asked
-	r.say(h1, &control.Report{ID: i.ID + 1}) // what was not asked
-	r.say(h1, finding)                       // the answer
-	r.say(h1, finding)                       // once more
-	r.step(Ceased{1})                        // and again to nobody
+	r.say(h2, &control.Report{ID: i.ID, Finding: &control.Finding{Standing: control.StandingDeny}}) // who was not asked
+	r.say(h1, &control.Report{ID: i.ID + 1})                                                        // what was not asked
+	r.say(h1, finding)                                                                              // the answer
+	r.say(h1, finding)                                                                              // once more
+	r.step(Ceased{1})                                                                               // and again to nobody
 	r.expect("[1] h1: allow")
 
 	r.step(Asked{Asker: 2, Host: "h9", Probe: &probe})
@@ -242,6 +242,25 @@ func TestHostsTellOfTheirOwnOnly(t *testing.T) {
 		}
 		if got := fmt.Sprint(news[1].Network, news[1].From, news[1].To); got != test.names || news[1].Host != test.host {
 			t.Errorf("%s: told as %s by %s", test.what, got, news[1].Host)
+		}
+	}
+}
+
+// A flow that ends because its end left the host is not told by that host, which
+// claims nothing by it.
+func TestEndpointsLeaveTheirFlows(t *testing.T) {
+	r, _, _, _ := newShop(t)
+	flow := r.tuple("acme", "10.0.0.11", "10.0.0.12") // h1 to h2
+	r.bind("acme", "web-1", "h3")
+	w := newFlowWatch("acme")
+	w.ask(start, []dove.HostName{"h1", "h2", "h3"})
+	for what, claims := range map[control.What]int{control.FlowEnded: 0, control.FlowBegun: 1, control.FlowDenied: 1} {
+		clear(w.denied)
+		news := w.take(start, Told{Host: "h1", World: r.core.World(), Report: &control.Report{
+			Events: []control.FlowEvent{{What: what, Tuple: flow, Reason: "policy"}},
+		}})
+		if slices.ContainsFunc(news, func(n control.FlowNews) bool { return n.Event != nil }) || w.denied["h1"] != claims {
+			t.Errorf("%s: told %+v, %d claims", what, news, w.denied["h1"])
 		}
 	}
 }
