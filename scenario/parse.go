@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 
 	"dove.network/dove"
 )
@@ -90,6 +91,10 @@ func (p *parser) line() (*line, bool) {
 		text, ok := p.raw()
 		if !ok {
 			return nil, false
+		}
+		if i := strings.IndexFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); i >= 0 {
+			p.fault(p.number, i+1, "write text", "a control character: %q", text[i:i+1])
+			continue
 		}
 		if title, ok := strings.CutPrefix(text, "scenario "); ok { // up to the end, whatever it says
 			words := []word{{text: "scenario", column: 1}}
