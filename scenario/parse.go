@@ -93,7 +93,7 @@ func (p *parser) line() (*line, bool) {
 			return nil, false
 		}
 		if i := strings.IndexFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); i >= 0 {
-			p.fault(p.number, i+1, "write text", "a control character: %q", text[i:i+1])
+			p.fault(p.number, i+1, "write text", "a control character: %q", []rune(text[i:])[0])
 			continue
 		}
 		if title, ok := strings.CutPrefix(text, "scenario "); ok { // up to the end, whatever it says
