@@ -3,6 +3,7 @@ package ebpf
 import (
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -251,5 +252,58 @@ func TestSlots(t *testing.T) {
 	s.rested()
 	if again, err := s.take(); again != a || err != nil || s.next(again) <= old {
 		t.Errorf("slot %d, %v, its generation does not grow", again, err)
+	}
+}
+
+// TestFlowsAreReadInParts lets others at the switch while a long flow table is
+// read: first packets wait for them.
+func TestFlowsAreReadInParts(t *testing.T) {
+	s := newLone(t, Options{})
+	if o := sends(t, s, packet.UDP(out, 1, 53, nil)); o.Action != dataplane.Tunneled {
+		t.Fatalf("%+v", o)
+	}
+	var key dswitchFlow4Key
+	var f dswitchFlow
+	if entries := s.maps.Flows4.Iterate(); !entries.Next(&key, &f) {
+		t.Fatal(entries.Err())
+	}
+	const many = 8000
+	for i := range many {
+		key.LoPort = uint16(i + 1)
+		if err := s.maps.Flows4.Update(key, f, ebpf.UpdateAny); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if flows, err := s.Flows(); err != nil || len(flows) < many {
+		t.Fatalf("%d flows, %v", len(flows), err)
+	}
+	var reading, between, done bool // under the lock
+	var other sync.WaitGroup
+	other.Go(func() {
+		for ended := false; !ended; {
+			s.mu.Lock()
+			between = between || reading
+			ended = done
+			s.mu.Unlock()
+		}
+	})
+	for range 1000 {
+		n := 0
+		if err := eachFlow(s, s.maps.Flows4, func(*dswitchFlow4Key, *dswitchFlow) { n++; reading = n < many }); err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		done = between
+		s.mu.Unlock()
+		if done {
+			break
+		}
+	}
+	s.mu.Lock()
+	done = true
+	s.mu.Unlock()
+	other.Wait()
+	if !between {
+		t.Error("nobody comes in between")
 	}
 }

@@ -171,14 +171,12 @@ func (s *Switch) keepCounts(id uint32) error {
 	return err
 }
 
-// Flows implements dataplane.Switch.
+// Flows implements dataplane.Switch. Other calls come in between its parts: a
+// full table takes a while to read.
 func (s *Switch) Flows() ([]dataplane.Flow, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var flows []dataplane.Flow
-	var f dswitchFlow
 	now := uint32(monotonic() / tick)
-	add := func(vni uint32, lo, hi netip.AddrPort, protocol uint8) {
+	add := func(f *dswitchFlow, vni uint32, lo, hi netip.AddrPort, protocol uint8) {
 		if f.Initiator == 1 {
 			lo, hi = hi, lo
 		}
@@ -193,23 +191,41 @@ func (s *Switch) Flows() ([]dataplane.Flow, error) {
 			Bytes:   f.Bytes[0] + f.Bytes[1],
 		})
 	}
-	var key4 dswitchFlow4Key
-	entries := s.maps.Flows4.Iterate()
-	for entries.Next(&key4, &f) {
-		add(key4.Vni, netip.AddrPortFrom(vtepAddr(key4.Lo), key4.LoPort), netip.AddrPortFrom(vtepAddr(key4.Hi), key4.HiPort), key4.Proto)
-	}
-	if err := entries.Err(); err != nil {
+	if err := eachFlow(s, s.maps.Flows4, func(k *dswitchFlow4Key, f *dswitchFlow) {
+		add(f, k.Vni, netip.AddrPortFrom(vtepAddr(k.Lo), k.LoPort), netip.AddrPortFrom(vtepAddr(k.Hi), k.HiPort), k.Proto)
+	}); err != nil {
 		return nil, fmt.Errorf("map flows4: %w", err)
 	}
-	var key6 dswitchFlow6Key
-	entries = s.maps.Flows6.Iterate()
-	for entries.Next(&key6, &f) {
-		add(key6.Vni, netip.AddrPortFrom(mappedAddr(key6.Lo), key6.LoPort), netip.AddrPortFrom(mappedAddr(key6.Hi), key6.HiPort), key6.Proto)
-	}
-	if err := entries.Err(); err != nil {
+	if err := eachFlow(s, s.maps.Flows6, func(k *dswitchFlow6Key, f *dswitchFlow) {
+		add(f, k.Vni, netip.AddrPortFrom(mappedAddr(k.Lo), k.LoPort), netip.AddrPortFrom(mappedAddr(k.Hi), k.HiPort), k.Proto)
+	}); err != nil {
 		return nil, fmt.Errorf("map flows6: %w", err)
 	}
 	return flows, nil
+}
+
+// eachFlow reads a flow table in parts. The lock, under which a flow and the name of
+// its rule belong together, is free between them.
+func eachFlow[K any](s *Switch, m *ebpf.Map, each func(*K, *dswitchFlow)) error {
+	keys, values := make([]K, 1024), make([]dswitchFlow, 1024)
+	var cursor ebpf.MapBatchCursor
+	part := func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
+		for i := range n {
+			each(&keys[i], &values[i])
+		}
+		return err
+	}
+	for {
+		switch err := part(); {
+		case errors.Is(err, ebpf.ErrKeyNotExist):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // Sizes implements dataplane.Switch.
