@@ -117,6 +117,7 @@ func TestProbeFindsWhatIsInForce(t *testing.T) {
 	standing("withheld and denied", to, control.StandingDeny, "shop/no", "")
 	r.step(Received{&control.Update{Revision: 5, Pairs: []control.Pair{out}}})
 	standing("withheld", to, control.StandingHidden, "", "")
+	standing("withheld, the other way", from, control.StandingHidden, "", "")
 
 	r.step(Received{&control.Update{Revision: 6, Peers: []control.Peer{{Key: withheld.Key, Absent: true, TTL: time.Minute}}}})
 	standing("gone", to, control.StandingNoEndpoint, "", "")

@@ -16,6 +16,7 @@ import (
 
 	"dove.network/control"
 	"dove.network/dove"
+	"dove.network/explain"
 )
 
 // liveRig has two endpoints of tenant a on two hosts.
@@ -130,6 +131,24 @@ func TestSwitchesAgreeOrNot(t *testing.T) {
 		r.ok(&why, fmt.Sprintf("GET /v1/tenants/a/why?from=web-1&to=db-1&proto=tcp&port=%d", test.port), "")
 		if why.Live[0].Agrees != test.agrees {
 			t.Errorf("%+v: %+v", test, why)
+		}
+	}
+}
+
+// TestDropsAgreeWithWhatKeepsPacketsFromArriving, whatever the switch calls it.
+func TestDropsAgreeWithWhatKeepsPacketsFromArriving(t *testing.T) {
+	for _, standing := range []control.Standing{control.StandingNoEndpoint, control.StandingHidden, control.StandingUnassigned, control.StandingNotActive} {
+		for _, test := range []struct {
+			intended explain.Answer
+			agrees   bool
+		}{
+			{explain.Answer{Allowed: true, Rule: "shop/web-db"}, false},
+			{explain.Answer{Allowed: true, Rule: "shop/web-db", Obstacles: []string{"db-1 is bound to no host"}}, true},
+			{explain.Answer{Rule: "default-deny"}, true},
+		} {
+			if got := agrees(test.intended, &control.Finding{Standing: standing}); got != test.agrees {
+				t.Errorf("%s agrees %v with %+v", standing, got, test.intended)
+			}
 		}
 	}
 }
