@@ -224,7 +224,10 @@ func (r *Result) judge() {
 	case r.Reply.From != "" && (r.Check.To == nil || r.Reply.From != r.Check.To.Name()):
 		r.Fault = "answered by " + r.Reply.From
 	case denied && r.Reply.From != "":
-		r.Fault = fmt.Sprintf("answered, though %s denies it", r.Intent.Rule)
+		r.Fault = "answered, though it is meant to be denied"
+		if r.Intent.Rule != "" {
+			r.Fault = fmt.Sprintf("answered, though %s denies it", r.Intent.Rule)
+		}
 	case r.Intent.Outcome == scenario.NoAnswer:
 		if r.Drop != nil && r.Drop.Reason != "hold-limit" {
 			r.Fault = fmt.Sprintf("dropped as %s by rule %q, meant: no word of it", r.Drop.Reason, r.Drop.Rule)

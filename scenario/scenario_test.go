@@ -116,6 +116,7 @@ func TestFaults(t *testing.T) {
 		"jump a/w":                               `7:1: unknown step "jump" (known are blueprint,`,
 		"delete":                                 "7:7: endpoint is missing",
 		"delete w":                               `7:8: endpoint "w" is not of the form tenant/endpoint`,
+		"withdraw w":                             `7:10: blueprint "w" is not of the form tenant/blueprint`,
 		"delete a/x":                             "7:1: there is no endpoint a/x",
 		"delete a/w now":                         `7:12: "now" is too much here (one line is one step)`,
 		"delete a/W":                             `7:8: endpoint "a/W": name "W"`,

@@ -136,7 +136,7 @@ func (l *line) endpoint(what string) dove.Endpoint {
 	w := l.next(what)
 	tenant, id, ok := strings.Cut(w.text, "/")
 	if !ok {
-		l.fault(w, "", "%s %s is not of the form tenant/endpoint", what, shorten(w.text))
+		l.fault(w, "", "%s %s is not of the form tenant/%s", what, shorten(w.text), what)
 	}
 	for _, s := range []string{tenant, id} {
 		if err := dove.CheckName(s); err != nil {

@@ -55,7 +55,7 @@ func (f Finding) String() string {
 	switch {
 	case f.Instead != "":
 		return f.Instead
-	case f.Outcome == scenario.NoEndpoint || f.Outcome == scenario.NoAnswer:
+	case f.Rule == "" || f.Outcome == scenario.NoEndpoint || f.Outcome == scenario.NoAnswer:
 		return f.Outcome.String()
 	}
 	return fmt.Sprintf("%s (%s)", f.Outcome, f.Rule)

@@ -232,7 +232,7 @@ func (st *stage) expect(a scenario.Expect) (string, error) {
 		seen, says, err := st.ask(p)
 		errs = append(errs, err)
 		told.add(p, says)
-		if meant.Rule == "" && seen.Instead == "" {
+		if meant.Rule == "" && seen.Instead == "" && seen.Outcome == meant.Outcome {
 			meant.Rule = seen.Rule
 		}
 		if seen != meant {
