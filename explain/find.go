@@ -31,7 +31,7 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 	}
 	addr, err := netip.ParseAddr(after)
 	if err != nil {
-		return End{}, dove.Errorf(dove.Invalid, "%q names no end: %q is no address", text, after)
+		return End{}, dove.Errorf(dove.Invalid, "%q names no end: %q is no address (write an endpoint without its tenant, an address or network/address)", text, after)
 	}
 	addr = addr.Unmap()
 	network := dove.Network{Tenant: t, Name: name}
