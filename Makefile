@@ -15,7 +15,7 @@ build: ## build the programs into bin/
 setup: ## install the Debian packages that tests and demo need
 	@scripts/setup
 
-demo: build ## two tenants, three hosts, real connections (needs root, about two minutes)
+demo: build ## two tenants, three hosts, real connections (needs root, about a minute)
 	@scripts/setup demo
 	@bin/dovelab demo
 
