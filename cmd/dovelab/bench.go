@@ -60,13 +60,11 @@ whose MTU is 9000 (_9000).`,
 		if err != nil {
 			return err
 		}
-		var out *os.File // opened first: minutes of work must not end at a wrong name
-		if file != "" {
-			if out, err = os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
-				return err
-			}
-			defer out.Close()
+		out, err := figures(file)
+		if err != nil {
+			return err
 		}
+		defer out.Close()
 		b.Out, b.Software = cmd.OutOrStdout(), version
 		report, err := b.Run(cmd.Context(), opt)
 		if errors.Is(cmd.Context().Err(), context.Canceled) {
@@ -92,6 +90,20 @@ func tell(cmd *cobra.Command, report *bench.Report, out *os.File) error {
 	if e.Noisy > 0 {
 		fmt.Fprintf(w, "%d of %d measurements began while the machine was busy with other work: trust ratios, and repeat when it is quiet.\n", e.Noisy, e.Measured)
 	}
+	return save(report, out)
+}
+
+// figures opens the file for a report's figures, and none if it has no name.
+// It comes first: minutes of work must not end at a wrong name.
+func figures(name string) (*os.File, error) {
+	if name == "" {
+		return nil, nil
+	}
+	return os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644)
+}
+
+// save writes the report to out if that is there.
+func save(report *bench.Report, out *os.File) error {
 	if out == nil {
 		return nil
 	}

@@ -41,14 +41,15 @@ and Linux 6.6 or newer, touches nothing outside its own namespaces and
   dovelab exec h1 -- ip link
   dovelab down
   dovelab run scenarios/*.dove                   # scenarios, at every level
-  dovelab bench dataplane                        # figures, beside what DOVE replaces`,
+  dovelab bench dataplane                        # figures, beside what DOVE replaces
+  dovelab lossless                               # restarts and edits under traffic: is any packet lost?`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("dovelab {{.Version}}\n")
-	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), manual.Command())
+	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), losslessCommand(), manual.Command())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, errFailed) {
 			fmt.Fprintln(os.Stderr, "dovelab:", err)
