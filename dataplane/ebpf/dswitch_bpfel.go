@@ -41,6 +41,9 @@ type dswitchDest struct {
 	Mac     [6]uint8
 	Mtu     uint16
 	Vni     uint32
+	Addr    [4]uint32
+	Hop     uint32
+	Pad     uint32
 }
 
 type dswitchDestKind uint32
@@ -81,14 +84,20 @@ type dswitchFlow struct {
 	Last      uint32
 	State     uint8
 	Initiator uint8
-	Rule      uint16
+	Proto     uint8
+	Pad       uint8
+	Ports     uint32
 	Pair      uint32
 	PairGen   uint32
-	Table     uint32
+	Slot      [2]uint32
+	Gen       [2]uint32
 	Port      uint32
-	Leg       [2]dswitchLeg
 	Packets   [2]uint64
 	Bytes     [2]uint64
+	Uid       [2]uint64
+	Table     uint32
+	Rule      uint16
+	Pad2      [2]uint8
 }
 
 type dswitchFlow4Key struct {
@@ -117,13 +126,6 @@ type dswitchGcArgs struct {
 	_       structs.HostLayout
 	Port    uint32
 	Deleted uint32
-}
-
-type dswitchLeg struct {
-	_    structs.HostLayout
-	Slot uint32
-	Gen  uint32
-	Uid  uint64
 }
 
 type dswitchNameKey struct {

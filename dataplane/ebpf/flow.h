@@ -19,6 +19,12 @@ static __always_inline __u32 now_ticks(void)
 	return now_ns() >> TICK_SHIFT;
 }
 
+// ports_of is what an entry says of its ports.
+static __always_inline __u32 ports_of(const struct packet *p)
+{
+	return p->swapped ? (__u32)p->dst_port << 16 | p->src_port : (__u32)p->src_port << 16 | p->dst_port;
+}
+
 static __always_inline void order(struct packet *p)
 {
 	int swap = p->src_port > p->dst_port;
@@ -129,6 +135,19 @@ static __always_inline void free_budget(__u32 port)
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 	if (s && *(volatile __u32 *)&s->flows)
 		__sync_fetch_and_sub(&s->flows, 1);
+}
+
+// store puts an entry under the packet's key.
+static __noinline long store(struct packet *p, struct flow *f, __u64 flags)
+{
+	if (p->v6) {
+		struct flow6_key k;
+		key6(p, &k);
+		return bpf_map_update_elem(&flows6, &k, f, flags);
+	}
+	struct flow4_key k;
+	key4(p, &k);
+	return bpf_map_update_elem(&flows4, &k, f, flags);
 }
 
 static __noinline void forget(struct packet *p, __u32 port)

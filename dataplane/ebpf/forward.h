@@ -4,7 +4,7 @@
 // These change the packet, so no pointer into it survives them.
 #pragma once
 
-#define PASS 0
+#define PASS 0 // TC_ACT_OK
 #define COOKIE 0xd07e0001      // skb->mark of what the switch sends into a guest port
 #define WIRE_COOKIE 0xd07e0002 // skb->mark of what wire_in leaves to the kernel's decapsulation
 
@@ -44,7 +44,8 @@ static __always_inline int set_macs(struct __sk_buff *skb, const __u8 *dst, cons
 static __always_inline int into(struct __sk_buff *skb, const struct dest *dst)
 {
 	if (dst->kind == DEST_VETH) {
-		bpf_skb_change_type(skb, 0); // it was for another host as the host end saw it
+		if (skb->pkt_type)
+			bpf_skb_change_type(skb, 0); // it was for another host as the host end saw it
 		return bpf_redirect_peer(dst->ifindex, 0);
 	}
 	skb->mark = COOKIE;
@@ -69,6 +70,8 @@ static __always_inline __be16 outer_check(__be16 total, __be32 src, __be32 dst)
 	return ~((s >> 16) + s);
 }
 
+// tunnel encapsulates. The kernel finds the MAC of the next hop, and keeps it
+// found; the next hop itself is known, or it would look for a route each time.
 static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const struct dest *src, const struct dest *dst)
 {
 	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
@@ -105,7 +108,8 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	o->flags2 = 0;
 	o->class = bpf_htons(src->class);
 	o->vni = bpf_htonl(p->vni << 8);
-	return bpf_redirect_neigh(c->underlay, 0, 0, 0);
+	struct bpf_redir_neigh hop = {.nh_family = 2 /* AF_INET */, .ipv4_nh = dst->hop};
+	return bpf_redirect_neigh(c->underlay, hop.ipv4_nh ? &hop : 0, hop.ipv4_nh ? sizeof(hop) : 0, 0);
 }
 
 // forward sends a frame without outer headers where its judgement says.
@@ -151,8 +155,10 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 // ask sends a packet to the agent with what it needs to come back written over
 // its MACs: the destination says direction, port, want and the port's life, and from the overlay
 // the source says which VTEP and which class.
-static __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
+__noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
+	if (!p)
+		return SHOT;
 	__u32 port = p->port & 0xffff;
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 	struct settings *c = settings();

@@ -75,6 +75,13 @@ static __always_inline int matches(const struct packet *p, const struct dest *sr
 	return src->kind == DEST_HIDDEN || (src->kind == DEST_REMOTE && src->vtep == p->vtep);
 }
 
+// owns reports whether a slot is still that of an address on the packet's network.
+static __always_inline int owns(const struct dest *d, const struct packet *p, const __be32 *addr)
+{
+	return d->vni == p->vni && d->addr[3] == addr[3] &&
+	       (!p->v6 || (d->addr[0] == addr[0] && d->addr[1] == addr[1] && d->addr[2] == addr[2]));
+}
+
 // known judges a packet by its flow. It returns -1 where the flow does not
 // settle it: judge anew.
 static __always_inline int known(struct packet *p, __u32 length)
@@ -82,16 +89,14 @@ static __always_inline int known(struct packet *p, __u32 length)
 	struct flow *f = find(p);
 	if (!f)
 		return -1;
-	__u32 now = now_ticks();
-	struct leg *from = &f->leg[p->swapped & 1], *to = &f->leg[!p->swapped];
-	__u32 pair = f->pair;
-	struct dest *src = dest_at(from->slot), *dst = dest_at(to->slot);
+	int side = p->swapped & 1;
+	__u32 now = now_ticks(), from = f->slot[side], to = f->slot[!side], pair = f->pair;
+	struct dest *src = dest_at(from), *dst = dest_at(to);
 	struct pair_slot *ps = bpf_map_lookup_elem(&pair_slots, &pair);
 
-	if (!src || !dst || !ps || src->gen != from->gen || dst->gen != to->gen || ps->gen != f->pair_gen)
+	if (!src || !dst || !ps || src->gen != f->gen[side] || dst->gen != f->gen[!side] || ps->gen != f->pair_gen)
 		return -1;
-	// The table may have given the entry to another flow since it was found.
-	if (src->vni != p->vni || dst->vni != p->vni)
+	if (f->proto != p->proto || f->ports != ports_of(p) || !owns(src, p, p->src) || !owns(dst, p, p->dst))
 		return -1;
 	if (expired(f, p->proto, now) || opens(p, f))
 		return -1;
@@ -113,16 +118,16 @@ static __always_inline int known(struct packet *p, __u32 length)
 	if (against(p, f))
 		return refuse(p, BAD_REPLY);
 	touch(p, f, length, now);
-	p->src_slot = from->slot;
-	p->dst_slot = to->slot;
+	p->src_slot = from;
+	p->dst_slot = to;
 	return FORWARD;
 }
 
+// begin stores an entry that is not there yet, if its port may have another.
 static __noinline int begin(struct packet *p, struct flow *f)
 {
 	__u32 port = p->port;
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
-	long failed;
 
 	if (!s)
 		return refuse(p, NO_PORT);
@@ -130,15 +135,7 @@ static __noinline int begin(struct packet *p, struct flow *f)
 		__sync_fetch_and_sub(&s->flows, 1);
 		return refuse(p, FLOW_BUDGET);
 	}
-	if (p->v6) {
-		struct flow6_key k;
-		key6(p, &k);
-		failed = bpf_map_update_elem(&flows6, &k, f, BPF_NOEXIST);
-	} else {
-		struct flow4_key k;
-		key4(p, &k);
-		failed = bpf_map_update_elem(&flows4, &k, f, BPF_NOEXIST);
-	}
+	long failed = store(p, f, BPF_NOEXIST);
 	if (!failed)
 		return FORWARD;
 	__sync_fetch_and_sub(&s->flows, 1);
@@ -201,8 +198,10 @@ static __noinline int verdict(struct packet *p, struct pair_key *pk, __u16 asked
 }
 
 // anew judges a packet from what is known of its two ends.
-static __noinline int anew(struct packet *p, __u32 length)
+__noinline int anew(struct packet *p, __u32 length)
 {
+	if (!p)
+		return DROP;
 	__u32 src_slot = slot_of(p, p->src), dst_slot = slot_of(p, p->dst);
 	struct dest *src = dest_at(src_slot), *dst = dest_at(dst_slot);
 	if (!src || !dst)
@@ -236,19 +235,24 @@ static __noinline int anew(struct packet *p, __u32 length)
 
 	// A live flow between the same two lives is judged by its initiator's
 	// direction and keeps its state; anything else begins another.
-	__u32 now = now_ticks();
-	struct flow *f = find(p);
+	__u32 zero = 0, now = now_ticks();
+	struct flow *f = find(p), *new = bpf_map_lookup_elem(&new_flow, &zero);
+	if (!new)
+		return refuse(p, FLOW_TABLE_FULL);
 	int from = p->swapped & 1, live = 0;
-	if (f && (f->leg[from].uid != src->uid || f->leg[!from].uid != dst->uid)) {
-		forget(p, f->port);
-		f = 0;
+	if (f) {
+		__builtin_memcpy(new, f, sizeof(*new));
+		if (new->uid[from] != src->uid || new->uid[!from] != dst->uid) {
+			forget(p, new->port);
+			f = 0;
+		}
 	}
-	if (f && !expired(f, p->proto, now)) {
-		if (against(p, f))
+	if (f && !expired(new, p->proto, now)) {
+		if (against(p, new))
 			return refuse(p, BAD_REPLY);
-		live = !opens(p, f);
+		live = !opens(p, new);
 	}
-	int backwards = live && f->initiator != from;
+	int backwards = live && new->initiator != from;
 	__u16 asked = backwards ? p->src_port : p->asked;
 
 	struct pair_key pk = {
@@ -267,49 +271,38 @@ static __noinline int anew(struct packet *p, __u32 length)
 	if (p->icmp && (p->echo == NO_ECHO || (p->echo == ECHO_REPLY && !live)))
 		return FORWARD; // begins no flow
 
-	if (f) {
-		if (!live) {
-			f->state = 0;
-			f->initiator = from;
-			f->packets[0] = f->packets[1] = f->bytes[0] = f->bytes[1] = 0;
-		}
-		f->leg[from].slot = src_slot;
-		f->leg[!from].slot = dst_slot;
-		f->leg[from].gen = src_gen;
-		f->leg[!from].gen = dst_gen;
-		f->pair = pair.slot;
-		f->table = p->table;
-		f->rule = p->rule;
-		f->pair_gen = pair.gen;
-		if (live)
-			p->judged = 0; // the rule is told once
-		touch(p, f, length, now);
-		return FORWARD;
+	if (!live) {
+		if (f)
+			forget(p, new->port);
+		__builtin_memset(new, 0, sizeof(*new));
+		new->initiator = from;
+		new->port = p->port;
+		new->uid[from] = src->uid;
+		new->uid[!from] = dst->uid;
+		new->proto = p->proto;
+		new->ports = ports_of(p);
 	}
-	__u32 zero = 0;
-	struct flow *new = bpf_map_lookup_elem(&new_flow, &zero);
-	if (!new)
-		return refuse(p, FLOW_TABLE_FULL);
-	__builtin_memset(new, 0, sizeof(*new));
 	new->last = now;
-	new->initiator = from;
-	new->rule = p->rule;
+	new->slot[from] = src_slot;
+	new->slot[!from] = dst_slot;
+	new->gen[from] = src_gen;
+	new->gen[!from] = dst_gen;
 	new->pair = pair.slot;
 	new->pair_gen = pair.gen;
 	new->table = p->table;
-	new->port = p->port;
-	new->leg[from].slot = src_slot;
-	new->leg[from].gen = src_gen;
-	new->leg[from].uid = src->uid;
-	new->leg[!from].slot = dst_slot;
-	new->leg[!from].gen = dst_gen;
-	new->leg[!from].uid = dst->uid;
+	new->rule = p->rule;
 	touch(p, new, length, now);
+	if (!live)
+		return begin(p, new);
+	p->judged = 0; // the rule is told once
+	if (!store(p, new, BPF_EXIST))
+		return FORWARD;
+	new->port = p->port; // forgotten meanwhile
 	return begin(p, new);
 }
 
 static __always_inline int judge(struct packet *p, __u32 length)
 {
-	int j = known(p, length);
+	int j = p->again ? -1 : known(p, length); // what comes back is judged anew
 	return j < 0 ? anew(p, length) : j;
 }

@@ -83,7 +83,10 @@ struct dest {
 	__u32 port;    // local
 	__u8 mac[6];
 	__u16 mtu;     // local
-	__u32 vni;     // whose address it is: an entry of another network never matches
+	__u32 vni;
+	__be32 addr[4]; // with vni, whose slot it is
+	__be32 hop;     // remote: next hop to vtep on the underlay, 0: ask the kernel's routes
+	__u32 pad;
 };
 
 struct pair_key {
@@ -150,24 +153,28 @@ struct flow6_key {
 #define FLOW_RST 8
 #define FLOW_CLOSED(s) (((s) & FLOW_RST) || ((s) & 6) == 6)
 
-struct leg {
-	__u32 slot;
-	__u32 gen;
-	__u64 uid;
-};
-
+// What each packet needs comes first. The table may give an entry to another
+// flow while a program looks at it, so the entry says itself whose it is: by
+// ports and protocol, and by what is in its slots. All writes but touch's go by
+// the key.
 struct flow {
 	__u32 last;      // ticks, when a packet last passed
 	__u8 state;      // FLOW_*
 	__u8 initiator;  // 0: lo, 1: hi
-	__u16 rule;      // of table, that allowed it
+	__u8 proto;
+	__u8 pad;
+	__u32 ports;     // lo << 16 | hi
 	__u32 pair;
 	__u32 pair_gen;
-	__u32 table;
+	__u32 slot[2];   // lo, hi
+	__u32 gen[2];
 	__u32 port;      // whose budget it takes
-	struct leg leg[2];  // lo, hi
-	__u64 packets[2];   // by sending leg
+	__u64 packets[2]; // by sending side
 	__u64 bytes[2];
+	__u64 uid[2];
+	__u32 table;     // that allowed it
+	__u16 rule;
+	__u8 pad2[2];
 };
 
 struct counter_key {

@@ -6,7 +6,6 @@
 
 #define ETH_SIZE 14
 #define OUTER_SIZE 50 // IPv4, UDP, VXLAN, inner Ethernet
-#define LINEAR 94     // Ethernet, the longest IPv4 header, TCP
 
 #define ETH_IPV4 bpf_htons(0x0800)
 #define ETH_ARP bpf_htons(0x0806)
@@ -143,31 +142,38 @@ static __always_inline int parse_arp(struct packet *p, void *l3, void *end)
 	return 0;
 }
 
-// size is what the IP header says of the transport's length.
-static __always_inline int parse_transport(struct packet *p, void *l4, void *end, __u32 size)
+// transport_size is the least size of a protocol's header, 0 where nothing is read.
+static __always_inline __u32 transport_size(__u8 proto)
 {
-	__u8 *b = l4;
-	switch (p->proto) {
+	switch (proto) {
 	case PROTO_TCP:
-		if (size < 20 || l4 + 20 > end)
-			return MALFORMED;
-		p->tcp = b[13];
-		p->headers += (b[12] >> 4) * 4;
-		break;
+		return 20;
 	case PROTO_SCTP:
-		if (size < 12 || l4 + 12 > end)
-			return MALFORMED;
-		p->headers += 12;
-		break;
+		return 12;
 	case PROTO_UDP:
 	case PROTO_ICMP:
 	case PROTO_ICMPV6:
-		if (size < 8 || l4 + 8 > end)
-			return MALFORMED;
-		p->headers += 8;
-		break;
-	default:
+		return 8;
+	}
+	return 0;
+}
+
+// size is what the IP header says of the transport's length.
+static __always_inline int parse_transport(struct packet *p, void *l4, void *end, __u32 size)
+{
+	__u32 header = transport_size(p->proto);
+	__u8 *b = l4;
+
+	if (!header)
 		return 0;
+	if (size < header || l4 + 8 > end)
+		return MALFORMED;
+	p->headers += header;
+	if (p->proto == PROTO_TCP) {
+		if (l4 + 20 > end)
+			return MALFORMED;
+		p->tcp = b[13];
+		p->headers += (b[12] >> 4) * 4 - 20;
 	}
 	if (p->proto != PROTO_ICMP && p->proto != PROTO_ICMPV6) {
 		p->src_port = be16(b);
@@ -278,10 +284,32 @@ static __always_inline void linear(struct __sk_buff *skb, __u32 n)
 		bpf_skb_pull_data(skb, n);
 }
 
+// headers_end is where the headers end that are to be read, seen from the first
+// bytes of the network's header.
+static __always_inline __u32 headers_end(struct __sk_buff *skb, __u32 at)
+{
+	__u8 *b = (void *)(long)skb->data + at;
+	if ((void *)b + ETH_SIZE + 10 > (void *)(long)skb->data_end)
+		return 0;
+	at += ETH_SIZE;
+	switch (*(__u16 *)(b + 12)) {
+	case ETH_IPV4:
+		return at + (b[ETH_SIZE] & 0xf) * 4 + transport_size(b[ETH_SIZE + 9]);
+	case ETH_IPV6:
+		return at + 40 + (b[ETH_SIZE + 6] == PROTO_ICMPV6 ? 24 : transport_size(b[ETH_SIZE + 6]));
+	}
+	return at + sizeof(struct arp);
+}
+
 // parse reads the frame at offset at, size bytes long, and returns a reason.
 // The kernel has taken a VLAN tag out of the frame if there was one.
-static __always_inline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size)
+__noinline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size)
 {
+	if (!p)
+		return MALFORMED;
+	at &= 63; // the verifier knows no better
+	linear(skb, at + ETH_SIZE + 20);
+	linear(skb, headers_end(skb, at));
 	void *frame = (void *)(long)skb->data + at, *end = (void *)(long)skb->data_end;
 	__u8 *b = frame;
 	int reason = NOT_IP;

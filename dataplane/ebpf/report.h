@@ -14,6 +14,7 @@ volatile const enum reason named_reason = 0;
 volatile const struct event named_event = {};
 volatile const struct gc_args named_gc_args = {};
 
+#define SHOT 2 // TC_ACT_SHOT
 #define SAMPLE_TICKS 8 // a little over one second
 
 // paced is a bucket without a clock of its own (GCRA): at is when the next one
@@ -111,8 +112,10 @@ static __noinline void emit(struct packet *p)
 	bpf_ringbuf_submit(e, 0);
 }
 
-static __noinline int drop(struct packet *p, __u32 length)
+__noinline int drop(struct packet *p, __u32 length)
 {
+	if (!p)
+		return SHOT;
 	struct counter_key k = {.port = p->port, .reason = p->reason};
 	__u32 reason = p->reason;
 	struct counter *c = bpf_map_lookup_elem(&reasons, &reason);
@@ -137,7 +140,7 @@ static __noinline int drop(struct packet *p, __u32 length)
 	}
 	tell(p, DROPPED, 0, 0);
 	emit(p);
-	return 2; // TC_ACT_SHOT
+	return SHOT;
 }
 
 static __always_inline int drop_for(struct packet *p, __u32 length, enum reason r)

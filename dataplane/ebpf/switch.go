@@ -22,7 +22,7 @@ import (
 )
 
 // layout names what the maps look like. Maps of another layout are not taken over.
-const layout = "v1"
+const layout = "v2"
 
 // Options say where a switch works and how much it may hold. Zero fields have
 // the stated defaults. How many entries the flow tables have is decided when
@@ -85,6 +85,7 @@ type Switch struct {
 	up       *os.File
 	ring     *ringbuf.Reader
 	readers  sync.WaitGroup
+	hops     *hops
 	misses   chan dataplane.Miss
 	drops    chan dataplane.Drop
 
@@ -197,6 +198,9 @@ func (s *Switch) open() error {
 	if err := s.configure(underlay.Attrs().Index, up.Attrs().Index); err != nil {
 		return err
 	}
+	if s.hops, err = openHops(underlay.Attrs().Index); err != nil {
+		return err
+	}
 	if err := s.adopt(); err != nil {
 		return fmt.Errorf("take over what is pinned in %s: %w", s.pins, err)
 	}
@@ -227,6 +231,7 @@ func (s *Switch) open() error {
 	}
 	s.readers.Go(s.readMisses)
 	s.readers.Go(s.readDrops)
+	s.readers.Go(s.followRoutes)
 	return nil
 }
 
@@ -344,7 +349,13 @@ func (s *Switch) Close() error {
 	if s.ring != nil {
 		errs = append(errs, s.ring.Close())
 	}
+	if s.hops != nil {
+		s.hops.changes.Close() // ends followRoutes, which asks for routes
+	}
 	s.readers.Wait()
+	if s.hops != nil {
+		s.hops.routes.Close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.misses)

@@ -87,7 +87,7 @@ func (f *flow) note(t *transit, fromInitiator bool, now time.Time) {
 // whether policy allows it today, and whither it goes.
 func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 	now := s.clock()
-	key, from, _ := keyOf(t.tuple)
+	key, from, to := keyOf(t.tuple)
 	f := s.flows[key]
 	if f != nil && !f.joins(from, src.uid, dst.uid) {
 		s.forget(key, f)
@@ -134,24 +134,17 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 	case t.Protocol.IsICMP() && t.Echo != packet.Request:
 		return s.forward(t, src, dst, rule) // begins no flow
 	}
-	if f == nil {
-		if full := s.room(t.port); full != dataplane.NotDropped {
-			return s.drop(t, full, "")
-		}
-		f = &flow{port: t.port.ID}
-		s.flows[key] = f
-		t.port.flows++
+	if f != nil {
+		s.forget(key, f)
 	}
-	f.begin(t.tuple, src.uid, dst.uid, rule)
+	if full := s.room(t.port); full != dataplane.NotDropped {
+		return s.drop(t, full, "")
+	}
+	f = &flow{initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, port: t.port.ID, rule: rule}
+	s.flows[key] = f
+	t.port.flows++
 	f.note(t, true, now)
 	return s.forward(t, src, dst, rule)
-}
-
-// begin makes an entry, new or left over from an earlier flow of the same
-// tuple, that of a flow whose first packet is at hand.
-func (f *flow) begin(t dataplane.Tuple, src, dst dove.UID, rule string) {
-	_, initiator, responder := keyOf(t)
-	*f = flow{initiator: initiator, responder: responder, uids: [2]dove.UID{src, dst}, port: f.port, rule: rule}
 }
 
 // joins reports whether the flow is between these lives of its ends, src being
