@@ -274,13 +274,13 @@ static __always_inline int over(const struct flow *f, __u8 proto, __u32 vni, con
 
 static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_walk *w)
 {
-	__u32 port = f->port;
+	__u32 port = f->port, state = f->state;
 	__be32 lo[4], hi[4];
 
 	map4(lo, k->lo);
 	map4(hi, k->hi);
 	if (over(f, k->proto, k->vni, lo, hi, w) && !bpf_map_delete_elem(&flows4, k)) {
-		free_budget(port);
+		free_budget(port, state);
 		w->deleted++;
 	}
 	return 0;
@@ -288,9 +288,9 @@ static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_wa
 
 static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_walk *w)
 {
-	__u32 port = f->port;
+	__u32 port = f->port, state = f->state;
 	if (over(f, k->proto, k->vni, k->lo, k->hi, w) && !bpf_map_delete_elem(&flows6, k)) {
-		free_budget(port);
+		free_budget(port, state);
 		w->deleted++;
 	}
 	return 0;

@@ -82,22 +82,20 @@ type dswitchEvent struct {
 type dswitchFlow struct {
 	_         structs.HostLayout
 	Last      uint32
-	State     uint8
-	Initiator uint8
-	Proto     uint8
-	Pad       uint8
+	State     uint32
 	Ports     uint32
 	Pair      uint32
 	PairGen   uint32
 	Slot      [2]uint32
 	Gen       [2]uint32
 	Port      uint32
+	Initiator uint8
+	Proto     uint8
+	Rule      uint16
+	Table     uint32
 	Packets   [2]uint64
 	Bytes     [2]uint64
 	Uid       [2]uint64
-	Table     uint32
-	Rule      uint16
-	Pad2      [2]uint8
 }
 
 type dswitchFlow4Key struct {
@@ -187,15 +185,15 @@ type dswitchPortKey struct {
 }
 
 type dswitchPortState struct {
-	_       structs.HostLayout
-	Ifindex uint32
-	Flows   uint32
-	Budget  uint32
-	Vni     uint32
-	Life    uint32
-	Pad     uint32
-	MissAt  [2]uint64
-	EventAt uint64
+	_           structs.HostLayout
+	Ifindex     uint32
+	Flows       uint32
+	Unconfirmed uint32
+	Budget      uint32
+	Vni         uint32
+	Life        uint32
+	MissAt      [2]uint64
+	EventAt     uint64
 }
 
 type dswitchReason uint32

@@ -92,14 +92,14 @@ static __always_inline __u32 time_out(const struct flow *f, __u8 proto)
 	case PROTO_TCP:
 		if (FLOW_CLOSED(f->state))
 			return SECONDS(10);
-		if (f->state & (FLOW_FIN_INITIATOR | FLOW_FIN_RESPONDER))
+		if (!(f->state & FLOW_CONFIRMED))
 			return SECONDS(30);
-		return f->state & FLOW_REPLIED ? SECONDS(7200) : SECONDS(60);
+		return f->state & (FLOW_FIN_INITIATOR | FLOW_FIN_RESPONDER) ? SECONDS(120) : SECONDS(7200);
 	case PROTO_ICMP:
 	case PROTO_ICMPV6:
 		return SECONDS(30);
 	}
-	return SECONDS(120);
+	return f->state & FLOW_CONFIRMED ? SECONDS(120) : SECONDS(30);
 }
 
 static __always_inline int expired(const struct flow *f, __u8 proto, __u32 now)
@@ -107,21 +107,44 @@ static __always_inline int expired(const struct flow *f, __u8 proto, __u32 now)
 	return (__s32)(now - f->last) > (__s32)time_out(f, proto); // another CPU may be a tick ahead
 }
 
+static __always_inline void less(__u32 *count)
+{
+	if (*(volatile __u32 *)count)
+		__sync_fetch_and_sub(count, 1);
+}
+
+// confirmed takes a flow out of those of its port, and of all, that are not.
+__noinline int confirmed(__u32 port)
+{
+	__u32 zero = 0;
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
+	if (s && all) {
+		less(&s->unconfirmed);
+		less(&all->unconfirmed);
+	}
+	return 0;
+}
+
 static __always_inline void touch(struct packet *p, struct flow *f, __u32 length, __u32 now)
 {
 	int from_initiator = f->initiator == p->swapped, leg = p->swapped & 1;
-	__u8 state = f->state;
+	__u32 was = f->state, is = was;
 
 	if (!from_initiator)
-		state |= FLOW_REPLIED;
+		is |= FLOW_REPLIED;
 	if (p->proto == PROTO_TCP) {
 		if (p->tcp & TCP_FIN)
-			state |= from_initiator ? FLOW_FIN_INITIATOR : FLOW_FIN_RESPONDER;
+			is |= from_initiator ? FLOW_FIN_INITIATOR : FLOW_FIN_RESPONDER;
 		if (p->tcp & TCP_RST)
-			state |= FLOW_RST;
+			is |= FLOW_RST;
 	}
-	if (state != f->state)
-		f->state = state;
+	if (is & FLOW_REPLIED && (!(is & FLOW_SYN) || (from_initiator && !(p->tcp & TCP_SYN))))
+		is |= FLOW_CONFIRMED;
+	if (is != was) {
+		was = __sync_fetch_and_or(&f->state, is);
+		if (is & ~was & FLOW_CONFIRMED)
+			confirmed(f->port);
+	}
 	if (f->last != now)
 		f->last = now;
 	f->packets[leg]++;
@@ -130,11 +153,13 @@ static __always_inline void touch(struct packet *p, struct flow *f, __u32 length
 
 // free_budget gives an entry back. A count that is too low by some race lets a
 // port have an entry more; below zero it would let it have none.
-static __always_inline void free_budget(__u32 port)
+static __always_inline void free_budget(__u32 port, __u32 state)
 {
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
-	if (s && *(volatile __u32 *)&s->flows)
-		__sync_fetch_and_sub(&s->flows, 1);
+	if (s)
+		less(&s->flows);
+	if (!(state & FLOW_CONFIRMED))
+		confirmed(port);
 }
 
 // store puts an entry under the packet's key.
@@ -150,7 +175,7 @@ static __noinline long store(struct packet *p, struct flow *f, __u64 flags)
 	return bpf_map_update_elem(&flows4, &k, f, flags);
 }
 
-static __noinline void forget(struct packet *p, __u32 port)
+static __noinline void forget(struct packet *p, __u32 port, __u32 state)
 {
 	long failed;
 
@@ -164,6 +189,5 @@ static __noinline void forget(struct packet *p, __u32 port)
 		failed = bpf_map_delete_elem(&flows4, &k);
 	}
 	if (!failed)
-		free_budget(port);
+		free_budget(port, state);
 }
-

@@ -126,21 +126,32 @@ static __always_inline int known(struct packet *p, __u32 length)
 // begin stores an entry that is not there yet, if its port may have another.
 static __noinline int begin(struct packet *p, struct flow *f)
 {
-	__u32 port = p->port;
-	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
+	__u32 port = p->port, zero = 0;
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
+	long failed;
 
-	if (!s)
+	if (!s || !all)
 		return refuse(p, NO_PORT);
-	if (__sync_fetch_and_add(&s->flows, 1) >= s->budget) {
-		__sync_fetch_and_sub(&s->flows, 1);
-		return refuse(p, FLOW_BUDGET);
-	}
-	long failed = store(p, f, BPF_NOEXIST);
+	enum reason full = FLOW_BUDGET;
+	if (__sync_fetch_and_add(&s->flows, 1) >= s->budget)
+		goto port_full;
+	if (__sync_fetch_and_add(&s->unconfirmed, 1) >= (s->budget + 1) / 2)
+		goto half_full;
+	full = FLOW_TABLE_FULL;
+	if (__sync_fetch_and_add(&all->unconfirmed, 1) >= (all->budget + 1) / 2)
+		goto table_full;
+	failed = store(p, f, BPF_NOEXIST);
 	if (!failed)
 		return FORWARD;
+	if (failed == -17) // another CPU has begun it, with a packet of the same flow
+		full = NOT_DROPPED;
+table_full:
+	__sync_fetch_and_sub(&all->unconfirmed, 1);
+half_full:
+	__sync_fetch_and_sub(&s->unconfirmed, 1);
+port_full:
 	__sync_fetch_and_sub(&s->flows, 1);
-	// Another CPU may have begun it with a packet of the same flow.
-	return failed == -17 ? FORWARD : refuse(p, FLOW_TABLE_FULL);
+	return full ? refuse(p, full) : FORWARD;
 }
 
 static __always_inline __u32 slot_of(const struct packet *p, const __be32 *addr)
@@ -243,7 +254,7 @@ __noinline int anew(struct packet *p, __u32 length)
 	if (f) {
 		__builtin_memcpy(new, f, sizeof(*new));
 		if (new->uid[from] != src->uid || new->uid[!from] != dst->uid) {
-			forget(p, new->port);
+			forget(p, new->port, new->state);
 			f = 0;
 		}
 	}
@@ -273,7 +284,7 @@ __noinline int anew(struct packet *p, __u32 length)
 
 	if (!live) {
 		if (f)
-			forget(p, new->port);
+			forget(p, new->port, new->state);
 		__builtin_memset(new, 0, sizeof(*new));
 		new->initiator = from;
 		new->port = p->port;
@@ -281,6 +292,8 @@ __noinline int anew(struct packet *p, __u32 length)
 		new->uid[!from] = dst->uid;
 		new->proto = p->proto;
 		new->ports = ports_of(p);
+		if ((p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+			new->state = FLOW_SYN;
 	}
 	new->last = now;
 	new->slot[from] = src_slot;
@@ -298,6 +311,7 @@ __noinline int anew(struct packet *p, __u32 length)
 	if (!store(p, new, BPF_EXIST))
 		return FORWARD;
 	new->port = p->port; // forgotten meanwhile
+	new->state &= ~FLOW_CONFIRMED;
 	return begin(p, new);
 }
 

@@ -49,14 +49,15 @@ struct port {
 	__u8 pad[2];
 };
 
-// What the programs change of a port, by its id.
+// What the programs change of a port, by its id. Of 0 only unconfirmed and
+// budget: of all ports.
 struct port_state {
 	__u32 ifindex; // 0: no such port
 	__u32 flows;
-	__u32 budget;  // flows that it may have
+	__u32 unconfirmed; // of these
+	__u32 budget;  // flows that it may have, of which half unconfirmed
 	__u32 vni;     // also when it is closed
 	__u32 life;    // counts its networks: what missed in one is not given back in another
-	__u32 pad;
 	__u64 miss_at[2]; // by direction: when the next miss would be due at an even pace, ns
 	__u64 event_at;
 };
@@ -151,6 +152,8 @@ struct flow6_key {
 #define FLOW_FIN_INITIATOR 2
 #define FLOW_FIN_RESPONDER 4
 #define FLOW_RST 8
+#define FLOW_SYN 16         // it began with the first packet of a TCP connection
+#define FLOW_CONFIRMED 32   // replied, and after FLOW_SYN the initiator went on
 #define FLOW_CLOSED(s) (((s) & FLOW_RST) || ((s) & 6) == 6)
 
 // What each packet needs comes first. The table may give an entry to another
@@ -159,22 +162,20 @@ struct flow6_key {
 // the key.
 struct flow {
 	__u32 last;      // ticks, when a packet last passed
-	__u8 state;      // FLOW_*
-	__u8 initiator;  // 0: lo, 1: hi
-	__u8 proto;
-	__u8 pad;
+	__u32 state;     // FLOW_*
 	__u32 ports;     // lo << 16 | hi
 	__u32 pair;
 	__u32 pair_gen;
 	__u32 slot[2];   // lo, hi
 	__u32 gen[2];
 	__u32 port;      // whose budget it takes
+	__u8 initiator;  // 0: lo, 1: hi
+	__u8 proto;
+	__u16 rule;      // of table, that allowed it
+	__u32 table;
 	__u64 packets[2]; // by sending side
 	__u64 bytes[2];
 	__u64 uid[2];
-	__u32 table;     // that allowed it
-	__u16 rule;
-	__u8 pad2[2];
 };
 
 struct counter_key {

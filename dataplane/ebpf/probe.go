@@ -29,6 +29,9 @@ func OpenForTests(o Options) (*Switch, error) {
 	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
 		return nil, fmt.Errorf("map config: %w", err)
 	}
+	if err := s.limitFlows(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

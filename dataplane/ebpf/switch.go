@@ -302,6 +302,19 @@ func (s *Switch) configure(underlay, up int) error {
 	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("map config: %w", err)
 	}
+	return s.limitFlows()
+}
+
+// limitFlows writes how many flows all ports may have together.
+func (s *Switch) limitFlows() error {
+	var all dswitchPortState
+	if err := s.maps.PortStates.Lookup(uint32(0), &all); err != nil {
+		return fmt.Errorf("map port_states: %w", err)
+	}
+	all.Budget = s.maps.Flows4.MaxEntries()
+	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("map port_states: %w", err)
+	}
 	return nil
 }
 

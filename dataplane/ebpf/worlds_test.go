@@ -90,10 +90,7 @@ func (q question) flows() bool {
 
 // lives is how long a flow is sure to live without a packet.
 func (q question) lives() time.Duration {
-	if q.probe.Protocol.IsICMP() {
-		return 25 * time.Second
-	}
-	return 55 * time.Second
+	return 25 * time.Second
 }
 
 // talk is a flow that was let through once.

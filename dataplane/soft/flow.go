@@ -33,6 +33,8 @@ type flow struct {
 	port                 dataplane.PortID // whose budget it counts in
 	last                 time.Time        // when a packet of it last passed
 	replied              bool             // the responder has sent a packet
+	syn                  bool             // it began with the first packet of a TCP connection
+	confirmed            bool             // replied, and after syn the initiator went on
 	fin                  [2]bool          // initiator, responder: TCP FIN sent
 	reset                bool             // TCP RST sent
 	rule                 string           // what allows it
@@ -55,27 +57,30 @@ func (f *flow) timeOut(p dove.Protocol) time.Duration {
 	switch {
 	case p.IsICMP():
 		return 30 * time.Second
-	case p != dove.ProtocolTCP:
-		return 120 * time.Second
 	case f.closed():
 		return 10 * time.Second
-	case f.fin[0] || f.fin[1]:
+	case !f.confirmed:
 		return 30 * time.Second
-	case f.replied:
-		return 2 * time.Hour
+	case p != dove.ProtocolTCP || f.fin[0] || f.fin[1]:
+		return 120 * time.Second
 	}
-	return 60 * time.Second
+	return 2 * time.Hour
 }
 
 func (f *flow) expired(p dove.Protocol, now time.Time) bool { return now.Sub(f.last) > f.timeOut(p) }
 
 // note takes a packet that passed into the flow's state.
-func (f *flow) note(t *transit, fromInitiator bool, now time.Time) {
+func (s *Switch) note(f *flow, t *transit, fromInitiator bool, now time.Time) {
 	sender := 1
 	if fromInitiator {
 		sender = 0
 	}
 	f.replied = f.replied || !fromInitiator
+	if f.replied && !f.confirmed && (!f.syn || fromInitiator && t.Flags&packet.SYN == 0) {
+		f.confirmed = true
+		s.unconfirmed--
+		s.ports[f.port].unconfirmed--
+	}
 	f.fin[sender] = f.fin[sender] || t.Flags&packet.FIN != 0
 	f.reset = f.reset || t.Flags&packet.RST != 0
 	f.last = now
@@ -129,7 +134,7 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		return s.drop(t, dataplane.NotHere, "")
 	case live:
 		f.rule = rule
-		f.note(t, fromInitiator, now)
+		s.note(f, t, fromInitiator, now)
 		return s.forward(t, src, dst, "")
 	case t.Protocol.IsICMP() && t.Echo != packet.Request:
 		return s.forward(t, src, dst, rule) // begins no flow
@@ -140,10 +145,15 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 	if full := s.room(t.port); full != dataplane.NotDropped {
 		return s.drop(t, full, "")
 	}
-	f = &flow{initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, port: t.port.ID, rule: rule}
+	f = &flow{
+		initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, port: t.port.ID, rule: rule,
+		syn: t.Flags&(packet.SYN|packet.ACK) == packet.SYN,
+	}
 	s.flows[key] = f
+	s.unconfirmed++
 	t.port.flows++
-	f.note(t, true, now)
+	t.port.unconfirmed++
+	s.note(f, t, true, now)
 	return s.forward(t, src, dst, rule)
 }
 
@@ -156,12 +166,13 @@ func (f *flow) joins(from side, src, dst dove.UID) bool {
 	return f.uids == [2]dove.UID{src, dst}
 }
 
-// room says why no further flow may begin at a port, or NotDropped.
+// room says why no further flow may begin at a port, or NotDropped. Half of
+// each limit is kept for flows that both ends take part in.
 func (s *Switch) room(p *port) dataplane.Reason {
 	switch {
-	case p.flows >= s.limits.FlowsPerPort:
+	case p.flows >= s.limits.FlowsPerPort, p.unconfirmed >= (s.limits.FlowsPerPort+1)/2:
 		return dataplane.FlowBudget
-	case len(s.flows) >= s.limits.Flows:
+	case len(s.flows) >= s.limits.Flows, s.unconfirmed >= (s.limits.Flows+1)/2:
 		return dataplane.FlowTableFull
 	}
 	return dataplane.NotDropped
@@ -170,8 +181,15 @@ func (s *Switch) room(p *port) dataplane.Reason {
 // forget deletes a flow and gives its place in a port's budget back.
 func (s *Switch) forget(key flowKey, f *flow) {
 	delete(s.flows, key)
-	if p := s.ports[f.port]; p != nil {
+	p := s.ports[f.port]
+	if p != nil {
 		p.flows--
+	}
+	if !f.confirmed {
+		s.unconfirmed--
+		if p != nil {
+			p.unconfirmed--
+		}
 	}
 }
 

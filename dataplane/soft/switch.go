@@ -35,16 +35,17 @@ type Switch struct {
 	config dataplane.Config
 	clock  func() time.Time
 
-	mu       sync.Mutex
-	limits   Limits
-	networks map[dove.VNI]dataplane.Network
-	vteps    map[netip.Addr]bool
-	ports    map[dataplane.PortID]*port
-	locals   map[dataplane.PeerKey]end // addresses of ports
-	peers    map[dataplane.PeerKey]end
-	absent   map[dataplane.PeerKey]time.Time // until when
-	pairs    map[dataplane.PairKey]*verdict.Table
-	flows    map[flowKey]*flow
+	mu          sync.Mutex
+	limits      Limits
+	networks    map[dove.VNI]dataplane.Network
+	vteps       map[netip.Addr]bool
+	ports       map[dataplane.PortID]*port
+	locals      map[dataplane.PeerKey]end // addresses of ports
+	peers       map[dataplane.PeerKey]end
+	absent      map[dataplane.PeerKey]time.Time // until when
+	pairs       map[dataplane.PairKey]*verdict.Table
+	flows       map[flowKey]*flow
+	unconfirmed int // of these
 
 	ledger   ledger
 	misses   []dataplane.Miss
