@@ -39,6 +39,7 @@ const (
 	Underlay               // a guest sent to an address of the fleet itself
 	EncapFailed            // the kernel could not encapsulate or decapsulate
 	NotSwitched            // the host's own stack tried to send into a guest port
+	Congested              // the underlay marked congestion, which its sender does not understand (RFC 6040)
 	reasonEnd
 )
 
@@ -47,6 +48,7 @@ var reasonNames = [reasonEnd]string{
 	"fragment", "extension-header", "too-big", "no-endpoint", "hidden", "policy", "unknown-vtep",
 	"unknown-network", "not-here", "source-mismatch", "bad-overlay", "miss-limit", "hold-limit",
 	"flow-table-full", "flow-budget", "bad-reply", "underlay", "encap-failed", "not-switched",
+	"congested",
 }
 
 func (r Reason) String() string {

@@ -26,6 +26,7 @@ type Outer struct {
 	SrcMAC, DstMAC dove.MAC // zero until a neighbour is known
 	Src, Dst       netip.Addr
 	SrcPort        uint16
+	TOS            uint8 // DSCP<<2 | ECN
 	VNI            dove.VNI
 	Class          dove.Class // the sender's, as the group policy id
 }
@@ -41,6 +42,7 @@ func (o Outer) Encap(inner []byte) []byte {
 	b := make([]byte, OverlaySize, OverlaySize+len(inner))
 	putEthernet(b, o.SrcMAC, o.DstMAC, etherTypeIPv4)
 	putIPv4(b[ethernetSize:], o.Src, o.Dst, dove.ProtocolUDP, length)
+	setTOS(b[ethernetSize:], o.TOS)
 
 	udp := b[ethernetSize+ipv4Size:]
 	binary.BigEndian.PutUint16(udp[0:], o.SrcPort)
@@ -72,6 +74,7 @@ func Decap(frame []byte) (Outer, []byte, Fault) {
 		return o, nil, NotOverlay
 	}
 	o.Src, o.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+	o.TOS = b[1]
 	udp := b[header:total]
 	if binary.BigEndian.Uint16(udp[2:4]) != OverlayPort {
 		return o, nil, NotOverlay

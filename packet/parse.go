@@ -81,19 +81,25 @@ type Packet struct {
 	TypeCode         uint16   // ICMP and ICMPv6: type<<8|code of this very packet
 	Echo             Echo     // ICMP and ICMPv6
 	Flags            TCPFlags // TCP
+	TOS              uint8    // DSCP<<2 | ECN, IPv6: the traffic class
 }
 
 // Numbers of the formats read here.
 const (
-	ethernetSize   = 14
-	arpSize        = 28
-	ipv4Size       = 20
-	ipv6Size       = 40
-	neighborSize   = 24 // ICMPv6 neighbour solicitation and advertisement without options
-	etherTypeIPv4  = 0x0800
-	etherTypeARP   = 0x0806
-	etherTypeIPv6  = 0x86dd
-	icmpEchoReply  = 0
+	ethernetSize  = 14
+	arpSize       = 28
+	ipv4Size      = 20
+	ipv6Size      = 40
+	neighborSize  = 24 // ICMPv6 neighbour solicitation and advertisement without options
+	etherTypeIPv4 = 0x0800
+	etherTypeARP  = 0x0806
+	etherTypeIPv6 = 0x86dd
+	icmpEchoReply = 0
+
+	icmpUnreachable         = 3
+	icmpFragmentationNeeded = 4 // code
+	icmp6TooBig             = 2
+
 	icmpEcho       = 8
 	icmp6Echo      = 128
 	icmp6EchoReply = 129
@@ -147,7 +153,7 @@ func (p *Packet) parseIPv4(b []byte) Fault {
 		return Malformed
 	}
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-	p.Protocol = dove.Protocol(b[9])
+	p.Protocol, p.TOS = dove.Protocol(b[9]), b[1]
 	switch {
 	case p.Src == p.Dst:
 		return Malformed
@@ -170,7 +176,7 @@ func (p *Packet) parseIPv6(b []byte) Fault {
 		return Malformed
 	}
 	p.Src, p.Dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
-	p.Protocol = dove.Protocol(b[6])
+	p.Protocol, p.TOS = dove.Protocol(b[6]), b[0]<<4|b[1]>>4
 	if p.Src == p.Dst || p.Src.Is4In6() || p.Dst.Is4In6() {
 		return Malformed
 	}
@@ -205,7 +211,7 @@ func (p *Packet) parseNeighbor(l4 []byte, hopLimit byte) Fault {
 	if target.IsMulticast() || target.Is4In6() {
 		return Malformed
 	}
-	p.Kind, p.Dst, p.Protocol = Solicit, target, 0
+	p.Kind, p.Dst, p.Protocol, p.TOS = Solicit, target, 0, 0
 	return OK
 }
 

@@ -143,7 +143,7 @@ func (w *twins) fromWire() {
 	from, to, src, dst := w.pick()
 	o := packet.Outer{
 		SrcMAC: twinMAC(201), DstMAC: twinMAC(200), Src: one(w.r, twinVTEPs...), Dst: twinVTEPs[0], SrcPort: 0xc000,
-		VNI: one(w.r, twinVNIs...), Class: w.class(),
+		VNI: one(w.r, twinVNIs...), Class: w.class(), TOS: one[uint8](w.r, 0, 0, 1, 2, 3, 0xb8),
 	}
 	if p, ok := w.ports[dataplane.PortID(1+w.r.IntN(4))]; ok && w.chance(95) {
 		o.VNI, dst = p.VNI, one(w.r, p.Addresses...).Addr
@@ -211,7 +211,7 @@ func (w *twins) goOn() {
 	if !ok || !peer.VTEP.IsValid() {
 		return
 	}
-	w.wire(packet.Outer{Src: peer.VTEP, Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: c.vni, Class: peer.Class}.Encap(frame))
+	w.wire(packet.Outer{Src: peer.VTEP, Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: c.vni, Class: peer.Class, TOS: one[uint8](w.r, 0, 2, 3)}.Encap(frame))
 }
 
 func (w *twins) inject() {
@@ -261,6 +261,10 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 		}
 		if sum := checksum(kernelFrame[14:34]); sum != 0 {
 			w.Fatalf("%s: the outer header's checksum is wrong: %x", what, kernelFrame[14:34])
+		}
+	case dataplane.Dropped:
+		if softFrame != nil && !bytes.Equal(kernelFrame, softFrame) {
+			w.Fatalf("after %d ops, %s: told to the sender:\nin memory  %x\nin the kernel %x", w.ops, what, softFrame, kernelFrame)
 		}
 	case dataplane.Delivered, dataplane.Answered:
 		if memory.Action == dataplane.Answered && len(kernelFrame) > len(softFrame) {

@@ -26,6 +26,7 @@
 #include "report.h"
 #include "forward.h"
 #include "neighbor.h"
+#include "toobig.h"
 
 // finish does what was judged. ifindex is the sending port's device.
 static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int judgement, __u32 ifindex, __u32 length)
@@ -40,7 +41,10 @@ static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int j
 		skb->mark = COOKIE;
 		return bpf_redirect(ifindex, 0);
 	}
-	return drop(p, length);
+	int shot = drop(p, length);
+	if (p->reason == TOO_BIG && p->direction == IN_GUEST && !p->again)
+		return too_big(skb, p, ifindex);
+	return shot;
 }
 
 // from_guest judges the frame of a port. p has what is known of the port.
@@ -116,6 +120,8 @@ static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p
 		reason = parse(skb, p, at, size);
 		if (!reason && p->kind != KIND_IP)
 			reason = NOT_UNICAST;
+		if (!reason && (p->outer_tos & ECN) == ECN && !(p->tos & ECN))
+			reason = CONGESTED;
 		if (!reason) {
 			int j = p->again ? -1 : known(p, size);
 			if (j >= 0)
@@ -164,6 +170,7 @@ int wire_in(struct __sk_buff *skb)
 		int reason = admitted(&p, 1);
 		return drop_for(&p, length, reason == UNKNOWN_VTEP ? reason : MALFORMED);
 	}
+	p.outer_tos = at->tos;
 	p.class = bpf_ntohs(at->class);
 	p.vni = bpf_ntohl(at->vni) >> 8;
 	int well_formed = at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff));

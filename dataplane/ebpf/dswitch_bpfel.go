@@ -225,6 +225,7 @@ const (
 	dswitchReasonUNDERLAY         dswitchReason = 23
 	dswitchReasonENCAP_FAILED     dswitchReason = 24
 	dswitchReasonNOT_SWITCHED     dswitchReason = 25
+	dswitchReasonCONGESTED        dswitchReason = 26
 )
 
 type dswitchRule struct {
@@ -266,7 +267,7 @@ type dswitchSettings struct {
 	Vtep          uint32
 	Underlay      uint32
 	Up            uint32
-	Pad           uint32
+	Dscp          uint32
 	MissInterval  uint64
 	MissBurst     uint64
 	EventInterval uint64

@@ -62,9 +62,9 @@ static __always_inline __u16 source_port(const struct packet *p)
 }
 
 // sum adds the constant words of the outer IPv4 header and the given ones.
-static __always_inline __be16 outer_check(__be16 total, __be32 src, __be32 dst)
+static __always_inline __be16 outer_check(__u8 tos, __be16 total, __be32 src, __be32 dst)
 {
-	__u32 s = bpf_htons(0x4500) + bpf_htons(0x4000) + bpf_htons(0x4011) + total;
+	__u32 s = bpf_htons(0x4500 | tos) + bpf_htons(0x4000) + bpf_htons(0x4011) + total;
 	s += (src & 0xffff) + (src >> 16) + (dst & 0xffff) + (dst >> 16);
 	s = (s >> 16) + (s & 0xffff);
 	return ~((s >> 16) + s);
@@ -91,7 +91,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	copy_mac(inner->src, src->mac);
 	inner->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
 	o->version = 0x45;
-	o->tos = 0;
+	o->tos = c->dscp == COPY_DSCP ? p->tos : (c->dscp | (p->tos & ECN));
 	o->total = bpf_htons(total);
 	o->id = 0;
 	o->fragment = bpf_htons(0x4000);
@@ -99,7 +99,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	o->proto = PROTO_UDP;
 	o->src = c->vtep;
 	o->dst = dst->vtep;
-	o->check = outer_check(o->total, o->src, o->dst);
+	o->check = outer_check(o->tos, o->total, o->src, o->dst);
 	o->src_port = bpf_htons(source_port(p));
 	o->dst_port = bpf_htons(OVERLAY_PORT);
 	o->udp_length = bpf_htons(total - 20);
@@ -130,6 +130,27 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u3
 	return into(skb, dst);
 }
 
+// mark hands the underlay's mark of congestion on to the inner header, as the
+// kernel's decapsulation does (RFC 6040).
+__noinline int mark(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 head[12];
+	if (!p || bpf_skb_load_bytes(skb, ETH_SIZE, head, sizeof(head)))
+		return 0;
+	if (p->v6) {
+		head[1] |= ECN << 4;
+		return !bpf_skb_store_bytes(skb, ETH_SIZE, head, 2, BPF_F_RECOMPUTE_CSUM);
+	}
+	__u32 was = be16(head), check = (__u16)~be16(head + 10);
+	head[1] |= ECN;
+	check += (__u16)~was + be16(head);
+	check = (check >> 16) + (check & 0xffff);
+	check = ~((check >> 16) + check);
+	head[10] = check >> 8;
+	head[11] = check;
+	return !bpf_skb_store_bytes(skb, ETH_SIZE, head, sizeof(head), 0);
+}
+
 // unwrap takes the outer headers off and delivers to a local veth.
 static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
@@ -148,6 +169,8 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 	copy_mac(e->dst, dst->mac);
 	copy_mac(e->src, src->mac);
 	e->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
+	if ((p->outer_tos & ECN) == ECN && !mark(skb, p))
+		return drop_for(p, length, ENCAP_FAILED);
 	tell(p, DELIVERED, src, dst);
 	return into(skb, dst);
 }

@@ -19,13 +19,14 @@ enum dest_kind {
 	DEST_HERE = 5,   // bound to this host, but no port yet
 };
 
+#define COPY_DSCP 0x100
 #define DEST_ADMITTED 1 // flag: its VTEP is a member of the fleet
 
 struct settings {
 	__be32 vtep;
 	__u32 underlay;        // ifindex
 	__u32 up;              // ifindex of the agent's tap
-	__u32 pad;
+	__u32 dscp;            // of outer headers, << 2; COPY_DSCP: the inner one
 	__u64 miss_interval;   // ns between misses of one port, 0 = no limit
 	__u64 miss_burst;      // ns worth of misses at once
 	__u64 event_interval;  // the same for drop events of one port

@@ -17,6 +17,8 @@
 #define PROTO_ICMPV6 58
 #define PROTO_SCTP 132
 
+#define ECN 3 // of a TOS; both bits: the way is congested
+
 #define TCP_FIN 1
 #define TCP_SYN 2
 #define TCP_RST 4
@@ -28,6 +30,7 @@ enum reason {
 	FRAGMENT, EXTENSION_HEADER, TOO_BIG, NO_ENDPOINT, HIDDEN, POLICY, UNKNOWN_VTEP,
 	UNKNOWN_NETWORK, NOT_HERE, SOURCE_MISMATCH, BAD_OVERLAY, MISS_LIMIT, HOLD_LIMIT,
 	FLOW_TABLE_FULL, FLOW_BUDGET, BAD_REPLY, UNDERLAY, ENCAP_FAILED, NOT_SWITCHED,
+	CONGESTED,
 };
 
 // dataplane.Want and dataplane.Action.
@@ -46,7 +49,8 @@ struct packet {
 	__u8 v6, proto, kind, echo;
 	__u8 tcp, dst_group, icmp, sender_differs;
 	__u8 mac[6];   // Ethernet source
-	__u8 pad[2];
+	__u8 tos;      // DSCP << 2 | ECN
+	__u8 outer_tos; // entry: of the overlay's header, if the kernel has not dealt with it
 
 	// entry
 	__u32 vni, domain, port;
@@ -210,6 +214,7 @@ static __always_inline int parse_ipv4(struct packet *p, void *l3, void *end, __u
 	map4(p->src, word(b + 12));
 	map4(p->dst, word(b + 16));
 	p->proto = b[9];
+	p->tos = b[1];
 	p->headers = header;
 	if (p->src[3] == p->dst[3])
 		return MALFORMED;
@@ -250,6 +255,7 @@ static __always_inline int parse_ipv6(struct packet *p, void *l3, void *end, __u
 	copy16(p->dst, b + 24);
 	p->v6 = 1;
 	p->proto = b[6];
+	p->tos = b[0] << 4 | b[1] >> 4;
 	p->headers = 40;
 	if (same16(p->src, p->dst) || mapped(p->src) || mapped(p->dst))
 		return MALFORMED;

@@ -133,6 +133,11 @@ func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byt
 			b = packet.Solicitation(fromMAC, src, dst)
 		}
 	}
+	if b[12] == 8 && b[13] == 0 && w.chance(50) {
+		b[15] = one[uint8](w.r, 1, 2, 3, 0x2e, 0xb8) // the checksum need not be right
+	} else if b[12] == 0x86 && w.chance(50) {
+		b[14], b[15] = 0x60|byte(w.r.IntN(16)), byte(w.r.IntN(256))
+	}
 	return w.broken(b)
 }
 

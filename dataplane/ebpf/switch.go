@@ -294,6 +294,7 @@ func (s *Switch) configure(underlay, up int) error {
 		Vtep:          vtepKey(s.config.VTEP),
 		Underlay:      uint32(underlay),
 		Up:            uint32(up),
+		Dscp:          dscp(s.config.DSCP),
 		MissInterval:  uint64(time.Second) / uint64(s.options.MissRate),
 		EventInterval: uint64(time.Second) / eventRate,
 	}
@@ -304,6 +305,16 @@ func (s *Switch) configure(underlay, up int) error {
 	}
 	return s.limitFlows()
 }
+
+// dscp is how the programs choose the outer header's.
+func dscp(d dataplane.DSCP) uint32 {
+	if !d.Fixed {
+		return copyDSCP
+	}
+	return uint32(d.Value) << 2
+}
+
+const copyDSCP = 0x100 // COPY_DSCP
 
 // limitFlows writes how many flows all ports may have together.
 func (s *Switch) limitFlows() error {

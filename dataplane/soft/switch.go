@@ -82,7 +82,9 @@ func (s *Switch) SetLimits(l Limits) {
 
 // FromGuest switches a frame that a guest sent on a port. It returns the frame
 // that leaves: to the port of a Delivered or Answered outcome, or with outer
-// headers (MACs zero) to the VTEP of a Tunneled one. The frame given is not kept.
+// headers (MACs zero) to the VTEP of a Tunneled one. Where the packet is dropped
+// as TooBig, it is the ICMP message to its sender, if one is due. The frame given
+// is not kept.
 func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome, []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,8 +191,12 @@ func (s *Switch) fromGuest(t *transit) (dataplane.Outcome, []byte) {
 	if t.Kind != packet.IP {
 		return s.answer(t)
 	}
-	if t.tooBig(s.networks[t.port.VNI]) {
-		return s.drop(t, dataplane.TooBig, "")
+	if n := s.networks[t.port.VNI]; t.tooBig(n) {
+		o, _ := s.drop(t, dataplane.TooBig, "")
+		if t.again {
+			return o, nil
+		}
+		return o, packet.TooBig(t.inner, n.MTU)
 	}
 	dst, ok := s.find(t.port.VNI, t.Dst)
 	if !ok {
@@ -231,6 +237,9 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 	}
 	if t.Kind != packet.IP {
 		return s.drop(t, dataplane.NotUnicast, "")
+	}
+	if packet.Unmarkable(t.TOS, outer.TOS) {
+		return s.drop(t, dataplane.Congested, "")
 	}
 	dst, ok := s.find(outer.VNI, t.Dst)
 	if !ok || dst.where != local {
@@ -294,12 +303,14 @@ func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outco
 	copy(inner[0:6], dst.mac[:])
 	if t.direction == dataplane.FromOverlay {
 		copy(inner[6:12], src.mac[:])
+		packet.MarkCongested(inner, t.outer.TOS)
 	}
 	if dst.where == local {
 		return dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dst.port}, inner
 	}
 	outer := packet.Outer{
 		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: t.port.VNI, Class: src.class,
+		TOS: s.config.DSCP.TOS(t.TOS),
 	}
 	return dataplane.Outcome{
 		Action: dataplane.Tunneled, Rule: rule, VTEP: dst.vtep, VNI: outer.VNI, Class: outer.Class,
