@@ -96,7 +96,11 @@ func Decap(frame []byte) (Outer, []byte, Fault) {
 // a flow, the same in both directions, 0xc000 to 0xffff.
 func (p Packet) SourcePort() uint16 {
 	h := uint32(2166136261) // FNV-1a over what both directions share
-	for _, v := range []uint32{hash(p.Src) ^ hash(p.Dst), uint32(p.SrcPort ^ p.DstPort), uint32(p.Protocol)} {
+	ports := uint32(p.SrcPort ^ p.DstPort)
+	if p.Piece != Whole {
+		ports = 0 // only the first piece has any
+	}
+	for _, v := range []uint32{hash(p.Src) ^ hash(p.Dst), ports, uint32(p.Protocol)} {
 		h = (h ^ v) * 16777619
 	}
 	return 0xc000 | uint16(h>>16^h)&0x3fff

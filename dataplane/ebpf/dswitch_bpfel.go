@@ -96,6 +96,7 @@ type dswitchFlow struct {
 	Packets   [2]uint64
 	Bytes     [2]uint64
 	Uid       [2]uint64
+	ErrorAt   uint64
 }
 
 type dswitchFlow4Key struct {
@@ -165,6 +166,25 @@ type dswitchPairSlot struct {
 	Table uint32
 }
 
+type dswitchPiece struct {
+	_         structs.HostLayout
+	At        uint32
+	Asked     uint16
+	Proto     uint8
+	Backwards uint8
+	Uid       [2]uint64
+}
+
+type dswitchPieceKey struct {
+	_     structs.HostLayout
+	Vni   uint32
+	Src   [4]uint32
+	Dst   [4]uint32
+	Id    uint32
+	Proto uint8
+	Pad   [3]uint8
+}
+
 type dswitchPort struct {
 	_      structs.HostLayout
 	Id     uint32
@@ -226,6 +246,7 @@ const (
 	dswitchReasonENCAP_FAILED     dswitchReason = 24
 	dswitchReasonNOT_SWITCHED     dswitchReason = 25
 	dswitchReasonCONGESTED        dswitchReason = 26
+	dswitchReasonERROR_LIMIT      dswitchReason = 27
 )
 
 type dswitchRule struct {
@@ -270,6 +291,7 @@ type dswitchSettings struct {
 	Dscp          uint32
 	MissInterval  uint64
 	MissBurst     uint64
+	ErrorInterval uint64
 	EventInterval uint64
 	EventBurst    uint64
 }
@@ -296,6 +318,7 @@ const (
 	dswitchMapNewFlow       = "new_flow"
 	dswitchMapPairSlots     = "pair_slots"
 	dswitchMapPairs         = "pairs"
+	dswitchMapPieces        = "pieces"
 	dswitchMapPortStates    = "port_states"
 	dswitchMapPorts         = "ports"
 	dswitchMapReasons       = "reasons"
@@ -385,6 +408,7 @@ type dswitchMapSpecs struct {
 	NewFlow     *ebpf.MapSpec `ebpf:"new_flow"`
 	PairSlots   *ebpf.MapSpec `ebpf:"pair_slots"`
 	Pairs       *ebpf.MapSpec `ebpf:"pairs"`
+	Pieces      *ebpf.MapSpec `ebpf:"pieces"`
 	PortStates  *ebpf.MapSpec `ebpf:"port_states"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Reasons     *ebpf.MapSpec `ebpf:"reasons"`
@@ -440,6 +464,7 @@ type dswitchMaps struct {
 	NewFlow     *ebpf.Map `ebpf:"new_flow"`
 	PairSlots   *ebpf.Map `ebpf:"pair_slots"`
 	Pairs       *ebpf.Map `ebpf:"pairs"`
+	Pieces      *ebpf.Map `ebpf:"pieces"`
 	PortStates  *ebpf.Map `ebpf:"port_states"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Reasons     *ebpf.Map `ebpf:"reasons"`
@@ -466,6 +491,7 @@ func (m *dswitchMaps) Close() error {
 		m.NewFlow,
 		m.PairSlots,
 		m.Pairs,
+		m.Pieces,
 		m.PortStates,
 		m.Ports,
 		m.Reasons,

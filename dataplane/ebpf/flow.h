@@ -19,6 +19,27 @@ static __always_inline __u32 now_ticks(void)
 	return now_ns() >> TICK_SHIFT;
 }
 
+// paced is a bucket without a clock of its own (GCRA): at is when the next one
+// is due at an even pace, and may run ahead of now by burst.
+static __always_inline int paced(__u64 *at, __u64 interval, __u64 burst)
+{
+	if (!interval)
+		return 1;
+	__u64 now = now_ns(), due = *(volatile __u64 *)at;
+	__u64 start = due > now ? due : now;
+	if (start - now + interval > burst)
+		return 0;
+	// Who loses the race has taken nothing: one more in a burst does not matter.
+	__sync_val_compare_and_swap(at, due, start + interval);
+	return 1;
+}
+
+static __always_inline struct settings *settings(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
 // ports_of is what an entry says of its ports.
 static __always_inline __u32 ports_of(const struct packet *p)
 {
@@ -84,6 +105,12 @@ static __always_inline struct flow *find(struct packet *p)
 		asm volatile("" : "+r"(f));
 	}
 	return f;
+}
+
+// seek is find where the stack is short and time is not.
+static __noinline struct flow *seek(struct packet *p)
+{
+	return find(p);
 }
 
 static __always_inline __u32 time_out(const struct flow *f, __u8 proto)

@@ -57,7 +57,9 @@ static __always_inline __u16 source_port(const struct packet *p)
 	__u32 h = p->src[3] ^ p->dst[3];
 	if (p->v6)
 		h ^= (p->src[2] ^ p->dst[2]) * 31;
-	h = (h ^ ((__u32)(p->src_port ^ p->dst_port) << 8) ^ p->proto) * 0x9e3779b1;
+	if (!p->piece) // only the first one has ports
+		h ^= (__u32)(p->src_port ^ p->dst_port) << 8;
+	h = (h ^ p->proto) * 0x9e3779b1;
 	return 0xc000 | (h >> 18);
 }
 

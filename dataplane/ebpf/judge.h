@@ -86,6 +86,8 @@ static __always_inline int owns(const struct dest *d, const struct packet *p, co
 // settle it: judge anew.
 static __always_inline int known(struct packet *p, __u32 length)
 {
+	if (p->piece)
+		return -1;
 	struct flow *f = find(p);
 	if (!f)
 		return -1;
@@ -208,11 +210,103 @@ static __noinline int verdict(struct packet *p, struct pair_key *pk, __u16 asked
 	return r->allow ? FORWARD : refuse(p, POLICY);
 }
 
-// anew judges a packet from what is known of its two ends.
-__noinline int anew(struct packet *p, __u32 length)
+// between asks the table of two ends' classes for what a flow's initiator asked;
+// backwards, that is dst.
+static __always_inline int between(struct packet *p, const struct dest *src, const struct dest *dst, int backwards, __u16 asked, struct pair_found *found)
 {
-	if (!p)
-		return DROP;
+	struct pair_key k = {
+		.domain = p->domain,
+		.src = backwards ? dst->class : src->class,
+		.dst = backwards ? src->class : dst->class,
+	};
+	int j = verdict(p, &k, asked, found);
+	if (j != FORWARD)
+		return j;
+	if (src->kind == DEST_HIDDEN || dst->kind == DEST_HIDDEN)
+		return refuse(p, HIDDEN);
+	return dst->kind == DEST_HERE ? refuse(p, NOT_HERE) : FORWARD;
+}
+
+#define ERRORS 10 // about one flow, at once
+
+// about judges an ICMP error by the flow whose packet it quotes, in that flow's
+// direction. It returns -1 where there is none.
+static __noinline int about(struct packet *p, const struct dest *src, const struct dest *dst)
+{
+	__u16 src_port = p->src_port, dst_port = p->dst_port;
+	__u8 proto = p->proto;
+	int j = -1;
+
+	p->proto = p->about_proto;
+	p->src_port = p->about_src;
+	p->dst_port = p->about_dst;
+	struct flow *f = seek(p);
+	int from = p->swapped & 1;
+	if (f && f->uid[from] == src->uid && f->uid[!from] == dst->uid && !expired(f, p->proto, now_ticks())) {
+		struct pair_found found;
+		int backwards = f->initiator != from;
+		j = between(p, src, dst, backwards, backwards ? p->src_port : p->dst_port, &found);
+		struct settings *c = settings();
+		if (j == FORWARD && (!c || !paced(&f->error_at, c->error_interval, ERRORS * c->error_interval)))
+			j = refuse(p, ERROR_LIMIT);
+		if (j == FORWARD)
+			p->judged = 0;
+	}
+	p->proto = proto;
+	p->src_port = src_port;
+	p->dst_port = dst_port;
+	return j;
+}
+
+static __always_inline void piece_key(const struct packet *p, struct piece_key *k)
+{
+	__builtin_memset(k, 0, sizeof(*k));
+	k->vni = p->vni;
+	__builtin_memcpy(k->src, p->src, 16);
+	__builtin_memcpy(k->dst, p->dst, 16);
+	k->id = p->piece_id;
+	k->proto = p->v6 ? 0 : p->proto; // RFC 8200: pieces may say different things of it
+}
+
+// note_piece remembers what a first fragment was let through by.
+static __noinline void note_piece(struct packet *p)
+{
+	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
+	struct piece_key k;
+	struct piece v = {.at = now_ticks(), .asked = p->asked, .proto = p->proto, .backwards = p->backwards};
+
+	if (!src || !dst)
+		return;
+	v.uid[0] = src->uid;
+	v.uid[1] = dst->uid;
+	piece_key(p, &k);
+	bpf_map_update_elem(&pieces, &k, &v, BPF_ANY);
+}
+
+// later judges a fragment without transport header: as its first one was.
+static __noinline int later(struct packet *p, const struct dest *src, const struct dest *dst)
+{
+	struct piece_key k;
+	piece_key(p, &k);
+	struct piece *first = bpf_map_lookup_elem(&pieces, &k);
+	if (!first || now_ticks() - first->at > SECONDS(1) || first->uid[0] != src->uid || first->uid[1] != dst->uid) {
+		// The first may be waiting for the very answer.
+		struct pair_key pk = {.domain = p->domain, .src = src->class, .dst = dst->class};
+		return bpf_map_lookup_elem(&pairs, &pk) ? refuse(p, FRAGMENT) : lacks(p, WANT_PAIR);
+	}
+	struct pair_found found;
+	__u8 proto = p->proto;
+	p->proto = first->proto;
+	int j = between(p, src, dst, first->backwards, first->asked, &found);
+	p->proto = proto;
+	if (j == FORWARD)
+		p->judged = 0;
+	return j;
+}
+
+// by_ends judges a packet from what is known of its two ends.
+static __noinline int by_ends(struct packet *p, __u32 length)
+{
 	__u32 src_slot = slot_of(p, p->src), dst_slot = slot_of(p, p->dst);
 	struct dest *src = dest_at(src_slot), *dst = dest_at(dst_slot);
 	if (!src || !dst)
@@ -244,10 +338,18 @@ __noinline int anew(struct packet *p, __u32 length)
 			return lacks(p, WANT_CONFIRM);
 	}
 
+	if (p->about) {
+		int j = about(p, src, dst);
+		if (j >= 0)
+			return j;
+	}
+	if (p->piece == LATER)
+		return later(p, src, dst);
+
 	// A live flow between the same two lives is judged by its initiator's
 	// direction and keeps its state; anything else begins another.
 	__u32 zero = 0, now = now_ticks();
-	struct flow *f = find(p), *new = bpf_map_lookup_elem(&new_flow, &zero);
+	struct flow *f = seek(p), *new = bpf_map_lookup_elem(&new_flow, &zero);
 	if (!new)
 		return refuse(p, FLOW_TABLE_FULL);
 	int from = p->swapped & 1, live = 0;
@@ -266,19 +368,12 @@ __noinline int anew(struct packet *p, __u32 length)
 	int backwards = live && new->initiator != from;
 	__u16 asked = backwards ? p->src_port : p->asked;
 
-	struct pair_key pk = {
-		.domain = p->domain,
-		.src = backwards ? dst->class : src->class,
-		.dst = backwards ? src->class : dst->class,
-	};
 	struct pair_found pair = {};
-	int j = verdict(p, &pk, asked, &pair);
+	int j = between(p, src, dst, backwards, asked, &pair);
 	if (j != FORWARD)
 		return j;
-	if (src->kind == DEST_HIDDEN || dst->kind == DEST_HIDDEN)
-		return refuse(p, HIDDEN);
-	if (dst->kind == DEST_HERE)
-		return refuse(p, NOT_HERE);
+	p->asked = asked;
+	p->backwards = backwards;
 	if (p->icmp && (p->echo == NO_ECHO || (p->echo == ECHO_REPLY && !live)))
 		return FORWARD; // begins no flow
 
@@ -313,6 +408,17 @@ __noinline int anew(struct packet *p, __u32 length)
 	new->port = p->port; // forgotten meanwhile
 	new->state &= ~FLOW_CONFIRMED;
 	return begin(p, new);
+}
+
+// anew judges a packet for which no flow speaks, or which is no whole one.
+__noinline int anew(struct packet *p, __u32 length)
+{
+	if (!p)
+		return DROP;
+	int j = by_ends(p, length);
+	if (j == FORWARD && p->piece == FIRST)
+		note_piece(p);
+	return j;
 }
 
 static __always_inline int judge(struct packet *p, __u32 length)

@@ -29,6 +29,7 @@ struct settings {
 	__u32 dscp;            // of outer headers, << 2; COPY_DSCP: the inner one
 	__u64 miss_interval;   // ns between misses of one port, 0 = no limit
 	__u64 miss_burst;      // ns worth of misses at once
+	__u64 error_interval;  // of ICMP errors about one flow, of which ten pass at once
 	__u64 event_interval;  // the same for drop events of one port
 	__u64 event_burst;
 };
@@ -177,6 +178,25 @@ struct flow {
 	__u64 packets[2]; // by sending side
 	__u64 bytes[2];
 	__u64 uid[2];
+	__u64 error_at;  // of ICMP errors about it, as port_state's
+};
+
+// What the pieces of a fragmented packet have in common, and what the first one
+// was judged by.
+struct piece_key {
+	__u32 vni;
+	__be32 src[4], dst[4];
+	__u32 id;
+	__u8 proto; // IPv4
+	__u8 pad[3];
+};
+
+struct piece {
+	__u32 at;       // ticks
+	__u16 asked;
+	__u8 proto;
+	__u8 backwards; // it answers its flow's initiator
+	__u64 uid[2];   // sender's, receiver's
 };
 
 struct counter_key {
@@ -270,6 +290,7 @@ MAP(flows4, BPF_MAP_TYPE_HASH, struct flow4_key, struct flow, 65536);
 MAP(flows6, BPF_MAP_TYPE_HASH, struct flow6_key, struct flow, 65536);
 MAP(counters, BPF_MAP_TYPE_PERCPU_HASH, struct counter_key, struct counter, 16384);
 MAP(reasons, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, 64);
+MAP(pieces, BPF_MAP_TYPE_LRU_HASH, struct piece_key, struct piece, 4096);
 MAP(sampled, BPF_MAP_TYPE_LRU_HASH, struct sample_key, __u32, 8192); // -> ticks
 
 struct {

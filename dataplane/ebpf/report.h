@@ -17,27 +17,6 @@ volatile const struct gc_args named_gc_args = {};
 #define SHOT 2 // TC_ACT_SHOT
 #define SAMPLE_TICKS 8 // a little over one second
 
-// paced is a bucket without a clock of its own (GCRA): at is when the next one
-// is due at an even pace, and may run ahead of now by burst.
-static __always_inline int paced(__u64 *at, __u64 interval, __u64 burst)
-{
-	if (!interval)
-		return 1;
-	__u64 now = now_ns(), due = *(volatile __u64 *)at;
-	__u64 start = due > now ? due : now;
-	if (start - now + interval > burst)
-		return 0;
-	// Who loses the race has taken nothing: one more in a burst does not matter.
-	__sync_val_compare_and_swap(at, due, start + interval);
-	return 1;
-}
-
-static __always_inline struct settings *settings(void)
-{
-	__u32 zero = 0;
-	return bpf_map_lookup_elem(&config, &zero);
-}
-
 static __always_inline void tell(const struct packet *p, enum action action, const struct dest *src, const struct dest *dst)
 {
 	if (!testing)

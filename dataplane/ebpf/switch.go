@@ -297,6 +297,7 @@ func (s *Switch) configure(underlay, up int) error {
 		Dscp:          dscp(s.config.DSCP),
 		MissInterval:  uint64(time.Second) / uint64(s.options.MissRate),
 		EventInterval: uint64(time.Second) / eventRate,
+		ErrorInterval: uint64(time.Second) / errorRate,
 	}
 	settings.MissBurst = settings.MissInterval * uint64(s.options.MissBurst)
 	settings.EventBurst = settings.EventInterval * eventBurst
@@ -334,6 +335,9 @@ const (
 	eventBurst = 64
 	eventRate  = 256
 )
+
+// errorRate is how many ICMP errors about one flow pass in a second, lastingly.
+const errorRate = 10
 
 // openGrace makes a map in a map: the kernel lets an update of one return only
 // when every program that was running then has ended.

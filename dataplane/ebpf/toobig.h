@@ -43,13 +43,11 @@ static __noinline int too_big_v4(struct __sk_buff *skb, struct packet *p, __u32 
 	struct too_big4 m = {.version = 0x45, .ttl = 64, .proto = PROTO_ICMP, .type = 3, .code = 4};
 	__u8 head[24];
 
-	if (bpf_skb_load_bytes(skb, ETH_SIZE, head, sizeof(head)) || !(head[6] & 0x40) || be16(head + 6) & 0x1fff)
+	if (bpf_skb_load_bytes(skb, ETH_SIZE, head, sizeof(head)) || !(head[6] & 0x40))
 		return SHOT;
 	__u32 header = (head[0] & 0xf) * 4;
 	if (header < 20 || bpf_skb_load_bytes(skb, ETH_SIZE, m.quote, header + 8))
 		return SHOT;
-	if (p->proto == PROTO_ICMP && p->echo == NO_ECHO)
-		return SHOT; // no errors about errors
 	bpf_skb_load_bytes(skb, 0, m.e.src, 6);
 	__builtin_memcpy(m.e.dst, p->mac, 6);
 	m.e.type = ETH_IPV4;
@@ -68,7 +66,7 @@ static __noinline int too_big_v6(struct __sk_buff *skb, struct packet *p, __u32 
 	struct too_big6 m = {.ip = {.version = bpf_htonl(0x60000000), .payload = bpf_htons(QUOTE6 + 8), .next = PROTO_ICMPV6, .hop_limit = 64}, .type = 2};
 	__be32 pseudo[2] = {bpf_htonl(QUOTE6 + 8), bpf_htonl(PROTO_ICMPV6)};
 
-	if (bpf_skb_load_bytes(skb, ETH_SIZE, m.quote, QUOTE6) || (p->proto == PROTO_ICMPV6 && m.quote[40] < 128))
+	if (bpf_skb_load_bytes(skb, ETH_SIZE, m.quote, QUOTE6))
 		return SHOT;
 	bpf_skb_load_bytes(skb, 0, m.e.src, 6);
 	__builtin_memcpy(m.e.dst, p->mac, 6);
@@ -84,7 +82,7 @@ static __noinline int too_big_v6(struct __sk_buff *skb, struct packet *p, __u32 
 
 __noinline int too_big(struct __sk_buff *skb, struct packet *p, __u32 ifindex)
 {
-	if (!p)
-		return SHOT;
+	if (!p || p->piece == LATER || (p->icmp && p->echo == NO_ECHO))
+		return SHOT; // no errors about errors
 	return p->v6 ? too_big_v6(skb, p, ifindex) : too_big_v4(skb, p, ifindex);
 }

@@ -1,6 +1,7 @@
 package soft
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -38,6 +39,7 @@ type flow struct {
 	fin                  [2]bool          // initiator, responder: TCP FIN sent
 	reset                bool             // TCP RST sent
 	rule                 string           // what allows it
+	errors               bucket           // of ICMP errors about it
 	packets, bytes       uint64
 }
 
@@ -91,6 +93,14 @@ func (s *Switch) note(f *flow, t *transit, fromInitiator bool, now time.Time) {
 // judge decides a packet between two known ends: whether it belongs to a flow,
 // whether policy allows it today, and whither it goes.
 func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
+	if t.About.Valid {
+		if o, frame, ok := s.about(t, src, dst); ok {
+			return o, frame
+		}
+	}
+	if t.Piece == packet.Later {
+		return s.later(t, src, dst)
+	}
 	now := s.clock()
 	key, from, to := keyOf(t.tuple)
 	f := s.flows[key]
@@ -119,19 +129,12 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		asked = t.TypeCode
 	}
 
-	table, ok := s.pairs[pair]
-	if !ok {
-		return s.miss(t, dataplane.WantPair)
+	rule, o, refused := s.ask(t, src, dst, pair, t.Protocol, asked)
+	if refused {
+		return o, nil
 	}
-	v := table.Lookup(t.Protocol, asked)
-	rule := table.Name(v)
+	t.judged = piece{t.Protocol, asked, [2]dove.UID{src.uid, dst.uid}, now, !fromInitiator}
 	switch {
-	case !v.Allow:
-		return s.drop(t, dataplane.Policy, rule)
-	case src.where == hidden || dst.where == hidden:
-		return s.drop(t, dataplane.Hidden, "")
-	case dst.where == unplugged:
-		return s.drop(t, dataplane.NotHere, "")
 	case live:
 		f.rule = rule
 		s.note(f, t, fromInitiator, now)
@@ -155,6 +158,29 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 	t.port.unconfirmed++
 	s.note(f, t, true, now)
 	return s.forward(t, src, dst, rule)
+}
+
+// ask asks a pair's table. It returns the rule that allows a packet between two
+// ends, or what became of the packet.
+func (s *Switch) ask(t *transit, src, dst end, pair dataplane.PairKey, protocol dove.Protocol, asked uint16) (rule string, o dataplane.Outcome, refused bool) {
+	table, ok := s.pairs[pair]
+	if !ok {
+		o, _ = s.miss(t, dataplane.WantPair)
+		return "", o, true
+	}
+	v := table.Lookup(protocol, asked)
+	rule = table.Name(v)
+	switch {
+	case !v.Allow:
+		o, _ = s.drop(t, dataplane.Policy, rule)
+	case src.where == hidden || dst.where == hidden:
+		o, _ = s.drop(t, dataplane.Hidden, "")
+	case dst.where == unplugged:
+		o, _ = s.drop(t, dataplane.NotHere, "")
+	default:
+		return rule, o, false
+	}
+	return "", o, true
 }
 
 // joins reports whether the flow is between these lives of its ends, src being
@@ -204,6 +230,7 @@ func (s *Switch) Expire() {
 			s.forget(key, f)
 		}
 	}
+	maps.DeleteFunc(s.pieces, func(_ pieceKey, p piece) bool { return now.Sub(p.at) > pieceLives })
 	for key, until := range s.absent {
 		if !now.Before(until) {
 			delete(s.absent, key)

@@ -18,10 +18,11 @@ type Limits struct {
 	FlowsPerPort int // of these, begun at one port
 	MissBurst    int // misses of one port at once
 	MissRate     int // misses of one port a second, lastingly
+	FlowErrors   int // ICMP errors about one flow, at once and a second
 }
 
 // DefaultLimits is what New starts with.
-var DefaultLimits = Limits{Flows: 65536, FlowsPerPort: 16384, MissBurst: 64, MissRate: 1000}
+var DefaultLimits = Limits{Flows: 65536, FlowsPerPort: 16384, MissBurst: 64, MissRate: 1000, FlowErrors: 10}
 
 // Sent is what became of an injected packet.
 type Sent struct {
@@ -45,7 +46,8 @@ type Switch struct {
 	absent      map[dataplane.PeerKey]time.Time // until when
 	pairs       map[dataplane.PairKey]*verdict.Table
 	flows       map[flowKey]*flow
-	unconfirmed int // of these
+	pieces      map[pieceKey]piece // first fragments
+	unconfirmed int                // of these
 
 	ledger   ledger
 	misses   []dataplane.Miss
@@ -69,6 +71,7 @@ func New(config dataplane.Config, clock func() time.Time) *Switch {
 		absent:   map[dataplane.PeerKey]time.Time{},
 		pairs:    map[dataplane.PairKey]*verdict.Table{},
 		flows:    map[flowKey]*flow{},
+		pieces:   map[pieceKey]piece{},
 		ledger:   newLedger(),
 	}
 }
@@ -149,6 +152,7 @@ type transit struct {
 	outer     packet.Outer // from the overlay
 	port      *port        // the local port: sender, or from the overlay receiver
 	tuple     dataplane.Tuple
+	judged    piece
 	again     bool // injected, after it missed for lacked
 	lacked    dataplane.Want
 }
@@ -299,6 +303,9 @@ func (s *Switch) miss(t *transit, want dataplane.Want) (dataplane.Outcome, []byt
 // forward sends a packet that may pass to its destination. Rule is what allowed
 // a new flow.
 func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outcome, []byte) {
+	if t.Piece == packet.First {
+		s.pieces[pieceKeyOf(t)] = t.judged
+	}
 	inner := bytes.Clone(t.inner)
 	copy(inner[0:6], dst.mac[:])
 	if t.direction == dataplane.FromOverlay {
