@@ -143,6 +143,8 @@ func TestParseFaults(t *testing.T) {
 		{"fragment, first", Extend(udp6, 44, []byte{0, 1, 0, 0, 0, 7}), OK},
 		{"fragment, later", Extend(udp6, 44, []byte{0, 8, 0, 0, 0, 7}), OK},
 		{"fragment over the ports", Extend(tcp6, 44, []byte{0, 8, 0, 0, 0, 7}), Fragment},
+		{"fragment over options", Extend(extended(udp6, 1), 44, []byte{1, 0, 0, 0, 0, 7}), Fragment},
+		{"fragment after options", Extend(extended(udp6, 1), 44, []byte{1, 0x18, 0, 0, 0, 7}), OK},
 		{"authentication", Extend(udp6, 51, make([]byte, 10)), OK},
 		{"authentication cut", Other(v6, 51, nil), Malformed},
 		{"destination options", Extend(udp6, 60, make([]byte, 14)), OK},
@@ -418,6 +420,8 @@ func TestNoAllocation(t *testing.T) {
 // kind contradict what Parse promises. Its corpus is in testdata/fuzz.
 func FuzzParse(f *testing.F) {
 	f.Add(TCP(v4, 1, 2, SYN, nil))
+	f.Add(ICMP(v4.Reverse(), 3, 4, 1400, TCP(v4, 1, 2, SYN, nil)[14:]))
+	f.Add(Extend(Extend(UDP(v6, 1, 2, make([]byte, 40)), 60, make([]byte, 6)), 44, []byte{0, 1, 0, 0, 0, 7}))
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		if _, inner, fault := Decap(frame); fault == OK {
 			Parse(inner)
@@ -431,6 +435,18 @@ func FuzzParse(f *testing.F) {
 		}
 		if p.Dst.IsMulticast() && p.Kind != ARP {
 			t.Errorf("carries to group %v", p.Dst)
+		}
+		if p.Piece == Later && (p.SrcPort != 0 || p.DstPort != 0 || p.Flags != 0 || p.About.Valid) {
+			t.Errorf("a later piece with a transport header: %+v", p)
+		}
+		if answer := TooBig(frame, 1400); answer != nil {
+			if a, fault := Parse(answer); fault == Malformed || a.Src != p.Dst || a.Dst != p.Src {
+				t.Errorf("answer %+v, %v to a packet that is too big", a, fault)
+			}
+		}
+		MarkCongested(frame, 3)
+		if q, fault := Parse(frame); p.Kind == IP && (fault != OK || q.TOS != p.TOS|3) {
+			t.Errorf("marked %+v, %v", q, fault)
 		}
 		if p.Kind != IP && p.Src != p.Dst {
 			if answer, fault := Parse(Answer(p, macB)); fault != NotUnicast {

@@ -206,8 +206,15 @@ func (p *Packet) piece(more bool, offset, size int, id uint32) Fault {
 		return OK
 	}
 	p.Piece, p.PieceID = Later, id
-	if offset < transportSize(p.Protocol) {
-		return Fragment // RFC 1858
+	least := transportSize(p.Protocol)
+	switch p.Protocol {
+	case hopByHop, routing, fragment, authentication, destination: // in the first, before the transport's
+		if !p.Src.Is4() {
+			least = extensionBytes + transportSize(dove.ProtocolTCP)
+		}
+	}
+	if offset < least {
+		return Fragment // RFC 1858, RFC 7112
 	}
 	return OK
 }

@@ -84,7 +84,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"an own address is answered for", "neighbor.h", "if (is_local(dst) && dst->port == p->port)", "if (0)"},
 	{"advertisements are not solicited", "neighbor.h", "bpf_htonl(0x60000000), .option", "bpf_htonl(0x20000000), .option"},
 	{"later fragments begin flows", "packet.h", "p->piece = offset ? LATER : FIRST;", "p->piece = FIRST;"},
-	{"fragments may lie over ports", "packet.h", "offset && offset < transport_size(proto) ? FRAGMENT : 0", "0"},
+	{"fragments may lie over ports", "packet.h", "offset && offset < least ? FRAGMENT : 0", "0"},
 	{"later fragments pass alone", "judge.h", "refuse(p, FRAGMENT) : lacks(p, WANT_PAIR)", "FORWARD : lacks(p, WANT_PAIR)"},
 	{"later fragments pass by a first one of anybody", "judge.h", "\tk->id = p->piece_id;\n", ""},
 	{"later fragments pass whatever became of their flow", "judge.h", "between(p, src, dst, first->backwards, first->asked, &found)", "FORWARD"},

@@ -271,7 +271,7 @@ __noinline int quote(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 si
 }
 
 // fragment takes down a piece of a packet: offset and size are of its payload.
-static __always_inline int fragment(struct packet *p, __u8 proto, int more, __u32 offset, __u32 size, __u32 id)
+static __always_inline int fragment(struct packet *p, int v6, __u8 proto, int more, __u32 offset, __u32 size, __u32 id)
 {
 	if (offset + size > 0xffff)
 		return MALFORMED;
@@ -279,7 +279,10 @@ static __always_inline int fragment(struct packet *p, __u8 proto, int more, __u3
 		return 0;
 	p->piece = offset ? LATER : FIRST;
 	p->piece_id = id;
-	return offset && offset < transport_size(proto) ? FRAGMENT : 0; // RFC 1858
+	__u32 least = transport_size(proto);
+	if (v6 && (proto == 0 || proto == 43 || proto == 44 || proto == 51 || proto == 60))
+		least = 276; // in the first piece they come before the transport's header
+	return offset && offset < least ? FRAGMENT : 0; // RFC 1858, RFC 7112
 }
 
 // extensions walks the headers between IPv6, of which it is given the end, and
@@ -309,7 +312,7 @@ __noinline int extensions(struct __sk_buff *skb, struct packet *p, __u32 at, __u
 			return -EXTENSION_HEADER;
 		p->after = b[0];
 		if (next == 44) {
-			int reason = fragment(p, b[0], b[3] & 1, be16(b + 2) & 0xfff8, size, bpf_ntohl(word(b + 4)));
+			int reason = fragment(p, 1, b[0], b[3] & 1, be16(b + 2) & 0xfff8, size, bpf_ntohl(word(b + 4)));
 			if (reason)
 				return -reason;
 			if (p->piece == LATER)
@@ -342,7 +345,7 @@ static __always_inline int parse_ipv4(struct packet *p, void *l3, void *end, __u
 		return MALFORMED;
 	__u32 field = be16(b + 6);
 	if (field & 0x3fff) {
-		int reason = fragment(p, p->proto, field & 0x2000, (field & 0x1fff) * 8, total - header, be16(b + 4));
+		int reason = fragment(p, 0, p->proto, field & 0x2000, (field & 0x1fff) * 8, total - header, be16(b + 4));
 		if (reason || p->piece == LATER)
 			return reason;
 	}
