@@ -229,32 +229,36 @@ int vx_in(struct __sk_buff *skb)
 SEC("tc")
 int up_in(struct __sk_buff *skb)
 {
-	struct packet p = {.again = 1};
-
+	__u32 zero = 0;
+	struct packet *p = bpf_map_lookup_elem(&again, &zero); // the stack is short
+	if (!p)
+		return SHOT;
+	__builtin_memset(p, 0, sizeof(*p));
+	p->again = 1;
 	struct ethernet *e = (void *)(long)skb->data;
 	if ((void *)(e + 1) > (void *)(long)skb->data_end || e->dst[0] != 0x02 || (e->dst[1] & 0xfe) != 0xd0)
-		return drop_for(&p, skb->len, MALFORMED);
-	p.direction = e->dst[1] & 1;
-	p.again_want = e->dst[4];
+		return drop_for(p, skb->len, MALFORMED);
+	p->direction = e->dst[1] & 1;
+	p->again_want = e->dst[4];
 	__u8 life = e->dst[5];
-	p.class = be16(e->src + 4);
+	p->class = be16(e->src + 4);
 	__u32 id = be16(e->dst + 2), vtep = be16(e->src + 2);
 
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &id);
 	struct port_key k = {.ifindex = s ? s->ifindex : 0};
 	struct port *port = bpf_map_lookup_elem(&ports, &k);
 	if (!port || port->life != life)
-		return drop_for(&p, skb->len + (p.direction == IN_OVERLAY ? OUTER_SIZE : 0), NO_PORT);
-	p.vni = port->vni;
-	if (p.direction == IN_GUEST) {
-		p.port = port->id;
-		p.domain = port->domain;
-		p.mtu = port->mtu;
-		return from_guest(skb, &p, port, k.ifindex);
+		return drop_for(p, skb->len + (p->direction == IN_OVERLAY ? OUTER_SIZE : 0), NO_PORT);
+	p->vni = port->vni;
+	if (p->direction == IN_GUEST) {
+		p->port = port->id;
+		p->domain = port->domain;
+		p->mtu = port->mtu;
+		return from_guest(skb, p, port, k.ifindex);
 	}
 	__be32 *addr = bpf_map_lookup_elem(&vtep_addrs, &vtep);
-	p.vtep = addr ? *addr : 0;
-	return from_overlay(skb, &p, 1);
+	p->vtep = addr ? *addr : 0;
+	return from_overlay(skb, p, 1);
 }
 
 struct gc_walk {

@@ -153,6 +153,60 @@ type dswitchOutcome struct {
 	Vtep   uint32
 }
 
+type dswitchPacket struct {
+	_             structs.HostLayout
+	Src           [4]uint32
+	Dst           [4]uint32
+	SrcPort       uint16
+	DstPort       uint16
+	Asked         uint16
+	Headers       uint16
+	V6            uint8
+	Proto         uint8
+	Kind          uint8
+	Echo          uint8
+	Tcp           uint8
+	DstGroup      uint8
+	Icmp          uint8
+	SenderDiffers uint8
+	Mac           [6]uint8
+	Tos           uint8
+	Piece         uint8
+	AboutProto    uint8
+	_             [1]byte
+	AboutSrc      uint16
+	AboutDst      uint16
+	_             [2]byte
+	PieceId       uint32
+	Walked        int16
+	After         uint8
+	About         uint8
+	OuterTos      uint8
+	_             [3]byte
+	Vni           uint32
+	Domain        uint32
+	Port          uint32
+	Size          uint32
+	L4Size        uint32
+	Vtep          uint32
+	Class         uint16
+	Direction     uint8
+	Wire          uint8
+	Again         uint8
+	AgainWant     uint8
+	Swapped       uint8
+	Pad2          uint8
+	Reason        uint8
+	Want          uint8
+	Judged        uint8
+	Backwards     uint8
+	Rule          uint16
+	Mtu           uint16
+	Table         uint32
+	SrcSlot       uint32
+	DstSlot       uint32
+}
+
 type dswitchPairKey struct {
 	_      structs.HostLayout
 	Domain uint32
@@ -306,6 +360,7 @@ type dswitchTable struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	dswitchMapAbsent        = "absent"
+	dswitchMapAgain         = "again"
 	dswitchMapConfig        = "config"
 	dswitchMapCounters      = "counters"
 	dswitchMapDests         = "dests"
@@ -396,6 +451,7 @@ type dswitchProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type dswitchMapSpecs struct {
 	Absent      *ebpf.MapSpec `ebpf:"absent"`
+	Again       *ebpf.MapSpec `ebpf:"again"`
 	Config      *ebpf.MapSpec `ebpf:"config"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Dests       *ebpf.MapSpec `ebpf:"dests"`
@@ -452,6 +508,7 @@ func (o *dswitchObjects) Close() error {
 // It can be passed to loadDswitchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dswitchMaps struct {
 	Absent      *ebpf.Map `ebpf:"absent"`
+	Again       *ebpf.Map `ebpf:"again"`
 	Config      *ebpf.Map `ebpf:"config"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Dests       *ebpf.Map `ebpf:"dests"`
@@ -479,6 +536,7 @@ type dswitchMaps struct {
 func (m *dswitchMaps) Close() error {
 	return _DswitchClose(
 		m.Absent,
+		m.Again,
 		m.Config,
 		m.Counters,
 		m.Dests,

@@ -156,7 +156,7 @@ port_full:
 	return full ? refuse(p, full) : FORWARD;
 }
 
-static __always_inline __u32 slot_of(const struct packet *p, const __be32 *addr)
+static __noinline __u32 slot_of(const struct packet *p, const __be32 *addr)
 {
 	struct endpoint_key k = {.vni = p->vni};
 	__builtin_memcpy(k.addr, addr, 16);

@@ -81,6 +81,14 @@ struct packet {
 	__u32 src_slot, dst_slot;
 };
 
+// Room for the packet that comes back from the agent.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct packet);
+	__uint(max_entries, 1);
+} again SEC(".maps");
+
 struct arp {
 	__be16 hardware, protocol;
 	__u8 hardware_len, protocol_len;

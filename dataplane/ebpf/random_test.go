@@ -73,9 +73,9 @@ func (w *twins) op() dataplane.Op {
 	k := w.key()
 	p := dataplane.Peer{UID: w.uid(), MAC: twinMAC(int(k.Addr.As16()[15])), Class: w.class(), VTEP: one(w.r, twinVTEPs[1:]...)}
 	switch w.r.IntN(12) {
-	case 0:
+	case 0, 1:
 		p.VTEP = netip.Addr{}
-	case 1:
+	case 2:
 		p.VTEP = twinVTEPs[0]
 	}
 	return dataplane.SetPeer{Key: k, Peer: p}
@@ -129,6 +129,9 @@ func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byt
 	case 11:
 		if src.Is4() {
 			b = packet.ARPRequest(fromMAC, src, dst)
+			if w.chance(10) {
+				b[14+8] ^= 4 // another sender than Ethernet's
+			}
 		} else {
 			b = packet.Solicitation(fromMAC, src, dst)
 		}

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"testing"
@@ -38,6 +39,47 @@ func errorsAboutFlow(t testing.TB, o Options) {
 		t.Errorf("%d errors about one flow passed, want 10 to %d", passed, most)
 	}
 }
+
+// pieces judges later fragments by what became of their first one's flow, and
+// has what is too big answered.
+func pieces(t testing.TB, o Options) {
+	s := newLone(t, o)
+	passes := func(what string, frame []byte, want dataplane.Outcome) {
+		t.Helper()
+		if got := sends(t, s, frame); got.Action != want.Action || got.Reason != want.Reason || got.Want != want.Want {
+			t.Errorf("%s: %+v, want %+v", what, got, want)
+		}
+	}
+	sent, delivered := dataplane.Outcome{Action: dataplane.Tunneled}, dataplane.Outcome{Action: dataplane.Delivered}
+	refused := func(r dataplane.Reason) dataplane.Outcome {
+		return dataplane.Outcome{Action: dataplane.Dropped, Reason: r}
+	}
+	ask := packet.Fragments(packet.UDP(out, 1, 53, make([]byte, 100)), 48, 7)
+	answer := packet.Fragments(packet.UDP(back, 53, 1, make([]byte, 100)), 48, 8)
+	passes("a later piece alone", ask[1], refused(dataplane.Fragment))
+	passes("a first piece", ask[0], sent)
+	passes("the second", ask[1], sent)
+	passes("the second of an answer", answer[1], dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantPair})
+	passes("the first of an answer", answer[0], delivered)
+	passes("the second of an answer, again", answer[1], delivered)
+	forbidden := dataplane.SetPair{
+		Key:   dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)},
+		Table: allowing(allowed("tcp", dove.ProtocolTCP, 80, 80)),
+	}
+	if err := s.Apply([]dataplane.Op{forbidden}); err != nil {
+		t.Fatal(err)
+	}
+	passes("the third, forbidden meanwhile", ask[2], refused(dataplane.Policy))
+	passes("the third of an answer, forbidden meanwhile", answer[2], refused(dataplane.Policy))
+
+	large := packet.UDP(out, 1, 53, make([]byte, 1450))
+	o1, told, err := s.FromGuest(1, bytes.Clone(large))
+	if want := packet.TooBig(large, 1450); err != nil || o1 != refused(dataplane.TooBig) || !bytes.Equal(told, want) {
+		t.Errorf("what is too big: %+v, %v, answered with\n%x, want\n%x", o1, err, told, want)
+	}
+}
+
+func TestPieces(t *testing.T) { pieces(t, Options{}) }
 
 func TestErrorsAboutFlow(t *testing.T) { errorsAboutFlow(t, Options{}) }
 
