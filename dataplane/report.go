@@ -20,8 +20,8 @@ const (
 	SpoofedAddress         // source address is not one of the port's (ARP and ND included)
 	NotUnicast             // broadcast or multicast that the switch does not answer
 	NotIP                  // neither IPv4, IPv6 nor ARP
-	Fragment               // fragments are not carried
-	ExtensionHeader        // IPv6 extension headers are not carried
+	Fragment               // a later fragment whose first has not passed in the last second, or one over its transport header
+	ExtensionHeader        // IPv6 extension headers that are not carried: too many, too long, or of an old kind
 	TooBig                 // longer than the network's MTU
 	NoEndpoint             // nobody has the destination (or source) address
 	Hidden                 // the peer's location is withheld: nothing here may talk to it
@@ -39,6 +39,8 @@ const (
 	Underlay               // a guest sent to an address of the fleet itself
 	EncapFailed            // the kernel could not encapsulate or decapsulate
 	NotSwitched            // the host's own stack tried to send into a guest port
+	Congested              // the underlay marked congestion, which its sender does not understand (RFC 6040)
+	ErrorLimit             // too many ICMP errors about one flow
 	reasonEnd
 )
 
@@ -47,6 +49,7 @@ var reasonNames = [reasonEnd]string{
 	"fragment", "extension-header", "too-big", "no-endpoint", "hidden", "policy", "unknown-vtep",
 	"unknown-network", "not-here", "source-mismatch", "bad-overlay", "miss-limit", "hold-limit",
 	"flow-table-full", "flow-budget", "bad-reply", "underlay", "encap-failed", "not-switched",
+	"congested", "error-limit",
 }
 
 func (r Reason) String() string {

@@ -12,6 +12,23 @@ import (
 type Config struct {
 	VTEP     netip.Addr // this host's underlay address
 	Underlay string     // name of the device that carries it
+	DSCP     DSCP       // of outer headers
+}
+
+// DSCP says how the outer header's is chosen. The zero value copies the inner
+// packet's.
+type DSCP struct {
+	Fixed bool
+	Value uint8 // if Fixed, 0 to 63
+}
+
+// TOS is the outer header's TOS for an inner one's. The sender's ECN is always
+// copied, so that the underlay can mark it (RFC 6040).
+func (d DSCP) TOS(inner uint8) uint8 {
+	if !d.Fixed {
+		return inner
+	}
+	return d.Value<<2 | inner&3
 }
 
 // PortID is the agent's handle of a local port, 1 to 65535.

@@ -26,6 +26,7 @@ type Outer struct {
 	SrcMAC, DstMAC dove.MAC // zero until a neighbour is known
 	Src, Dst       netip.Addr
 	SrcPort        uint16
+	TOS            uint8 // DSCP<<2 | ECN
 	VNI            dove.VNI
 	Class          dove.Class // the sender's, as the group policy id
 }
@@ -41,6 +42,7 @@ func (o Outer) Encap(inner []byte) []byte {
 	b := make([]byte, OverlaySize, OverlaySize+len(inner))
 	putEthernet(b, o.SrcMAC, o.DstMAC, etherTypeIPv4)
 	putIPv4(b[ethernetSize:], o.Src, o.Dst, dove.ProtocolUDP, length)
+	setTOS(b[ethernetSize:], o.TOS)
 
 	udp := b[ethernetSize+ipv4Size:]
 	binary.BigEndian.PutUint16(udp[0:], o.SrcPort)
@@ -72,6 +74,7 @@ func Decap(frame []byte) (Outer, []byte, Fault) {
 		return o, nil, NotOverlay
 	}
 	o.Src, o.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+	o.TOS = b[1]
 	udp := b[header:total]
 	if binary.BigEndian.Uint16(udp[2:4]) != OverlayPort {
 		return o, nil, NotOverlay
@@ -93,7 +96,11 @@ func Decap(frame []byte) (Outer, []byte, Fault) {
 // a flow, the same in both directions, 0xc000 to 0xffff.
 func (p Packet) SourcePort() uint16 {
 	h := uint32(2166136261) // FNV-1a over what both directions share
-	for _, v := range []uint32{hash(p.Src) ^ hash(p.Dst), uint32(p.SrcPort ^ p.DstPort), uint32(p.Protocol)} {
+	ports := uint32(p.SrcPort ^ p.DstPort)
+	if p.Piece != Whole {
+		ports = 0 // only the first piece has any
+	}
+	for _, v := range []uint32{hash(p.Src) ^ hash(p.Dst), ports, uint32(p.Protocol)} {
 		h = (h ^ v) * 16777619
 	}
 	return 0xc000 | uint16(h>>16^h)&0x3fff

@@ -113,8 +113,11 @@ func TestParseFaults(t *testing.T) {
 		{"ipv4 multicast", UDP(to(v4, "224.0.0.251"), 5353, 5353, nil), NotUnicast},
 		{"ipv4 broadcast", UDP(to(v4, "255.255.255.255"), 68, 67, nil), NotUnicast},
 		{"ipv4 by Ethernet broadcast", with(udp4, 0, 0xff), NotUnicast},
-		{"ipv4 first fragment", with(udp4, 20, 0x20, 0), Fragment},
-		{"ipv4 last fragment", with(udp4, 20, 0, 1), Fragment},
+		{"ipv4 first fragment", with(udp4, 20, 0x20, 0), OK},
+		{"ipv4 first fragment without a whole header", with(TCP(v4, 1, 2, 0, nil), 16, 0, 36, 0, 0, 0x20, 0), Malformed},
+		{"ipv4 last fragment", with(udp4, 20, 0, 1), OK},
+		{"ipv4 fragment over the ports", with(TCP(v4, 1, 2, 0, nil), 20, 0, 2), Fragment},
+		{"ipv4 fragment beyond 64 KiB", with(udp4, 20, 0x1f, 0xff), Malformed},
 		{"ipv4 multicast fragment", with(UDP(to(v4, "224.0.0.1"), 1, 2, nil), 20, 0x20), NotUnicast},
 		{"icmpv6 in ipv4", Other(v4, 58, make([]byte, 8)), Malformed},
 		{"udp4 cut", with(udp4, 16, 0, 27)[:41], Malformed},
@@ -131,11 +134,25 @@ func TestParseFaults(t *testing.T) {
 		{"ipv6 multicast", UDP(to(v6, "ff02::fb"), 5353, 5353, nil), NotUnicast},
 		{"ipv6 by Ethernet multicast", with(udp6, 0, 0x33, 0x33), NotUnicast},
 		{"mld", Other(to(v6, "ff02::16"), 0, make([]byte, 16)), NotUnicast},
-		{"hop-by-hop", Other(v6, 0, make([]byte, 16)), ExtensionHeader},
-		{"routing", Other(v6, 43, nil), ExtensionHeader},
-		{"fragment header", Other(v6, 44, nil), Fragment},
-		{"authentication", Other(v6, 51, nil), ExtensionHeader},
-		{"destination options", Other(v6, 60, nil), ExtensionHeader},
+		{"hop-by-hop", Extend(udp6, 0, make([]byte, 6)), OK},
+		{"hop-by-hop, second", Extend(Extend(udp6, 0, make([]byte, 6)), 60, make([]byte, 6)), Malformed},
+		{"routing", Extend(udp6, 43, []byte{2, 0, 0, 0, 0, 0}), OK},
+		{"routing of the old kind", Extend(udp6, 43, make([]byte, 6)), ExtensionHeader},
+		{"fragment header cut", Other(v6, 44, nil), Malformed},
+		{"fragment of all", Extend(udp6, 44, make([]byte, 6)), OK},
+		{"fragment, first", Extend(udp6, 44, []byte{0, 1, 0, 0, 0, 7}), OK},
+		{"fragment, later", Extend(udp6, 44, []byte{0, 8, 0, 0, 0, 7}), OK},
+		{"fragment over the ports", Extend(tcp6, 44, []byte{0, 8, 0, 0, 0, 7}), Fragment},
+		{"fragment over options", Extend(extended(udp6, 1), 44, []byte{1, 0, 0, 0, 0, 7}), Fragment},
+		{"fragment after options", Extend(extended(udp6, 1), 44, []byte{1, 0x18, 0, 0, 0, 7}), OK},
+		{"authentication", Extend(udp6, 51, make([]byte, 10)), OK},
+		{"authentication cut", Other(v6, 51, nil), Malformed},
+		{"destination options", Extend(udp6, 60, make([]byte, 14)), OK},
+		{"destination options beyond the packet", with(Extend(udp6, 60, make([]byte, 6)), 55, 9), Malformed},
+		{"options of 264 bytes", Extend(udp6, 60, make([]byte, 262)), ExtensionHeader},
+		{"six options", extended(udp6, 6), ExtensionHeader},
+		{"five options", extended(udp6, 5), OK},
+		{"solicitation behind options", Extend(solicit, 60, make([]byte, 6)), NotUnicast},
 		{"mobility", Other(v6, 135, nil), ExtensionHeader},
 		{"icmp in ipv6", Other(v6, 1, make([]byte, 8)), Malformed},
 		{"tcp6 cut", with(tcp6, 18, 0, 19), Malformed},
@@ -159,6 +176,119 @@ func TestParseFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+func extended(b []byte, n int) []byte {
+	for range n {
+		b = Extend(b, 60, make([]byte, 6))
+	}
+	return b
+}
+
+// TestPieces reads what Fragments cuts.
+func TestPieces(t *testing.T) {
+	for _, frame := range [][]byte{UDP(v4, 1, 2, make([]byte, 100)), UDP(v6, 1, 2, make([]byte, 100))} {
+		for i, piece := range Fragments(frame, 48, 7) {
+			p, fault := Parse(piece)
+			if fault != OK || p.PieceID != 7 || p.Protocol != dove.ProtocolUDP {
+				t.Fatalf("piece %d: %+v, %v", i, p, fault)
+			}
+			if first := i == 0; (p.Piece == First) != first || (p.Piece == Later) == first || (p.DstPort == 2) != first {
+				t.Errorf("piece %d: %+v", i, p)
+			}
+		}
+	}
+}
+
+// TestQuote reads the flow that an ICMP error is about.
+func TestQuote(t *testing.T) {
+	ip := func(frame []byte) []byte { return frame[14:] }
+	fragment := Fragments(UDP(v4, 1, 2, make([]byte, 16)), 8, 7)
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		want  Quote
+	}{
+		{"tcp", ICMP(v4.Reverse(), 3, 1, 0, ip(TCP(v4, 1, 2, SYN, nil))), Quote{true, dove.ProtocolTCP, 2, 1}},
+		{"tcp6", ICMP(v6.Reverse(), 2, 0, 1400, ip(TCP(v6, 1, 2, SYN, nil))), Quote{true, dove.ProtocolTCP, 2, 1}},
+		{"ping", ICMP(v4.Reverse(), 11, 0, 0, ip(EchoRequest(v4, 5, 1, nil))), Quote{true, dove.ProtocolICMP, 0x800, 5}},
+		{"pong6", ICMP(v6.Reverse(), 1, 0, 0, ip(EchoReply(v6, 5, 1, nil))), Quote{true, dove.ProtocolICMPv6, 5, 0x8000}},
+		{"first fragment", ICMP(v4.Reverse(), 3, 4, 1400, ip(fragment[0])), Quote{true, dove.ProtocolUDP, 2, 1}},
+		{"later fragment", ICMP(v4.Reverse(), 3, 4, 1400, ip(fragment[1])), Quote{}},
+		{"of somebody else", ICMP(v4, 3, 1, 0, ip(TCP(v4, 1, 2, SYN, nil))), Quote{}},
+		{"about an error", ICMP(v4.Reverse(), 3, 1, 0, ip(ICMP(v4, 3, 1, 0, nil))), Quote{}},
+		{"cut", ICMP(v4.Reverse(), 3, 1, 0, ip(TCP(v4, 1, 2, SYN, nil))[:27]), Quote{}},
+		{"no error", ICMP(v4.Reverse(), 8, 0, 0, ip(TCP(v4, 1, 2, SYN, nil))), Quote{}},
+		{"itself a fragment", with(ICMP(v4.Reverse(), 3, 1, 0, ip(TCP(v4, 1, 2, SYN, nil))), 20, 0x20), Quote{}},
+	} {
+		if p, fault := Parse(tt.frame); fault != OK || p.About != tt.want {
+			t.Errorf("%s: %+v, %v, want %+v", tt.name, p.About, fault, tt.want)
+		}
+	}
+}
+
+// TestCongestion hands an outer header's mark on.
+func TestCongestion(t *testing.T) {
+	for _, e := range []Ends{v4, v6} {
+		for outer := range uint8(4) {
+			for inner := range uint8(4) {
+				frame := UDP(e, 1, 2, nil)
+				if e == v4 {
+					setTOS(frame[14:], 0xb8|inner)
+				} else {
+					frame[14], frame[15] = 0x6b, 0x80|inner<<4
+				}
+				if Unmarkable(inner, outer) != (inner == 0 && outer == 3) {
+					t.Errorf("inner %d, outer %d: unmarkable", inner, outer)
+				}
+				MarkCongested(frame, 0x28|outer)
+				want := 0xb8 | inner
+				if outer == 3 {
+					want = 0xbb
+				}
+				if p, fault := Parse(frame); fault != OK || p.TOS != want {
+					t.Errorf("inner %d, outer %d: %#x, %v, want %#x", inner, outer, p.TOS, fault, want)
+				}
+				if e == v4 && fold(sum(0, frame[14:34])) != 0xffff {
+					t.Errorf("inner %d, outer %d: the checksum is wrong", inner, outer)
+				}
+			}
+		}
+	}
+}
+
+// TestTooBig answers what exceeds an MTU.
+func TestTooBig(t *testing.T) {
+	may := UDP(v4, 1, 2, make([]byte, 100))
+	may[20] = 0 // be fragmented
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		about Quote
+	}{
+		{"udp", UDP(v4, 1, 2, make([]byte, 100)), Quote{true, dove.ProtocolUDP, 2, 1}},
+		{"udp6", UDP(v6, 1, 2, make([]byte, 100)), Quote{true, dove.ProtocolUDP, 2, 1}},
+		{"ping6", EchoRequest(v6, 5, 1, make([]byte, 100)), Quote{true, dove.ProtocolICMPv6, 0x8000, 5}},
+		{"may be fragmented", may, Quote{}},
+		{"error", ICMP(v6, 1, 0, 0, make([]byte, 100)), Quote{}},
+		{"later fragment", Fragments(UDP(v6, 1, 2, make([]byte, 100)), 64, 1)[1], Quote{}},
+	} {
+		answer := TooBig(tt.frame, 90)
+		p, fault := Parse(answer)
+		switch {
+		case (answer != nil) != tt.about.Valid:
+			t.Errorf("%s: an answer of %d bytes", tt.name, len(answer))
+		case answer != nil && (fault != OK || p.About != tt.about || binary.BigEndian.Uint16(answer[transportOf(p)+6:]) != 90):
+			t.Errorf("%s: %x", tt.name, answer)
+		}
+	}
+}
+
+func transportOf(p Packet) int {
+	if p.Src.Is4() {
+		return 34
+	}
+	return 54
 }
 
 // TestChecksums checks what the builders wrote by adding everything up again.
@@ -290,6 +420,8 @@ func TestNoAllocation(t *testing.T) {
 // kind contradict what Parse promises. Its corpus is in testdata/fuzz.
 func FuzzParse(f *testing.F) {
 	f.Add(TCP(v4, 1, 2, SYN, nil))
+	f.Add(ICMP(v4.Reverse(), 3, 4, 1400, TCP(v4, 1, 2, SYN, nil)[14:]))
+	f.Add(Extend(Extend(UDP(v6, 1, 2, make([]byte, 40)), 60, make([]byte, 6)), 44, []byte{0, 1, 0, 0, 0, 7}))
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		if _, inner, fault := Decap(frame); fault == OK {
 			Parse(inner)
@@ -303,6 +435,18 @@ func FuzzParse(f *testing.F) {
 		}
 		if p.Dst.IsMulticast() && p.Kind != ARP {
 			t.Errorf("carries to group %v", p.Dst)
+		}
+		if p.Piece == Later && (p.SrcPort != 0 || p.DstPort != 0 || p.Flags != 0 || p.About.Valid) {
+			t.Errorf("a later piece with a transport header: %+v", p)
+		}
+		if answer := TooBig(frame, 1400); answer != nil {
+			if a, fault := Parse(answer); fault == Malformed || a.Src != p.Dst || a.Dst != p.Src {
+				t.Errorf("answer %+v, %v to a packet that is too big", a, fault)
+			}
+		}
+		MarkCongested(frame, 3)
+		if q, fault := Parse(frame); p.Kind == IP && (fault != OK || q.TOS != p.TOS|3) {
+			t.Errorf("marked %+v, %v", q, fault)
 		}
 		if p.Kind != IP && p.Src != p.Dst {
 			if answer, fault := Parse(Answer(p, macB)); fault != NotUnicast {

@@ -16,8 +16,8 @@ const (
 	Malformed             // headers cut short or contradictory
 	NotIP                 // neither IPv4, IPv6 nor ARP
 	NotUnicast            // broadcast, multicast, or link-local chatter that no switch answers
-	Fragment              // an IP fragment, first or later
-	ExtensionHeader       // IPv6 with an extension header
+	Fragment              // a fragment that would lie over its packet's transport header
+	ExtensionHeader       // IPv6 with extension headers that are not walked: too many, or not carried
 	NotOverlay            // not a whole VXLAN packet over IPv4
 	BadOverlay            // VXLAN without group policy, or with reserved bits
 )
@@ -81,19 +81,48 @@ type Packet struct {
 	TypeCode         uint16   // ICMP and ICMPv6: type<<8|code of this very packet
 	Echo             Echo     // ICMP and ICMPv6
 	Flags            TCPFlags // TCP
+	TOS              uint8    // DSCP<<2 | ECN, IPv6: the traffic class
+
+	Piece   Piece  // of a fragmented packet; a Later one has no ports and no flags
+	PieceID uint32 // what a packet's pieces have in common
+	About   Quote  // an ICMP error's
+}
+
+// Piece says which part of a fragmented packet a packet is.
+type Piece uint8
+
+// Pieces.
+const (
+	Whole Piece = iota
+	First
+	Later
+)
+
+// Quote is the flow of the packet that an ICMP error is about, in the direction
+// of the error: Src and Dst are the error's own. It is there if the error goes
+// to whom the quoted packet came from, and comes from whom that was for.
+type Quote struct {
+	Valid            bool
+	Protocol         dove.Protocol
+	SrcPort, DstPort uint16 // as in Packet
 }
 
 // Numbers of the formats read here.
 const (
-	ethernetSize   = 14
-	arpSize        = 28
-	ipv4Size       = 20
-	ipv6Size       = 40
-	neighborSize   = 24 // ICMPv6 neighbour solicitation and advertisement without options
-	etherTypeIPv4  = 0x0800
-	etherTypeARP   = 0x0806
-	etherTypeIPv6  = 0x86dd
-	icmpEchoReply  = 0
+	ethernetSize  = 14
+	arpSize       = 28
+	ipv4Size      = 20
+	ipv6Size      = 40
+	neighborSize  = 24 // ICMPv6 neighbour solicitation and advertisement without options
+	etherTypeIPv4 = 0x0800
+	etherTypeARP  = 0x0806
+	etherTypeIPv6 = 0x86dd
+	icmpEchoReply = 0
+
+	icmpUnreachable         = 3
+	icmpFragmentationNeeded = 4 // code
+	icmp6TooBig             = 2
+
 	icmpEcho       = 8
 	icmp6Echo      = 128
 	icmp6EchoReply = 129
@@ -147,18 +176,47 @@ func (p *Packet) parseIPv4(b []byte) Fault {
 		return Malformed
 	}
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-	p.Protocol = dove.Protocol(b[9])
+	p.Protocol, p.TOS = dove.Protocol(b[9]), b[1]
 	switch {
 	case p.Src == p.Dst:
 		return Malformed
 	case p.DstMAC[0]&1 != 0 || b[16] >= 224:
 		return NotUnicast
-	case binary.BigEndian.Uint16(b[6:8])&0x3fff != 0: // more fragments, or an offset
-		return Fragment
 	case p.Protocol == dove.ProtocolICMPv6:
 		return Malformed
 	}
+	if field := binary.BigEndian.Uint16(b[6:8]); field&0x3fff != 0 {
+		fault := p.piece(field&0x2000 != 0, int(field&0x1fff)*8, total-header, uint32(binary.BigEndian.Uint16(b[4:6])))
+		if fault != OK || p.Piece == Later {
+			return fault
+		}
+	}
 	return p.parseTransport(b[header:total])
+}
+
+// piece takes down a fragment: offset and size are of its payload, in bytes.
+func (p *Packet) piece(more bool, offset, size int, id uint32) Fault {
+	switch {
+	case offset+size > 0xffff:
+		return Malformed
+	case offset == 0 && !more:
+		return OK
+	case offset == 0:
+		p.Piece, p.PieceID = First, id
+		return OK
+	}
+	p.Piece, p.PieceID = Later, id
+	least := transportSize(p.Protocol)
+	switch p.Protocol {
+	case hopByHop, routing, fragment, authentication, destination: // in the first, before the transport's
+		if !p.Src.Is4() {
+			least = extensionBytes + transportSize(dove.ProtocolTCP)
+		}
+	}
+	if offset < least {
+		return Fragment // RFC 1858, RFC 7112
+	}
+	return OK
 }
 
 func (p *Packet) parseIPv6(b []byte) Fault {
@@ -170,26 +228,85 @@ func (p *Packet) parseIPv6(b []byte) Fault {
 		return Malformed
 	}
 	p.Src, p.Dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
-	p.Protocol = dove.Protocol(b[6])
+	p.Protocol, p.TOS = dove.Protocol(b[6]), b[0]<<4|b[1]>>4
 	if p.Src == p.Dst || p.Src.Is4In6() || p.Dst.Is4In6() {
 		return Malformed
 	}
 	l4 := b[ipv6Size : ipv6Size+payload]
-	if p.Protocol == dove.ProtocolICMPv6 && payload > 0 && l4[0] >= routerSolicit && l4[0] <= redirect {
+	direct := p.Protocol == dove.ProtocolICMPv6
+	if direct && payload > 0 && l4[0] >= routerSolicit && l4[0] <= redirect {
 		return p.parseNeighbor(l4, b[7])
 	}
 	if p.DstMAC[0]&1 != 0 || b[24] == 0xff {
 		return NotUnicast
 	}
-	switch p.Protocol {
-	case 44:
-		return Fragment
-	case 0, 43, 51, 60, 135, 139, 140:
-		return ExtensionHeader
-	case dove.ProtocolICMP:
+	l4, fault := p.extensions(l4)
+	switch {
+	case fault != OK || p.Piece == Later:
+		return fault
+	case p.Protocol == dove.ProtocolICMP:
 		return Malformed
+	case !direct && p.Protocol == dove.ProtocolICMPv6 && len(l4) > 0 && l4[0] >= routerSolicit && l4[0] <= redirect:
+		return NotUnicast // no neighbour speaks behind an extension header (RFC 6980)
 	}
 	return p.parseTransport(l4)
+}
+
+// Extension headers of IPv6 (RFC 8200), and how far they are walked.
+const (
+	hopByHop       = 0
+	routing        = 43
+	fragment       = 44
+	authentication = 51
+	destination    = 60
+	mobility       = 135
+	identity       = 139 // HIP
+	shim           = 140
+	extensionsMost = 6
+	extensionBytes = 256
+)
+
+// extensions walks the headers between IPv6 and the transport's. It sets the
+// protocol, and returns what follows.
+func (p *Packet) extensions(b []byte) ([]byte, Fault) {
+	walked := 0
+	for i := range extensionsMost {
+		next := p.Protocol
+		switch next {
+		case hopByHop, routing, fragment, authentication, destination:
+		case mobility, identity, shim:
+			return b, ExtensionHeader
+		default:
+			return b, OK
+		}
+		if len(b) < 8 {
+			return b, Malformed
+		}
+		size := (int(b[1]) + 1) * 8
+		switch next {
+		case fragment:
+			size = 8
+		case authentication:
+			size = (int(b[1]) + 2) * 4
+		}
+		walked += size
+		switch {
+		case size > len(b), next == hopByHop && i > 0:
+			return b, Malformed
+		case walked > extensionBytes, next == routing && b[2] == 0: // RFC 5095
+			return b, ExtensionHeader
+		}
+		p.Protocol = dove.Protocol(b[0])
+		if next == fragment {
+			field := binary.BigEndian.Uint16(b[2:4])
+			fault := p.piece(field&1 != 0, int(field&0xfff8), len(b)-size, binary.BigEndian.Uint32(b[4:8]))
+			if fault != OK || p.Piece == Later {
+				return b, fault
+			}
+		}
+		b = b[size:]
+	}
+	return b, ExtensionHeader
 }
 
 // parseNeighbor reads ICMPv6 of types 133 to 137 (RFC 4861). Only a
@@ -205,7 +322,7 @@ func (p *Packet) parseNeighbor(l4 []byte, hopLimit byte) Fault {
 	if target.IsMulticast() || target.Is4In6() {
 		return Malformed
 	}
-	p.Kind, p.Dst, p.Protocol = Solicit, target, 0
+	p.Kind, p.Dst, p.Protocol, p.TOS = Solicit, target, 0, 0
 	return OK
 }
 
@@ -252,5 +369,61 @@ func (p *Packet) parseICMP(b []byte) {
 		p.Echo, p.SrcPort, p.DstPort = Reply, uint16(request)<<8|uint16(b[1]), id
 	default:
 		p.DstPort = p.TypeCode
+		if p.Piece == Whole && p.isError(b[0]) {
+			p.quote(b[8:])
+		}
 	}
+}
+
+// isError reports whether an ICMP type is that of an error: it is about another packet.
+func (p *Packet) isError(typ byte) bool {
+	if p.Protocol == dove.ProtocolICMPv6 {
+		return typ >= 1 && typ <= 4
+	}
+	return typ == 3 || typ == 11 || typ == 12
+}
+
+// quote reads the packet that an ICMP error is about.
+func (p *Packet) quote(b []byte) {
+	var q Quote
+	size := ipv6Size
+	var src, dst netip.Addr
+	if p.Protocol == dove.ProtocolICMP {
+		if len(b) < ipv4Size || b[0]>>4 != 4 {
+			return
+		}
+		size = int(b[0]&0xf) * 4
+		if size < ipv4Size || binary.BigEndian.Uint16(b[6:8])&0x1fff != 0 {
+			return
+		}
+		src, dst, q.Protocol = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20])), dove.Protocol(b[9])
+	} else {
+		if len(b) < ipv6Size || b[0]>>4 != 6 {
+			return
+		}
+		src, dst, q.Protocol = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40])), dove.Protocol(b[6])
+	}
+	if len(b) < size+8 || src != p.Dst || dst != p.Src {
+		return
+	}
+	switch b = b[size:]; {
+	case q.Protocol.HasPorts():
+		q.SrcPort, q.DstPort = binary.BigEndian.Uint16(b[2:4]), binary.BigEndian.Uint16(b[0:2])
+	case q.Protocol.IsICMP():
+		request, reply := byte(icmpEcho), byte(icmpEchoReply)
+		if q.Protocol == dove.ProtocolICMPv6 {
+			request, reply = icmp6Echo, icmp6EchoReply
+		}
+		id, asked := binary.BigEndian.Uint16(b[4:6]), uint16(request)<<8|uint16(b[1])
+		switch b[0] {
+		case request:
+			q.SrcPort, q.DstPort = asked, id
+		case reply:
+			q.SrcPort, q.DstPort = id, asked
+		default:
+			return
+		}
+	}
+	q.Valid = true
+	p.About = q
 }

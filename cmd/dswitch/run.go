@@ -138,8 +138,12 @@ const overhead = 14 + 8 + 8 + 20
 
 // open opens the switch on the device that carries the host's underlay address.
 func open(s *settings, vtep netip.Addr, underlay vif.UnderlayDevice) (*ebpf.Switch, error) {
+	dscp, err := s.dscp()
+	if err != nil {
+		return nil, err
+	}
 	return ebpf.Open(ebpf.Options{
-		Config: dataplane.Config{VTEP: vtep, Underlay: underlay.Name},
+		Config: dataplane.Config{VTEP: vtep, Underlay: underlay.Name, DSCP: dscp},
 		PinDir: s.Pins, UpName: s.Up, VXLANName: s.VXLAN, Flows: s.Flows, FlowsPerPort: s.FlowsPerPort,
 	})
 }

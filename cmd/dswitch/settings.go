@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -15,6 +16,7 @@ import (
 	"dove.network/auth"
 	"dove.network/config"
 	"dove.network/daemon"
+	"dove.network/dataplane"
 	"dove.network/dove"
 )
 
@@ -34,6 +36,7 @@ type settings struct {
 	Flows        uint32
 	FlowsPerPort uint32
 	Rows         int
+	DSCP         string
 	Up           string
 	VXLAN        string
 	RemoveOnExit bool
@@ -43,7 +46,7 @@ type settings struct {
 func defaults() *settings {
 	return &settings{
 		State: "/var/lib/dswitch", Pins: "/sys/fs/bpf/dswitch",
-		Flows: 65536, FlowsPerPort: 16384, Rows: agent.RowsMax, Up: "dsw-up", VXLAN: "dsw-vx",
+		Flows: 65536, FlowsPerPort: 16384, Rows: agent.RowsMax, DSCP: "copy", Up: "dsw-up", VXLAN: "dsw-vx",
 	}
 }
 
@@ -59,6 +62,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.Uint32Var(&s.Flows, "flows", s.Flows, "entries of the flow table, for IPv4 and for IPv6 each; changes when the pins are made anew")
 	f.Uint32Var(&s.FlowsPerPort, "flows-per-port", s.FlowsPerPort, "flows that one guest may have")
 	f.IntVar(&s.Rows, "rows", s.Rows, "answers of the DPC that are held at most")
+	f.StringVar(&s.DSCP, "dscp", s.DSCP, "DSCP of the packets between hosts: `copy`, the guest's, or a number from 0 to 63")
 	f.StringVar(&s.Up, "up-device", s.Up, "`NAME` of the device through which packets wait for answers")
 	f.StringVar(&s.VXLAN, "vxlan-device", s.VXLAN, "`NAME` of the device that decapsulates for taps")
 	f.BoolVar(&s.RemoveOnExit, "remove-on-exit", s.RemoveOnExit, "take everything down when stopped, instead of going on without an agent")
@@ -107,6 +111,18 @@ func (s *settings) checkPlaces() faults {
 	return f
 }
 
+// dscp reads what --dscp says.
+func (s *settings) dscp() (dataplane.DSCP, error) {
+	if s.DSCP == "copy" {
+		return dataplane.DSCP{}, nil
+	}
+	n, err := strconv.ParseUint(s.DSCP, 10, 6)
+	if err != nil {
+		return dataplane.DSCP{}, fmt.Errorf("%q is neither copy nor a number from 0 to 63", s.DSCP)
+	}
+	return dataplane.DSCP{Fixed: true, Value: uint8(n)}, nil
+}
+
 func (s *settings) checkRun() error {
 	f := s.checkPlaces()
 	if len(s.DPC) == 0 {
@@ -123,6 +139,9 @@ func (s *settings) checkRun() error {
 	}
 	if s.Rows < 64 || s.Rows > agent.RowsMax {
 		f.add("rows", fmt.Sprintf("%d is not between 64 and %d", s.Rows, agent.RowsMax), "")
+	}
+	if _, err := s.dscp(); err != nil {
+		f.add("dscp", err.Error(), "")
 	}
 	if err := daemon.CheckListen(s.Metrics); err != nil {
 		f.add("metrics", err.Error(), "")

@@ -3,6 +3,7 @@ package ebpf
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 
 	"github.com/cilium/ebpf"
 
@@ -49,7 +50,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	if !ok {
 		return dswitchDest{}, false
 	}
-	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Vni: uint32(k.VNI), Kind: uint8(dswitchDestKindDEST_REMOTE)}
+	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Vni: uint32(k.VNI), Addr: addrWords(k.Addr), Kind: uint8(dswitchDestKindDEST_REMOTE)}
 	switch {
 	case !p.VTEP.IsValid():
 		d.Kind = uint8(dswitchDestKindDEST_HIDDEN)
@@ -57,7 +58,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	case p.VTEP == s.config.VTEP:
 		d.Kind = uint8(dswitchDestKindDEST_HERE)
 	}
-	d.Vtep = vtepKey(p.VTEP)
+	d.Vtep, d.Hop = vtepKey(p.VTEP), s.hopTo(p.VTEP)
 	if s.vteps[p.VTEP] {
 		d.Flags = destAdmitted
 	}
@@ -84,7 +85,7 @@ func (s *Switch) put(k dataplane.PeerKey) error {
 	}
 	// Flows follow a peer to another VTEP or MAC. Anything else has them judged again.
 	was, is := held.dest, want
-	was.Vtep, was.Mac, was.Flags, was.Mtu = is.Vtep, is.Mac, is.Flags, is.Mtu
+	was.Vtep, was.Hop, was.Mac, was.Flags, was.Mtu = is.Vtep, is.Hop, is.Mac, is.Flags, is.Mtu
 	if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 	}
@@ -137,10 +138,14 @@ func (s *Switch) takeAway(k dataplane.PeerKey) error {
 }
 
 func endpointKey(k dataplane.PeerKey) dswitchEndpointKey {
-	b := k.Addr.As16()
-	key := dswitchEndpointKey{Vni: uint32(k.VNI)}
-	for i := range key.Addr {
-		key.Addr[i] = binary.NativeEndian.Uint32(b[4*i:])
+	return dswitchEndpointKey{Vni: uint32(k.VNI), Addr: addrWords(k.Addr)}
+}
+
+// addrWords is an address as the maps have it, IPv4 mapped into IPv6.
+func addrWords(a netip.Addr) (words [4]uint32) {
+	b := a.As16()
+	for i := range words {
+		words[i] = binary.NativeEndian.Uint32(b[4*i:])
 	}
-	return key
+	return words
 }

@@ -93,7 +93,7 @@ func newTwins(t testing.TB, seed uint64, o Options) *twins {
 		ports: map[dataplane.PortID]dataplane.Port{}, peers: map[dataplane.PeerKey]dataplane.Peer{}, networkOf: map[dataplane.PortID]dove.VNI{},
 		kinds: map[dataplane.Action]int{}, why: map[dataplane.Reason]int{},
 	}
-	w.soft.SetLimits(soft.Limits{Flows: 1 << 20, FlowsPerPort: 40, MissBurst: 1 << 20, MissRate: 1 << 20})
+	w.soft.SetLimits(soft.Limits{Flows: 1 << 20, FlowsPerPort: 40, MissBurst: 1 << 20, MissRate: 1 << 20, FlowErrors: 1 << 20})
 	for range 6 {
 		w.tables = append(w.tables, verdict.Product(w.half(), w.half()))
 	}
@@ -126,7 +126,9 @@ func (w *twins) fromGuest() {
 			dst = w.address(to)
 		}
 	}
-	w.guest(id, w.inner(from, to, twinMAC(from), src, dst))
+	for _, piece := range w.pieces(w.inner(from, to, twinMAC(from), src, dst)) {
+		w.guest(id, piece)
+	}
 }
 
 func (w *twins) guest(id dataplane.PortID, frame []byte) {
@@ -143,7 +145,7 @@ func (w *twins) fromWire() {
 	from, to, src, dst := w.pick()
 	o := packet.Outer{
 		SrcMAC: twinMAC(201), DstMAC: twinMAC(200), Src: one(w.r, twinVTEPs...), Dst: twinVTEPs[0], SrcPort: 0xc000,
-		VNI: one(w.r, twinVNIs...), Class: w.class(),
+		VNI: one(w.r, twinVNIs...), Class: w.class(), TOS: one[uint8](w.r, 0, 0, 1, 2, 3, 0xb8),
 	}
 	if p, ok := w.ports[dataplane.PortID(1+w.r.IntN(4))]; ok && w.chance(95) {
 		o.VNI, dst = p.VNI, one(w.r, p.Addresses...).Addr
@@ -160,7 +162,14 @@ func (w *twins) fromWire() {
 	if w.chance(3) {
 		o.Dst = twinVTEPs[1]
 	}
-	frame := o.Encap(w.inner(from, to, twinMAC(from), src, dst))
+	pieces := w.pieces(w.inner(from, to, twinMAC(from), src, dst))
+	if len(pieces) > 1 || len(pieces[0]) > 80 && w.chance(50) {
+		for _, piece := range pieces {
+			w.wire(o.Encap(piece))
+		}
+		return
+	}
+	frame := o.Encap(pieces[0])
 	if w.chance(5) {
 		frame[14+20+8+w.r.IntN(8)] ^= 1 << w.r.IntN(8)
 	}
@@ -192,7 +201,10 @@ func (w *twins) goOn() {
 	}
 	c := one(w.r, w.passed...)
 	frame := bytes.Clone(c.inner)
-	if w.chance(60) {
+	switch {
+	case w.chance(20):
+		frame = w.complaint(frame)
+	case w.chance(60):
 		turn(frame)
 	}
 	if at := transportAt(frame); len(frame) > at+13 && w.chance(30) {
@@ -211,7 +223,7 @@ func (w *twins) goOn() {
 	if !ok || !peer.VTEP.IsValid() {
 		return
 	}
-	w.wire(packet.Outer{Src: peer.VTEP, Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: c.vni, Class: peer.Class}.Encap(frame))
+	w.wire(packet.Outer{Src: peer.VTEP, Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: c.vni, Class: peer.Class, TOS: one[uint8](w.r, 0, 2, 3)}.Encap(frame))
 }
 
 func (w *twins) inject() {
@@ -248,7 +260,9 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 		} else {
 			vni = w.ports[memory.Port].VNI
 		}
-		w.passed = append(w.passed, conversation{vni, inner})
+		if p, _ := packet.Parse(inner); p.Piece == packet.Whole { // pieces have their second
+			w.passed = append(w.passed, conversation{vni, inner})
+		}
 		w.passed = w.passed[max(0, len(w.passed)-30):]
 	}
 	switch memory.Action {
@@ -261,6 +275,10 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 		}
 		if sum := checksum(kernelFrame[14:34]); sum != 0 {
 			w.Fatalf("%s: the outer header's checksum is wrong: %x", what, kernelFrame[14:34])
+		}
+	case dataplane.Dropped:
+		if softFrame != nil && !bytes.Equal(kernelFrame, softFrame) {
+			w.Fatalf("after %d ops, %s: told to the sender:\nin memory  %x\nin the kernel %x", w.ops, what, softFrame, kernelFrame)
 		}
 	case dataplane.Delivered, dataplane.Answered:
 		if memory.Action == dataplane.Answered && len(kernelFrame) > len(softFrame) {

@@ -10,6 +10,11 @@
 //   gc         run by the agent                forgets expired flows
 //
 // guest_in, vx_in and up_in never leave a packet to the host's stack.
+//
+// Functions that are not static are verified once, for whatever they are given,
+// and not again wherever they are called: that keeps a start short. But a call's
+// return is dear where the kernel guards it (10 ns), so what each packet of a
+// known flow goes through is inlined, all but parse.
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -21,6 +26,7 @@
 #include "report.h"
 #include "forward.h"
 #include "neighbor.h"
+#include "toobig.h"
 
 // finish does what was judged. ifindex is the sending port's device.
 static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int judgement, __u32 ifindex, __u32 length)
@@ -35,16 +41,19 @@ static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int j
 		skb->mark = COOKIE;
 		return bpf_redirect(ifindex, 0);
 	}
-	return drop(p, length);
+	int shot = drop(p, length);
+	if (p->reason == TOO_BIG && p->direction == IN_GUEST && !p->again)
+		return too_big(skb, p, ifindex);
+	return shot;
 }
 
 // from_guest judges the frame of a port. p has what is known of the port.
-static __always_inline int from_guest(struct __sk_buff *skb, struct packet *p, const __u8 *mac, __u32 ifindex)
+static __always_inline int from_guest(struct __sk_buff *skb, struct packet *p, const struct port *port, __u32 ifindex)
 {
 	__u32 length = skb->len;
 	int judgement, reason = parse(skb, p, 0, length);
 
-	if (!reason && (p->sender_differs || !same_mac(p->mac, mac)))
+	if (!reason && (p->sender_differs || !same_mac(p->mac, port->mac)))
 		reason = SPOOFED_MAC;
 	if (reason)
 		return drop_for(p, length, reason);
@@ -61,7 +70,6 @@ int guest_in(struct __sk_buff *skb)
 		k.ifindex = *(volatile __u32 *)&skb->mark;
 	struct port *port;
 
-	linear(skb, LINEAR);
 	port = bpf_map_lookup_elem(&ports, &k);
 	if (!port)
 		return drop_for(&p, skb->len, NO_PORT);
@@ -69,7 +77,7 @@ int guest_in(struct __sk_buff *skb)
 	p.vni = port->vni;
 	p.domain = port->domain;
 	p.mtu = port->mtu;
-	return from_guest(skb, &p, port->mac, k.ifindex);
+	return from_guest(skb, &p, port, k.ifindex);
 }
 
 SEC("tc")
@@ -112,8 +120,10 @@ static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p
 		reason = parse(skb, p, at, size);
 		if (!reason && p->kind != KIND_IP)
 			reason = NOT_UNICAST;
+		if (!reason && (p->outer_tos & ECN) == ECN && !(p->tos & ECN))
+			reason = CONGESTED;
 		if (!reason) {
-			int j = known(p, size);
+			int j = p->again ? -1 : known(p, size);
 			if (j >= 0)
 				return j;
 		}
@@ -138,7 +148,7 @@ int wire_in(struct __sk_buff *skb)
 	struct settings *c = settings();
 	__u32 length = skb->len, frame;
 
-	linear(skb, OUTER_SIZE + LINEAR);
+	linear(skb, OUTER_SIZE + ETH_SIZE + 40); // the inner headers of most packets too
 	struct ethernet *e = (void *)(long)skb->data;
 	struct outer *at = (void *)(e + 1);
 	if (!c || skb->vlan_present || (void *)at + 28 > (void *)(long)skb->data_end || e->type != ETH_IPV4)
@@ -160,6 +170,7 @@ int wire_in(struct __sk_buff *skb)
 		int reason = admitted(&p, 1);
 		return drop_for(&p, length, reason == UNKNOWN_VTEP ? reason : MALFORMED);
 	}
+	p.outer_tos = at->tos;
 	p.class = bpf_ntohs(at->class);
 	p.vni = bpf_ntohl(at->vni) >> 8;
 	int well_formed = at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff));
@@ -212,40 +223,42 @@ int vx_in(struct __sk_buff *skb)
 {
 	struct packet p = {.direction = IN_OVERLAY};
 
-	linear(skb, LINEAR);
 	return from_overlay(skb, &p, decapsulated(skb, &p));
 }
 
 SEC("tc")
 int up_in(struct __sk_buff *skb)
 {
-	struct packet p = {.again = 1};
-
-	linear(skb, LINEAR);
+	__u32 zero = 0;
+	struct packet *p = bpf_map_lookup_elem(&again, &zero); // the stack is short
+	if (!p)
+		return SHOT;
+	__builtin_memset(p, 0, sizeof(*p));
+	p->again = 1;
 	struct ethernet *e = (void *)(long)skb->data;
 	if ((void *)(e + 1) > (void *)(long)skb->data_end || e->dst[0] != 0x02 || (e->dst[1] & 0xfe) != 0xd0)
-		return drop_for(&p, skb->len, MALFORMED);
-	p.direction = e->dst[1] & 1;
-	p.again_want = e->dst[4];
+		return drop_for(p, skb->len, MALFORMED);
+	p->direction = e->dst[1] & 1;
+	p->again_want = e->dst[4];
 	__u8 life = e->dst[5];
-	p.class = be16(e->src + 4);
+	p->class = be16(e->src + 4);
 	__u32 id = be16(e->dst + 2), vtep = be16(e->src + 2);
 
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &id);
 	struct port_key k = {.ifindex = s ? s->ifindex : 0};
 	struct port *port = bpf_map_lookup_elem(&ports, &k);
 	if (!port || port->life != life)
-		return drop_for(&p, skb->len + (p.direction == IN_OVERLAY ? OUTER_SIZE : 0), NO_PORT);
-	p.vni = port->vni;
-	if (p.direction == IN_GUEST) {
-		p.port = port->id;
-		p.domain = port->domain;
-		p.mtu = port->mtu;
-		return from_guest(skb, &p, port->mac, k.ifindex);
+		return drop_for(p, skb->len + (p->direction == IN_OVERLAY ? OUTER_SIZE : 0), NO_PORT);
+	p->vni = port->vni;
+	if (p->direction == IN_GUEST) {
+		p->port = port->id;
+		p->domain = port->domain;
+		p->mtu = port->mtu;
+		return from_guest(skb, p, port, k.ifindex);
 	}
 	__be32 *addr = bpf_map_lookup_elem(&vtep_addrs, &vtep);
-	p.vtep = addr ? *addr : 0;
-	return from_overlay(skb, &p, 1);
+	p->vtep = addr ? *addr : 0;
+	return from_overlay(skb, p, 1);
 }
 
 struct gc_walk {
@@ -272,13 +285,13 @@ static __always_inline int over(const struct flow *f, __u8 proto, __u32 vni, con
 
 static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_walk *w)
 {
-	__u32 port = f->port;
+	__u32 port = f->port, state = f->state;
 	__be32 lo[4], hi[4];
 
 	map4(lo, k->lo);
 	map4(hi, k->hi);
 	if (over(f, k->proto, k->vni, lo, hi, w) && !bpf_map_delete_elem(&flows4, k)) {
-		free_budget(port);
+		free_budget(port, state);
 		w->deleted++;
 	}
 	return 0;
@@ -286,9 +299,9 @@ static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_wa
 
 static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_walk *w)
 {
-	__u32 port = f->port;
+	__u32 port = f->port, state = f->state;
 	if (over(f, k->proto, k->vni, k->lo, k->hi, w) && !bpf_map_delete_elem(&flows6, k)) {
-		free_budget(port);
+		free_budget(port, state);
 		w->deleted++;
 	}
 	return 0;

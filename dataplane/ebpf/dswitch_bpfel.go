@@ -41,6 +41,9 @@ type dswitchDest struct {
 	Mac     [6]uint8
 	Mtu     uint16
 	Vni     uint32
+	Addr    [4]uint32
+	Hop     uint32
+	Pad     uint32
 }
 
 type dswitchDestKind uint32
@@ -79,16 +82,21 @@ type dswitchEvent struct {
 type dswitchFlow struct {
 	_         structs.HostLayout
 	Last      uint32
-	State     uint8
-	Initiator uint8
-	Rule      uint16
+	State     uint32
+	Ports     uint32
 	Pair      uint32
 	PairGen   uint32
-	Table     uint32
+	Slot      [2]uint32
+	Gen       [2]uint32
 	Port      uint32
-	Leg       [2]dswitchLeg
+	Initiator uint8
+	Proto     uint8
+	Rule      uint16
+	Table     uint32
 	Packets   [2]uint64
 	Bytes     [2]uint64
+	Uid       [2]uint64
+	ErrorAt   uint64
 }
 
 type dswitchFlow4Key struct {
@@ -119,13 +127,6 @@ type dswitchGcArgs struct {
 	Deleted uint32
 }
 
-type dswitchLeg struct {
-	_    structs.HostLayout
-	Slot uint32
-	Gen  uint32
-	Uid  uint64
-}
-
 type dswitchNameKey struct {
 	_     structs.HostLayout
 	Table uint32
@@ -152,6 +153,60 @@ type dswitchOutcome struct {
 	Vtep   uint32
 }
 
+type dswitchPacket struct {
+	_             structs.HostLayout
+	Src           [4]uint32
+	Dst           [4]uint32
+	SrcPort       uint16
+	DstPort       uint16
+	Asked         uint16
+	Headers       uint16
+	V6            uint8
+	Proto         uint8
+	Kind          uint8
+	Echo          uint8
+	Tcp           uint8
+	DstGroup      uint8
+	Icmp          uint8
+	SenderDiffers uint8
+	Mac           [6]uint8
+	Tos           uint8
+	Piece         uint8
+	AboutProto    uint8
+	_             [1]byte
+	AboutSrc      uint16
+	AboutDst      uint16
+	_             [2]byte
+	PieceId       uint32
+	Walked        int16
+	After         uint8
+	About         uint8
+	OuterTos      uint8
+	_             [3]byte
+	Vni           uint32
+	Domain        uint32
+	Port          uint32
+	Size          uint32
+	L4Size        uint32
+	Vtep          uint32
+	Class         uint16
+	Direction     uint8
+	Wire          uint8
+	Again         uint8
+	AgainWant     uint8
+	Swapped       uint8
+	Pad2          uint8
+	Reason        uint8
+	Want          uint8
+	Judged        uint8
+	Backwards     uint8
+	Rule          uint16
+	Mtu           uint16
+	Table         uint32
+	SrcSlot       uint32
+	DstSlot       uint32
+}
+
 type dswitchPairKey struct {
 	_      structs.HostLayout
 	Domain uint32
@@ -163,6 +218,25 @@ type dswitchPairSlot struct {
 	_     structs.HostLayout
 	Gen   uint32
 	Table uint32
+}
+
+type dswitchPiece struct {
+	_         structs.HostLayout
+	At        uint32
+	Asked     uint16
+	Proto     uint8
+	Backwards uint8
+	Uid       [2]uint64
+}
+
+type dswitchPieceKey struct {
+	_     structs.HostLayout
+	Vni   uint32
+	Src   [4]uint32
+	Dst   [4]uint32
+	Id    uint32
+	Proto uint8
+	Pad   [3]uint8
 }
 
 type dswitchPort struct {
@@ -185,15 +259,15 @@ type dswitchPortKey struct {
 }
 
 type dswitchPortState struct {
-	_       structs.HostLayout
-	Ifindex uint32
-	Flows   uint32
-	Budget  uint32
-	Vni     uint32
-	Life    uint32
-	Pad     uint32
-	MissAt  [2]uint64
-	EventAt uint64
+	_           structs.HostLayout
+	Ifindex     uint32
+	Flows       uint32
+	Unconfirmed uint32
+	Budget      uint32
+	Vni         uint32
+	Life        uint32
+	MissAt      [2]uint64
+	EventAt     uint64
 }
 
 type dswitchReason uint32
@@ -225,6 +299,8 @@ const (
 	dswitchReasonUNDERLAY         dswitchReason = 23
 	dswitchReasonENCAP_FAILED     dswitchReason = 24
 	dswitchReasonNOT_SWITCHED     dswitchReason = 25
+	dswitchReasonCONGESTED        dswitchReason = 26
+	dswitchReasonERROR_LIMIT      dswitchReason = 27
 )
 
 type dswitchRule struct {
@@ -266,9 +342,10 @@ type dswitchSettings struct {
 	Vtep          uint32
 	Underlay      uint32
 	Up            uint32
-	Pad           uint32
+	Dscp          uint32
 	MissInterval  uint64
 	MissBurst     uint64
+	ErrorInterval uint64
 	EventInterval uint64
 	EventBurst    uint64
 }
@@ -283,6 +360,7 @@ type dswitchTable struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	dswitchMapAbsent        = "absent"
+	dswitchMapAgain         = "again"
 	dswitchMapConfig        = "config"
 	dswitchMapCounters      = "counters"
 	dswitchMapDests         = "dests"
@@ -295,6 +373,7 @@ const (
 	dswitchMapNewFlow       = "new_flow"
 	dswitchMapPairSlots     = "pair_slots"
 	dswitchMapPairs         = "pairs"
+	dswitchMapPieces        = "pieces"
 	dswitchMapPortStates    = "port_states"
 	dswitchMapPorts         = "ports"
 	dswitchMapReasons       = "reasons"
@@ -372,6 +451,7 @@ type dswitchProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type dswitchMapSpecs struct {
 	Absent      *ebpf.MapSpec `ebpf:"absent"`
+	Again       *ebpf.MapSpec `ebpf:"again"`
 	Config      *ebpf.MapSpec `ebpf:"config"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Dests       *ebpf.MapSpec `ebpf:"dests"`
@@ -384,6 +464,7 @@ type dswitchMapSpecs struct {
 	NewFlow     *ebpf.MapSpec `ebpf:"new_flow"`
 	PairSlots   *ebpf.MapSpec `ebpf:"pair_slots"`
 	Pairs       *ebpf.MapSpec `ebpf:"pairs"`
+	Pieces      *ebpf.MapSpec `ebpf:"pieces"`
 	PortStates  *ebpf.MapSpec `ebpf:"port_states"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Reasons     *ebpf.MapSpec `ebpf:"reasons"`
@@ -427,6 +508,7 @@ func (o *dswitchObjects) Close() error {
 // It can be passed to loadDswitchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dswitchMaps struct {
 	Absent      *ebpf.Map `ebpf:"absent"`
+	Again       *ebpf.Map `ebpf:"again"`
 	Config      *ebpf.Map `ebpf:"config"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Dests       *ebpf.Map `ebpf:"dests"`
@@ -439,6 +521,7 @@ type dswitchMaps struct {
 	NewFlow     *ebpf.Map `ebpf:"new_flow"`
 	PairSlots   *ebpf.Map `ebpf:"pair_slots"`
 	Pairs       *ebpf.Map `ebpf:"pairs"`
+	Pieces      *ebpf.Map `ebpf:"pieces"`
 	PortStates  *ebpf.Map `ebpf:"port_states"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Reasons     *ebpf.Map `ebpf:"reasons"`
@@ -453,6 +536,7 @@ type dswitchMaps struct {
 func (m *dswitchMaps) Close() error {
 	return _DswitchClose(
 		m.Absent,
+		m.Again,
 		m.Config,
 		m.Counters,
 		m.Dests,
@@ -465,6 +549,7 @@ func (m *dswitchMaps) Close() error {
 		m.NewFlow,
 		m.PairSlots,
 		m.Pairs,
+		m.Pieces,
 		m.PortStates,
 		m.Ports,
 		m.Reasons,

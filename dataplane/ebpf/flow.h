@@ -19,6 +19,33 @@ static __always_inline __u32 now_ticks(void)
 	return now_ns() >> TICK_SHIFT;
 }
 
+// paced is a bucket without a clock of its own (GCRA): at is when the next one
+// is due at an even pace, and may run ahead of now by burst.
+static __always_inline int paced(__u64 *at, __u64 interval, __u64 burst)
+{
+	if (!interval)
+		return 1;
+	__u64 now = now_ns(), due = *(volatile __u64 *)at;
+	__u64 start = due > now ? due : now;
+	if (start - now + interval > burst)
+		return 0;
+	// Who loses the race has taken nothing: one more in a burst does not matter.
+	__sync_val_compare_and_swap(at, due, start + interval);
+	return 1;
+}
+
+static __always_inline struct settings *settings(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+// ports_of is what an entry says of its ports.
+static __always_inline __u32 ports_of(const struct packet *p)
+{
+	return p->swapped ? (__u32)p->dst_port << 16 | p->src_port : (__u32)p->src_port << 16 | p->dst_port;
+}
+
 static __always_inline void order(struct packet *p)
 {
 	int swap = p->src_port > p->dst_port;
@@ -80,20 +107,26 @@ static __always_inline struct flow *find(struct packet *p)
 	return f;
 }
 
+// seek is find where the stack is short and time is not.
+static __noinline struct flow *seek(struct packet *p)
+{
+	return find(p);
+}
+
 static __always_inline __u32 time_out(const struct flow *f, __u8 proto)
 {
 	switch (proto) {
 	case PROTO_TCP:
 		if (FLOW_CLOSED(f->state))
 			return SECONDS(10);
-		if (f->state & (FLOW_FIN_INITIATOR | FLOW_FIN_RESPONDER))
+		if (!(f->state & FLOW_CONFIRMED))
 			return SECONDS(30);
-		return f->state & FLOW_REPLIED ? SECONDS(7200) : SECONDS(60);
+		return f->state & (FLOW_FIN_INITIATOR | FLOW_FIN_RESPONDER) ? SECONDS(120) : SECONDS(7200);
 	case PROTO_ICMP:
 	case PROTO_ICMPV6:
 		return SECONDS(30);
 	}
-	return SECONDS(120);
+	return f->state & FLOW_CONFIRMED ? SECONDS(120) : SECONDS(30);
 }
 
 static __always_inline int expired(const struct flow *f, __u8 proto, __u32 now)
@@ -101,21 +134,44 @@ static __always_inline int expired(const struct flow *f, __u8 proto, __u32 now)
 	return (__s32)(now - f->last) > (__s32)time_out(f, proto); // another CPU may be a tick ahead
 }
 
+static __always_inline void less(__u32 *count)
+{
+	if (*(volatile __u32 *)count)
+		__sync_fetch_and_sub(count, 1);
+}
+
+// confirmed takes a flow out of those of its port, and of all, that are not.
+__noinline int confirmed(__u32 port)
+{
+	__u32 zero = 0;
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
+	if (s && all) {
+		less(&s->unconfirmed);
+		less(&all->unconfirmed);
+	}
+	return 0;
+}
+
 static __always_inline void touch(struct packet *p, struct flow *f, __u32 length, __u32 now)
 {
 	int from_initiator = f->initiator == p->swapped, leg = p->swapped & 1;
-	__u8 state = f->state;
+	__u32 was = f->state, is = was;
 
 	if (!from_initiator)
-		state |= FLOW_REPLIED;
+		is |= FLOW_REPLIED;
 	if (p->proto == PROTO_TCP) {
 		if (p->tcp & TCP_FIN)
-			state |= from_initiator ? FLOW_FIN_INITIATOR : FLOW_FIN_RESPONDER;
+			is |= from_initiator ? FLOW_FIN_INITIATOR : FLOW_FIN_RESPONDER;
 		if (p->tcp & TCP_RST)
-			state |= FLOW_RST;
+			is |= FLOW_RST;
 	}
-	if (state != f->state)
-		f->state = state;
+	if (is & FLOW_REPLIED && (!(is & FLOW_SYN) || (from_initiator && !(p->tcp & TCP_SYN))))
+		is |= FLOW_CONFIRMED;
+	if (is != was) {
+		was = __sync_fetch_and_or(&f->state, is);
+		if (is & ~was & FLOW_CONFIRMED)
+			confirmed(f->port);
+	}
 	if (f->last != now)
 		f->last = now;
 	f->packets[leg]++;
@@ -124,14 +180,29 @@ static __always_inline void touch(struct packet *p, struct flow *f, __u32 length
 
 // free_budget gives an entry back. A count that is too low by some race lets a
 // port have an entry more; below zero it would let it have none.
-static __always_inline void free_budget(__u32 port)
+static __always_inline void free_budget(__u32 port, __u32 state)
 {
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
-	if (s && *(volatile __u32 *)&s->flows)
-		__sync_fetch_and_sub(&s->flows, 1);
+	if (s)
+		less(&s->flows);
+	if (!(state & FLOW_CONFIRMED))
+		confirmed(port);
 }
 
-static __noinline void forget(struct packet *p, __u32 port)
+// store puts an entry under the packet's key.
+static __noinline long store(struct packet *p, struct flow *f, __u64 flags)
+{
+	if (p->v6) {
+		struct flow6_key k;
+		key6(p, &k);
+		return bpf_map_update_elem(&flows6, &k, f, flags);
+	}
+	struct flow4_key k;
+	key4(p, &k);
+	return bpf_map_update_elem(&flows4, &k, f, flags);
+}
+
+static __noinline void forget(struct packet *p, __u32 port, __u32 state)
 {
 	long failed;
 
@@ -145,6 +216,5 @@ static __noinline void forget(struct packet *p, __u32 port)
 		failed = bpf_map_delete_elem(&flows4, &k);
 	}
 	if (!failed)
-		free_budget(port);
+		free_budget(port, state);
 }
-

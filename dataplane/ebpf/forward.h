@@ -4,7 +4,7 @@
 // These change the packet, so no pointer into it survives them.
 #pragma once
 
-#define PASS 0
+#define PASS 0 // TC_ACT_OK
 #define COOKIE 0xd07e0001      // skb->mark of what the switch sends into a guest port
 #define WIRE_COOKIE 0xd07e0002 // skb->mark of what wire_in leaves to the kernel's decapsulation
 
@@ -44,7 +44,8 @@ static __always_inline int set_macs(struct __sk_buff *skb, const __u8 *dst, cons
 static __always_inline int into(struct __sk_buff *skb, const struct dest *dst)
 {
 	if (dst->kind == DEST_VETH) {
-		bpf_skb_change_type(skb, 0); // it was for another host as the host end saw it
+		if (skb->pkt_type)
+			bpf_skb_change_type(skb, 0); // it was for another host as the host end saw it
 		return bpf_redirect_peer(dst->ifindex, 0);
 	}
 	skb->mark = COOKIE;
@@ -56,19 +57,23 @@ static __always_inline __u16 source_port(const struct packet *p)
 	__u32 h = p->src[3] ^ p->dst[3];
 	if (p->v6)
 		h ^= (p->src[2] ^ p->dst[2]) * 31;
-	h = (h ^ ((__u32)(p->src_port ^ p->dst_port) << 8) ^ p->proto) * 0x9e3779b1;
+	if (!p->piece) // only the first one has ports
+		h ^= (__u32)(p->src_port ^ p->dst_port) << 8;
+	h = (h ^ p->proto) * 0x9e3779b1;
 	return 0xc000 | (h >> 18);
 }
 
 // sum adds the constant words of the outer IPv4 header and the given ones.
-static __always_inline __be16 outer_check(__be16 total, __be32 src, __be32 dst)
+static __always_inline __be16 outer_check(__u8 tos, __be16 total, __be32 src, __be32 dst)
 {
-	__u32 s = bpf_htons(0x4500) + bpf_htons(0x4000) + bpf_htons(0x4011) + total;
+	__u32 s = bpf_htons(0x4500 | tos) + bpf_htons(0x4000) + bpf_htons(0x4011) + total;
 	s += (src & 0xffff) + (src >> 16) + (dst & 0xffff) + (dst >> 16);
 	s = (s >> 16) + (s & 0xffff);
 	return ~((s >> 16) + s);
 }
 
+// tunnel encapsulates. The kernel finds the MAC of the next hop, and keeps it
+// found; the next hop itself is known, or it would look for a route each time.
 static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const struct dest *src, const struct dest *dst)
 {
 	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
@@ -88,7 +93,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	copy_mac(inner->src, src->mac);
 	inner->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
 	o->version = 0x45;
-	o->tos = 0;
+	o->tos = c->dscp == COPY_DSCP ? p->tos : (c->dscp | (p->tos & ECN));
 	o->total = bpf_htons(total);
 	o->id = 0;
 	o->fragment = bpf_htons(0x4000);
@@ -96,7 +101,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	o->proto = PROTO_UDP;
 	o->src = c->vtep;
 	o->dst = dst->vtep;
-	o->check = outer_check(o->total, o->src, o->dst);
+	o->check = outer_check(o->tos, o->total, o->src, o->dst);
 	o->src_port = bpf_htons(source_port(p));
 	o->dst_port = bpf_htons(OVERLAY_PORT);
 	o->udp_length = bpf_htons(total - 20);
@@ -105,7 +110,8 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	o->flags2 = 0;
 	o->class = bpf_htons(src->class);
 	o->vni = bpf_htonl(p->vni << 8);
-	return bpf_redirect_neigh(c->underlay, 0, 0, 0);
+	struct bpf_redir_neigh hop = {.nh_family = 2 /* AF_INET */, .ipv4_nh = dst->hop};
+	return bpf_redirect_neigh(c->underlay, hop.ipv4_nh ? &hop : 0, hop.ipv4_nh ? sizeof(hop) : 0, 0);
 }
 
 // forward sends a frame without outer headers where its judgement says.
@@ -126,6 +132,27 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u3
 	return into(skb, dst);
 }
 
+// mark hands the underlay's mark of congestion on to the inner header, as the
+// kernel's decapsulation does (RFC 6040).
+__noinline int mark(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 head[12];
+	if (!p || bpf_skb_load_bytes(skb, ETH_SIZE, head, sizeof(head)))
+		return 0;
+	if (p->v6) {
+		head[1] |= ECN << 4;
+		return !bpf_skb_store_bytes(skb, ETH_SIZE, head, 2, BPF_F_RECOMPUTE_CSUM);
+	}
+	__u32 was = be16(head), check = (__u16)~be16(head + 10);
+	head[1] |= ECN;
+	check += (__u16)~was + be16(head);
+	check = (check >> 16) + (check & 0xffff);
+	check = ~((check >> 16) + check);
+	head[10] = check >> 8;
+	head[11] = check;
+	return !bpf_skb_store_bytes(skb, ETH_SIZE, head, sizeof(head), 0);
+}
+
 // unwrap takes the outer headers off and delivers to a local veth.
 static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
@@ -144,6 +171,8 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 	copy_mac(e->dst, dst->mac);
 	copy_mac(e->src, src->mac);
 	e->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
+	if ((p->outer_tos & ECN) == ECN && !mark(skb, p))
+		return drop_for(p, length, ENCAP_FAILED);
 	tell(p, DELIVERED, src, dst);
 	return into(skb, dst);
 }
@@ -151,8 +180,10 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 // ask sends a packet to the agent with what it needs to come back written over
 // its MACs: the destination says direction, port, want and the port's life, and from the overlay
 // the source says which VTEP and which class.
-static __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
+__noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
+	if (!p)
+		return SHOT;
 	__u32 port = p->port & 0xffff;
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 	struct settings *c = settings();

@@ -75,23 +75,30 @@ static __always_inline int matches(const struct packet *p, const struct dest *sr
 	return src->kind == DEST_HIDDEN || (src->kind == DEST_REMOTE && src->vtep == p->vtep);
 }
 
+// owns reports whether a slot is still that of an address on the packet's network.
+static __always_inline int owns(const struct dest *d, const struct packet *p, const __be32 *addr)
+{
+	return d->vni == p->vni && d->addr[3] == addr[3] &&
+	       (!p->v6 || (d->addr[0] == addr[0] && d->addr[1] == addr[1] && d->addr[2] == addr[2]));
+}
+
 // known judges a packet by its flow. It returns -1 where the flow does not
 // settle it: judge anew.
 static __always_inline int known(struct packet *p, __u32 length)
 {
+	if (p->piece)
+		return -1;
 	struct flow *f = find(p);
 	if (!f)
 		return -1;
-	__u32 now = now_ticks();
-	struct leg *from = &f->leg[p->swapped & 1], *to = &f->leg[!p->swapped];
-	__u32 pair = f->pair;
-	struct dest *src = dest_at(from->slot), *dst = dest_at(to->slot);
+	int side = p->swapped & 1;
+	__u32 now = now_ticks(), from = f->slot[side], to = f->slot[!side], pair = f->pair;
+	struct dest *src = dest_at(from), *dst = dest_at(to);
 	struct pair_slot *ps = bpf_map_lookup_elem(&pair_slots, &pair);
 
-	if (!src || !dst || !ps || src->gen != from->gen || dst->gen != to->gen || ps->gen != f->pair_gen)
+	if (!src || !dst || !ps || src->gen != f->gen[side] || dst->gen != f->gen[!side] || ps->gen != f->pair_gen)
 		return -1;
-	// The table may have given the entry to another flow since it was found.
-	if (src->vni != p->vni || dst->vni != p->vni)
+	if (f->proto != p->proto || f->ports != ports_of(p) || !owns(src, p, p->src) || !owns(dst, p, p->dst))
 		return -1;
 	if (expired(f, p->proto, now) || opens(p, f))
 		return -1;
@@ -113,40 +120,43 @@ static __always_inline int known(struct packet *p, __u32 length)
 	if (against(p, f))
 		return refuse(p, BAD_REPLY);
 	touch(p, f, length, now);
-	p->src_slot = from->slot;
-	p->dst_slot = to->slot;
+	p->src_slot = from;
+	p->dst_slot = to;
 	return FORWARD;
 }
 
+// begin stores an entry that is not there yet, if its port may have another.
 static __noinline int begin(struct packet *p, struct flow *f)
 {
-	__u32 port = p->port;
-	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
+	__u32 port = p->port, zero = 0;
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
 	long failed;
 
-	if (!s)
+	if (!s || !all)
 		return refuse(p, NO_PORT);
-	if (__sync_fetch_and_add(&s->flows, 1) >= s->budget) {
-		__sync_fetch_and_sub(&s->flows, 1);
-		return refuse(p, FLOW_BUDGET);
-	}
-	if (p->v6) {
-		struct flow6_key k;
-		key6(p, &k);
-		failed = bpf_map_update_elem(&flows6, &k, f, BPF_NOEXIST);
-	} else {
-		struct flow4_key k;
-		key4(p, &k);
-		failed = bpf_map_update_elem(&flows4, &k, f, BPF_NOEXIST);
-	}
+	enum reason full = FLOW_BUDGET;
+	if (__sync_fetch_and_add(&s->flows, 1) >= s->budget)
+		goto port_full;
+	if (__sync_fetch_and_add(&s->unconfirmed, 1) >= (s->budget + 1) / 2)
+		goto half_full;
+	full = FLOW_TABLE_FULL;
+	if (__sync_fetch_and_add(&all->unconfirmed, 1) >= (all->budget + 1) / 2)
+		goto table_full;
+	failed = store(p, f, BPF_NOEXIST);
 	if (!failed)
 		return FORWARD;
+	if (failed == -17) // another CPU has begun it, with a packet of the same flow
+		full = NOT_DROPPED;
+table_full:
+	__sync_fetch_and_sub(&all->unconfirmed, 1);
+half_full:
+	__sync_fetch_and_sub(&s->unconfirmed, 1);
+port_full:
 	__sync_fetch_and_sub(&s->flows, 1);
-	// Another CPU may have begun it with a packet of the same flow.
-	return failed == -17 ? FORWARD : refuse(p, FLOW_TABLE_FULL);
+	return full ? refuse(p, full) : FORWARD;
 }
 
-static __always_inline __u32 slot_of(const struct packet *p, const __be32 *addr)
+static __noinline __u32 slot_of(const struct packet *p, const __be32 *addr)
 {
 	struct endpoint_key k = {.vni = p->vni};
 	__builtin_memcpy(k.addr, addr, 16);
@@ -200,8 +210,102 @@ static __noinline int verdict(struct packet *p, struct pair_key *pk, __u16 asked
 	return r->allow ? FORWARD : refuse(p, POLICY);
 }
 
-// anew judges a packet from what is known of its two ends.
-static __noinline int anew(struct packet *p, __u32 length)
+// between asks the table of two ends' classes for what a flow's initiator asked;
+// backwards, that is dst.
+static __always_inline int between(struct packet *p, const struct dest *src, const struct dest *dst, int backwards, __u16 asked, struct pair_found *found)
+{
+	struct pair_key k = {
+		.domain = p->domain,
+		.src = backwards ? dst->class : src->class,
+		.dst = backwards ? src->class : dst->class,
+	};
+	int j = verdict(p, &k, asked, found);
+	if (j != FORWARD)
+		return j;
+	if (src->kind == DEST_HIDDEN || dst->kind == DEST_HIDDEN)
+		return refuse(p, HIDDEN);
+	return dst->kind == DEST_HERE ? refuse(p, NOT_HERE) : FORWARD;
+}
+
+#define ERRORS 10 // about one flow, at once
+
+// about judges an ICMP error by the flow whose packet it quotes, in that flow's
+// direction. It returns -1 where there is none.
+static __noinline int about(struct packet *p, const struct dest *src, const struct dest *dst)
+{
+	__u16 src_port = p->src_port, dst_port = p->dst_port;
+	__u8 proto = p->proto;
+	int j = -1;
+
+	p->proto = p->about_proto;
+	p->src_port = p->about_src;
+	p->dst_port = p->about_dst;
+	struct flow *f = seek(p);
+	int from = p->swapped & 1;
+	if (f && f->uid[from] == src->uid && f->uid[!from] == dst->uid && !expired(f, p->proto, now_ticks())) {
+		struct pair_found found;
+		int backwards = f->initiator != from;
+		j = between(p, src, dst, backwards, backwards ? p->src_port : p->dst_port, &found);
+		struct settings *c = settings();
+		if (j == FORWARD && (!c || !paced(&f->error_at, c->error_interval, ERRORS * c->error_interval)))
+			j = refuse(p, ERROR_LIMIT);
+		if (j == FORWARD)
+			p->judged = 0;
+	}
+	p->proto = proto;
+	p->src_port = src_port;
+	p->dst_port = dst_port;
+	return j;
+}
+
+static __always_inline void piece_key(const struct packet *p, struct piece_key *k)
+{
+	__builtin_memset(k, 0, sizeof(*k));
+	k->vni = p->vni;
+	__builtin_memcpy(k->src, p->src, 16);
+	__builtin_memcpy(k->dst, p->dst, 16);
+	k->id = p->piece_id;
+	k->proto = p->v6 ? 0 : p->proto; // RFC 8200: pieces may say different things of it
+}
+
+// note_piece remembers what a first fragment was let through by.
+static __noinline void note_piece(struct packet *p)
+{
+	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
+	struct piece_key k;
+	struct piece v = {.at = now_ticks(), .asked = p->asked, .proto = p->proto, .backwards = p->backwards};
+
+	if (!src || !dst)
+		return;
+	v.uid[0] = src->uid;
+	v.uid[1] = dst->uid;
+	piece_key(p, &k);
+	bpf_map_update_elem(&pieces, &k, &v, BPF_ANY);
+}
+
+// later judges a fragment without transport header: as its first one was.
+static __noinline int later(struct packet *p, const struct dest *src, const struct dest *dst)
+{
+	struct piece_key k;
+	piece_key(p, &k);
+	struct piece *first = bpf_map_lookup_elem(&pieces, &k);
+	if (!first || now_ticks() - first->at > SECONDS(1) || first->uid[0] != src->uid || first->uid[1] != dst->uid) {
+		// The first may be waiting for the very answer.
+		struct pair_key pk = {.domain = p->domain, .src = src->class, .dst = dst->class};
+		return bpf_map_lookup_elem(&pairs, &pk) ? refuse(p, FRAGMENT) : lacks(p, WANT_PAIR);
+	}
+	struct pair_found found;
+	__u8 proto = p->proto;
+	p->proto = first->proto;
+	int j = between(p, src, dst, first->backwards, first->asked, &found);
+	p->proto = proto;
+	if (j == FORWARD)
+		p->judged = 0;
+	return j;
+}
+
+// by_ends judges a packet from what is known of its two ends.
+static __noinline int by_ends(struct packet *p, __u32 length)
 {
 	__u32 src_slot = slot_of(p, p->src), dst_slot = slot_of(p, p->dst);
 	struct dest *src = dest_at(src_slot), *dst = dest_at(dst_slot);
@@ -234,82 +338,91 @@ static __noinline int anew(struct packet *p, __u32 length)
 			return lacks(p, WANT_CONFIRM);
 	}
 
+	if (p->about) {
+		int j = about(p, src, dst);
+		if (j >= 0)
+			return j;
+	}
+	if (p->piece == LATER)
+		return later(p, src, dst);
+
 	// A live flow between the same two lives is judged by its initiator's
 	// direction and keeps its state; anything else begins another.
-	__u32 now = now_ticks();
-	struct flow *f = find(p);
+	__u32 zero = 0, now = now_ticks();
+	struct flow *f = seek(p), *new = bpf_map_lookup_elem(&new_flow, &zero);
+	if (!new)
+		return refuse(p, FLOW_TABLE_FULL);
 	int from = p->swapped & 1, live = 0;
-	if (f && (f->leg[from].uid != src->uid || f->leg[!from].uid != dst->uid)) {
-		forget(p, f->port);
-		f = 0;
+	if (f) {
+		__builtin_memcpy(new, f, sizeof(*new));
+		if (new->uid[from] != src->uid || new->uid[!from] != dst->uid) {
+			forget(p, new->port, new->state);
+			f = 0;
+		}
 	}
-	if (f && !expired(f, p->proto, now)) {
-		if (against(p, f))
+	if (f && !expired(new, p->proto, now)) {
+		if (against(p, new))
 			return refuse(p, BAD_REPLY);
-		live = !opens(p, f);
+		live = !opens(p, new);
 	}
-	int backwards = live && f->initiator != from;
+	int backwards = live && new->initiator != from;
 	__u16 asked = backwards ? p->src_port : p->asked;
 
-	struct pair_key pk = {
-		.domain = p->domain,
-		.src = backwards ? dst->class : src->class,
-		.dst = backwards ? src->class : dst->class,
-	};
 	struct pair_found pair = {};
-	int j = verdict(p, &pk, asked, &pair);
+	int j = between(p, src, dst, backwards, asked, &pair);
 	if (j != FORWARD)
 		return j;
-	if (src->kind == DEST_HIDDEN || dst->kind == DEST_HIDDEN)
-		return refuse(p, HIDDEN);
-	if (dst->kind == DEST_HERE)
-		return refuse(p, NOT_HERE);
+	p->asked = asked;
+	p->backwards = backwards;
 	if (p->icmp && (p->echo == NO_ECHO || (p->echo == ECHO_REPLY && !live)))
 		return FORWARD; // begins no flow
 
-	if (f) {
-		if (!live) {
-			f->state = 0;
-			f->initiator = from;
-			f->packets[0] = f->packets[1] = f->bytes[0] = f->bytes[1] = 0;
-		}
-		f->leg[from].slot = src_slot;
-		f->leg[!from].slot = dst_slot;
-		f->leg[from].gen = src_gen;
-		f->leg[!from].gen = dst_gen;
-		f->pair = pair.slot;
-		f->table = p->table;
-		f->rule = p->rule;
-		f->pair_gen = pair.gen;
-		if (live)
-			p->judged = 0; // the rule is told once
-		touch(p, f, length, now);
-		return FORWARD;
+	if (!live) {
+		if (f)
+			forget(p, new->port, new->state);
+		__builtin_memset(new, 0, sizeof(*new));
+		new->initiator = from;
+		new->port = p->port;
+		new->uid[from] = src->uid;
+		new->uid[!from] = dst->uid;
+		new->proto = p->proto;
+		new->ports = ports_of(p);
+		if ((p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+			new->state = FLOW_SYN;
 	}
-	__u32 zero = 0;
-	struct flow *new = bpf_map_lookup_elem(&new_flow, &zero);
-	if (!new)
-		return refuse(p, FLOW_TABLE_FULL);
-	__builtin_memset(new, 0, sizeof(*new));
 	new->last = now;
-	new->initiator = from;
-	new->rule = p->rule;
+	new->slot[from] = src_slot;
+	new->slot[!from] = dst_slot;
+	new->gen[from] = src_gen;
+	new->gen[!from] = dst_gen;
 	new->pair = pair.slot;
 	new->pair_gen = pair.gen;
 	new->table = p->table;
-	new->port = p->port;
-	new->leg[from].slot = src_slot;
-	new->leg[from].gen = src_gen;
-	new->leg[from].uid = src->uid;
-	new->leg[!from].slot = dst_slot;
-	new->leg[!from].gen = dst_gen;
-	new->leg[!from].uid = dst->uid;
+	new->rule = p->rule;
 	touch(p, new, length, now);
+	if (!live)
+		return begin(p, new);
+	p->judged = 0; // the rule is told once
+	if (!store(p, new, BPF_EXIST))
+		return FORWARD;
+	new->port = p->port; // forgotten meanwhile
+	new->state &= ~FLOW_CONFIRMED;
 	return begin(p, new);
+}
+
+// anew judges a packet for which no flow speaks, or which is no whole one.
+__noinline int anew(struct packet *p, __u32 length)
+{
+	if (!p)
+		return DROP;
+	int j = by_ends(p, length);
+	if (j == FORWARD && p->piece == FIRST)
+		note_piece(p);
+	return j;
 }
 
 static __always_inline int judge(struct packet *p, __u32 length)
 {
-	int j = known(p, length);
+	int j = p->again ? -1 : known(p, length); // what comes back is judged anew
 	return j < 0 ? anew(p, length) : j;
 }

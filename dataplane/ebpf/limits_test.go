@@ -106,12 +106,15 @@ func lifetimes(t testing.TB, o Options) {
 		answer []byte
 		frames [][]byte
 	}{
-		{"TCP that opens", 60 * time.Second, answer, [][]byte{syn}},
-		{"TCP", 2 * time.Hour, answer, [][]byte{syn, answer}},
-		{"TCP that closes", 30 * time.Second, answer, [][]byte{syn, packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}},
+		{"TCP that opens", 30 * time.Second, answer, [][]byte{syn}},
+		{"TCP that nobody went on with", 30 * time.Second, answer, [][]byte{syn, synAck, syn}},
+		{"TCP", 2 * time.Hour, answer, [][]byte{syn, synAck, ack}},
+		{"TCP in its midst", 2 * time.Hour, answer, [][]byte{ack, answer}},
+		{"TCP that closes", 120 * time.Second, answer, [][]byte{syn, synAck, ack, packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}},
 		{"TCP that is closed", 10 * time.Second, answer, [][]byte{packet.TCP(out, 1, 80, packet.FIN, nil), packet.TCP(back, 80, 1, packet.FIN|packet.ACK, nil)}},
 		{"TCP that is reset", 10 * time.Second, answer, [][]byte{syn, packet.TCP(back, 80, 1, packet.RST, nil)}},
-		{"UDP", 120 * time.Second, packet.UDP(back, 53, 1, nil), [][]byte{packet.UDP(out, 1, 53, nil)}},
+		{"UDP", 30 * time.Second, packet.UDP(back, 53, 1, nil), [][]byte{packet.UDP(out, 1, 53, nil), packet.UDP(out, 1, 53, nil)}},
+		{"UDP that is answered", 120 * time.Second, packet.UDP(back, 53, 1, nil), [][]byte{packet.UDP(out, 1, 53, nil), packet.UDP(back, 53, 1, nil)}},
 		{"echo", 30 * time.Second, packet.EchoReply(back, 1, 1, nil), [][]byte{packet.EchoRequest(out, 1, 1, nil)}},
 	} {
 		for _, f := range c.frames {
@@ -141,6 +144,8 @@ func lifetimes(t testing.TB, o Options) {
 
 var (
 	syn    = packet.TCP(out, 1, 80, packet.SYN, nil)
+	synAck = packet.TCP(back, 80, 1, packet.SYN|packet.ACK, nil)
+	ack    = packet.TCP(out, 1, 80, packet.ACK, nil)
 	answer = packet.TCP(back, 80, 1, packet.ACK, nil)
 )
 
@@ -179,19 +184,52 @@ func TestMissLimit(t *testing.T) {
 	}
 }
 
-func TestFlowLimits(t *testing.T) {
-	s := newLone(t, Options{FlowsPerPort: 2})
-	for port, want := range map[uint16]dataplane.Reason{1: 0, 2: 0} {
+func TestFlowLimits(t *testing.T) { flowLimits(t, Options{}) }
+
+// flowLimits leaves half of each limit to flows that are answered.
+func flowLimits(t testing.TB, o Options) {
+	s := newLone(t, Options{FlowsPerPort: 4, read: o.read})
+	asks := func(what string, port uint16, want dataplane.Reason) {
+		t.Helper()
 		if o := sends(t, s, packet.UDP(out, port, 53, nil)); o.Reason != want {
-			t.Errorf("flow %d: %+v", port, o)
+			t.Errorf("%s: %+v, want %v", what, o, want)
 		}
 	}
-	if o := sends(t, s, packet.UDP(out, 3, 53, nil)); o.Reason != dataplane.FlowBudget {
-		t.Errorf("a flow beyond the budget: %+v", o)
+	answers := func(port uint16) {
+		t.Helper()
+		if o := sends(t, s, packet.UDP(back, 53, port, nil)); o.Action != dataplane.Delivered {
+			t.Errorf("an answer: %+v", o)
+		}
 	}
-	if o := sends(t, s, packet.UDP(out, 1, 53, nil)); o.Action != dataplane.Tunneled {
-		t.Errorf("a known flow when the budget is spent: %+v", o)
+	asks("the first flow", 1, 0)
+	asks("the second", 2, 0)
+	asks("a flow beyond the half", 3, dataplane.FlowBudget)
+	answers(1)
+	answers(1)
+	asks("a flow after one was answered", 3, 0)
+	asks("a flow beyond the half again", 4, dataplane.FlowBudget)
+	answers(2)
+	answers(3)
+	asks("the last flow", 4, 0)
+	asks("a flow beyond the budget", 5, dataplane.FlowBudget)
+	asks("a known flow when the budget is spent", 1, 0)
+	age(t, s, time.Hour)
+	if err := s.Expire(); err != nil {
+		t.Fatal(err)
 	}
+	for port := range uint32(2) {
+		var state dswitchPortState
+		if err := s.maps.PortStates.Lookup(port, &state); err != nil || state.Flows != 0 || state.Unconfirmed != 0 {
+			t.Errorf("port %d when all flows are forgotten: %+v, %v", port, state, err)
+		}
+	}
+
+	s = newLone(t, Options{Flows: 4, read: o.read})
+	asks("the first flow", 1, 0)
+	asks("the second", 2, 0)
+	asks("a flow beyond the table's half", 3, dataplane.FlowTableFull)
+	answers(1)
+	asks("a flow after one was answered", 3, 0)
 }
 
 // TestErasedTable keeps what a table has counted, by the names of its rules.

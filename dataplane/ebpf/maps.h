@@ -19,15 +19,17 @@ enum dest_kind {
 	DEST_HERE = 5,   // bound to this host, but no port yet
 };
 
+#define COPY_DSCP 0x100
 #define DEST_ADMITTED 1 // flag: its VTEP is a member of the fleet
 
 struct settings {
 	__be32 vtep;
 	__u32 underlay;        // ifindex
 	__u32 up;              // ifindex of the agent's tap
-	__u32 pad;
+	__u32 dscp;            // of outer headers, << 2; COPY_DSCP: the inner one
 	__u64 miss_interval;   // ns between misses of one port, 0 = no limit
 	__u64 miss_burst;      // ns worth of misses at once
+	__u64 error_interval;  // of ICMP errors about one flow, of which ten pass at once
 	__u64 event_interval;  // the same for drop events of one port
 	__u64 event_burst;
 };
@@ -49,14 +51,15 @@ struct port {
 	__u8 pad[2];
 };
 
-// What the programs change of a port, by its id.
+// What the programs change of a port, by its id. Of 0 only unconfirmed and
+// budget: of all ports.
 struct port_state {
 	__u32 ifindex; // 0: no such port
 	__u32 flows;
-	__u32 budget;  // flows that it may have
+	__u32 unconfirmed; // of these
+	__u32 budget;  // flows that it may have, of which half unconfirmed
 	__u32 vni;     // also when it is closed
 	__u32 life;    // counts its networks: what missed in one is not given back in another
-	__u32 pad;
 	__u64 miss_at[2]; // by direction: when the next miss would be due at an even pace, ns
 	__u64 event_at;
 };
@@ -83,7 +86,10 @@ struct dest {
 	__u32 port;    // local
 	__u8 mac[6];
 	__u16 mtu;     // local
-	__u32 vni;     // whose address it is: an entry of another network never matches
+	__u32 vni;
+	__be32 addr[4]; // with vni, whose slot it is
+	__be32 hop;     // remote: next hop to vtep on the underlay, 0: ask the kernel's routes
+	__u32 pad;
 };
 
 struct pair_key {
@@ -148,26 +154,49 @@ struct flow6_key {
 #define FLOW_FIN_INITIATOR 2
 #define FLOW_FIN_RESPONDER 4
 #define FLOW_RST 8
+#define FLOW_SYN 16         // it began with the first packet of a TCP connection
+#define FLOW_CONFIRMED 32   // replied, and after FLOW_SYN the initiator went on
 #define FLOW_CLOSED(s) (((s) & FLOW_RST) || ((s) & 6) == 6)
 
-struct leg {
-	__u32 slot;
-	__u32 gen;
-	__u64 uid;
-};
-
+// What each packet needs comes first. The table may give an entry to another
+// flow while a program looks at it, so the entry says itself whose it is: by
+// ports and protocol, and by what is in its slots. All writes but touch's go by
+// the key.
 struct flow {
 	__u32 last;      // ticks, when a packet last passed
-	__u8 state;      // FLOW_*
-	__u8 initiator;  // 0: lo, 1: hi
-	__u16 rule;      // of table, that allowed it
+	__u32 state;     // FLOW_*
+	__u32 ports;     // lo << 16 | hi
 	__u32 pair;
 	__u32 pair_gen;
-	__u32 table;
+	__u32 slot[2];   // lo, hi
+	__u32 gen[2];
 	__u32 port;      // whose budget it takes
-	struct leg leg[2];  // lo, hi
-	__u64 packets[2];   // by sending leg
+	__u8 initiator;  // 0: lo, 1: hi
+	__u8 proto;
+	__u16 rule;      // of table, that allowed it
+	__u32 table;
+	__u64 packets[2]; // by sending side
 	__u64 bytes[2];
+	__u64 uid[2];
+	__u64 error_at;  // of ICMP errors about it, as port_state's
+};
+
+// What the pieces of a fragmented packet have in common, and what the first one
+// was judged by.
+struct piece_key {
+	__u32 vni;
+	__be32 src[4], dst[4];
+	__u32 id;
+	__u8 proto; // IPv4
+	__u8 pad[3];
+};
+
+struct piece {
+	__u32 at;       // ticks
+	__u16 asked;
+	__u8 proto;
+	__u8 backwards; // it answers its flow's initiator
+	__u64 uid[2];   // sender's, receiver's
 };
 
 struct counter_key {
@@ -261,6 +290,7 @@ MAP(flows4, BPF_MAP_TYPE_HASH, struct flow4_key, struct flow, 65536);
 MAP(flows6, BPF_MAP_TYPE_HASH, struct flow6_key, struct flow, 65536);
 MAP(counters, BPF_MAP_TYPE_PERCPU_HASH, struct counter_key, struct counter, 16384);
 MAP(reasons, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, 64);
+MAP(pieces, BPF_MAP_TYPE_LRU_HASH, struct piece_key, struct piece, 4096);
 MAP(sampled, BPF_MAP_TYPE_LRU_HASH, struct sample_key, __u32, 8192); // -> ticks
 
 struct {

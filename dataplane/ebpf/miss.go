@@ -121,6 +121,7 @@ func (s *Switch) overlayFrame(frame []byte, port dataplane.PortID, want dataplan
 		return nil, fmt.Errorf("port %d: map port_states: %w", port, err)
 	}
 	b := append([]byte(nil), inner...)
+	packet.MarkCongested(b, outer.TOS)
 	b[0], b[1], b[4], b[5] = missPrefix, missDirection+byte(dataplane.FromOverlay), byte(want), byte(state.Life)
 	binary.BigEndian.PutUint16(b[2:], uint16(port))
 	b[6], b[7] = missPrefix, missOuter

@@ -30,7 +30,7 @@ type namespace struct {
 }
 
 // newNamespace makes one that ends with the test.
-func newNamespace(t *testing.T, what string) *namespace {
+func newNamespace(t testing.TB, what string) *namespace {
 	t.Helper()
 	n := &namespace{fmt.Sprintf("dswtest-%d-%d-%s", os.Getpid(), namespaces.Add(1), what), make(chan func())}
 	run(t, "ip", "netns", "add", n.name)
@@ -65,12 +65,12 @@ func (n *namespace) do(fn func() error) error {
 	return <-done
 }
 
-func (n *namespace) ip(t *testing.T, args string) {
+func (n *namespace) ip(t testing.TB, args string) {
 	t.Helper()
 	run(t, "ip", append([]string{"-n", n.name}, strings.Fields(args)...)...)
 }
 
-func run(t *testing.T, name string, args ...string) {
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
@@ -95,7 +95,7 @@ const (
 	testDomain uint32   = 5
 )
 
-func testPinDir(t *testing.T, name string) string {
+func testPinDir(t testing.TB, name string) string {
 	t.Helper()
 	const root = "/sys/fs/bpf"
 	if ok, err := onBPFFS(root); err != nil || !ok {
@@ -106,22 +106,31 @@ func testPinDir(t *testing.T, name string) string {
 	return dir
 }
 
-// newHosts makes n hosts on one underlay, a bridge in a namespace of its own.
-func newHosts(t *testing.T, n int) []*host {
+// newHosts makes n hosts on one underlay: a wire between two, and for more a
+// bridge in a namespace of its own.
+func newHosts(t testing.TB, n int) []*host {
 	t.Helper()
 	privtest.Require(t)
-	fabric := newNamespace(t, "fabric")
-	fabric.ip(t, "link add name fabric type bridge")
-	fabric.ip(t, "link set dev fabric up")
 	var hosts []*host
 	for i := range n {
 		h := &host{namespace: newNamespace(t, fmt.Sprint("h", i+1)), vtep: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})}
-		h.ip(t, fmt.Sprintf("link add under type veth peer name u%d netns %s", i, fabric.name))
-		h.ip(t, fmt.Sprintf("addr add %v/24 dev under", h.vtep))
-		h.ip(t, "link set under up")
-		fabric.ip(t, fmt.Sprintf("link set u%d master fabric up", i))
 		h.pins = testPinDir(t, h.name)
 		hosts = append(hosts, h)
+	}
+	if n == 2 {
+		hosts[0].ip(t, fmt.Sprintf("link add under type veth peer name under netns %s", hosts[1].name))
+	} else {
+		fabric := newNamespace(t, "fabric")
+		fabric.ip(t, "link add name fabric type bridge")
+		fabric.ip(t, "link set dev fabric up")
+		for i, h := range hosts {
+			h.ip(t, fmt.Sprintf("link add under type veth peer name u%d netns %s", i, fabric.name))
+			fabric.ip(t, fmt.Sprintf("link set u%d master fabric up", i))
+		}
+	}
+	for _, h := range hosts {
+		h.ip(t, fmt.Sprintf("addr add %v/24 dev under", h.vtep))
+		h.ip(t, "link set under up")
 	}
 	for _, h := range hosts {
 		h.open(t)
@@ -142,7 +151,7 @@ func newHosts(t *testing.T, n int) []*host {
 	return hosts
 }
 
-func (h *host) open(t *testing.T) {
+func (h *host) open(t testing.TB) {
 	t.Helper()
 	err := h.do(func() (err error) {
 		h.sw, err = Open(Options{Config: dataplane.Config{VTEP: h.vtep, Underlay: "under"}, PinDir: h.pins})
@@ -171,7 +180,7 @@ func (h *host) open(t *testing.T) {
 	}(h.sw)
 }
 
-func (h *host) apply(t *testing.T, ops ...dataplane.Op) {
+func (h *host) apply(t testing.TB, ops ...dataplane.Op) {
 	t.Helper()
 	if err := h.do(func() error { return h.sw.Apply(ops) }); err != nil {
 		t.Fatalf("%s: %v", h.name, err)
@@ -179,7 +188,7 @@ func (h *host) apply(t *testing.T, ops ...dataplane.Op) {
 }
 
 // count returns how many packets a reason and rule dropped, at any port.
-func (h *host) count(t *testing.T, r dataplane.Reason, rule string) (packets uint64) {
+func (h *host) count(t testing.TB, r dataplane.Reason, rule string) (packets uint64) {
 	t.Helper()
 	counts, err := h.sw.Counts()
 	if err != nil {
@@ -208,7 +217,7 @@ func guestClass(n byte) dove.Class   { return dove.Class(100 + uint16(n)) }
 func guestAddrs(n byte) []netip.Addr { return []netip.Addr{guestAddr4(n), guestAddr6(n)} }
 
 // plug makes a guest and opens its port.
-func (h *host) plug(t *testing.T, number byte, kind dataplane.DeviceKind) *guest {
+func (h *host) plug(t testing.TB, number byte, kind dataplane.DeviceKind) *guest {
 	t.Helper()
 	g := &guest{namespace: newNamespace(t, fmt.Sprint("g", number)), host: h, number: number}
 	device := fmt.Sprint("p", number)
@@ -246,7 +255,7 @@ func (h *host) plug(t *testing.T, number byte, kind dataplane.DeviceKind) *guest
 
 // awaitUp waits until the kernel has noticed that a device is up: before, it
 // drops what is sent.
-func (n *namespace) awaitUp(t *testing.T, device string) {
+func (n *namespace) awaitUp(t testing.TB, device string) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		var l netlink.Link
@@ -262,7 +271,7 @@ func (n *namespace) awaitUp(t *testing.T, device string) {
 
 // relayTaps joins two taps as a virtual machine's monitor would: whole frames
 // with their virtio_net_hdr, both ways.
-func relayTaps(t *testing.T, a *namespace, nameA string, b *namespace, nameB string) {
+func relayTaps(t testing.TB, a *namespace, nameA string, b *namespace, nameB string) {
 	t.Helper()
 	open := func(n *namespace, name string) *os.File {
 		var f *os.File
@@ -289,7 +298,7 @@ func relayTaps(t *testing.T, a *namespace, nameA string, b *namespace, nameB str
 }
 
 // listen serves TCP echo in the guest until the test ends.
-func (g *guest) listen(t *testing.T, addr netip.AddrPort) {
+func (g *guest) listen(t testing.TB, addr netip.AddrPort) {
 	t.Helper()
 	var l net.Listener
 	if err := g.do(func() (err error) { l, err = net.Listen("tcp", addr.String()); return err }); err != nil {

@@ -80,8 +80,10 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 }
 
 // neighbor judges a packet that asks for an address, and makes the answer of it.
-static __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
+__noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 {
+	if (!p)
+		return DROP;
 	__u32 slot = slot_of(p, p->dst);
 	struct dest *src = dest_at(slot_of(p, p->src)), *dst = dest_at(slot);
 	// A guest probes a neighbour that it knows from its link-local address.

@@ -6,7 +6,6 @@
 
 #define ETH_SIZE 14
 #define OUTER_SIZE 50 // IPv4, UDP, VXLAN, inner Ethernet
-#define LINEAR 94     // Ethernet, the longest IPv4 header, TCP
 
 #define ETH_IPV4 bpf_htons(0x0800)
 #define ETH_ARP bpf_htons(0x0806)
@@ -17,6 +16,8 @@
 #define PROTO_UDP 17
 #define PROTO_ICMPV6 58
 #define PROTO_SCTP 132
+
+#define ECN 3 // of a TOS; both bits: the way is congested
 
 #define TCP_FIN 1
 #define TCP_SYN 2
@@ -29,6 +30,7 @@ enum reason {
 	FRAGMENT, EXTENSION_HEADER, TOO_BIG, NO_ENDPOINT, HIDDEN, POLICY, UNKNOWN_VTEP,
 	UNKNOWN_NETWORK, NOT_HERE, SOURCE_MISMATCH, BAD_OVERLAY, MISS_LIMIT, HOLD_LIMIT,
 	FLOW_TABLE_FULL, FLOW_BUDGET, BAD_REPLY, UNDERLAY, ENCAP_FAILED, NOT_SWITCHED,
+	CONGESTED, ERROR_LIMIT,
 };
 
 // dataplane.Want and dataplane.Action.
@@ -36,6 +38,7 @@ enum want { WANT_PEER, WANT_PAIR, WANT_CONFIRM };
 enum action { DROPPED, DELIVERED, TUNNELED, ANSWERED, MISSED, PASSED };
 
 enum packet_kind { KIND_IP, KIND_ARP, KIND_SOLICIT };
+enum packet_piece { WHOLE, FIRST, LATER };
 enum packet_echo { NO_ECHO, ECHO_REQUEST, ECHO_REPLY };
 
 struct packet {
@@ -47,11 +50,20 @@ struct packet {
 	__u8 v6, proto, kind, echo;
 	__u8 tcp, dst_group, icmp, sender_differs;
 	__u8 mac[6];   // Ethernet source
-	__u8 pad[2];
+	__u8 tos;      // DSCP << 2 | ECN
+	__u8 piece;    // packet_piece
+	__u8 about_proto; // if about: an ICMP error is about this flow, in the error's direction
+	__u16 about_src, about_dst;
+	__u32 piece_id;
+	__s16 walked;  // bytes of IPv6 extension headers, or less than 0: -reason
+	__u8 after;    // the protocol after them
+	__u8 about;
+	__u8 outer_tos; // entry: of the overlay's header, if the kernel has not dealt with it
 
 	// entry
 	__u32 vni, domain, port;
 	__u32 size;     // of Ethernet's payload, or of one segment's
+	__u32 l4_size;  // of IP's payload, without extension headers
 	__be32 vtep;    // outer source
 	__u16 class;    // group id of the overlay header
 	__u8 direction; // IN_GUEST, IN_OVERLAY
@@ -62,12 +74,20 @@ struct packet {
 	__u8 pad2;
 
 	// decision
-	__u8 reason, want, judged, pad3;
+	__u8 reason, want, judged, backwards; // backwards: it answers its flow's initiator
 	__u16 rule;
 	__u16 mtu;
 	__u32 table;
 	__u32 src_slot, dst_slot;
 };
+
+// Room for the packet that comes back from the agent.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct packet);
+	__uint(max_entries, 1);
+} again SEC(".maps");
 
 struct arp {
 	__be16 hardware, protocol;
@@ -143,31 +163,39 @@ static __always_inline int parse_arp(struct packet *p, void *l3, void *end)
 	return 0;
 }
 
-// size is what the IP header says of the transport's length.
-static __always_inline int parse_transport(struct packet *p, void *l4, void *end, __u32 size)
+// transport_size is the least size of a protocol's header, 0 where nothing is read.
+static __always_inline __u32 transport_size(__u8 proto)
 {
-	__u8 *b = l4;
-	switch (p->proto) {
+	switch (proto) {
 	case PROTO_TCP:
-		if (size < 20 || l4 + 20 > end)
-			return MALFORMED;
-		p->tcp = b[13];
-		p->headers += (b[12] >> 4) * 4;
-		break;
+		return 20;
 	case PROTO_SCTP:
-		if (size < 12 || l4 + 12 > end)
-			return MALFORMED;
-		p->headers += 12;
-		break;
+		return 12;
 	case PROTO_UDP:
 	case PROTO_ICMP:
 	case PROTO_ICMPV6:
-		if (size < 8 || l4 + 8 > end)
-			return MALFORMED;
-		p->headers += 8;
-		break;
-	default:
+		return 8;
+	}
+	return 0;
+}
+
+// size is what the IP header says of the transport's length.
+static __always_inline int parse_transport(struct packet *p, void *l4, void *end, __u32 size)
+{
+	__u32 header = transport_size(p->proto);
+	__u8 *b = l4;
+	p->l4_size = size;
+
+	if (!header)
 		return 0;
+	if (size < header || l4 + 8 > end)
+		return MALFORMED;
+	p->headers += header;
+	if (p->proto == PROTO_TCP) {
+		if (l4 + 20 > end)
+			return MALFORMED;
+		p->tcp = b[13];
+		p->headers += (b[12] >> 4) * 4 - 20;
 	}
 	if (p->proto != PROTO_ICMP && p->proto != PROTO_ICMPV6) {
 		p->src_port = be16(b);
@@ -188,8 +216,119 @@ static __always_inline int parse_transport(struct packet *p, void *l4, void *end
 		p->dst_port = be16(b + 4);
 	} else {
 		p->dst_port = p->asked;
+		p->about = p->v6 ? b[0] >= 1 && b[0] <= 4 : b[0] == 3 || b[0] == 11 || b[0] == 12;
+		p->about = p->about && !p->piece;
 	}
 	return 0;
+}
+
+// quote reads the packet that an ICMP error is about, which is at offset at. It
+// clears about where that is not one from whom the error goes to, to whom it
+// comes from.
+__noinline int quote(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size)
+{
+	__u8 b[40] __attribute__((aligned(8)));
+	__u32 header = 40;
+
+	if (!p)
+		return 0;
+	p->about = 0;
+	if (p->v6) {
+		if (size < 48 || bpf_skb_load_bytes(skb, at, b, 40) || b[0] >> 4 != 6)
+			return 0;
+		for (int i = 0; i < 4; i++) {
+			if (word(b + 8 + 4 * i) != p->dst[i] || word(b + 24 + 4 * i) != p->src[i])
+				return 0;
+		}
+		p->about_proto = b[6];
+	} else {
+		if (size < 28 || bpf_skb_load_bytes(skb, at, b, 20) || b[0] >> 4 != 4)
+			return 0;
+		header = (b[0] & 0xf) * 4;
+		if (header < 20 || be16(b + 6) & 0x1fff || word(b + 12) != p->dst[3] || word(b + 16) != p->src[3])
+			return 0;
+		p->about_proto = b[9];
+	}
+	if (size < header + 8 || bpf_skb_load_bytes(skb, at + header, b, 8))
+		return 0;
+	p->about_src = p->about_dst = 0;
+	__u8 request = 8, reply = 0;
+	switch (p->about_proto) {
+	case PROTO_TCP:
+	case PROTO_UDP:
+	case PROTO_SCTP:
+		p->about_src = be16(b + 2);
+		p->about_dst = be16(b);
+		break;
+	case PROTO_ICMPV6:
+		request = 128;
+		reply = 129;
+	case PROTO_ICMP:
+		if (b[0] == request) {
+			p->about_src = request << 8 | b[1];
+			p->about_dst = be16(b + 4);
+		} else if (b[0] == reply) {
+			p->about_src = be16(b + 4);
+			p->about_dst = request << 8 | b[1];
+		} else {
+			return 0;
+		}
+	}
+	p->about = 1;
+	return 0;
+}
+
+// fragment takes down a piece of a packet: offset and size are of its payload.
+static __always_inline int fragment(struct packet *p, int v6, __u8 proto, int more, __u32 offset, __u32 size, __u32 id)
+{
+	if (offset + size > 0xffff)
+		return MALFORMED;
+	if (offset == 0 && !more)
+		return 0;
+	p->piece = offset ? LATER : FIRST;
+	p->piece_id = id;
+	__u32 least = transport_size(proto);
+	if (v6 && (proto == 0 || proto == 43 || proto == 44 || proto == 51 || proto == 60))
+		least = 276; // in the first piece they come before the transport's header
+	return offset && offset < least ? FRAGMENT : 0; // RFC 1858, RFC 7112
+}
+
+// extensions walks the headers between IPv6, of which it is given the end, and
+// the transport's. It returns how many bytes they have, or -reason.
+__noinline int extensions(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size, __u8 next)
+{
+	__u32 walked = 0;
+
+	if (!p)
+		return -MALFORMED;
+	for (int i = 0; i < 6; i++) {
+		__u8 b[8] __attribute__((aligned(8)));
+		__u32 n;
+		p->after = next;
+		if (next == 135 || next == 139 || next == 140)
+			return -EXTENSION_HEADER;
+		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
+			return walked;
+		if (size < 8 || bpf_skb_load_bytes(skb, at + walked, b, 8))
+			return -MALFORMED;
+		n = next == 44 ? 8 : next == 51 ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
+		if (n > size || (next == 0 && i > 0))
+			return -MALFORMED;
+		walked += n;
+		size -= n;
+		if (walked > 256 || (next == 43 && b[2] == 0)) // RFC 5095
+			return -EXTENSION_HEADER;
+		p->after = b[0];
+		if (next == 44) {
+			int reason = fragment(p, 1, b[0], b[3] & 1, be16(b + 2) & 0xfff8, size, bpf_ntohl(word(b + 4)));
+			if (reason)
+				return -reason;
+			if (p->piece == LATER)
+				return walked;
+		}
+		next = b[0];
+	}
+	return -EXTENSION_HEADER;
 }
 
 // size is the frame's without Ethernet header.
@@ -204,15 +343,20 @@ static __always_inline int parse_ipv4(struct packet *p, void *l3, void *end, __u
 	map4(p->src, word(b + 12));
 	map4(p->dst, word(b + 16));
 	p->proto = b[9];
+	p->tos = b[1];
 	p->headers = header;
 	if (p->src[3] == p->dst[3])
 		return MALFORMED;
 	if (p->dst_group || b[16] >= 224)
 		return NOT_UNICAST;
-	if (be16(b + 6) & 0x3fff)
-		return FRAGMENT;
 	if (p->proto == PROTO_ICMPV6)
 		return MALFORMED;
+	__u32 field = be16(b + 6);
+	if (field & 0x3fff) {
+		int reason = fragment(p, 0, p->proto, field & 0x2000, (field & 0x1fff) * 8, total - header, be16(b + 4));
+		if (reason || p->piece == LATER)
+			return reason;
+	}
 	return parse_transport(p, l3 + header, end, total - header);
 }
 
@@ -244,6 +388,7 @@ static __always_inline int parse_ipv6(struct packet *p, void *l3, void *end, __u
 	copy16(p->dst, b + 24);
 	p->v6 = 1;
 	p->proto = b[6];
+	p->tos = b[0] << 4 | b[1] >> 4;
 	p->headers = 40;
 	if (same16(p->src, p->dst) || mapped(p->src) || mapped(p->dst))
 		return MALFORMED;
@@ -252,21 +397,24 @@ static __always_inline int parse_ipv6(struct packet *p, void *l3, void *end, __u
 		return parse_neighbor(p, l4, end, payload, b[7]);
 	if (p->dst_group || b[24] == 0xff)
 		return NOT_UNICAST;
-	switch (p->proto) {
-	case 44:
-		return FRAGMENT;
-	case 0:
-	case 43:
-	case 51:
-	case 60:
-	case 135:
-	case 139:
-	case 140:
-		return EXTENSION_HEADER;
-	case PROTO_ICMP:
-		return MALFORMED;
+	__u32 walked = 0;
+	if (p->after != p->proto || p->walked) {
+		p->proto = p->after;
+		if (p->walked < 0)
+			return -p->walked;
+		walked = p->walked & 0x1ff;
+		if (walked > payload)
+			return MALFORMED;
+		if (p->piece == LATER)
+			return 0;
+		p->headers += walked;
+		l4 += walked;
+		if (p->proto == PROTO_ICMPV6 && payload > walked && (void *)l4 + 1 <= end && l4[0] >= 133 && l4[0] <= 137)
+			return NOT_UNICAST; // RFC 6980
 	}
-	return parse_transport(p, l4, end, payload);
+	if (p->proto == PROTO_ICMP)
+		return MALFORMED;
+	return parse_transport(p, l4, end, payload - walked);
 }
 
 // linear makes the first n bytes of the packet, or all that there are, readable.
@@ -278,10 +426,41 @@ static __always_inline void linear(struct __sk_buff *skb, __u32 n)
 		bpf_skb_pull_data(skb, n);
 }
 
+// headers_end is where the headers end that are to be read, seen from the first
+// bytes of the network's header.
+static __always_inline __u32 headers_end(struct __sk_buff *skb, struct packet *p, __u32 at)
+{
+	__u8 *b = (void *)(long)skb->data + at;
+	if ((void *)b + ETH_SIZE + 10 > (void *)(long)skb->data_end)
+		return 0;
+	at += ETH_SIZE;
+	switch (*(__u16 *)(b + 12)) {
+	case ETH_IPV4:
+		return at + (b[ETH_SIZE] & 0xf) * 4 + transport_size(b[ETH_SIZE + 9]);
+	case ETH_IPV6:
+		p->after = b[ETH_SIZE + 6];
+		switch (p->after) {
+		case PROTO_ICMPV6:
+			return at + 40 + 24;
+		case PROTO_TCP:
+		case PROTO_UDP:
+			return at + 40 + transport_size(p->after);
+		}
+		p->walked = extensions(skb, p, at + 40, be16(b + ETH_SIZE + 4), p->after);
+		return p->walked < 0 ? 0 : at + 40 + p->walked + transport_size(p->after);
+	}
+	return at + sizeof(struct arp);
+}
+
 // parse reads the frame at offset at, size bytes long, and returns a reason.
 // The kernel has taken a VLAN tag out of the frame if there was one.
-static __always_inline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size)
+__noinline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size)
 {
+	if (!p)
+		return MALFORMED;
+	at &= 63; // the verifier knows no better
+	linear(skb, at + ETH_SIZE + 20);
+	linear(skb, headers_end(skb, p, at));
 	void *frame = (void *)(long)skb->data + at, *end = (void *)(long)skb->data_end;
 	__u8 *b = frame;
 	int reason = NOT_IP;
@@ -301,5 +480,7 @@ static __always_inline int parse(struct __sk_buff *skb, struct packet *p, __u32 
 	else if (type == ETH_ARP)
 		reason = size < sizeof(struct arp) ? MALFORMED : parse_arp(p, frame + ETH_SIZE, end);
 	p->size = skb->gso_size ? p->headers + skb->gso_size : size;
+	if (p->about && !reason)
+		quote(skb, p, at + ETH_SIZE + p->headers, p->l4_size - 8);
 	return reason;
 }

@@ -28,6 +28,7 @@ type port struct {
 func (p *port) dest(a netip.Addr, n dataplane.Network) dswitchDest {
 	d := dswitchDest{
 		Vni:     uint32(n.VNI),
+		Addr:    addrWords(a),
 		Kind:    uint8(dswitchDestKindDEST_VETH),
 		Uid:     uint64(p.UID),
 		Ifindex: uint32(p.Ifindex),

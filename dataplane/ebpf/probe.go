@@ -25,9 +25,12 @@ func OpenForTests(o Options) (*Switch, error) {
 	if err := s.load(true); err != nil {
 		return nil, err
 	}
-	settings := dswitchSettings{Vtep: vtepKey(o.Config.VTEP), Underlay: 1, Up: 1}
+	settings := dswitchSettings{Vtep: vtepKey(o.Config.VTEP), Underlay: 1, Up: 1, Dscp: dscp(o.Config.DSCP)}
 	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
 		return nil, fmt.Errorf("map config: %w", err)
+	}
+	if err := s.limitFlows(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -73,9 +73,9 @@ func (w *twins) op() dataplane.Op {
 	k := w.key()
 	p := dataplane.Peer{UID: w.uid(), MAC: twinMAC(int(k.Addr.As16()[15])), Class: w.class(), VTEP: one(w.r, twinVTEPs[1:]...)}
 	switch w.r.IntN(12) {
-	case 0:
+	case 0, 1:
 		p.VTEP = netip.Addr{}
-	case 1:
+	case 2:
 		p.VTEP = twinVTEPs[0]
 	}
 	return dataplane.SetPeer{Key: k, Peer: p}
@@ -129,11 +129,49 @@ func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byt
 	case 11:
 		if src.Is4() {
 			b = packet.ARPRequest(fromMAC, src, dst)
+			if w.chance(10) {
+				b[14+8] ^= 4 // another sender than Ethernet's
+			}
 		} else {
 			b = packet.Solicitation(fromMAC, src, dst)
 		}
 	}
+	if b[12] == 8 && b[13] == 0 && w.chance(50) {
+		b[15] = one[uint8](w.r, 1, 2, 3, 0x2e, 0xb8) // the checksum need not be right
+	} else if b[12] == 0x86 && w.chance(50) {
+		b[14], b[15] = 0x60|byte(w.r.IntN(16)), byte(w.r.IntN(256))
+	}
+	if b[12] == 0x86 && w.chance(15) {
+		for range 1 + w.r.IntN(2) {
+			body := make([]byte, one(w.r, 6, 6, 14, 22, 126))
+			body[0] = byte(w.r.IntN(2)) // a routing header's type
+			b = packet.Extend(b, one[dove.Protocol](w.r, 60, 60, 0, 43, 51), body)
+		}
+	}
 	return w.broken(b)
+}
+
+// pieces cuts a frame into fragments, now and then.
+func (w *twins) pieces(b []byte) [][]byte {
+	if kind := b[12]; kind == 8 && b[13] != 0 || !w.chance(8) || len(b) < 82 {
+		return [][]byte{b}
+	}
+	cut := packet.Fragments(b, one(w.r, 8, 16, 24, 48), w.r.Uint32())
+	if len(cut) > 1 && w.chance(20) {
+		cut = cut[1:] // the first is late
+	}
+	return cut
+}
+
+// complaint is an ICMP error about a frame, from whom it was for.
+func (w *twins) complaint(frame []byte) []byte {
+	p, _ := packet.Parse(frame)
+	e := packet.Ends{SrcMAC: p.DstMAC, DstMAC: p.SrcMAC, Src: p.Dst, Dst: p.Src}
+	quote := frame[14:min(len(frame), 14+one(w.r, 28, 48, 64))]
+	if e.Src.Is4() {
+		return packet.ICMP(e, one[uint8](w.r, 3, 11, 12), one[uint8](w.r, 0, 4), 1400, quote)
+	}
+	return packet.ICMP(e, one[uint8](w.r, 1, 2, 3, 4), 0, 1400, quote)
 }
 
 func (w *twins) broken(b []byte) []byte {

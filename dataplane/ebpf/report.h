@@ -14,28 +14,8 @@ volatile const enum reason named_reason = 0;
 volatile const struct event named_event = {};
 volatile const struct gc_args named_gc_args = {};
 
+#define SHOT 2 // TC_ACT_SHOT
 #define SAMPLE_TICKS 8 // a little over one second
-
-// paced is a bucket without a clock of its own (GCRA): at is when the next one
-// is due at an even pace, and may run ahead of now by burst.
-static __always_inline int paced(__u64 *at, __u64 interval, __u64 burst)
-{
-	if (!interval)
-		return 1;
-	__u64 now = now_ns(), due = *(volatile __u64 *)at;
-	__u64 start = due > now ? due : now;
-	if (start - now + interval > burst)
-		return 0;
-	// Who loses the race has taken nothing: one more in a burst does not matter.
-	__sync_val_compare_and_swap(at, due, start + interval);
-	return 1;
-}
-
-static __always_inline struct settings *settings(void)
-{
-	__u32 zero = 0;
-	return bpf_map_lookup_elem(&config, &zero);
-}
 
 static __always_inline void tell(const struct packet *p, enum action action, const struct dest *src, const struct dest *dst)
 {
@@ -111,8 +91,10 @@ static __noinline void emit(struct packet *p)
 	bpf_ringbuf_submit(e, 0);
 }
 
-static __noinline int drop(struct packet *p, __u32 length)
+__noinline int drop(struct packet *p, __u32 length)
 {
+	if (!p)
+		return SHOT;
 	struct counter_key k = {.port = p->port, .reason = p->reason};
 	__u32 reason = p->reason;
 	struct counter *c = bpf_map_lookup_elem(&reasons, &reason);
@@ -137,7 +119,7 @@ static __noinline int drop(struct packet *p, __u32 length)
 	}
 	tell(p, DROPPED, 0, 0);
 	emit(p);
-	return 2; // TC_ACT_SHOT
+	return SHOT;
 }
 
 static __always_inline int drop_for(struct packet *p, __u32 length, enum reason r)

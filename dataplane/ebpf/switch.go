@@ -22,7 +22,7 @@ import (
 )
 
 // layout names what the maps look like. Maps of another layout are not taken over.
-const layout = "v1"
+const layout = "v2"
 
 // Options say where a switch works and how much it may hold. Zero fields have
 // the stated defaults. How many entries the flow tables have is decided when
@@ -85,6 +85,7 @@ type Switch struct {
 	up       *os.File
 	ring     *ringbuf.Reader
 	readers  sync.WaitGroup
+	hops     *hops
 	misses   chan dataplane.Miss
 	drops    chan dataplane.Drop
 
@@ -197,6 +198,9 @@ func (s *Switch) open() error {
 	if err := s.configure(underlay.Attrs().Index, up.Attrs().Index); err != nil {
 		return err
 	}
+	if s.hops, err = openHops(underlay.Attrs().Index); err != nil {
+		return err
+	}
 	if err := s.adopt(); err != nil {
 		return fmt.Errorf("take over what is pinned in %s: %w", s.pins, err)
 	}
@@ -227,6 +231,7 @@ func (s *Switch) open() error {
 	}
 	s.readers.Go(s.readMisses)
 	s.readers.Go(s.readDrops)
+	s.readers.Go(s.followRoutes)
 	return nil
 }
 
@@ -289,13 +294,38 @@ func (s *Switch) configure(underlay, up int) error {
 		Vtep:          vtepKey(s.config.VTEP),
 		Underlay:      uint32(underlay),
 		Up:            uint32(up),
+		Dscp:          dscp(s.config.DSCP),
 		MissInterval:  uint64(time.Second) / uint64(s.options.MissRate),
 		EventInterval: uint64(time.Second) / eventRate,
+		ErrorInterval: uint64(time.Second) / errorRate,
 	}
 	settings.MissBurst = settings.MissInterval * uint64(s.options.MissBurst)
 	settings.EventBurst = settings.EventInterval * eventBurst
 	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("map config: %w", err)
+	}
+	return s.limitFlows()
+}
+
+// dscp is how the programs choose the outer header's.
+func dscp(d dataplane.DSCP) uint32 {
+	if !d.Fixed {
+		return copyDSCP
+	}
+	return uint32(d.Value) << 2
+}
+
+const copyDSCP = 0x100 // COPY_DSCP
+
+// limitFlows writes how many flows all ports may have together.
+func (s *Switch) limitFlows() error {
+	var all dswitchPortState
+	if err := s.maps.PortStates.Lookup(uint32(0), &all); err != nil {
+		return fmt.Errorf("map port_states: %w", err)
+	}
+	all.Budget = s.maps.Flows4.MaxEntries()
+	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("map port_states: %w", err)
 	}
 	return nil
 }
@@ -305,6 +335,9 @@ const (
 	eventBurst = 64
 	eventRate  = 256
 )
+
+// errorRate is how many ICMP errors about one flow pass in a second, lastingly.
+const errorRate = 10
 
 // openGrace makes a map in a map: the kernel lets an update of one return only
 // when every program that was running then has ended.
@@ -344,7 +377,13 @@ func (s *Switch) Close() error {
 	if s.ring != nil {
 		errs = append(errs, s.ring.Close())
 	}
+	if s.hops != nil {
+		s.hops.changes.Close() // ends followRoutes, which asks for routes
+	}
 	s.readers.Wait()
+	if s.hops != nil {
+		s.hops.routes.Close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.misses)

@@ -90,10 +90,7 @@ func (q question) flows() bool {
 
 // lives is how long a flow is sure to live without a packet.
 func (q question) lives() time.Duration {
-	if q.probe.Protocol.IsICMP() {
-		return 25 * time.Second
-	}
-	return 55 * time.Second
+	return 25 * time.Second
 }
 
 // talk is a flow that was let through once.
@@ -310,9 +307,9 @@ func (f *fabric) forge(q question, t *talk) {
 	f.give(q, f.near, q.from, stolen, drop(dataplane.SpoofedMAC))
 	f.give(q, f.near, q.from, large, drop(dataplane.TooBig))
 	if !q.v6 {
-		first := bytes.Clone(frame)
-		first[20] |= 0x20 // more fragments
-		f.give(q, f.near, q.from, first, drop(dataplane.Fragment))
+		later := bytes.Clone(frame)
+		later[20], later[21] = 0, 16 // a fragment, and nobody has seen its first
+		f.give(q, f.near, q.from, later, drop(dataplane.Fragment))
 	}
 	group := bytes.Clone(frame)
 	group[0] |= 1

@@ -1,6 +1,7 @@
 package soft
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -33,9 +34,12 @@ type flow struct {
 	port                 dataplane.PortID // whose budget it counts in
 	last                 time.Time        // when a packet of it last passed
 	replied              bool             // the responder has sent a packet
+	syn                  bool             // it began with the first packet of a TCP connection
+	confirmed            bool             // replied, and after syn the initiator went on
 	fin                  [2]bool          // initiator, responder: TCP FIN sent
 	reset                bool             // TCP RST sent
 	rule                 string           // what allows it
+	errors               bucket           // of ICMP errors about it
 	packets, bytes       uint64
 }
 
@@ -55,27 +59,30 @@ func (f *flow) timeOut(p dove.Protocol) time.Duration {
 	switch {
 	case p.IsICMP():
 		return 30 * time.Second
-	case p != dove.ProtocolTCP:
-		return 120 * time.Second
 	case f.closed():
 		return 10 * time.Second
-	case f.fin[0] || f.fin[1]:
+	case !f.confirmed:
 		return 30 * time.Second
-	case f.replied:
-		return 2 * time.Hour
+	case p != dove.ProtocolTCP || f.fin[0] || f.fin[1]:
+		return 120 * time.Second
 	}
-	return 60 * time.Second
+	return 2 * time.Hour
 }
 
 func (f *flow) expired(p dove.Protocol, now time.Time) bool { return now.Sub(f.last) > f.timeOut(p) }
 
 // note takes a packet that passed into the flow's state.
-func (f *flow) note(t *transit, fromInitiator bool, now time.Time) {
+func (s *Switch) note(f *flow, t *transit, fromInitiator bool, now time.Time) {
 	sender := 1
 	if fromInitiator {
 		sender = 0
 	}
 	f.replied = f.replied || !fromInitiator
+	if f.replied && !f.confirmed && (!f.syn || fromInitiator && t.Flags&packet.SYN == 0) {
+		f.confirmed = true
+		s.unconfirmed--
+		s.ports[f.port].unconfirmed--
+	}
 	f.fin[sender] = f.fin[sender] || t.Flags&packet.FIN != 0
 	f.reset = f.reset || t.Flags&packet.RST != 0
 	f.last = now
@@ -86,8 +93,16 @@ func (f *flow) note(t *transit, fromInitiator bool, now time.Time) {
 // judge decides a packet between two known ends: whether it belongs to a flow,
 // whether policy allows it today, and whither it goes.
 func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
+	if t.About.Valid {
+		if o, frame, ok := s.about(t, src, dst); ok {
+			return o, frame
+		}
+	}
+	if t.Piece == packet.Later {
+		return s.later(t, src, dst)
+	}
 	now := s.clock()
-	key, from, _ := keyOf(t.tuple)
+	key, from, to := keyOf(t.tuple)
 	f := s.flows[key]
 	if f != nil && !f.joins(from, src.uid, dst.uid) {
 		s.forget(key, f)
@@ -114,44 +129,58 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		asked = t.TypeCode
 	}
 
-	table, ok := s.pairs[pair]
-	if !ok {
-		return s.miss(t, dataplane.WantPair)
+	rule, o, refused := s.ask(t, src, dst, pair, t.Protocol, asked)
+	if refused {
+		return o, nil
 	}
-	v := table.Lookup(t.Protocol, asked)
-	rule := table.Name(v)
+	t.judged = piece{t.Protocol, asked, [2]dove.UID{src.uid, dst.uid}, now, !fromInitiator}
 	switch {
-	case !v.Allow:
-		return s.drop(t, dataplane.Policy, rule)
-	case src.where == hidden || dst.where == hidden:
-		return s.drop(t, dataplane.Hidden, "")
-	case dst.where == unplugged:
-		return s.drop(t, dataplane.NotHere, "")
 	case live:
 		f.rule = rule
-		f.note(t, fromInitiator, now)
+		s.note(f, t, fromInitiator, now)
 		return s.forward(t, src, dst, "")
 	case t.Protocol.IsICMP() && t.Echo != packet.Request:
 		return s.forward(t, src, dst, rule) // begins no flow
 	}
-	if f == nil {
-		if full := s.room(t.port); full != dataplane.NotDropped {
-			return s.drop(t, full, "")
-		}
-		f = &flow{port: t.port.ID}
-		s.flows[key] = f
-		t.port.flows++
+	if f != nil {
+		s.forget(key, f)
 	}
-	f.begin(t.tuple, src.uid, dst.uid, rule)
-	f.note(t, true, now)
+	if full := s.room(t.port); full != dataplane.NotDropped {
+		return s.drop(t, full, "")
+	}
+	f = &flow{
+		initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, port: t.port.ID, rule: rule,
+		syn: t.Flags&(packet.SYN|packet.ACK) == packet.SYN,
+	}
+	s.flows[key] = f
+	s.unconfirmed++
+	t.port.flows++
+	t.port.unconfirmed++
+	s.note(f, t, true, now)
 	return s.forward(t, src, dst, rule)
 }
 
-// begin makes an entry, new or left over from an earlier flow of the same
-// tuple, that of a flow whose first packet is at hand.
-func (f *flow) begin(t dataplane.Tuple, src, dst dove.UID, rule string) {
-	_, initiator, responder := keyOf(t)
-	*f = flow{initiator: initiator, responder: responder, uids: [2]dove.UID{src, dst}, port: f.port, rule: rule}
+// ask asks a pair's table. It returns the rule that allows a packet between two
+// ends, or what became of the packet.
+func (s *Switch) ask(t *transit, src, dst end, pair dataplane.PairKey, protocol dove.Protocol, asked uint16) (rule string, o dataplane.Outcome, refused bool) {
+	table, ok := s.pairs[pair]
+	if !ok {
+		o, _ = s.miss(t, dataplane.WantPair)
+		return "", o, true
+	}
+	v := table.Lookup(protocol, asked)
+	rule = table.Name(v)
+	switch {
+	case !v.Allow:
+		o, _ = s.drop(t, dataplane.Policy, rule)
+	case src.where == hidden || dst.where == hidden:
+		o, _ = s.drop(t, dataplane.Hidden, "")
+	case dst.where == unplugged:
+		o, _ = s.drop(t, dataplane.NotHere, "")
+	default:
+		return rule, o, false
+	}
+	return "", o, true
 }
 
 // joins reports whether the flow is between these lives of its ends, src being
@@ -163,12 +192,13 @@ func (f *flow) joins(from side, src, dst dove.UID) bool {
 	return f.uids == [2]dove.UID{src, dst}
 }
 
-// room says why no further flow may begin at a port, or NotDropped.
+// room says why no further flow may begin at a port, or NotDropped. Half of
+// each limit is kept for flows that both ends take part in.
 func (s *Switch) room(p *port) dataplane.Reason {
 	switch {
-	case p.flows >= s.limits.FlowsPerPort:
+	case p.flows >= s.limits.FlowsPerPort, p.unconfirmed >= (s.limits.FlowsPerPort+1)/2:
 		return dataplane.FlowBudget
-	case len(s.flows) >= s.limits.Flows:
+	case len(s.flows) >= s.limits.Flows, s.unconfirmed >= (s.limits.Flows+1)/2:
 		return dataplane.FlowTableFull
 	}
 	return dataplane.NotDropped
@@ -177,8 +207,15 @@ func (s *Switch) room(p *port) dataplane.Reason {
 // forget deletes a flow and gives its place in a port's budget back.
 func (s *Switch) forget(key flowKey, f *flow) {
 	delete(s.flows, key)
-	if p := s.ports[f.port]; p != nil {
+	p := s.ports[f.port]
+	if p != nil {
 		p.flows--
+	}
+	if !f.confirmed {
+		s.unconfirmed--
+		if p != nil {
+			p.unconfirmed--
+		}
 	}
 }
 
@@ -193,6 +230,7 @@ func (s *Switch) Expire() {
 			s.forget(key, f)
 		}
 	}
+	maps.DeleteFunc(s.pieces, func(_ pieceKey, p piece) bool { return now.Sub(p.at) > pieceLives })
 	for key, until := range s.absent {
 		if !now.Before(until) {
 			delete(s.absent, key)

@@ -98,21 +98,31 @@ func TestTimeOuts(t *testing.T) {
 		reply []byte
 		limit time.Duration
 	}{
-		{"tcp opening", func(w *world) { w.guest(alice, out(syn), first) }, back(syn | ack), time.Minute},
+		{"tcp opening", func(w *world) { w.guest(alice, out(syn), first) }, back(syn | ack), 30 * time.Second},
 		{"tcp opening, said again", func(w *world) {
 			w.guest(alice, out(syn), first)
-			w.pass(59 * time.Second)
+			w.pass(29 * time.Second)
 			w.guest(alice, out(syn), known)
-		}, back(syn | ack), time.Minute},
+		}, back(syn | ack), 30 * time.Second},
+		{"tcp answered", func(w *world) {
+			w.guest(alice, out(syn), first)
+			w.wire(there, 20, back(syn|ack), reply)
+			w.guest(alice, out(syn), known)
+		}, back(ack), 30 * time.Second},
 		{"tcp established", func(w *world) {
 			w.guest(alice, out(syn), first)
 			w.wire(there, 20, back(syn|ack), reply)
+			w.guest(alice, out(ack), known)
+		}, back(ack), 2 * time.Hour},
+		{"tcp in its midst", func(w *world) {
+			w.guest(alice, out(ack), first)
+			w.wire(there, 20, back(ack), reply)
 		}, back(ack), 2 * time.Hour},
 		{"tcp with one FIN", func(w *world) {
 			w.guest(alice, out(syn), first)
 			w.wire(there, 20, back(syn|ack), reply)
 			w.guest(alice, out(fin|ack), known)
-		}, back(ack), 30 * time.Second},
+		}, back(ack), 2 * time.Minute},
 		{"tcp with the other FIN", func(w *world) {
 			w.guest(alice, out(syn), first)
 			w.wire(there, 20, back(fin|ack), reply)
@@ -126,10 +136,14 @@ func TestTimeOuts(t *testing.T) {
 			w.guest(alice, out(syn), first)
 			w.wire(there, 20, back(rst|ack), reply)
 		}, back(ack), 10 * time.Second},
-		{"udp", func(w *world) { w.guest(alice, udp(0), tunneled(there, "dns")) }, packet.UDP(v4(rita, alice), 53, 1, nil), 2 * time.Minute},
+		{"udp", func(w *world) { w.guest(alice, udp(0), tunneled(there, "dns")) }, packet.UDP(v4(rita, alice), 53, 1, nil), 30 * time.Second},
+		{"udp answered", func(w *world) {
+			w.guest(alice, udp(0), tunneled(there, "dns"))
+			w.wire(there, 20, packet.UDP(v4(rita, alice), 53, 1, nil), reply)
+		}, packet.UDP(v4(rita, alice), 53, 1, nil), 2 * time.Minute},
 		{"sctp", func(w *world) {
 			w.guest(alice, packet.SCTP(v4(alice, rita), 1, 2, nil), tunneled(there, "sctp"))
-		}, packet.SCTP(v4(rita, alice), 2, 1, nil), 2 * time.Minute},
+		}, packet.SCTP(v4(rita, alice), 2, 1, nil), 30 * time.Second},
 		{"ping", func(w *world) {
 			w.guest(alice, packet.EchoRequest(v4(alice, rita), 1, 1, nil), tunneled(there, "ping"))
 		}, packet.EchoReply(v4(rita, alice), 1, 1, nil), 30 * time.Second},
@@ -171,7 +185,7 @@ func TestOpening(t *testing.T) {
 	w.guest(alice, out(rst), known)
 	w.wire(there, 20, back(ack), reply)
 	w.guest(alice, out(syn), first) // the flow was closed: a new one
-	w.pass(time.Minute)
+	w.pass(20 * time.Second)
 	w.flows(1) // opening again, not closed
 
 	w.apply(dataplane.SetPair{Key: pair(20, 10), Table: allow(rule("back", dove.ProtocolTCP, 1000, 1000))})

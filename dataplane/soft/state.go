@@ -36,8 +36,9 @@ type end struct {
 // port is an open port.
 type port struct {
 	dataplane.Port
-	flows  int // begun here
-	bucket bucket
+	flows       int // begun here
+	unconfirmed int // of these
+	bucket      bucket
 }
 
 // find returns who has an address as seen from a network. A port comes before a peer.

@@ -18,10 +18,11 @@ type Limits struct {
 	FlowsPerPort int // of these, begun at one port
 	MissBurst    int // misses of one port at once
 	MissRate     int // misses of one port a second, lastingly
+	FlowErrors   int // ICMP errors about one flow, at once and a second
 }
 
 // DefaultLimits is what New starts with.
-var DefaultLimits = Limits{Flows: 65536, FlowsPerPort: 16384, MissBurst: 64, MissRate: 1000}
+var DefaultLimits = Limits{Flows: 65536, FlowsPerPort: 16384, MissBurst: 64, MissRate: 1000, FlowErrors: 10}
 
 // Sent is what became of an injected packet.
 type Sent struct {
@@ -35,16 +36,18 @@ type Switch struct {
 	config dataplane.Config
 	clock  func() time.Time
 
-	mu       sync.Mutex
-	limits   Limits
-	networks map[dove.VNI]dataplane.Network
-	vteps    map[netip.Addr]bool
-	ports    map[dataplane.PortID]*port
-	locals   map[dataplane.PeerKey]end // addresses of ports
-	peers    map[dataplane.PeerKey]end
-	absent   map[dataplane.PeerKey]time.Time // until when
-	pairs    map[dataplane.PairKey]*verdict.Table
-	flows    map[flowKey]*flow
+	mu          sync.Mutex
+	limits      Limits
+	networks    map[dove.VNI]dataplane.Network
+	vteps       map[netip.Addr]bool
+	ports       map[dataplane.PortID]*port
+	locals      map[dataplane.PeerKey]end // addresses of ports
+	peers       map[dataplane.PeerKey]end
+	absent      map[dataplane.PeerKey]time.Time // until when
+	pairs       map[dataplane.PairKey]*verdict.Table
+	flows       map[flowKey]*flow
+	pieces      map[pieceKey]piece // first fragments
+	unconfirmed int                // of these
 
 	ledger   ledger
 	misses   []dataplane.Miss
@@ -68,6 +71,7 @@ func New(config dataplane.Config, clock func() time.Time) *Switch {
 		absent:   map[dataplane.PeerKey]time.Time{},
 		pairs:    map[dataplane.PairKey]*verdict.Table{},
 		flows:    map[flowKey]*flow{},
+		pieces:   map[pieceKey]piece{},
 		ledger:   newLedger(),
 	}
 }
@@ -81,7 +85,9 @@ func (s *Switch) SetLimits(l Limits) {
 
 // FromGuest switches a frame that a guest sent on a port. It returns the frame
 // that leaves: to the port of a Delivered or Answered outcome, or with outer
-// headers (MACs zero) to the VTEP of a Tunneled one. The frame given is not kept.
+// headers (MACs zero) to the VTEP of a Tunneled one. Where the packet is dropped
+// as TooBig, it is the ICMP message to its sender, if one is due. The frame given
+// is not kept.
 func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome, []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,6 +152,7 @@ type transit struct {
 	outer     packet.Outer // from the overlay
 	port      *port        // the local port: sender, or from the overlay receiver
 	tuple     dataplane.Tuple
+	judged    piece
 	again     bool // injected, after it missed for lacked
 	lacked    dataplane.Want
 }
@@ -188,8 +195,12 @@ func (s *Switch) fromGuest(t *transit) (dataplane.Outcome, []byte) {
 	if t.Kind != packet.IP {
 		return s.answer(t)
 	}
-	if t.tooBig(s.networks[t.port.VNI]) {
-		return s.drop(t, dataplane.TooBig, "")
+	if n := s.networks[t.port.VNI]; t.tooBig(n) {
+		o, _ := s.drop(t, dataplane.TooBig, "")
+		if t.again {
+			return o, nil
+		}
+		return o, packet.TooBig(t.inner, n.MTU)
 	}
 	dst, ok := s.find(t.port.VNI, t.Dst)
 	if !ok {
@@ -230,6 +241,9 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 	}
 	if t.Kind != packet.IP {
 		return s.drop(t, dataplane.NotUnicast, "")
+	}
+	if packet.Unmarkable(t.TOS, outer.TOS) {
+		return s.drop(t, dataplane.Congested, "")
 	}
 	dst, ok := s.find(outer.VNI, t.Dst)
 	if !ok || dst.where != local {
@@ -289,16 +303,21 @@ func (s *Switch) miss(t *transit, want dataplane.Want) (dataplane.Outcome, []byt
 // forward sends a packet that may pass to its destination. Rule is what allowed
 // a new flow.
 func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outcome, []byte) {
+	if t.Piece == packet.First {
+		s.pieces[pieceKeyOf(t)] = t.judged
+	}
 	inner := bytes.Clone(t.inner)
 	copy(inner[0:6], dst.mac[:])
 	if t.direction == dataplane.FromOverlay {
 		copy(inner[6:12], src.mac[:])
+		packet.MarkCongested(inner, t.outer.TOS)
 	}
 	if dst.where == local {
 		return dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dst.port}, inner
 	}
 	outer := packet.Outer{
 		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: t.port.VNI, Class: src.class,
+		TOS: s.config.DSCP.TOS(t.TOS),
 	}
 	return dataplane.Outcome{
 		Action: dataplane.Tunneled, Rule: rule, VTEP: dst.vtep, VNI: outer.VNI, Class: outer.Class,

@@ -1,0 +1,150 @@
+package ebpf
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+)
+
+// errorsAboutFlow lets ten ICMP errors about one flow pass at once.
+func errorsAboutFlow(t testing.TB, o Options) {
+	s := newLone(t, o)
+	if err := s.configure(1, 1); err != nil {
+		t.Fatal(err)
+	}
+	sent := packet.UDP(out, 1, 53, nil)
+	if o := sends(t, s, sent); o.Action != dataplane.Tunneled {
+		t.Fatalf("a datagram: %+v", o)
+	}
+	var passed int
+	began := time.Now()
+	for range 30 {
+		switch o := sends(t, s, packet.ICMP(back, 3, 3, 0, sent[14:])); o.Reason {
+		case dataplane.NotDropped:
+			passed++
+		case dataplane.ErrorLimit:
+		default:
+			t.Fatalf("an error: %+v", o)
+		}
+	}
+	if most := 11 + int(time.Since(began)/(100*time.Millisecond)); passed < 10 || passed > most {
+		t.Errorf("%d errors about one flow passed, want 10 to %d", passed, most)
+	}
+}
+
+// pieces judges later fragments by what became of their first one's flow, and
+// has what is too big answered.
+func pieces(t testing.TB, o Options) {
+	s := newLone(t, o)
+	passes := func(what string, frame []byte, want dataplane.Outcome) {
+		t.Helper()
+		if got := sends(t, s, frame); got.Action != want.Action || got.Reason != want.Reason || got.Want != want.Want {
+			t.Errorf("%s: %+v, want %+v", what, got, want)
+		}
+	}
+	sent, delivered := dataplane.Outcome{Action: dataplane.Tunneled}, dataplane.Outcome{Action: dataplane.Delivered}
+	refused := func(r dataplane.Reason) dataplane.Outcome {
+		return dataplane.Outcome{Action: dataplane.Dropped, Reason: r}
+	}
+	ask := packet.Fragments(packet.UDP(out, 1, 53, make([]byte, 100)), 48, 7)
+	answer := packet.Fragments(packet.UDP(back, 53, 1, make([]byte, 100)), 48, 8)
+	passes("a later piece alone", ask[1], refused(dataplane.Fragment))
+	passes("a first piece", ask[0], sent)
+	passes("the second", ask[1], sent)
+	passes("the second of an answer", answer[1], dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantPair})
+	passes("the first of an answer", answer[0], delivered)
+	passes("the second of an answer, again", answer[1], delivered)
+	forbidden := dataplane.SetPair{
+		Key:   dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)},
+		Table: allowing(allowed("tcp", dove.ProtocolTCP, 80, 80)),
+	}
+	if err := s.Apply([]dataplane.Op{forbidden}); err != nil {
+		t.Fatal(err)
+	}
+	passes("the third, forbidden meanwhile", ask[2], refused(dataplane.Policy))
+	passes("the third of an answer, forbidden meanwhile", answer[2], refused(dataplane.Policy))
+
+	large := packet.UDP(out, 1, 53, make([]byte, 1450))
+	o1, told, err := s.FromGuest(1, bytes.Clone(large))
+	if want := packet.TooBig(large, 1450); err != nil || o1 != refused(dataplane.TooBig) || !bytes.Equal(told, want) {
+		t.Errorf("what is too big: %+v, %v, answered with\n%x, want\n%x", o1, err, told, want)
+	}
+}
+
+func TestPieces(t *testing.T) { pieces(t, Options{}) }
+
+func TestErrorsAboutFlow(t *testing.T) { errorsAboutFlow(t, Options{}) }
+
+// TestLargePackets sends what only passes in fragments, and to a port on which
+// nobody listens: the sender hears of it, though no rule allows ICMP.
+func TestLargePackets(t *testing.T) {
+	hosts := newHosts(t, 2)
+	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[1].vtep, 4: hosts[0].vtep}
+	table := allowing(allowed("udp", dove.ProtocolUDP, 0, 65535), allowed("ping", dove.ProtocolICMP, 0x800, 0x800),
+		allowed("ping6", dove.ProtocolICMPv6, 0x8000, 0x8000))
+	for _, h := range hosts {
+		h.answers = everyone(where, table)
+	}
+	guests := map[byte]*guest{
+		1: hosts[0].plug(t, 1, dataplane.Veth),
+		2: hosts[1].plug(t, 2, dataplane.Veth),
+		3: hosts[1].plug(t, 3, dataplane.Tap),
+		4: hosts[0].plug(t, 4, dataplane.Tap),
+	}
+	for from, g := range guests {
+		for to := range guests {
+			if from == to {
+				continue
+			}
+			for _, a := range guestAddrs(to) {
+				if err := g.ping(a, 9000); err != nil { // the first of all is in pieces too
+					t.Errorf("guest %d pings %v: %v", from, a, err)
+				}
+				if err := g.refused(a); err != unix.ECONNREFUSED {
+					t.Errorf("guest %d hears %v of a closed port of %v", from, err, a)
+				}
+			}
+		}
+	}
+	for _, h := range hosts {
+		for _, r := range []dataplane.Reason{dataplane.Fragment, dataplane.ExtensionHeader, dataplane.Malformed} {
+			if n := h.count(t, r, ""); n != 0 {
+				t.Errorf("%s dropped %d packets as %v", h.name, n, r)
+			}
+		}
+	}
+}
+
+// refused sends a datagram to a port on which nobody listens and returns the
+// error that comes back for it.
+func (g *guest) refused(to netip.Addr) error {
+	var fd int
+	err := g.do(func() (err error) {
+		domain := unix.AF_INET
+		var at unix.Sockaddr = &unix.SockaddrInet4{Port: 9, Addr: as4(to)}
+		if to.Is6() {
+			domain, at = unix.AF_INET6, &unix.SockaddrInet6{Port: 9, Addr: to.As16()}
+		}
+		if fd, err = unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}), unix.Connect(fd, at))
+	})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte("hello")); err != nil {
+		return err
+	}
+	_, err = unix.Read(fd, make([]byte, 1))
+	return err
+}

@@ -1,0 +1,84 @@
+package soft
+
+import (
+	"net/netip"
+	"time"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+)
+
+// about judges an ICMP error by the flow that it is about, in that flow's
+// direction. It says false where there is none: then the error is judged by
+// itself.
+func (s *Switch) about(t *transit, src, dst end) (dataplane.Outcome, []byte, bool) {
+	now := s.clock()
+	q := t.tuple
+	q.Protocol, q.SrcPort, q.DstPort = t.About.Protocol, t.About.SrcPort, t.About.DstPort
+	key, from, _ := keyOf(q)
+	f := s.flows[key]
+	if f == nil || !f.joins(from, src.uid, dst.uid) || f.expired(q.Protocol, now) {
+		return dataplane.Outcome{}, nil, false
+	}
+	pair, asked := dataplane.PairKey{Domain: s.networks[t.port.VNI].Domain, Src: src.class, Dst: dst.class}, q.DstPort
+	if f.initiator != from {
+		pair.Src, pair.Dst, asked = pair.Dst, pair.Src, q.SrcPort
+	}
+	if _, o, refused := s.ask(t, src, dst, pair, q.Protocol, asked); refused {
+		return o, nil, true
+	}
+	if !f.errors.take(now, Limits{MissBurst: s.limits.FlowErrors, MissRate: s.limits.FlowErrors}) {
+		o, _ := s.drop(t, dataplane.ErrorLimit, "")
+		return o, nil, true
+	}
+	o, frame := s.forward(t, src, dst, "")
+	return o, frame, true
+}
+
+// pieceKey is what the pieces of a fragmented packet have in common.
+type pieceKey struct {
+	vni      dove.VNI
+	src, dst netip.Addr
+	id       uint32
+	protocol dove.Protocol // IPv4
+}
+
+func pieceKeyOf(t *transit) pieceKey {
+	k := pieceKey{t.tuple.VNI, t.Src, t.Dst, t.PieceID, t.Protocol}
+	if !t.Src.Is4() {
+		k.protocol = 0 // RFC 8200: the last header of a first piece may be another's
+	}
+	return k
+}
+
+// piece is what a first fragment was judged by.
+type piece struct {
+	protocol  dove.Protocol
+	asked     uint16
+	uids      [2]dove.UID // sender's, receiver's
+	at        time.Time
+	backwards bool // it answers its flow's initiator
+}
+
+// pieceLives is how long later pieces may follow a first one.
+const pieceLives = time.Second
+
+// later judges a fragment that has no transport header: as the first one was.
+func (s *Switch) later(t *transit, src, dst end) (dataplane.Outcome, []byte) {
+	pair := dataplane.PairKey{Domain: s.networks[t.port.VNI].Domain, Src: src.class, Dst: dst.class}
+	first, ok := s.pieces[pieceKeyOf(t)]
+	if !ok || s.clock().Sub(first.at) > pieceLives || first.uids != [2]dove.UID{src.uid, dst.uid} {
+		// The first may be waiting for the very answer.
+		if _, known := s.pairs[pair]; !known {
+			return s.miss(t, dataplane.WantPair)
+		}
+		return s.drop(t, dataplane.Fragment, "")
+	}
+	if first.backwards {
+		pair.Src, pair.Dst = pair.Dst, pair.Src
+	}
+	if _, o, refused := s.ask(t, src, dst, pair, first.protocol, first.asked); refused {
+		return o, nil
+	}
+	return s.forward(t, src, dst, "")
+}

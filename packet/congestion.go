@@ -1,0 +1,37 @@
+package packet
+
+import "encoding/binary"
+
+// ECN is the lower two bits of a TOS or traffic class (RFC 3168): what routers
+// on the way may say of congestion, if the sender understands it.
+const (
+	ecnMask   = 3
+	congested = 3
+)
+
+// Unmarkable reports whether the underlay says congestion of a packet whose
+// sender would not understand: it is dropped instead (RFC 6040, section 4.2).
+func Unmarkable(inner, outer uint8) bool { return outer&ecnMask == congested && inner&ecnMask == 0 }
+
+// MarkCongested hands the outer header's mark on to the inner frame, if there is
+// one: as Linux does, of the underlay's ECN nothing else is copied.
+func MarkCongested(frame []byte, outer uint8) {
+	if outer&ecnMask != congested {
+		return
+	}
+	switch ip := frame[ethernetSize:]; binary.BigEndian.Uint16(frame[12:14]) {
+	case etherTypeIPv4:
+		setTOS(ip, ip[1]|congested)
+	case etherTypeIPv6:
+		ip[1] |= congested << 4
+	}
+}
+
+// setTOS changes the TOS of an IPv4 header and keeps its checksum as right or
+// wrong as it was (RFC 1624).
+func setTOS(ip []byte, tos uint8) {
+	was := binary.BigEndian.Uint16(ip)
+	ip[1] = tos
+	check := ^binary.BigEndian.Uint16(ip[10:])
+	binary.BigEndian.PutUint16(ip[10:], ^fold(uint32(check)+uint32(^was)+uint32(binary.BigEndian.Uint16(ip))))
+}
