@@ -76,3 +76,16 @@ func TestLedgerRandom(t *testing.T) {
 		}
 	}
 }
+
+// TestPausesWithin tells how long this process, not the network, was waited for.
+func TestPausesWithin(t *testing.T) {
+	p := &pauses{pauses: []stall{{10, 5}, {20, 10}}}
+	for _, c := range []struct {
+		s    stall
+		want time.Duration
+	}{{stall{0, 10}, 0}, {stall{15, 5}, 0}, {stall{12, 1}, 1}, {stall{0, 100}, 15}, {stall{14, 8}, 3}, {stall{30, 5}, 0}} {
+		if got := p.within(c.s); got != c.want {
+			t.Errorf("%v: %d, want %d", c.s, got, c.want)
+		}
+	}
+}

@@ -28,6 +28,7 @@ type Lossless struct {
 
 	lab     *Lab
 	flows   []*flow
+	pauses  *pauses
 	also    doing // in the end, in tests
 	epoch   time.Time
 	story   []episode
@@ -140,6 +141,8 @@ func (x *Lossless) Run(ctx context.Context, opt Options) (_ *bench.Report, err e
 		return nil, err
 	}
 	x.epoch = time.Now()
+	x.pauses = watchPauses(x.epoch)
+	defer x.pauses.end()
 	for _, f := range x.flows {
 		f.epoch = x.epoch
 		f.begin()

@@ -37,6 +37,7 @@ func (x *Lossless) finish(ctx context.Context, before map[string]int64) {
 	for _, f := range x.flows {
 		f.finish(end)
 	}
+	x.pauses.end()
 	var lost, own int64
 	for _, f := range x.flows {
 		drops, err := f.drops()
@@ -87,11 +88,11 @@ func (x *Lossless) judge(f *flow, flowed time.Duration) int64 {
 		x.fault("%s: %d messages arrived twice", f.name, f.book.twice)
 	}
 	if f.source != nil { // a datagram that waits for a CPU is no fault; TCP stalls when it lost something
-		for i, s := range f.stalls {
-			if i == namedLoss {
-				break
+		for _, s := range f.stalls {
+			if took := s.took - x.pauses.within(s); took > stallLimit {
+				x.fault("%s: stood still for %.1f s, %s", f.name, took.Seconds(), x.when(s.sent))
+				break // those behind it waited with it
 			}
-			x.fault("%s: stood still for %.1f s, %s", f.name, s.took.Seconds(), x.when(s.sent))
 		}
 	}
 	if due := int64(flowed / f.every); float64(f.sent.Load()) < lateEnough*float64(due) {

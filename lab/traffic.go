@@ -55,6 +55,57 @@ type flow struct {
 // stall is a message that was long under way.
 type stall struct{ sent, took time.Duration }
 
+// pauses are the times when this process did not run, as the machine was busy
+// with other work: what was under way then waited for us, not for the network.
+type pauses struct {
+	stop   chan struct{}
+	once   sync.Once
+	done   sync.WaitGroup
+	pauses []stall // when a pause began, and how long it was
+}
+
+const (
+	pulse     = 10 * time.Millisecond // between two looks at the clock
+	pauseFrom = 5 * pulse             // between two looks, from which on it is a pause
+)
+
+func watchPauses(epoch time.Time) *pauses {
+	p := &pauses{stop: make(chan struct{})}
+	p.done.Go(func() {
+		tick := time.NewTicker(pulse)
+		defer tick.Stop()
+		for last := time.Since(epoch); ; {
+			select {
+			case <-p.stop:
+				return
+			case <-tick.C:
+			}
+			now := time.Since(epoch)
+			if now-last > pauseFrom {
+				p.pauses = append(p.pauses, stall{last, now - last})
+			}
+			last = now
+		}
+	})
+	return p
+}
+
+// end ends the watch; only then the pauses can be read.
+func (p *pauses) end() {
+	p.once.Do(func() { close(p.stop) })
+	p.done.Wait()
+}
+
+// within is how much of a stall fell into pauses.
+func (p *pauses) within(s stall) (all time.Duration) {
+	for _, pause := range p.pauses {
+		if both := min(pause.sent+pause.took, s.sent+s.took) - max(pause.sent, s.sent); both > 0 {
+			all += both
+		}
+	}
+	return all
+}
+
 // stallLimit is how long a message may be under way.
 const stallLimit = time.Second
 

@@ -24,14 +24,14 @@ either host in turn is killed (kill -9) and started again, policies are edited s
 they still allow these flows, half of the edits while a dswitch is down, and the
 DPC is killed and started again. In the end each number must have arrived once, the
 content must be intact, and no TCP message may have been under way for more than a
-second. Each loss is named, with what was done at that time.
+second in which this program ran. Each loss is named, with what was done at that time.
 
 A change of a guest's groups (--group-edits) makes another pair of groups, about
 which the hosts must ask first: at high rates it loses packets, and is not done
 unless it is asked for.
 
 What the receivers' own sockets dropped is counted apart: it makes a run invalid. A run
-of 100 restarts, 100 edits and 10 restarts of the DPC takes about five minutes. It exits
+of 100 restarts, 100 edits and 10 restarts of the DPC takes about ten minutes. It exits
 with 0 if nothing was lost.`,
 		Example: `  dovelab lossless                               # as "make lossless" does it
   dovelab lossless --restarts 5 --edits 5 --dpc-restarts 1 --rate 2000`,
