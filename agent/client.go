@@ -3,23 +3,31 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"dove.network/dove"
 )
 
 // Client calls a dswitch on its local socket.
-type Client struct{ http http.Client }
+type Client struct {
+	socket string
+	http   http.Client
+}
 
 // NewClient makes a Client for a socket's path. It connects when it is used.
 func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}
-	return &Client{http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 4}}}
+	return &Client{socket, http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 4}}}
 }
 
 // Close lets go of idle connections.
@@ -38,7 +46,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("ask the dswitch (does it run, and is this its state folder?): %w", err)
+		return c.unreachable(err)
 	}
 	defer response.Body.Close()
 	decoder := json.NewDecoder(response.Body)
@@ -59,6 +67,20 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 		}
 	}
 	return &dove.Error{Kind: kind, Message: failure.Error}
+}
+
+// unreachable says why a dswitch did not answer.
+func (c *Client) unreachable(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err // it is a file that is asked, no URL
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return dove.Errorf(dove.Unavailable, "no dswitch runs with the state folder %s: start it, or say with --state where the one that runs has it", filepath.Dir(c.socket))
+	case errors.Is(err, fs.ErrPermission):
+		return dove.Errorf(dove.Forbidden, "who runs the dswitch with the state folder %s may ask it, and nobody else: use sudo", filepath.Dir(c.socket))
+	}
+	return fmt.Errorf("ask the dswitch: %w", err)
 }
 
 func ask[T any](ctx context.Context, c *Client, path string) (T, error) {

@@ -116,6 +116,11 @@ func (s *server) blueprints(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
+		n := names{w: w, tenant: in.Tenant}
+		n.domain(in.Domain)
+		if err := n.err(); err != nil {
+			return nil, s.problem(err)
+		}
 		chosen := where(w.Blueprints(in.Tenant), func(b world.Blueprint) bool { return in.Domain == "" || b.Domain == in.Domain })
 		return list(w, in.Page, chosen, func(b world.Blueprint) string { return b.Name }, renderBlueprint(w)), nil
 	})

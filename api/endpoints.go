@@ -117,6 +117,9 @@ func (s *server) endpoints(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
+		if err := in.named(w, in.Tenant); err != nil {
+			return nil, s.problem(err)
+		}
 		render := renderEndpoint(w, s.Backend.Sessions())
 		chosen := where(in.candidates(w, in.Tenant), in.wants, func(e world.Endpoint) bool {
 			return (!address.IsValid() || slices.Contains(e.Addresses, address)) && (in.State == "" || render(e).State == in.State)
@@ -228,6 +231,15 @@ func (f EndpointFilter) address() (netip.Addr, error) {
 		}}}
 	}
 	return addr.Unmap(), nil
+}
+
+// named refuses what names nothing.
+func (f EndpointFilter) named(w *world.World, t dove.Tenant) error {
+	n := names{w: w, tenant: t}
+	n.network(f.Network)
+	n.group(f.Group)
+	n.host(f.Host)
+	return n.err()
 }
 
 // candidates yields the fewest endpoints that are easily found to hold all

@@ -13,6 +13,7 @@ import (
 
 	"dove.network/control"
 	"dove.network/dove"
+	"dove.network/world"
 )
 
 // FlowEnds is what a flow is known by, in the direction of its first packet.
@@ -43,6 +44,7 @@ type Flows struct {
 	Items      []LiveFlow      `json:"items" nullable:"false"`
 	Next       string          `json:"next,omitempty" doc:"Where the next part starts: give it as after. Missing at the end. Each part is asked of the hosts anew."`
 	Unanswered []dove.HostName `json:"unanswered" nullable:"false" doc:"Hosts with endpoints of the tenant that did not answer: what flows there is not in the list."`
+	NoSession  []dove.HostName `json:"noSession,omitempty" doc:"Those of unanswered that have no session with this DPC member, and could not be asked."`
 	Lost       uint64          `json:"lost,omitempty" doc:"How many flows were left out because they are too many."`
 }
 
@@ -60,7 +62,7 @@ type FlowEvent struct {
 	At    time.Time `json:"at" doc:"When the DPC heard of it."`
 	FlowEnds
 	Rule    string        `json:"rule,omitempty" doc:"What allows the flow, or denied the packet."`
-	Reason  string        `json:"reason,omitempty" doc:"Why the packet was dropped."`
+	Reason  string        `json:"reason,omitempty" doc:"Why the packet was dropped; of a host that does not answer: no-session, if it has none with this DPC member."`
 	Packets uint64        `json:"packets,omitempty" doc:"Of the flow that ended."`
 	Bytes   uint64        `json:"bytes,omitempty"`
 	Host    dove.HostName `json:"host,omitempty" doc:"Who told it, or whose answers begin or stop."`
@@ -88,6 +90,9 @@ func (s *server) flows(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
+		if err := in.named(w, in.Tenant); err != nil {
+			return nil, s.problem(err)
+		}
 		all, err := s.Backend.Flows(ctx, in.Tenant)
 		if err != nil {
 			return nil, s.problem(err)
@@ -97,7 +102,7 @@ func (s *server) flows(api huma.API) {
 		part := list(w, in.Page, chosen, flowKey, renderFlow).Body
 		return &struct{ Body Flows }{Flows{
 			Revision: all.Revision, Items: part.Items, Next: part.Next,
-			Unanswered: append([]dove.HostName{}, all.Unanswered...), Lost: all.Lost,
+			Unanswered: append([]dove.HostName{}, all.Unanswered...), NoSession: s.absent(all.Unanswered), Lost: all.Lost,
 		}}, nil
 	})
 	event := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[FlowEvent](), true, "")
@@ -114,8 +119,12 @@ func (s *server) flows(api huma.API) {
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		if _, err := s.readTenant(ctx, in.Tenant, Freshness{}); err != nil {
+		w, err := s.readTenant(ctx, in.Tenant, Freshness{})
+		if err != nil {
 			return nil, err
+		}
+		if err := in.named(w, in.Tenant); err != nil {
+			return nil, s.problem(err)
 		}
 		ctx = s.whileGood(ctx)
 		news, err := s.Backend.Observe(ctx, in.Tenant)
@@ -131,7 +140,11 @@ func (s *server) flows(api huma.API) {
 				if n.Event != nil && !wanted(n.Event.Tuple, n.From, n.To, n.Event.Rule) {
 					continue
 				}
-				if !yield(renderNews(n)) {
+				event := renderNews(n)
+				if silent := event.Answers != nil && !*event.Answers; silent && len(s.absent([]dove.HostName{n.Host})) > 0 {
+					event.Reason = noSession
+				}
+				if !yield(event) {
 					return
 				}
 			}
@@ -140,6 +153,21 @@ func (s *server) flows(api huma.API) {
 			}
 		}, ended), nil
 	})
+}
+
+// noSession says of a host that it cannot be asked.
+const noSession = "no-session"
+
+// absent returns those hosts that have no session with this member.
+func (s *server) absent(hosts []dove.HostName) []dove.HostName {
+	if len(hosts) == 0 {
+		return nil
+	}
+	here := map[dove.HostName]bool{}
+	for _, session := range s.Backend.Sessions() {
+		here[session.Host] = true
+	}
+	return slices.Collect(where(slices.Values(hosts), func(h dove.HostName) bool { return !here[h] }))
 }
 
 // wanted returns the test that the filter makes.
@@ -157,6 +185,14 @@ func (f FlowFilter) wanted() (func(t control.Tuple, from, to dove.Endpoint, rule
 		return (f.Protocol == "" || t.Protocol == protocol) && (f.Rule == "" || rule == f.Rule) &&
 			(f.Endpoint == "" || from.ID == f.Endpoint || to.ID == f.Endpoint)
 	}, nil
+}
+
+// named refuses what names nothing.
+func (f FlowFilter) named(w *world.World, t dove.Tenant) error {
+	n := names{w: w, tenant: t}
+	n.endpoint(f.Endpoint)
+	n.rule(f.Rule)
+	return n.err()
 }
 
 // flowKey names a flow for paging.

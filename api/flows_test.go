@@ -168,15 +168,15 @@ func TestFlowsAreFilteredAndPaged(t *testing.T) {
 	r.backend.flows = control.FlowList{Revision: 9, Unanswered: []dove.HostName{"h3"}, Lost: 4, Flows: []control.LiveFlow{
 		flowOf(1000, dove.ProtocolTCP, "shop/web-db", "web-1", "db-1"),
 		flowOf(2000, dove.ProtocolTCP, "shop/web-db", "web-1", ""),
-		flowOf(3000, dove.ProtocolUDP, "shop/dns", "db-1", "web-1"),
-		flowOf(4000, dove.ProtocolUDP, "shop/dns", "db-1", "app-1"),
+		flowOf(3000, dove.ProtocolUDP, "shop/db/members", "db-1", "web-1"),
+		flowOf(4000, dove.ProtocolUDP, "shop/db/members", "db-1", "app-1"),
 	}}
 	ports := func(query string) (out []uint16) {
 		t.Helper()
 		for next := ""; ; {
 			var part Flows
 			r.ok(&part, "GET /v1/tenants/a/flows?limit=3&"+query+next, "")
-			if part.Revision != 9 || part.Lost != 4 || !slices.Equal(part.Unanswered, r.backend.flows.Unanswered) || len(part.Items) > 3 {
+			if part.Revision != 9 || part.Lost != 4 || !slices.Equal(part.Unanswered, r.backend.flows.Unanswered) || !slices.Equal(part.NoSession, part.Unanswered) || len(part.Items) > 3 {
 				t.Fatalf("%s: %+v", query, part)
 			}
 			for _, f := range part.Items {
@@ -188,14 +188,13 @@ func TestFlowsAreFilteredAndPaged(t *testing.T) {
 		}
 	}
 	for query, want := range map[string][]uint16{
-		"":                             {3000, 4000, 1000, 2000},
-		"endpoint=web-1":               {3000, 1000, 2000},
-		"endpoint=db-1&rule=shop/dns":  {3000, 4000},
-		"protocol=udp":                 {3000, 4000},
-		"protocol=17&endpoint=web-1":   {3000},
-		"protocol=sctp":                nil,
-		"endpoint=nobody":              nil,
-		"rule=shop/web-db&protocol=17": nil,
+		"":                                   {3000, 4000, 1000, 2000},
+		"endpoint=web-1":                     {3000, 1000, 2000},
+		"endpoint=db-1&rule=shop/db/members": {3000, 4000},
+		"protocol=udp":                       {3000, 4000},
+		"protocol=17&endpoint=web-1":         {3000},
+		"protocol=sctp":                      nil,
+		"rule=shop/web-db&protocol=17":       nil,
 	} {
 		if got := ports(query); !slices.Equal(got, want) && !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
 			t.Errorf("%s: %v, want %v", query, got, want)
@@ -245,6 +244,7 @@ func (r *rig) watch(ctx context.Context, path string) *bufio.Scanner {
 func TestFlowsAreWatched(t *testing.T) {
 	r := liveRig(t)
 	r.backend.news = make(chan control.FlowNews)
+	r.backend.sessions = []control.SessionStatus{{Host: "h2"}}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	lines := r.watch(ctx, "/v1/tenants/a/flows/watch?endpoint=web-1") // before there is any line
@@ -265,6 +265,7 @@ func TestFlowsAreWatched(t *testing.T) {
 		line string
 	}{
 		{control.FlowNews{Host: "h2", Answers: false}, `{"event":"host",` + at + `"host":"h2","answers":false}`},
+		{control.FlowNews{Host: "h9", Answers: false}, `{"event":"host",` + at + `"reason":"no-session","host":"h9","answers":false}`},
 		{event(control.FlowBegun, "web-1"), `{"event":"new",` + at + ends + `"packets":2,"host":"h1"}`},
 		{denied, `{"event":"denied",` + at + ends + `"reason":"policy","packets":2,"host":"h1"}`},
 		{control.FlowNews{Lost: 5}, `{"event":"lost",` + at + `"count":5}`},

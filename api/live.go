@@ -58,7 +58,7 @@ func (s *server) inspect(ctx context.Context, a explain.Answer, at explain.Place
 	})
 	switch {
 	case dove.KindOf(err) == dove.NotFound:
-		out.State = "no-session"
+		out.State = noSession
 		return out
 	case err != nil:
 		out.State, out.Detail = "no-answer", err.Error()

@@ -72,6 +72,14 @@ func (s *server) networks(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
+		n := names{w: w, tenant: in.Tenant}
+		n.domain(in.Domain)
+		if in.Blueprint != "" {
+			n.blueprint("blueprint", in.Blueprint)
+		}
+		if err := n.err(); err != nil {
+			return nil, s.problem(err)
+		}
 		chosen := where(w.Networks(in.Tenant),
 			func(n world.Network) bool { return in.Domain == "" || n.Domain == in.Domain },
 			func(n world.Network) bool { return in.Blueprint == "" || n.Blueprint == in.Blueprint })

@@ -29,9 +29,7 @@ func TestFilters(t *testing.T) {
 		"/v1/tenants?prefix=zz":                                  nil,
 		"/v1/tenants/acme/networks?domain=shop":                  {"back", "front"},
 		"/v1/tenants/acme/networks?blueprint=shop":               {"front"},
-		"/v1/tenants/acme/networks?domain=other":                 nil,
 		"/v1/tenants/acme/blueprints?domain=shop":                {"shop"},
-		"/v1/tenants/acme/blueprints?domain=x":                   nil,
 		"/v1/tenants/acme/endpoints?state=active":                {"web-1"},
 		"/v1/tenants/acme/endpoints?state=unbound":               {"db-1"},
 		"/v1/tenants/bolt/endpoints?state=unknown":               {"db-1", "web-1"},
@@ -58,6 +56,31 @@ func TestFilters(t *testing.T) {
 	}
 	for _, path := range []string{"/v1/hosts?connected=maybe", "/v1/tenants/acme/endpoints?address=x", "/v1/tenants/acme/endpoints?state=asleep"} {
 		r.refused(422, "GET "+path, "")
+	}
+	// A name of nothing is refused with those that there are, of this tenant only.
+	for path, want := range map[string]string{
+		"networks?domain=other":     `query.domain unknown domain "other" (there is "shop")`,
+		"networks?blueprint=other":  `query.blueprint unknown blueprint "other" (there is "shop")`,
+		"blueprints?domain=x":       `query.domain unknown domain "x" (there is "shop")`,
+		"endpoints?network=x":       `query.network unknown network "x" (there are "back", "front")`,
+		"endpoints?group=db":        `query.group group "db" does not say of which blueprint (write blueprint/group)`,
+		"endpoints?group=x/db":      `query.group unknown blueprint "x" (there is "shop")`,
+		"endpoints?group=shop/x":    `query.group unknown group "x" in blueprint "shop" (there are "db", "web")`,
+		"endpoints?host=h9":         `query.host unknown host "h9" (there are "acme-1", "bolt-1", "x00", "x01", "x02", "x03", "x04", "x05" and more)`,
+		"flows?endpoint=x":          `query.endpoint unknown endpoint "x" (there are "db-1", "web-1")`,
+		"flows?rule=x":              `query.rule "x" names no rule (write blueprint/policy, blueprint/group/members or default-deny)`,
+		"flows?rule=shop/x":         `query.rule unknown policy "x" in blueprint "shop" (there is "web-db")`,
+		"flows?rule=shop/x/members": `query.rule unknown group "x" in blueprint "shop" (there are "db", "web")`,
+		"flows/watch?rule=x/web-db": `query.rule unknown blueprint "x" (there is "shop")`,
+		"flows/watch?endpoint=x":    `query.endpoint unknown endpoint "x" (there are "db-1", "web-1")`,
+	} {
+		p := r.refused(422, "GET /v1/tenants/acme/"+path, "")
+		if len(p.Errors) != 1 || fmt.Sprintf("%s %s (%s)", p.Errors[0].Path, p.Errors[0].Message, p.Errors[0].Hint) != want {
+			t.Errorf("%s: %+v, want %s", path, p.Errors, want)
+		}
+	}
+	for _, rule := range []string{"default-deny", "shop/web/members", "shop/web-db"} {
+		r.ok(nil, "GET /v1/tenants/acme/flows?rule="+rule, "")
 	}
 
 	var status Status

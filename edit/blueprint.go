@@ -176,7 +176,9 @@ func (f *footprint) judge(p *problems, w *world.World, old *blueprint.Blueprint)
 	}
 	for n := range w.Networks(b.Tenant) {
 		if n.Blueprint == b.Name && !wanted[n.Name] {
-			checkEmpty(p, w, n)
+			if names, more := some(w.EndpointsIn(n.Full()), endpointName); names != "" {
+				p.add(dove.Conflict, "networks", "keep the network, or delete them first", "network %q would vanish, which has endpoints %s%s", n.Name, names, more)
+			}
 			f.gone, f.takes = append(f.gone, n), true
 		}
 	}

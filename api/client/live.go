@@ -62,9 +62,11 @@ func (c *Client) Flows(ctx context.Context, t dove.Tenant, filter api.FlowFilter
 		all.Revision, all.Lost = part.Revision, max(all.Lost, part.Lost)
 		all.Items = append(all.Items, part.Items...)
 		all.Unanswered = append(all.Unanswered, part.Unanswered...)
+		all.NoSession = append(all.NoSession, part.NoSession...)
 		if part.Next == "" {
 			slices.Sort(all.Unanswered)
-			all.Unanswered = slices.Compact(all.Unanswered)
+			slices.Sort(all.NoSession)
+			all.Unanswered, all.NoSession = slices.Compact(all.Unanswered), slices.Compact(all.NoSession)
 			return all, nil
 		}
 		query.Set("after", part.Next)

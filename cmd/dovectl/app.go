@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"time"
 
 	"dove.network/api/client"
@@ -25,8 +26,10 @@ type app struct {
 	file                 string // which DPC, and who asks
 	server               string // "" as the file says
 	tenant               string
-	form                 string // of results: table, json or yaml
-	started              bool   // the command line was understood
+	form                 string         // of results: table, json or yaml
+	waits                bool           // for what a write did
+	started              bool           // the command line was understood
+	cmd                  *cobra.Command // that runs, once started
 }
 
 // run executes one command line and returns the exit code.
@@ -90,13 +93,13 @@ Exit codes:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			switch a.form {
 			case "table", "json", "yaml":
 			default:
 				return fmt.Errorf("--output %q is not known: use table, json or yaml", a.form)
 			}
-			a.started = true
+			a.started, a.cmd = true, cmd
 			return nil
 		},
 	}
@@ -130,6 +133,8 @@ Exit codes:
 	root.SetHelpCommandGroupID("ask")
 	root.SetCompletionCommandGroupID("ask")
 	root.AddCommand(manual.Command())
+	manual.Plain(root)
+	lowerCobra(root)
 	return root
 }
 
@@ -200,14 +205,14 @@ func (a *app) asTenant(do func(ctx context.Context, c *client.Client, t dove.Ten
 
 // write is how the caller wants a change made.
 type write struct {
-	ifMatch int64  // revision that the resource must be at; less than 0: any
-	id      string // of the request; "": none
+	ifMatch revisionFlag // revision that the resource must be at; less than 0: any
+	id      string       // of the request; "": none
 }
 
 func writeFlags(cmd *cobra.Command) *write {
-	w := &write{}
+	w := &write{ifMatch: -1}
 	f := cmd.Flags()
-	f.Int64Var(&w.ifMatch, "if-match", -1, "only if the resource is still at this `REVISION`; 0: only if it does not exist")
+	f.Var(&w.ifMatch, "if-match", "only if the resource is still at this `REVISION`; 0: only if it does not exist")
 	f.Lookup("if-match").DefValue = "0" // so that help shows none
 	f.Func("request-id", "`ID` of this change: repeated with the same one, within a day, it is done once and answered alike", func(s string) error {
 		if s == "" {
@@ -218,6 +223,23 @@ func writeFlags(cmd *cobra.Command) *write {
 	})
 	return w
 }
+
+// revisionFlag is a revision that a flag gives.
+type revisionFlag int64
+
+func (r *revisionFlag) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return errors.New("it is no revision: use the number that a change answered")
+	}
+	*r = revisionFlag(n)
+	return nil
+}
+
+func (r *revisionFlag) String() string { return strconv.FormatInt(int64(*r), 10) }
+
+// Type is for pflag.
+func (r *revisionFlag) Type() string { return "int" }
 
 // on returns the client to write with.
 func (w *write) on(c *client.Client) *client.Client {
@@ -246,10 +268,10 @@ func (w *write) conditionOr(read dove.Revision) *dove.Revision {
 
 // waitFlags let the caller wait for what a write did.
 func (a *app) waitFlags(cmd *cobra.Command) func(context.Context, *client.Client, dove.Revision) error {
-	wait := cmd.Flags().Bool("wait", false, "wait until every host enforces it")
+	cmd.Flags().BoolVar(&a.waits, "wait", false, "wait until every host enforces it")
 	timeout := cmd.Flags().Duration("timeout", waitTimeout, "how long to wait at most")
 	return func(ctx context.Context, c *client.Client, rev dove.Revision) error {
-		if !*wait {
+		if !a.waits {
 			return nil
 		}
 		return a.await(ctx, c, rev, *timeout, a.err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,9 @@ while it is written. "dovectl validate" sees more: references and overlaps,
 too. Every DPC member serves it, at /schemas/blueprint/v1.`,
 		Example: "  dovectl schema > blueprint.schema.json",
 		RunE: func(*cobra.Command, []string) error {
+			if a.form == "yaml" {
+				return a.emit(json.RawMessage(blueprint.Schema()), nil)
+			}
 			_, err := a.out.Write(blueprint.Schema())
 			return err
 		},

@@ -309,6 +309,31 @@ func TestTokens(t *testing.T) {
 		t.Errorf("afterwards: %+v, want %s alone", after, made.ID)
 	}
 	run("token delete "+made.ID+mine, exitFailure, nil)
+	// One that deletes the token it has is told so.
+	var other api.APIToken
+	run("token create -o json"+mine, exitOK, &other)
+	var out, complaints bytes.Buffer
+	a := &app{out: &out, err: &complaints, file: filepath.Join(r.dir, "mine.yaml")}
+	if code := a.run(t.Context(), []string{"token", "delete", made.ID}); code != exitOK || !strings.Contains(complaints.String(), "this was the token in "+a.file) {
+		t.Errorf("exit code %d, and says: %s", code, complaints.String())
+	}
+}
+
+// TestWaitThenShow: with a wait, a document says what is afterwards, once.
+func TestWaitThenShow(t *testing.T) {
+	r := newRig(t)
+	r.dovectl("tenant create acme", "", false)
+	r.dovectl("-t acme network create front --domain shop --subnet 10.0.1.0/24", "", false)
+	var out, progress bytes.Buffer
+	a := &app{out: &out, err: &progress, file: filepath.Join(r.dir, "admin.yaml")}
+	code := a.run(t.Context(), strings.Fields("-t acme endpoint create web-1 --network front --wait -o json"))
+	var e api.Endpoint
+	if err := json.Unmarshal(out.Bytes(), &e); err != nil || code != exitOK || e.ID != "web-1" || e.State != "unbound" {
+		t.Errorf("exit code %d, %v: %s", code, err, out.String())
+	}
+	if !strings.Contains(progress.String(), "is complete") {
+		t.Errorf("it waited for nothing: %s", progress.String())
+	}
 }
 
 // TestHelp reads the help of every command as a terminal of 80 columns shows it.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"dove.network/api"
@@ -63,6 +65,13 @@ func (a *app) wroteEndpoint(ctx context.Context, c *client.Client, e api.Endpoin
 	if err != nil {
 		return err
 	}
+	if a.waits && a.form != "table" { // what it is afterwards
+		waited := wait(ctx, c, e.Revision)
+		if now, err := c.Endpoint(ctx, dove.Endpoint{Tenant: e.Tenant, ID: e.ID}); err == nil {
+			e = now
+		}
+		return errors.Join(a.emit(e, nil), waited)
+	}
 	if err := a.emit(e, func(w io.Writer) {
 		where := "on no host"
 		if e.Host != "" {
@@ -75,12 +84,18 @@ func (a *app) wroteEndpoint(ctx context.Context, c *client.Client, e api.Endpoin
 	return wait(ctx, c, e.Revision)
 }
 
+// endpointStates are those of the API.
+var endpointStates = []string{"unbound", "unknown", "waiting", "active", "failed"}
+
 func (a *app) endpointsCommand() *cobra.Command {
 	var filter api.EndpointFilter
 	cmd := &cobra.Command{
 		Use: "endpoints", Short: "list the tenant's endpoints", Args: cobra.NoArgs,
 		Example: "  dovectl endpoints --host h1\n  dovectl endpoints --group shop/web",
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
+			if filter.State != "" && !slices.Contains(endpointStates, filter.State) {
+				return coded{exitRefused, fmt.Errorf("--state %q is no state: use %s", filter.State, strings.Join(endpointStates, ", "))}
+			}
 			all, err := c.Endpoints(ctx, t, filter)
 			if err != nil {
 				return err
@@ -99,7 +114,7 @@ func (a *app) endpointsCommand() *cobra.Command {
 	f.StringVar(&filter.Network, "network", "", "only those on network `NAME`")
 	f.StringVar(&filter.Address, "address", "", "only those with `ADDRESS`")
 	f.StringVar(&filter.State, "state", "", "only those in `STATE`: unbound, unknown, waiting, active or failed")
-	choices(cmd, "state", "unbound", "unknown", "waiting", "active", "failed")
+	choices(cmd, "state", endpointStates...)
 	a.completedFlag(cmd, "group", groupNames)
 	a.completedFlag(cmd, "host", hostNames)
 	a.completedFlag(cmd, "network", networkNames)

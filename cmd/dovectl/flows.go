@@ -29,7 +29,7 @@ are named on standard error.
 With -f nothing is listed, and what happens from now on is told as it happens:
 new flows, ended ones, and denied packets with the reason or the rule (of a
 flow that tries again and again, about one a second). It ends when it is
-interrupted. With -o json each is one line.`,
+interrupted, or nobody reads its output. With -o json each is one line.`,
 		Example: "  dovectl flows --endpoint web-1\n  dovectl flows -f\n  dovectl flows -f --rule default-deny -o json",
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
 			if follow {
@@ -65,7 +65,11 @@ func flowRows(w io.Writer, all []api.LiveFlow) {
 // warnFlows says what is not in a list of flows.
 func (a *app) warnFlows(all api.Flows) {
 	for _, host := range all.Unanswered {
-		fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("%s did not answer: flows that only it carries are missing", host)))
+		said := "did not answer"
+		if slices.Contains(all.NoSession, host) {
+			said = "has no session"
+		}
+		fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("%s %s: flows that only it carries are missing", host, said)))
 	}
 	if all.Lost > 0 {
 		fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("%d flows are left out because they are too many: use --endpoint, --rule or --protocol", all.Lost)))
@@ -73,6 +77,8 @@ func (a *app) warnFlows(all api.Flows) {
 }
 
 func (a *app) followFlows(ctx context.Context, c *client.Client, t dove.Tenant, filter api.FlowFilter) error {
+	ctx, stop := whileRead(ctx, a.out)
+	defer stop()
 	for event, err := range c.WatchFlows(ctx, t, filter) {
 		if ctx.Err() != nil {
 			return nil // whoever asked has seen enough
@@ -97,7 +103,11 @@ func (a *app) flowLine(e api.FlowEvent) string {
 		if e.Answers != nil && *e.Answers {
 			return fmt.Sprintf("%s  host %s answers\n", at, e.Host)
 		}
-		return fmt.Sprintf("%s  %s\n", at, paint(a.colourOut, yellow, fmt.Sprintf("host %s does not answer: what happens there is not told", e.Host)))
+		said := "does not answer"
+		if e.Reason == "no-session" {
+			said = "has no session"
+		}
+		return fmt.Sprintf("%s  %s\n", at, paint(a.colourOut, yellow, fmt.Sprintf("host %s %s: what happens there is not told", e.Host, said)))
 	}
 	what, why := e.Event, e.Rule
 	switch e.Event {

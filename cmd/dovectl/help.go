@@ -37,6 +37,23 @@ func usage(cmd *cobra.Command) error {
 	return nil
 }
 
+// lowerCobra says what cobra's own commands do as the others do.
+func lowerCobra(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Short = "help about any command"
+		case "completion":
+			c.Short = "print what a shell completes commands with"
+			for _, shell := range c.Commands() {
+				shell.Short = "print what " + shell.Name() + " completes commands with"
+			}
+		}
+	}
+}
+
 func listChildren(w io.Writer, title string, children []*cobra.Command, group string) {
 	fmt.Fprintf(w, "\n%s\n", title)
 	for _, c := range children {

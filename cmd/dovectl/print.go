@@ -142,13 +142,23 @@ func (a *app) complain(err error) {
 	}
 }
 
+// named spells what a fault is about as it was typed: what the API takes as a
+// query mostly is a flag here.
+func (a *app) named(path string) string {
+	name, query := strings.CutPrefix(path, "query.")
+	if query && a.cmd != nil && a.cmd.Flags().Lookup(name) != nil {
+		return "--" + name
+	}
+	return name
+}
+
 func (a *app) fault(where string, f dove.Fault) string {
 	message := f.Message
 	switch {
 	case f.Line > 0:
 		where += fmt.Sprintf("%d:%d:", f.Line, f.Column)
 	case f.Path != "":
-		message = f.Path + ": " + message
+		message = a.named(f.Path) + ": " + message
 	}
 	if f.Hint != "" {
 		message += " (" + f.Hint + ")"

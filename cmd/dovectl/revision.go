@@ -112,6 +112,17 @@ func receiptLine(r api.Receipt, after string) string {
 func (a *app) receiptCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "receipt REVISION", Short: "show how far a revision got", Args: cobra.ExactArgs(1),
+		Long: `Shows how far a revision got, and does not wait ("dovectl wait" does).
+
+  complete     every host with a session that it concerns enforces it
+  told         how many hosts it concerned
+  pending      hosts that were told and have not acknowledged
+  unconfirmed  hosts that have endpoints but no session: they enforce what they
+               knew last, and do not hold it up
+  committed    when the DPC member applied it; missing if too long ago
+  completed    when the last host acknowledged it
+  took         from committed to completed; nanoseconds in JSON and YAML`,
+		Example: "  dovectl receipt 42",
 		RunE: a.asking(func(ctx context.Context, c *client.Client, args []string) error {
 			rev, err := parseRevision(args[0])
 			if err != nil {

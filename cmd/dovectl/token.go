@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"strings"
 
 	"dove.network/api"
 	"dove.network/api/client"
+	"dove.network/auth"
 	"dove.network/dove"
 	"github.com/spf13/cobra"
 )
@@ -34,8 +39,16 @@ configuration file instead, which names the same DPC as yours.`,
 		if err != nil {
 			return fileError{a.file, err}
 		}
+		if *file != "" {
+			if err := reserve(*file); err != nil {
+				return coded{exitRefused, err}
+			}
+		}
 		token, err := c.CreateToken(ctx)
 		if err != nil {
+			if *file != "" {
+				err = errors.Join(err, os.Remove(*file))
+			}
 			return err
 		}
 		if *file != "" {
@@ -55,6 +68,19 @@ configuration file instead, which names the same DPC as yours.`,
 		})
 	})
 	return cmd
+}
+
+// reserve makes an empty file that only its owner can read, before there is a
+// token that could be lost.
+func reserve(file string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%s exists already, and no token was made: name another file, or remove it first", file)
+	case err != nil:
+		return fmt.Errorf("no token was made, since it could not be saved: %w", err)
+	}
+	return f.Close()
 }
 
 func (a *app) tokensCommand() *cobra.Command {
@@ -86,8 +112,34 @@ func (a *app) tokenDeleteCommand() *cobra.Command {
 		Long: `Deletes an administrator's token: whoever has it is nobody from then on. The
 last one cannot be deleted.`,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, args []string) error {
-			rev, err := c.DeleteToken(ctx, args[0])
-			return a.deleted("token "+args[0], rev, err)
+			id := args[0]
+			if kind, rest, whole := strings.Cut(id, "."); whole { // never repeated: it has a secret
+				return coded{exitRefused, wholeToken(kind, rest)}
+			}
+			rev, err := c.DeleteToken(ctx, id)
+			if err := a.deleted("token "+id, rev, err); err != nil {
+				return err
+			}
+			conf, err := client.Load(a.file)
+			if err != nil {
+				return fileError{a.file, err}
+			}
+			if own, err := auth.ParseToken(auth.AdminToken, strings.TrimSpace(conf.Token)); err == nil && own.ID == id {
+				fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("this was the token in %s: the file is worth nothing any more", a.file)))
+			}
+			return nil
 		}),
 	}
+}
+
+// wholeToken refuses a token's text where its ID is wanted.
+func wholeToken(kind, rest string) error {
+	if kind == string(auth.JoinToken) {
+		return errors.New("this is a host's join token, no administrator's: dovectl host delete takes its host")
+	}
+	id, _, _ := strings.Cut(rest, ".")
+	if kind != string(auth.AdminToken) || len(id) > 12 {
+		return errors.New("this is no ID of a token: dovectl tokens lists them")
+	}
+	return fmt.Errorf("this is a whole token: its ID is the second part, dovectl token delete %s", id)
 }

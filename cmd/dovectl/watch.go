@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) watchCommand() *cobra.Command {
-	var after int64
+	var after revisionFlag
 	cmd := &cobra.Command{
 		Use: "watch", Short: "follow what changes, revision by revision", Args: cobra.NoArgs,
 		Long: `Tells every change of tenants, blueprints, networks, endpoints and hosts as it
@@ -23,11 +23,10 @@ with the resources as they are now; lines without changes say where one is, to
 go on from there.`,
 		Example: "  dovectl watch\n  dovectl watch --tenant acme --after 28 -o json",
 	}
-	cmd.Flags().Int64Var(&after, "after", 0, "begin after this `REVISION`; default is now")
+	cmd.Flags().Var(&after, "after", "begin after this `REVISION`; default is now")
 	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
-		if after < 0 {
-			return coded{exitRefused, fmt.Errorf("--after %d is no revision", after)}
-		}
+		ctx, stop := whileRead(ctx, a.out)
+		defer stop()
 		started := false
 		for line, err := range c.Watch(ctx, dove.Tenant(a.tenant), dove.Revision(after)) {
 			if ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -64,29 +65,43 @@ a switch that answered does not agree.`,
 	return cmd
 }
 
-// parseFlow reads traffic as blueprints spell it. What is no known protocol is
-// left to the DPC to refuse.
+// parseFlow reads the traffic of one packet as blueprints spell it.
 func parseFlow(from, to, traffic string) (api.Flow, error) {
 	f := api.Flow{From: from, To: to}
-	f.Proto, f.Port, _ = strings.Cut(traffic, "/")
-	switch f.Proto {
-	case "proto":
-		f.Proto, f.Port = f.Port, ""
-	case "icmpv4":
-		f.Proto = "icmp"
-	}
-	if f.Port != "" && strings.HasPrefix(f.Proto, "icmp") {
-		kind, code, _ := strings.Cut(f.Port+"/0", "/")
-		code, _, _ = strings.Cut(code, "/")
+	proto, rest, more := strings.Cut(traffic, "/")
+	switch proto {
+	case "tcp", "udp", "sctp":
+		if n, err := strconv.ParseUint(rest, 10, 16); err != nil || n == 0 {
+			return f, fmt.Errorf("%q does not say the one port that a packet goes to: write %s/443", traffic, proto)
+		}
+		f.Proto, f.Port = proto, rest
+	case "icmp", "icmpv4", "icmpv6":
+		f.Proto = strings.TrimSuffix(proto, "v4")
+		if !more {
+			return f, nil
+		}
+		kind, code, _ := strings.Cut(rest, "/")
 		t, err := strconv.ParseUint(kind, 10, 8)
 		if err != nil {
 			return f, fmt.Errorf("%s: %q is no ICMP type from 0 to 255", traffic, kind)
 		}
-		c, err := strconv.ParseUint(code, 10, 8)
+		c, err := strconv.ParseUint(cmp.Or(code, "0"), 10, 8)
 		if err != nil {
 			return f, fmt.Errorf("%s: %q is no ICMP code from 0 to 255", traffic, code)
 		}
 		f.Port = strconv.FormatUint(t<<8|c, 10)
+	case "proto":
+		n, err := strconv.ParseUint(rest, 10, 8)
+		if err != nil || n == 0 {
+			return f, fmt.Errorf("%q names no protocol: write proto/47, a number from 1 to 255", traffic)
+		}
+		p := dove.Protocol(n)
+		if p.HasPorts() {
+			return f, fmt.Errorf("%q does not say the port that a packet goes to: write %s/443", traffic, p)
+		}
+		f.Proto = rest
+	default:
+		return f, fmt.Errorf("%q is no traffic of one packet: write tcp/443, udp/53, sctp/5060, icmp, icmp/8, icmpv6/128 or proto/47", traffic)
 	}
 	return f, nil
 }
