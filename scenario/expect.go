@@ -151,6 +151,9 @@ func (p *parser) forge(l *line) Action {
 	}
 	f.From, f.To = l.ends()
 	f.Probe = l.probe()
+	if given := o["drop"]; f.Reason != "" && !slices.Contains(Reasons, f.Reason) {
+		l.fault(given, "known are "+strings.Join(Reasons, ", "), "unknown reason of a drop %s", shorten(given.text))
+	}
 	if f.Reason == "" {
 		l.fault(word{column: l.end}, "write drop=reason, as the switch counts it", "the reason of the drop is missing")
 	}

@@ -169,6 +169,15 @@ const (
 
 var lies = []Lie{SpoofedMAC, SpoofedAddress, WrongVTEP, WrongClass, WrongNetwork, UnknownVTEP}
 
+// Reasons are why a switch drops a packet, in dataplane's words.
+var Reasons = []string{
+	"malformed", "no-port", "spoofed-mac", "spoofed-address", "not-unicast", "not-ip",
+	"fragment", "extension-header", "too-big", "no-endpoint", "hidden", "policy", "unknown-vtep",
+	"unknown-network", "not-here", "source-mismatch", "bad-overlay", "miss-limit", "hold-limit",
+	"flow-table-full", "flow-budget", "bad-reply", "underlay", "encap-failed", "not-switched",
+	"congested", "error-limit",
+}
+
 func (ApplyBlueprint) action()  {}
 func (DeleteBlueprint) action() {}
 func (CreateEndpoint) action()  {}

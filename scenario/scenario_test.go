@@ -175,7 +175,8 @@ func TestFaults(t *testing.T) {
 		"cut h1 h2\nexpect matrix ping":                                       "8:1: h1 h2 is cut, and the oracle knows nothing of that",
 		"expect a/w -> a/v ping no-answer":                                    "7:1: nothing is stopped or cut",
 		"expect a/w -> a/v ping no-answer rule=x":                             "7:39: no rule decides about a packet",
-		"forge big-lie a/w -> a/v ping drop=x":                                `7:7: unknown lie "big-lie"`,
+		"forge big-lie a/w -> a/v ping drop=policy":                           `7:7: unknown lie "big-lie"`,
+		"forge spoofed-mac a/w -> a/v ping drop=nope":                         "7:40: unknown reason of a drop \"nope\" (known are " + strings.Join(Reasons, ", ") + ")",
 		"forge spoofed-mac a/w -> a/v ping":                                   "7:34: the reason of the drop is missing",
 	} {
 		_, err := Parse([]byte(world + text + "\n"))

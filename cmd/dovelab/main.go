@@ -24,6 +24,12 @@ var version = "unknown" // set by the build
 // errFailed says that checks did not hold; they have been printed already.
 var errFailed = errors.New("not everything held")
 
+// Exit codes.
+const (
+	exitFailure = 1
+	exitRefused = 2 // the command line is at fault
+)
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -34,7 +40,7 @@ func main() {
 real dpc and a real dswitch on each host, and sends real packets. It needs root
 and Linux 6.6 or newer, touches nothing outside its own namespaces and
 /run/dovelab, and removes everything it made, also after a crash.`,
-		Example: `  dovelab demo                                   # the whole story, two minutes
+		Example: `  dovelab demo                                   # the whole story, about a minute
   dovelab up                                     # the same world, to play with
   dovelab ask acme/web-1 acme/app-1 tcp/8080     # a real connection between guests
   dovelab ctl --tenant acme why web-1 app-1 tcp/8080
@@ -50,12 +56,29 @@ and Linux 6.6 or newer, touches nothing outside its own namespaces and
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("dovelab {{.Version}}\n")
 	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), losslessCommand(), manual.Command())
-	if err := root.ExecuteContext(ctx); err != nil {
-		if !errors.Is(err, errFailed) {
-			fmt.Fprintln(os.Stderr, "dovelab:", err)
-		}
-		os.Exit(1)
+	manual.Plain(root)
+	started := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+	case errors.Is(err, errFailed):
+		os.Exit(exitFailure)
+	case started:
+		fmt.Fprintln(os.Stderr, "dovelab:", err)
+		os.Exit(exitFailure)
+	default:
+		fmt.Fprintf(os.Stderr, "dovelab: %v\nusage: %s (--help says more)\n", err, used(root, os.Args[1:]))
+		os.Exit(exitRefused)
 	}
+}
+
+// used says how the command that args name is used.
+func used(root *cobra.Command, args []string) string {
+	if cmd, _, err := root.Find(args); err == nil {
+		return cmd.UseLine()
+	}
+	return root.Use + " COMMAND"
 }
 
 // programs is the folder with dpc, dswitch and dovectl: beside this program.

@@ -102,7 +102,7 @@ func (r *runner) run(ctx context.Context, file string, s *scenario.Scenario, lev
 			verdict, all = "FAILED", false
 		}
 		r.skipped += tally.Skipped
-		fmt.Fprintf(r.out, "  %-7s %-6s %2d of %2d steps in %.1f s", level, verdict, tally.Held, len(s.Steps)-tally.Skipped, time.Since(begun).Seconds())
+		fmt.Fprintf(r.out, "  %-7s %-6s %2d of %2d steps held in %.1f s", level, verdict, tally.Held, len(s.Steps)-tally.Skipped, time.Since(begun).Seconds())
 		if tally.Skipped > 0 {
 			fmt.Fprintf(r.out, ", %d skipped: %s", tally.Skipped, strings.Join(distinct(r.reasons), "; "))
 		}
