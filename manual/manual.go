@@ -1,7 +1,8 @@
 // Package manual writes down what a program's command line offers, as one
 // Markdown document with every command, its flags and its examples. The
 // documents are generated from the commands themselves, so that they cannot
-// say anything else: docs/commands holds them.
+// say anything else: docs/commands holds them. Plain makes the commands say in
+// plain words what they take.
 //
 // The package knows cobra's commands and no program.
 package manual
