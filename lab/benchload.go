@@ -90,7 +90,7 @@ type iperf struct {
 	} `json:"end"`
 }
 
-// iperf3 sends for some time, or where that is none as many bytes.
+// iperf3 sends for some time, or where that is none as many bytes in each stream.
 func (s *subject) iperf3(ctx context.Context, n length, bytes string, args ...string) (iperf, error) {
 	amount := []string{"-t", strconv.Itoa(n.seconds)}
 	if n.seconds == 0 {
@@ -117,7 +117,7 @@ func tcpStreams(streams int) func(context.Context, *subject, length) ([]float64,
 		if err != nil {
 			return nil, err
 		}
-		r, err := s.iperf3(ctx, n, "256M", "-C", congestion, "-P", strconv.Itoa(streams))
+		r, err := s.iperf3(ctx, n, strconv.Itoa(64<<20/streams), "-C", congestion, "-P", strconv.Itoa(streams))
 		if err != nil {
 			return nil, err
 		}
