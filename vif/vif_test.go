@@ -90,6 +90,12 @@ func TestWatch(t *testing.T) {
 	renamed := Device{"tapb", tap.Ifindex, dataplane.Tap}
 	expect(Event{Gone, tap}, Event{Up, renamed})
 
+	// To become a bridge's port and to be none any more is no change.
+	bridge, err := netlink.LinkByName("br0")
+	must(t, err)
+	must(t, netlink.LinkSetMaster(link, bridge))
+	must(t, netlink.LinkSetNoMaster(link))
+
 	// A veth made with both ends here becomes good when its other end moves.
 	must(t, netlink.LinkAdd(veth("dvnew", "pnew")))
 	two := map[string]Device{"pnew": {"pnew", index(t, "pnew"), dataplane.Veth}, "dvnew": {"dvnew", index(t, "dvnew"), dataplane.Veth}}

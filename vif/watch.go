@@ -119,6 +119,9 @@ func (w *watcher) run(ctx context.Context) error {
 			if !ok {
 				return fmt.Errorf("receive: %w", cause)
 			}
+			if u.Family == unix.AF_BRIDGE {
+				continue // it became a bridge's port, or is none any more
+			}
 			if u.Header.Type == unix.RTM_DELLINK {
 				w.gone(ctx, int(u.Index))
 				// It may have moved away: then its other end, of which the kernel

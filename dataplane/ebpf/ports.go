@@ -197,6 +197,7 @@ func (s *Switch) attachPort(p *port) error {
 		return errors.Join(err, in.Unpin(), in.Close())
 	}
 	p.links = []link.Link{in, out}
+	s.giveRoom(l)
 	if err := netlink.LinkSetUp(l); err != nil {
 		return fmt.Errorf("bring device %s up: %w", l.Attrs().Name, err)
 	}
@@ -207,6 +208,9 @@ func (s *Switch) detachPort(p *port) error {
 	if l, err := netlink.LinkByIndex(p.Ifindex); err == nil {
 		if err := netlink.LinkSetDown(l); err != nil {
 			return fmt.Errorf("take device %s down: %w", l.Attrs().Name, err)
+		}
+		if err := s.takeRoom(l); err != nil {
+			return fmt.Errorf("take device %s out of %s: %w", l.Attrs().Name, s.options.RoomName, err)
 		}
 	}
 	var errs []error

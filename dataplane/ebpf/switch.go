@@ -32,6 +32,7 @@ type Options struct {
 	PinDir       string // on a BPF file system; of this switch alone
 	UpName       string // the agent's tap, default dsw-up
 	VXLANName    string // the kernel's decapsulation, default dsw-vx
+	RoomName     string // a bridge that is never up (room.go), default dsw-room
 	Flows        uint32 // entries of the flow table, per address family, default 65536
 	FlowsPerPort uint32 // of these, begun at one port, default 16384
 	MissBurst    uint32 // misses of one port at once, default 64
@@ -57,6 +58,9 @@ func (o *Options) fill() {
 	}
 	if o.VXLANName == "" {
 		o.VXLANName = "dsw-vx"
+	}
+	if o.RoomName == "" {
+		o.RoomName = "dsw-room"
 	}
 	if o.MissQueue == 0 {
 		o.MissQueue = 1024
@@ -86,6 +90,7 @@ type Switch struct {
 	ring     *ringbuf.Reader
 	readers  sync.WaitGroup
 	hops     *hops
+	room     netlink.Link // nil if there is none
 	misses   chan dataplane.Miss
 	drops    chan dataplane.Drop
 
@@ -191,6 +196,7 @@ func (s *Switch) open() error {
 	if err != nil {
 		return err
 	}
+	s.room = openRoom(s.options.RoomName, vxlan)
 	s.up = file
 	if err := s.load(false); err != nil {
 		return err
@@ -412,7 +418,7 @@ func (s *Switch) Remove() error {
 	}
 	s.mu.Unlock()
 	errs = append(errs, s.Close(), removePins(s.options.PinDir))
-	for _, name := range []string{s.options.UpName, s.options.VXLANName} {
+	for _, name := range []string{s.options.UpName, s.options.VXLANName, s.options.RoomName} {
 		if l, err := netlink.LinkByName(name); err == nil {
 			errs = append(errs, netlink.LinkDel(l))
 		}
