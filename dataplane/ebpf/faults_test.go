@@ -119,6 +119,7 @@ var checks = []struct {
 	{"flow limits", flowLimits},
 	{"errors about a flow", errorsAboutFlow},
 	{"pieces", pieces},
+	{"left fleet", leftFleet},
 	{"agree, seed 2", func(t testing.TB, o Options) { newTwins(t, 2, o).walk(4000) }},
 }
 

@@ -232,6 +232,32 @@ func flowLimits(t testing.TB, o Options) {
 	asks("a flow after one was answered", 3, 0)
 }
 
+func TestLeftFleet(t *testing.T) { leftFleet(t, Options{}) }
+
+// leftFleet takes a VTEP out of the fleet in the midst of a flow, and lets it in again.
+func leftFleet(t testing.TB, o Options) {
+	s := newLone(t, o)
+	answers := func(want dataplane.Outcome) {
+		t.Helper()
+		if got := sends(t, s, answer); got != want {
+			t.Errorf("an answer: %+v, want %+v", got, want)
+		}
+	}
+	if o := sends(t, s, syn); o.Action != dataplane.Tunneled {
+		t.Fatalf("a first packet: %+v", o)
+	}
+	delivered := dataplane.Outcome{Action: dataplane.Delivered, Port: 1}
+	answers(delivered)
+	if err := s.Apply([]dataplane.Op{dataplane.DelVTEP{Addr: twinVTEPs[1]}}); err != nil {
+		t.Fatal(err)
+	}
+	answers(dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.UnknownVTEP})
+	if err := s.Apply([]dataplane.Op{dataplane.SetVTEP{Addr: twinVTEPs[1]}}); err != nil {
+		t.Fatal(err)
+	}
+	answers(delivered)
+}
+
 // TestErasedTable keeps what a table has counted, by the names of its rules.
 func TestErasedTable(t *testing.T) {
 	s := newLone(t, Options{})
