@@ -10,7 +10,9 @@ import (
 // bridge asks for as much as its hungriest port, here the vxlan device. So guest
 // ports are made ports of a bridge that is never up: no frame gets to it, since
 // guest_in and vx_in leave none to the host, and if one did, a bridge that is
-// down forwards nothing.
+// down forwards nothing. If somebody set it up and took the programs off, it still
+// would not: each of its ports is isolated from all others (if_link.h,
+// IFLA_BRPORT_ISOLATED).
 
 // openRoom makes the bridge, with the vxlan device in it. Without one, for
 // instance because the kernel has no bridges, packets are copied: it returns nil.
@@ -24,16 +26,28 @@ func openRoom(name string, vxlan netlink.Link) netlink.Link {
 			return nil
 		}
 	}
-	if l.Type() != "bridge" || netlink.LinkSetDown(l) != nil || netlink.LinkSetMaster(vxlan, l) != nil {
+	if l.Type() != "bridge" || netlink.LinkSetDown(l) != nil || !enter(vxlan, l) {
 		return nil
 	}
 	return l
 }
 
+// enter makes a device an isolated port of the bridge, or leaves it outside.
+func enter(l, room netlink.Link) bool {
+	if netlink.LinkSetMaster(l, room) != nil {
+		return false
+	}
+	if netlink.LinkSetIsolated(l, true) != nil {
+		_ = netlink.LinkSetNoMaster(l)
+		return false
+	}
+	return true
+}
+
 // giveRoom has a guest's device leave room, if it is in no other bridge.
 func (s *Switch) giveRoom(l netlink.Link) {
 	if s.room != nil && l.Attrs().MasterIndex == 0 {
-		_ = netlink.LinkSetMaster(l, s.room) // else packets are copied
+		enter(l, s.room) // else packets are copied
 	}
 }
 

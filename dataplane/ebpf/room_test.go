@@ -26,6 +26,9 @@ func TestRoom(t *testing.T) {
 			if m.Attrs().OperState == netlink.OperUp {
 				t.Errorf("%s, which has %s, is up", name, device)
 			}
+			if port, err := netlink.LinkGetProtinfo(l); name == "dsw-room" && (err != nil || !port.Isolated) {
+				t.Errorf("%s is not isolated in %s: %+v, %v", device, name, port, err)
+			}
 			return err
 		})
 		if err != nil {
