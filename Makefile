@@ -22,7 +22,7 @@ demo: build ## two tenants, three hosts, real connections (needs root, about a m
 test: setup build ## everything that must pass: the gate with the privileged set
 	@scripts/gate
 
-lossless: build ## 100 restarts and 100 policy edits under 10,000 packets/s: none may be lost (root, about ten minutes)
+lossless: build ## 100 restarts and 100 policy edits under 10,000 packets/s: none may be lost (root, some minutes)
 	@scripts/setup demo
 	@bin/dovelab lossless --restarts 100 --edits 100 --dpc-restarts 10
 

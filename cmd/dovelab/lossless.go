@@ -31,7 +31,7 @@ which the hosts must ask first: at high rates it loses packets, and is not done
 unless it is asked for.
 
 What the receivers' own sockets dropped is counted apart: it makes a run invalid. A run
-of 100 restarts, 100 edits and 10 restarts of the DPC takes about ten minutes. It exits
+of 100 restarts, 100 edits and 10 restarts of the DPC takes two minutes or more. It exits
 with 0 if nothing was lost.`,
 		Example: `  dovelab lossless                               # as "make lossless" does it
   dovelab lossless --restarts 5 --edits 5 --dpc-restarts 1 --rate 2000`,
