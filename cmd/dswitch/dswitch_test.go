@@ -471,11 +471,15 @@ func TestTwoHosts(t *testing.T) {
 	machines[0].start()
 	eventually(t, machines[0].ready)
 	must(t, echo(conn, 5*time.Second))
-	if flows, err := machines[0].client.Flows(t.Context()); err != nil || !slices.ContainsFunc(flows, func(f agent.FlowRecord) bool {
-		return f.From == "red/g1" && f.To == "red/g2" && f.DstPort == 80
-	}) {
-		t.Fatalf("flows %+v, %v", flows, err)
-	}
+	eventually(t, func() error { // the peer has its name once its row was told anew
+		flows, err := machines[0].client.Flows(t.Context())
+		if err == nil && !slices.ContainsFunc(flows, func(f agent.FlowRecord) bool {
+			return f.From == "red/g1" && f.To == "red/g2" && f.DstPort == 80
+		}) {
+			err = fmt.Errorf("flows %+v", flows)
+		}
+		return err
+	})
 
 	d.deny(t)
 	eventually(t, func() error {
