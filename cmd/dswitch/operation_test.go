@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,4 +61,16 @@ func TestDeployed(t *testing.T) {
 	cmd.SetArgs([]string{"run", "--config", "../../deploy/dswitch.yaml", "--check"})
 	must(t, cmd.ExecuteContext(t.Context()))
 	daemontest.Unit(t, "../../deploy/dswitch.service", 24)
+}
+
+// TestCheckBeforeJoin refuses a machine that cannot switch before the token,
+// which is good once, is used up.
+func TestCheckBeforeJoin(t *testing.T) {
+	s := defaults()
+	s.State, s.Pins, s.Underlay = t.TempDir(), t.TempDir(), netip.MustParseAddr("127.0.0.1")
+	s.Host, s.Join = "h1", "dove-join.id.secret.pin" // whoever looked at it would refuse it
+	err := run(t.Context(), s, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "bpffs is not mounted") {
+		t.Error(err)
+	}
 }

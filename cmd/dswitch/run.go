@@ -138,14 +138,33 @@ const overhead = 14 + 8 + 8 + 20
 
 // open opens the switch on the device that carries the host's underlay address.
 func open(s *settings, vtep netip.Addr, underlay vif.UnderlayDevice) (*ebpf.Switch, error) {
-	dscp, err := s.dscp()
+	o, err := options(s, vtep, underlay)
 	if err != nil {
 		return nil, err
 	}
-	return ebpf.Open(ebpf.Options{
+	return ebpf.Open(o)
+}
+
+func options(s *settings, vtep netip.Addr, underlay vif.UnderlayDevice) (ebpf.Options, error) {
+	dscp, err := s.dscp()
+	return ebpf.Options{
 		Config: dataplane.Config{VTEP: vtep, Underlay: underlay.Name, DSCP: dscp},
 		PinDir: s.Pins, UpName: s.Up, VXLANName: s.VXLAN, Flows: s.Flows, FlowsPerPort: s.FlowsPerPort,
-	})
+	}, err
+}
+
+// check finds out whether this machine can switch, before a token is used up
+// for it.
+func check(s *settings) error {
+	underlay, err := vif.Underlay(s.Underlay)
+	if err != nil {
+		return err
+	}
+	o, err := options(s, s.Underlay, underlay)
+	if err != nil {
+		return err
+	}
+	return ebpf.Check(o)
 }
 
 // joinOnly gets the host's certificate.
@@ -203,6 +222,9 @@ func loadOrJoin(ctx context.Context, s *settings, log *slog.Logger) (*auth.HostC
 		return nil, err
 	case s.Join == "":
 		return nil, fmt.Errorf("this host has not joined: there is no certificate in %s (dswitch join TOKEN; dovectl host token makes one)", s.State)
+	}
+	if err := check(s); err != nil {
+		return nil, err
 	}
 	return join(ctx, s, log)
 }

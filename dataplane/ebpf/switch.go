@@ -123,10 +123,10 @@ var _ dataplane.Switch = (*Switch)(nil)
 // calling thread. What an earlier run left pinned in PinDir is taken over
 // with all that it holds: Held says what. Packets go on meanwhile.
 func Open(o Options) (*Switch, error) {
-	o.fill()
-	if err := check(o); err != nil {
+	if err := Check(o); err != nil {
 		return nil, err
 	}
+	o.fill()
 	s := newSwitch(o)
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -157,8 +157,10 @@ func newSwitch(o Options) *Switch {
 	}
 }
 
-// check finds out whether this machine can do it, before anything is touched.
-func check(o Options) error {
+// Check finds out whether Open can succeed on this machine, before anything but
+// the pin directory is made.
+func Check(o Options) error {
+	o.fill()
 	major, minor, err := kernelRelease()
 	if err != nil {
 		return err
