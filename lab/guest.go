@@ -190,14 +190,22 @@ func (g *Guest) answerEcho(c *icmp.PacketConn, v6 bool) {
 			continue
 		}
 		echo := m.Body.(*icmp.Echo)
-		who, _, _ := strings.Cut(string(echo.Data), " ")
-		g.asked(who)
-		echo.Data = []byte(g.Name())
+		// Who asks otherwise than Ping, such as ping(8), gets its own bytes back.
+		if who, _, _ := strings.Cut(string(echo.Data), " "); isName(who) {
+			g.asked(who)
+			echo.Data = []byte(g.Name())
+		}
 		out, err := (&icmp.Message{Type: reply, Body: echo}).Marshal(nil)
 		if err == nil {
 			_, _ = c.WriteTo(out, from)
 		}
 	}
+}
+
+// isName reports whether a guest could have this name.
+func isName(s string) bool {
+	tenant, id, ok := strings.Cut(s, "/")
+	return ok && dove.CheckName(tenant) == nil && dove.CheckName(id) == nil
 }
 
 // Reply is what a probe saw.

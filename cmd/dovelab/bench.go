@@ -18,6 +18,13 @@ func benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure DOVE beside what it replaces",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return refused{fmt.Errorf("there is no benchmark %q: use dataplane", args[0])}
+			}
+			return refused{errors.New("say which benchmark: dataplane")}
+		},
+		Args: cobra.ArbitraryArgs,
 	}
 	cmd.AddCommand(benchDataplaneCommand())
 	return cmd

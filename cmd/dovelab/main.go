@@ -24,6 +24,9 @@ var version = "unknown" // set by the build
 // errFailed says that checks did not hold; they have been printed already.
 var errFailed = errors.New("not everything held")
 
+// refused says that the command line names what does not exist.
+type refused struct{ error }
+
 // Exit codes.
 const (
 	exitFailure = 1
@@ -66,6 +69,9 @@ and Linux 6.6 or newer, touches nothing outside its own namespaces and
 		os.Exit(exitFailure)
 	case started:
 		fmt.Fprintln(os.Stderr, "dovelab:", err)
+		if _, ok := errors.AsType[refused](err); ok {
+			os.Exit(exitRefused)
+		}
 		os.Exit(exitFailure)
 	default:
 		fmt.Fprintf(os.Stderr, "dovelab: %v\nusage: %s (--help says more)\n", err, used(root, os.Args[1:]))

@@ -45,7 +45,7 @@ all steps held that a level has means for.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			for _, l := range chosen {
 				if !slices.Contains(levels, l) {
-					return fmt.Errorf("unknown level %q: use %s", l, strings.Join(levels, ", "))
+					return refused{fmt.Errorf("unknown level %q: use %s", l, strings.Join(levels, ", "))}
 				}
 			}
 			scenarios := make([]*scenario.Scenario, len(files))

@@ -122,7 +122,7 @@ Try:
   %[1]s ctl%[2]s --tenant acme apply shop.yaml --wait
   %[1]s exec%[2]s h1 -- %[3]s
   %[1]s exec%[2]s h1 -- curl -s http://%[4]s/metrics      # of its dswitch; also /healthz and /readyz
-  %[1]s exec%[2]s acme/web-1 -- ping -c 3 10.0.1.21       # guests answer with their name, which ping calls truncated
+  %[1]s exec%[2]s acme/web-1 -- ping -c 3 10.0.1.21
   %[1]s down%[2]s
 `, self, name, "ip -s link", inv.Hosts[0].Metrics)
 	return nil
@@ -311,7 +311,8 @@ func askCommand() *cobra.Command {
 		Short: "Open a real connection between guests and say who answered",
 		Long: `FROM is a guest, TO a guest or an address, PROBE is tcp/PORT, udp/PORT or ping.
 Guests answer with their own name on tcp/8080, tcp/5432 and udp/5353. It exits
-with 1 if nobody answers; "dovelab ctl why" says whether that is intended.`,
+with 1 if nobody answers, and with 2 if there is no such guest or probe. "dovelab
+ctl why" says whether that is intended.`,
 		Example: "  dovelab ask acme/web-1 acme/app-1 tcp/8080\n  dovelab ask acme/web-1 10.0.1.31 ping",
 		Args:    cobra.ExactArgs(3),
 	}
@@ -323,7 +324,7 @@ with 1 if nobody answers; "dovelab ctl why" says whether that is intended.`,
 		}
 		from, err := inv.Guest(args[0])
 		if err != nil {
-			return err
+			return refused{err}
 		}
 		var targets []netip.Addr
 		if addr, err := netip.ParseAddr(args[1]); err == nil {
@@ -331,11 +332,11 @@ with 1 if nobody answers; "dovelab ctl why" says whether that is intended.`,
 		} else if to, err := inv.Guest(args[1]); err == nil {
 			targets = to.Addrs
 		} else {
-			return err
+			return refused{err}
 		}
 		probe, err := scenario.ParseProbe(args[2])
 		if err != nil {
-			return err
+			return refused{err}
 		}
 		var failed error
 		for _, to := range targets {
