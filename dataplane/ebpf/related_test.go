@@ -99,13 +99,27 @@ func TestLargePackets(t *testing.T) {
 		3: hosts[1].plug(t, 3, dataplane.Tap),
 		4: hosts[0].plug(t, 4, dataplane.Tap),
 	}
+	pieces := func() (n uint64) {
+		for _, h := range hosts {
+			n += h.count(t, dataplane.Fragment, "")
+		}
+		return n
+	}
+	lost := uint64(0)
 	for from, g := range guests {
 		for to := range guests {
 			if from == to {
 				continue
 			}
 			for _, a := range guestAddrs(to) {
-				if err := g.ping(a, 9000); err != nil { // the first of all is in pieces too
+				err := g.ping(a, 9000) // the first of all is in pieces too
+				if now := pieces(); err != nil && now > lost {
+					// A later piece came after the answer and before the first piece,
+					// which waited for it, went back: what semantics.md says is lost.
+					t.Logf("guest %d pings %v again: %d pieces overtook their first", from, a, now-lost)
+					lost, err = now, g.ping(a, 9000)
+				}
+				if err != nil {
 					t.Errorf("guest %d pings %v: %v", from, a, err)
 				}
 				if err := g.refused(a); err != unix.ECONNREFUSED {
@@ -114,8 +128,11 @@ func TestLargePackets(t *testing.T) {
 			}
 		}
 	}
+	if n := pieces(); n != lost {
+		t.Errorf("%d pieces were dropped", n-lost)
+	}
 	for _, h := range hosts {
-		for _, r := range []dataplane.Reason{dataplane.Fragment, dataplane.ExtensionHeader, dataplane.Malformed} {
+		for _, r := range []dataplane.Reason{dataplane.ExtensionHeader, dataplane.Malformed} {
 			if n := h.count(t, r, ""); n != 0 {
 				t.Errorf("%s dropped %d packets as %v", h.name, n, r)
 			}
