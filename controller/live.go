@@ -107,7 +107,8 @@ func (c *Core) watch(asker uint64, t dove.Tenant) {
 	w.askers = append(w.askers, asker)
 	slices.Sort(w.askers)
 	c.live.askers[asker] = t
-	c.effects = append(c.effects, Asks{[]uint64{asker}, slices.Sorted(maps.Keys(hostsOf(c.world, t)))})
+	hosts := hostsOf(c.world, t)
+	c.effects = append(c.effects, Asks{[]uint64{asker}, slices.Sorted(maps.Keys(hosts))})
 	for _, host := range slices.Sorted(maps.Keys(w.hosts)) { // others observe already
 		switch o := w.hosts[host]; {
 		case o.inspect == 0:
@@ -116,28 +117,37 @@ func (c *Core) watch(asker uint64, t dove.Tenant) {
 			c.tell(host, &control.Report{ID: o.inspect}, asker)
 		}
 	}
-	c.spread(w)
+	c.spread(w, hosts)
 }
 
-// spread observes a tenant on the hosts that have endpoints of it, and on no
-// other. It reports whether these are others than before.
-func (c *Core) spread(w *watched) (changed bool) {
-	hosts := hostsOf(c.world, w.tenant)
-	for _, host := range slices.Sorted(maps.Keys(w.hosts)) {
-		if o := w.hosts[host]; !hosts[host] {
+// spread observes a tenant on those of the hosts that have endpoints of it now,
+// and no longer on the others. It reports whether that changed anything.
+func (c *Core) spread(w *watched, hosts map[dove.HostName]bool) (changed bool) {
+	for _, host := range slices.Sorted(maps.Keys(hosts)) {
+		o := w.hosts[host]
+		switch has := c.has(host, w.tenant); {
+		case o != nil && !has:
 			c.stopObserving(o)
 			delete(w.hosts, host)
-			changed = true
-		}
-	}
-	for _, host := range slices.Sorted(maps.Keys(hosts)) {
-		if w.hosts[host] == nil {
+		case o == nil && has:
 			w.hosts[host] = &observing{}
 			c.observe(w, host)
-			changed = true
+		default:
+			continue
 		}
+		changed = true
 	}
 	return changed
+}
+
+// has reports whether a host has an endpoint of a tenant.
+func (c *Core) has(host dove.HostName, t dove.Tenant) bool {
+	for e := range c.world.EndpointsOn(host) {
+		if e.Tenant == t {
+			return true
+		}
+	}
+	return false
 }
 
 // observe asks a host to be told of a tenant's flows.
@@ -235,19 +245,24 @@ func (c *Core) liveClosed(s *session) {
 	}
 }
 
-// liveChanged follows endpoints of watched tenants to their hosts.
+// liveChanged follows endpoints of watched tenants to their hosts, at the cost
+// of the hosts that the change is about.
 func (c *Core) liveChanged(delta world.Delta) {
-	tenants := map[dove.Tenant]bool{}
+	touched := map[dove.Tenant]map[dove.HostName]bool{}
 	for _, change := range delta.Endpoints {
 		for _, e := range [...]*world.Endpoint{change.Old, change.New} {
-			if e != nil && c.live.watched[e.Tenant] != nil {
-				tenants[e.Tenant] = true
+			if e == nil || e.Host == "" || c.live.watched[e.Tenant] == nil {
+				continue
 			}
+			if touched[e.Tenant] == nil {
+				touched[e.Tenant] = map[dove.HostName]bool{}
+			}
+			touched[e.Tenant][e.Host] = true
 		}
 	}
-	for _, t := range slices.Sorted(maps.Keys(tenants)) {
+	for _, t := range slices.Sorted(maps.Keys(touched)) {
 		w := c.live.watched[t]
-		if c.spread(w) {
+		if c.spread(w, touched[t]) {
 			c.effects = append(c.effects, Asks{slices.Clone(w.askers), slices.Sorted(maps.Keys(w.hosts))})
 		}
 	}
