@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -120,7 +121,7 @@ func (s *server) endpoints(api huma.API) {
 		if err := in.named(w, in.Tenant); err != nil {
 			return nil, s.problem(err)
 		}
-		render := renderEndpoint(w, s.Backend.Sessions())
+		render := renderEndpoint(w, s.Backend.SessionsOf(hostsOf(in.candidates(w, in.Tenant))...))
 		chosen := where(in.candidates(w, in.Tenant), in.wants, func(e world.Endpoint) bool {
 			return (!address.IsValid() || slices.Contains(e.Addresses, address)) && (in.State == "" || render(e).State == in.State)
 		})
@@ -141,7 +142,7 @@ func (s *server) endpoints(api huma.API) {
 		if !ok {
 			return nil, missing("endpoint", in.name().String())
 		}
-		out := renderEndpoint(w, s.Backend.Sessions())(e)
+		out := renderEndpoint(w, s.Backend.SessionsOf(e.Host))(e)
 		return answer(out, out.Revision), nil
 	})
 	register(api, huma.Operation{
@@ -204,10 +205,19 @@ func (s *server) endpoints(api huma.API) {
 
 func (s *server) writeEndpoint(ctx context.Context, in EndpointPath, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, world.Endpoint, error)) (*Written[Endpoint], error) {
 	return write(ctx, s, in.key(), c, decide, func(e world.Endpoint, r dove.Revision) Endpoint {
-		out := renderEndpoint(s.Backend.World(), s.Backend.Sessions())(e)
+		out := renderEndpoint(s.Backend.World(), s.Backend.SessionsOf(e.Host))(e)
 		out.Revision = r
 		return out
 	})
+}
+
+// hostsOf returns the hosts that endpoints are bound to, in order.
+func hostsOf(all iter.Seq[world.Endpoint]) []dove.HostName {
+	hosts := map[dove.HostName]bool{}
+	for e := range all {
+		hosts[e.Host] = true
+	}
+	return slices.Sorted(maps.Keys(hosts))
 }
 
 // EndpointFilter chooses among a tenant's endpoints; what is "" does not matter.

@@ -160,14 +160,8 @@ const noSession = "no-session"
 
 // absent returns those hosts that have no session with this member.
 func (s *server) absent(hosts []dove.HostName) []dove.HostName {
-	if len(hosts) == 0 {
-		return nil
-	}
-	here := map[dove.HostName]bool{}
-	for _, session := range s.Backend.Sessions() {
-		here[session.Host] = true
-	}
-	return slices.Collect(where(slices.Values(hosts), func(h dove.HostName) bool { return !here[h] }))
+	here := byHost(s.Backend.SessionsOf(hosts...))
+	return slices.Collect(where(slices.Values(hosts), func(h dove.HostName) bool { return here[h] == nil }))
 }
 
 // wanted returns the test that the filter makes.

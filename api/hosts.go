@@ -65,9 +65,9 @@ func (f HostFilter) wants(s *control.SessionStatus) bool {
 // behind reports whether a host has still to enforce some of what it was told.
 func behind(s control.SessionStatus) bool { return s.Acked < s.Told }
 
-func (s *server) sessionsByHost() map[dove.HostName]*control.SessionStatus {
+func byHost(all []control.SessionStatus) map[dove.HostName]*control.SessionStatus {
 	sessions := map[dove.HostName]*control.SessionStatus{}
-	for _, status := range s.Backend.Sessions() {
+	for _, status := range all {
 		sessions[status.Host] = &status
 	}
 	return sessions
@@ -101,7 +101,7 @@ func (s *server) hosts(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		sessions := s.sessionsByHost()
+		sessions := byHost(s.Backend.Sessions())
 		chosen := where(w.Hosts(), func(h world.Host) bool { return in.wants(sessions[h.Name]) })
 		return list(w, in.Page, chosen, func(h world.Host) string { return string(h.Name) }, renderHost(w, sessions)), nil
 	})
@@ -120,7 +120,7 @@ func (s *server) hosts(api huma.API) {
 		if !ok {
 			return nil, missing("host", string(in.Host))
 		}
-		out := renderHost(w, s.sessionsByHost())(h)
+		out := renderHost(w, byHost(s.Backend.SessionsOf(h.Name)))(h)
 		return answer(out, out.Revision), nil
 	})
 	register(api, huma.Operation{
@@ -135,7 +135,7 @@ func (s *server) hosts(api huma.API) {
 		return write(ctx, s, world.HostKey(in.Host), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Host, error) {
 			return edit.PutHost(w, in.Host, in.Body.VTEP, ifMatch)
 		}, func(h world.Host, r dove.Revision) Host {
-			out := renderHost(s.Backend.World(), s.sessionsByHost())(h)
+			out := renderHost(s.Backend.World(), byHost(s.Backend.SessionsOf(h.Name)))(h)
 			out.Revision = r
 			return out
 		})

@@ -65,7 +65,7 @@ func (s *server) revisions(api huma.API) {
 		}
 		n := w.Counts()
 		out.Tenants, out.Endpoints, out.Hosts = n.Tenants, n.Endpoints, n.Hosts
-		sessions := s.sessionsByHost()
+		sessions := byHost(s.Backend.Sessions())
 		out.Sessions = len(sessions)
 		for h := range w.Hosts() {
 			switch session := sessions[h.Name]; {

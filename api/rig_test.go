@@ -110,6 +110,9 @@ func (b *backend) WaitReceipt(ctx context.Context, r dove.Revision) control.Rece
 }
 
 func (b *backend) Sessions() []control.SessionStatus { return b.sessions }
+func (b *backend) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
+	return slices.DeleteFunc(slices.Clone(b.sessions), func(s control.SessionStatus) bool { return !slices.Contains(hosts, s.Host) })
+}
 
 func (b *backend) Inspect(_ context.Context, host dove.HostName, t control.Tuple) (control.Report, error) {
 	if b.inspect == nil {

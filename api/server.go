@@ -37,6 +37,8 @@ type Backend interface {
 	WaitReceipt(context.Context, dove.Revision) control.Receipt
 	// Sessions returns the member's sessions.
 	Sessions() []control.SessionStatus
+	// SessionsOf returns those of hosts, as far as they have one.
+	SessionsOf(hosts ...dove.HostName) []control.SessionStatus
 	// Changes returns what the latest revisions changed, and a channel that is
 	// closed once there is more.
 	Changes() (*world.History, <-chan struct{})

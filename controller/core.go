@@ -307,18 +307,34 @@ func (c *Core) unconfirmed() []dove.HostName {
 func (c *Core) Sessions() []control.SessionStatus {
 	var all []control.SessionStatus
 	for _, s := range c.inOrder() {
-		status := control.SessionStatus{
-			Session: s.id, Host: s.identity.Host, VTEP: s.identity.VTEP, Serial: s.identity.Serial,
-			Software: s.software, Opened: s.opened,
-		}
-		status.Told, status.Acked = c.ledger.Frontiers(s.id)
-		status.Peers, status.Absent, status.Pairs = c.interest.Held(s.id)
-		for _, name := range sortedEndpoints(s.states) {
-			status.Endpoints = append(status.Endpoints, s.states[name])
-		}
-		all = append(all, status)
+		all = append(all, c.status(s))
 	}
 	return all
+}
+
+// SessionsOf returns what is known of the sessions of hosts, in their order;
+// those without one are left out.
+func (c *Core) SessionsOf(hosts []dove.HostName) []control.SessionStatus {
+	var some []control.SessionStatus
+	for _, host := range hosts {
+		if s := c.hosts[host]; s != nil {
+			some = append(some, c.status(s))
+		}
+	}
+	return some
+}
+
+func (c *Core) status(s *session) control.SessionStatus {
+	status := control.SessionStatus{
+		Session: s.id, Host: s.identity.Host, VTEP: s.identity.VTEP, Serial: s.identity.Serial,
+		Software: s.software, Opened: s.opened,
+	}
+	status.Told, status.Acked = c.ledger.Frontiers(s.id)
+	status.Peers, status.Absent, status.Pairs = c.interest.Held(s.id)
+	for _, name := range sortedEndpoints(s.states) {
+		status.Endpoints = append(status.Endpoints, s.states[name])
+	}
+	return status
 }
 
 func (c *Core) inOrder() []*session {

@@ -191,6 +191,9 @@ func TestMemberServes(t *testing.T) {
 		if r := <-waited; !r.Complete || r.Took != time.Second {
 			t.Errorf("%+v", r)
 		}
+		if of := f.member.SessionsOf("h0", "h1"); len(of) != 1 || of[0].Host != "h1" {
+			t.Errorf("sessions of h0 and h1: %+v", of)
+		}
 		if all := f.member.Sessions(); len(all) != 1 || all[0].Host != "h1" || all[0].Acked != rev || all[0].Pairs != 2 {
 			t.Errorf("%+v", all)
 		}

@@ -105,3 +105,11 @@ func (m *Member) Sessions() []control.SessionStatus {
 	_ = m.ask(context.Background(), func() { all = m.core.Sessions() })
 	return all
 }
+
+// SessionsOf returns what is known of the sessions of hosts, in their order;
+// those without one are left out.
+func (m *Member) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
+	var some []control.SessionStatus
+	_ = m.ask(context.Background(), func() { some = m.core.SessionsOf(hosts) })
+	return some
+}
