@@ -67,6 +67,8 @@ type Port struct {
 	Device    string // name in the switch's namespace
 	Ifindex   int
 	Kind      DeviceKind
+	Other     netip.Addr // VTEP of the host of the endpoint's other binding; zero: none
+	Standby   bool       // it is active at Other: what arrives for it goes there; what it sends is carried as of any port
 }
 
 // PeerKey asks for an address as seen from a local network.
@@ -76,12 +78,14 @@ type PeerKey struct {
 }
 
 // Peer is where and what an address is, as the DPC says. VTEP is the zero
-// netip.Addr when the location is withheld because nothing here may talk to it.
+// netip.Addr when the location is withheld because nothing here may talk to it,
+// and then so is Other.
 type Peer struct {
 	UID   dove.UID
 	MAC   dove.MAC
 	Class dove.Class
 	VTEP  netip.Addr
+	Other netip.Addr // VTEP of the host of its other binding: its packets may come from there too; zero: none
 }
 
 // PairKey is an ordered pair of classes in a domain.

@@ -16,6 +16,15 @@ type Switch interface {
 	// Discard counts a held packet that is not given back.
 	Discard(m Miss, r Reason)
 
+	// Carried reads what is carried of a port's live flows when its endpoint moves.
+	Carried(port PortID) ([]FlowState, error)
+
+	// Adopt takes over flows of a port that another host has carried, unless they
+	// are over. Each is judged again at its first packet. A live one that has had a
+	// packet here is left as it is. An error joins one for each flow that is
+	// refused, and one if there is no room for some; the others are there.
+	Adopt(port PortID, flows []FlowState) error
+
 	// Counts, Flows and Sizes read what the switch holds.
 	Counts() ([]Count, error)
 	Flows() ([]Flow, error)

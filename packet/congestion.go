@@ -13,10 +13,18 @@ const (
 // sender would not understand: it is dropped instead (RFC 6040, section 4.2).
 func Unmarkable(inner, outer uint8) bool { return outer&ecnMask == congested && inner&ecnMask == 0 }
 
+// Marked is the TOS of an inner packet after the outer header's mark.
+func Marked(inner, outer uint8) uint8 {
+	if outer&ecnMask == congested {
+		return inner | congested
+	}
+	return inner
+}
+
 // MarkCongested hands the outer header's mark on to the inner frame, if there is
 // one: as Linux does, of the underlay's ECN nothing else is copied.
 func MarkCongested(frame []byte, outer uint8) {
-	if outer&ecnMask != congested {
+	if Marked(0, outer) == 0 {
 		return
 	}
 	switch ip := frame[ethernetSize:]; binary.BigEndian.Uint16(frame[12:14]) {

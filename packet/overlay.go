@@ -19,6 +19,7 @@ const (
 	udpSize   = 8
 	vxlanSize = 8
 	vxlanGBP  = 0x88 // G (group policy id present) and I (VNI present)
+	vxlanA    = 0x08 // A (policy applied), of the second byte
 )
 
 // Outer is what an overlay packet's outer headers say. Both VTEPs are IPv4.
@@ -29,6 +30,7 @@ type Outer struct {
 	TOS            uint8 // DSCP<<2 | ECN
 	VNI            dove.VNI
 	Class          dove.Class // the sender's, as the group policy id
+	Applied        bool       // the A bit: another host has judged it
 }
 
 // Encap returns inner behind the outer headers of o: don't-fragment, TTL 64, no
@@ -51,6 +53,9 @@ func (o Outer) Encap(inner []byte) []byte {
 
 	vxlan := udp[udpSize:]
 	vxlan[0] = vxlanGBP
+	if o.Applied {
+		vxlan[1] = vxlanA
+	}
 	binary.BigEndian.PutUint16(vxlan[2:], uint16(o.Class))
 	binary.BigEndian.PutUint32(vxlan[4:], uint32(o.VNI)<<8)
 	return append(b, inner...)
@@ -59,7 +64,7 @@ func (o Outer) Encap(inner []byte) []byte {
 // Decap reads an overlay packet and returns its outer headers and the inner
 // frame, a part of frame. NotOverlay means that it is no whole IPv4 UDP packet
 // to port 4789 (an outer fragment included); Malformed that it is cut short;
-// BadOverlay that a flag other than G and I is set, or one of these is not. With
+// BadOverlay that a flag other than G, I and A is set, or G or I is not. With
 // Malformed and BadOverlay the addresses are there.
 func Decap(frame []byte) (Outer, []byte, Fault) {
 	var o Outer
@@ -86,9 +91,10 @@ func Decap(frame []byte) (Outer, []byte, Fault) {
 	vxlan := udp[udpSize:]
 	o.Class = dove.Class(binary.BigEndian.Uint16(vxlan[2:4]))
 	o.VNI = dove.VNI(binary.BigEndian.Uint32(vxlan[4:8]) >> 8)
-	if vxlan[0] != vxlanGBP || vxlan[1] != 0 || vxlan[7] != 0 {
+	if vxlan[0] != vxlanGBP || vxlan[1]&^vxlanA != 0 || vxlan[7] != 0 {
 		return o, nil, BadOverlay
 	}
+	o.Applied = vxlan[1] == vxlanA
 	return o, vxlan[vxlanSize:], OK
 }
 

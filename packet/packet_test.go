@@ -363,7 +363,7 @@ func TestOverlay(t *testing.T) {
 		{"no group policy", with(frame, 42, 0x08), BadOverlay},
 		{"no VNI", with(frame, 42, 0x80), BadOverlay},
 		{"reserved flag", with(frame, 42, 0x8c), BadOverlay},
-		{"policy applied", with(frame, 43, 0x08), BadOverlay},
+		{"policy applied", with(frame, 43, 0x08), OK},
 		{"do not learn", with(frame, 43, 0x40), BadOverlay},
 		{"reserved byte", with(frame, 49, 1), BadOverlay},
 	}

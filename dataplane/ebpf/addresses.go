@@ -31,6 +31,8 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 		return err
 	}
 	switch {
+	case p.Other.IsValid():
+		return fmt.Errorf("peer %v on network %d has another binding: this switch does not know of these yet", k.Addr, k.VNI)
 	case !p.MAC.IsUnicast():
 		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
 	case p.VTEP.IsValid() && !p.VTEP.Is4():

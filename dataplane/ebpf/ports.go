@@ -49,6 +49,8 @@ func (p *port) dest(a netip.Addr, n dataplane.Network) dswitchDest {
 
 func (s *Switch) checkPort(p dataplane.Port) error {
 	switch {
+	case p.Other.IsValid() || p.Standby:
+		return fmt.Errorf("port %d has another binding: this switch does not know of these yet", p.ID)
 	case p.ID == 0 || p.ID > 65535 || !p.MAC.IsUnicast():
 		return fmt.Errorf("port %d with MAC %v: an id from 1 to 65535 and a unicast MAC are needed", p.ID, p.MAC)
 	case p.Kind != dataplane.Veth && p.Kind != dataplane.Tap:

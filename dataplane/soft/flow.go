@@ -145,17 +145,14 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 	if f != nil {
 		s.forget(key, f)
 	}
-	if full := s.room(t.port); full != dataplane.NotDropped {
+	if full := s.room(t.port, false); full != dataplane.NotDropped {
 		return s.drop(t, full, "")
 	}
 	f = &flow{
 		initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, port: t.port.ID, rule: rule,
 		syn: t.Flags&(packet.SYN|packet.ACK) == packet.SYN,
 	}
-	s.flows[key] = f
-	s.unconfirmed++
-	t.port.flows++
-	t.port.unconfirmed++
+	s.enter(key, f)
 	s.note(f, t, true, now)
 	return s.forward(t, src, dst, rule)
 }
@@ -193,12 +190,12 @@ func (f *flow) joins(from side, src, dst dove.UID) bool {
 }
 
 // room says why no further flow may begin at a port, or NotDropped. Half of
-// each limit is kept for flows that both ends take part in.
-func (s *Switch) room(p *port) dataplane.Reason {
+// each limit is kept for flows that both ends take part in, confirmed ones.
+func (s *Switch) room(p *port, confirmed bool) dataplane.Reason {
 	switch {
-	case p.flows >= s.limits.FlowsPerPort, p.unconfirmed >= (s.limits.FlowsPerPort+1)/2:
+	case p.flows >= s.limits.FlowsPerPort, !confirmed && p.unconfirmed >= (s.limits.FlowsPerPort+1)/2:
 		return dataplane.FlowBudget
-	case len(s.flows) >= s.limits.Flows, s.unconfirmed >= (s.limits.Flows+1)/2:
+	case len(s.flows) >= s.limits.Flows, !confirmed && s.unconfirmed >= (s.limits.Flows+1)/2:
 		return dataplane.FlowTableFull
 	}
 	return dataplane.NotDropped

@@ -113,20 +113,11 @@ func (s *Switch) Flows() ([]dataplane.Flow, error) {
 			continue
 		}
 		flows = append(flows, dataplane.Flow{
-			Tuple: dataplane.Tuple{
-				VNI: key.vni, Protocol: key.protocol,
-				Src: f.initiator.addr, SrcPort: f.initiator.port, Dst: f.responder.addr, DstPort: f.responder.port,
-			},
-			Rule: f.rule, Idle: now.Sub(f.last), Packets: f.packets, Bytes: f.bytes,
+			Tuple: f.tuple(key),
+			Rule:  f.rule, Idle: now.Sub(f.last), Packets: f.packets, Bytes: f.bytes,
 		})
 	}
-	slices.SortFunc(flows, func(a, b dataplane.Flow) int {
-		return cmp.Or(
-			cmp.Compare(a.Tuple.VNI, b.Tuple.VNI), cmp.Compare(a.Tuple.Protocol, b.Tuple.Protocol),
-			a.Tuple.Src.Compare(b.Tuple.Src), cmp.Compare(a.Tuple.SrcPort, b.Tuple.SrcPort),
-			a.Tuple.Dst.Compare(b.Tuple.Dst), cmp.Compare(a.Tuple.DstPort, b.Tuple.DstPort),
-		)
-	})
+	slices.SortFunc(flows, func(a, b dataplane.Flow) int { return compareTuples(a.Tuple, b.Tuple) })
 	return flows, nil
 }
 

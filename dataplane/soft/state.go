@@ -21,6 +21,7 @@ const (
 	remote                 // through the tunnel
 	hidden                 // not told: nothing here may talk to it
 	unplugged              // bound to this host, but no port has it yet
+	standby                // a port of this host has it, but its endpoint is active behind vtep
 )
 
 // end is what is known of an address.
@@ -29,8 +30,18 @@ type end struct {
 	uid   dove.UID
 	mac   dove.MAC
 	class dove.Class
-	port  dataplane.PortID // local
-	vtep  netip.Addr       // remote
+	port  dataplane.PortID // local, standby
+	vtep  netip.Addr       // remote, standby
+	other netip.Addr       // of its other binding
+}
+
+// plugged reports whether a port of this host has the address.
+func (e end) plugged() bool { return e.where == local || e.where == standby }
+
+// cameFrom reports whether what an address sends may come from a VTEP. A hidden
+// one has none to compare.
+func (e end) cameFrom(vtep netip.Addr) bool {
+	return e.where == hidden || e.where == remote && e.vtep == vtep || e.other == vtep
 }
 
 // port is an open port.
@@ -155,6 +166,9 @@ func (s *Switch) setPort(p dataplane.Port) error {
 	if _, ok := s.networks[p.VNI]; !ok {
 		return fmt.Errorf("port %d is on network %d, which this switch does not have: set the network first", p.ID, p.VNI)
 	}
+	if err := s.checkOther(p); err != nil {
+		return err
+	}
 	for id, o := range s.ports {
 		if id != p.ID && p.Ifindex != 0 && o.Ifindex == p.Ifindex {
 			return fmt.Errorf("port %d: port %d has device %s already: delete it first", p.ID, id, o.Device)
@@ -176,9 +190,21 @@ func (s *Switch) setPort(p dataplane.Port) error {
 	open.Port = p
 	open.Addresses = slices.Clone(p.Addresses)
 	for _, a := range p.Addresses {
-		s.locals[dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}] = end{
-			where: local, uid: p.UID, mac: p.MAC, class: a.Class, port: p.ID,
+		e := end{where: local, uid: p.UID, mac: p.MAC, class: a.Class, port: p.ID, other: p.Other}
+		if p.Standby {
+			e.where, e.vtep = standby, p.Other
 		}
+		s.locals[dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}] = e
+	}
+	return nil
+}
+
+func (s *Switch) checkOther(p dataplane.Port) error {
+	switch {
+	case !p.Other.IsValid() && p.Standby:
+		return fmt.Errorf("port %d is on standby: the VTEP of where it is active is needed", p.ID)
+	case p.Other.IsValid() && (!p.Other.Is4() || p.Other == s.config.VTEP):
+		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed, and the underlay carries IPv4 only", p.ID, p.Other)
 	}
 	return nil
 }
@@ -208,12 +234,16 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 	if err := s.checkKey(k); err != nil {
 		return err
 	}
-	e := end{where: remote, uid: p.UID, mac: p.MAC, class: p.Class, vtep: p.VTEP}
+	e := end{where: remote, uid: p.UID, mac: p.MAC, class: p.Class, vtep: p.VTEP, other: p.Other}
 	switch {
 	case !p.MAC.IsUnicast():
 		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
+	case !p.VTEP.IsValid() && p.Other.IsValid():
+		return fmt.Errorf("peer %v on network %d is hidden, but its other binding at %v is not: give both VTEPs or none", k.Addr, k.VNI, p.Other)
 	case !p.VTEP.IsValid():
 		e.where = hidden
+	case p.Other.IsValid() && !p.Other.Is4():
+		return fmt.Errorf("peer %v on network %d has its other binding at VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.Other)
 	case !p.VTEP.Is4():
 		return fmt.Errorf("peer %v on network %d is behind VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.VTEP)
 	case p.VTEP == s.config.VTEP:

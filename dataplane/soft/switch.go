@@ -246,20 +246,24 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 		return s.drop(t, dataplane.Congested, "")
 	}
 	dst, ok := s.find(outer.VNI, t.Dst)
-	if !ok || dst.where != local {
+	switch {
+	case outer.Applied && !(ok && dst.plugged() && dst.other == outer.Src):
+		return s.drop(t, dataplane.BadOverlay, "")
+	case !ok || !dst.plugged():
 		return s.drop(t, dataplane.NotHere, "")
 	}
 	t.port = s.ports[dst.port]
 	if t.tooBig(network) {
 		return s.drop(t, dataplane.TooBig, "")
 	}
+	if outer.Applied {
+		return s.handed(t, dst)
+	}
 	src, ok := s.find(outer.VNI, t.Src)
 	switch {
 	case !ok:
 		return s.unknown(t, t.Src)
-	case src.class != outer.Class,
-		src.where == remote && src.vtep != outer.Src,
-		src.where == local, src.where == unplugged:
+	case src.class != outer.Class, !src.cameFrom(outer.Src):
 		return s.miss(t, dataplane.WantConfirm)
 	}
 	return s.judge(t, src, dst)
@@ -306,18 +310,16 @@ func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outco
 	if t.Piece == packet.First {
 		s.pieces[pieceKeyOf(t)] = t.judged
 	}
-	inner := bytes.Clone(t.inner)
-	copy(inner[0:6], dst.mac[:])
+	inner := t.arrived(dst)
 	if t.direction == dataplane.FromOverlay {
 		copy(inner[6:12], src.mac[:])
-		packet.MarkCongested(inner, t.outer.TOS)
 	}
 	if dst.where == local {
 		return dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dst.port}, inner
 	}
 	outer := packet.Outer{
 		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: t.port.VNI, Class: src.class,
-		TOS: s.config.DSCP.TOS(t.TOS),
+		TOS: s.config.DSCP.TOS(packet.Marked(t.TOS, t.outer.TOS)), Applied: t.direction == dataplane.FromOverlay,
 	}
 	return dataplane.Outcome{
 		Action: dataplane.Tunneled, Rule: rule, VTEP: dst.vtep, VNI: outer.VNI, Class: outer.Class,

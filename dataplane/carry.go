@@ -1,0 +1,61 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"dove.network/dove"
+)
+
+// FlowBits says how far a flow's conversation got.
+type FlowBits uint8
+
+// The numbers are shared with the eBPF programs and with other hosts: never
+// renumber, only append.
+const (
+	FlowReplied      FlowBits = 1 << iota // the responder has sent a packet
+	FlowFinInitiator                      // TCP FIN sent
+	FlowFinResponder
+	FlowReset     // TCP RST sent
+	FlowSYN       // it began with the first packet of a TCP connection
+	FlowConfirmed // replied, and after FlowSYN the initiator went on
+	flowBitsEnd
+)
+
+// FlowState is what is carried of a flow when its endpoint moves. Not carried is
+// what policy said of it: whoever adopts it asks again.
+type FlowState struct {
+	Tuple Tuple // in the initiator's direction, of the port's network
+	State FlowBits
+	Idle  time.Duration // since its last packet
+	UIDs  [2]dove.UID   // the initiator's and the responder's
+}
+
+// Check says what a flow cannot be, of a port on a network and with these
+// addresses.
+func (f FlowState) Check(p Port) error {
+	t := f.Tuple
+	has := func(side int) bool {
+		for _, a := range p.Addresses {
+			if a.Addr == t.Src && side == 0 || a.Addr == t.Dst && side == 1 {
+				return f.UIDs[side] == p.UID
+			}
+		}
+		return false
+	}
+	switch {
+	case !t.Src.IsValid() || !t.Dst.IsValid() || t.Src.Is4() != t.Dst.Is4() || t.Src.Is4In6() || t.Dst.Is4In6() || t.Src == t.Dst:
+		return fmt.Errorf("flow %+v: two different addresses of one family are needed", t)
+	case t.VNI != p.VNI:
+		return fmt.Errorf("flow %+v: port %d is on network %d", t, p.ID, p.VNI)
+	case !has(0) && !has(1):
+		return fmt.Errorf("flow %+v between endpoints %v: neither end is port %d, of endpoint %d", t, f.UIDs, p.ID, p.UID)
+	case f.State >= flowBitsEnd || f.Idle < 0:
+		return fmt.Errorf("flow %+v: state %#x and %v of idleness cannot be", t, uint8(f.State), f.Idle)
+	}
+	return nil
+}
+
+// ErrNoPort is what Carried and Adopt say of a port that is not there.
+var ErrNoPort = errors.New("the switch has no such port")

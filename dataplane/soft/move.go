@@ -1,0 +1,142 @@
+package soft
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"dove.network/dataplane"
+	"dove.network/packet"
+)
+
+// arrived is the guest's frame as its receiver is to have it, but for the source.
+func (t *transit) arrived(dst end) []byte {
+	inner := bytes.Clone(t.inner)
+	copy(inner[0:6], dst.mac[:])
+	if t.direction == dataplane.FromOverlay {
+		packet.MarkCongested(inner, t.outer.TOS)
+	}
+	return inner
+}
+
+// handed delivers what the host of a port's other binding has judged and sent on.
+// On standby, too: that host has heard first that the port is active here.
+func (s *Switch) handed(t *transit, dst end) (dataplane.Outcome, []byte) {
+	return dataplane.Outcome{Action: dataplane.Delivered, Port: dst.port}, t.arrived(dst)
+}
+
+// Carried implements dataplane.Switch, in the order of Flows.
+func (s *Switch) Carried(id dataplane.PortID) ([]dataplane.FlowState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ports[id] == nil {
+		return nil, fmt.Errorf("port %d: %w", id, dataplane.ErrNoPort)
+	}
+	now := s.clock()
+	var flows []dataplane.FlowState
+	for key, f := range s.flows {
+		if f.expired(key.protocol, now) || !s.has(id, key.vni, key.lo.addr) && !s.has(id, key.vni, key.hi.addr) {
+			continue
+		}
+		flows = append(flows, dataplane.FlowState{Tuple: f.tuple(key), State: f.bits(), Idle: now.Sub(f.last), UIDs: f.uids})
+	}
+	slices.SortFunc(flows, func(a, b dataplane.FlowState) int { return compareTuples(a.Tuple, b.Tuple) })
+	return flows, nil
+}
+
+// Adopt implements dataplane.Switch.
+func (s *Switch) Adopt(id dataplane.PortID, flows []dataplane.FlowState) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.ports[id]
+	if p == nil {
+		return fmt.Errorf("port %d: %w", id, dataplane.ErrNoPort)
+	}
+	var errs []error
+	refused := map[dataplane.Reason]int{}
+	for _, c := range flows {
+		if err := c.Check(p.Port); err != nil {
+			errs = append(errs, err)
+		} else if full := s.adopt(p, c); full != dataplane.NotDropped {
+			refused[full]++
+		}
+	}
+	for _, full := range []dataplane.Reason{dataplane.FlowBudget, dataplane.FlowTableFull} {
+		if n := refused[full]; n > 0 {
+			errs = append(errs, fmt.Errorf("port %d: no room for %d of %d carried flows: %v", id, n, len(flows), full))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
+	now := s.clock()
+	key, from, to := keyOf(c.Tuple)
+	f := &flow{
+		initiator: from, responder: to, uids: c.UIDs, port: p.ID, last: now.Add(-c.Idle),
+		replied:   c.State&dataplane.FlowReplied != 0,
+		syn:       c.State&dataplane.FlowSYN != 0,
+		confirmed: c.State&dataplane.FlowConfirmed != 0,
+		fin:       [2]bool{c.State&dataplane.FlowFinInitiator != 0, c.State&dataplane.FlowFinResponder != 0},
+		reset:     c.State&dataplane.FlowReset != 0,
+	}
+	if f.expired(key.protocol, now) {
+		return dataplane.NotDropped
+	}
+	if held := s.flows[key]; held != nil {
+		if held.packets > 0 && !held.expired(key.protocol, now) {
+			return dataplane.NotDropped
+		}
+		s.forget(key, held)
+	}
+	if full := s.room(p, f.confirmed); full != dataplane.NotDropped {
+		return full
+	}
+	s.enter(key, f)
+	return dataplane.NotDropped
+}
+
+// enter puts a flow into the table and counts it.
+func (s *Switch) enter(key flowKey, f *flow) {
+	p := s.ports[f.port]
+	s.flows[key] = f
+	p.flows++
+	if !f.confirmed {
+		s.unconfirmed++
+		p.unconfirmed++
+	}
+}
+
+func (f *flow) bits() (bits dataplane.FlowBits) {
+	for bit, set := range map[dataplane.FlowBits]bool{
+		dataplane.FlowReplied:      f.replied,
+		dataplane.FlowFinInitiator: f.fin[0],
+		dataplane.FlowFinResponder: f.fin[1],
+		dataplane.FlowReset:        f.reset,
+		dataplane.FlowSYN:          f.syn,
+		dataplane.FlowConfirmed:    f.confirmed,
+	} {
+		if set {
+			bits |= bit
+		}
+	}
+	return bits
+}
+
+// tuple is the flow in its initiator's direction.
+func (f *flow) tuple(key flowKey) dataplane.Tuple {
+	return dataplane.Tuple{
+		VNI: key.vni, Protocol: key.protocol,
+		Src: f.initiator.addr, SrcPort: f.initiator.port, Dst: f.responder.addr, DstPort: f.responder.port,
+	}
+}
+
+func compareTuples(a, b dataplane.Tuple) int {
+	return cmp.Or(
+		cmp.Compare(a.VNI, b.VNI), cmp.Compare(a.Protocol, b.Protocol),
+		a.Src.Compare(b.Src), cmp.Compare(a.SrcPort, b.SrcPort),
+		a.Dst.Compare(b.Dst), cmp.Compare(a.DstPort, b.DstPort),
+	)
+}
