@@ -12,13 +12,14 @@ import (
 	"dove.network/dataplane"
 )
 
-// Options say what an Agent works with. Prepare, Expire and Save may be nil.
+// Options say what an Agent works with. Hints, Prepare, Expire and Save may be nil.
 type Options struct {
 	Config   Config
 	Restored Restored
 	Switch   dataplane.Switch
 	Misses   <-chan dataplane.Miss
 	Drops    <-chan dataplane.Drop
+	Hints    <-chan dataplane.Hint
 	Devices  <-chan Event // DeviceUp, DeviceGone and, once, DevicesListed
 	// Dial opens a session with any DPC member, which ends at the latest when
 	// the context is done. It is called again, after a while, when it fails and
@@ -103,7 +104,7 @@ func (a *Agent) loop(ctx context.Context) {
 	defer tick.Stop()
 	expire := time.NewTicker(expireEvery)
 	defer expire.Stop()
-	misses, devices, drops := a.options.Misses, a.options.Devices, a.options.Drops
+	misses, devices, drops, hints := a.options.Misses, a.options.Devices, a.options.Drops, a.options.Hints
 	for {
 		select {
 		case <-ctx.Done():
@@ -135,6 +136,12 @@ func (a *Agent) loop(ctx context.Context) {
 			if a.core.Observes() {
 				a.step(Dropped{d})
 			}
+		case h, ok := <-hints:
+			if !ok {
+				hints = nil
+				continue
+			}
+			a.step(Hinted{h})
 		case e := <-a.flows:
 			a.step(e)
 		case call := <-a.calls:

@@ -141,6 +141,8 @@ func (c *Core) Step(now time.Time, events ...Event) []Effect {
 			c.devicesListed()
 		case Missed:
 			c.missed(e.Miss)
+		case Hinted:
+			c.hinted(e.Hint)
 		case Applied:
 			c.applied(e)
 		case Plug:

@@ -7,7 +7,7 @@ import (
 )
 
 // Event is something that happened: Connected, Received, Disconnected,
-// DeviceUp, DeviceGone, DevicesListed, Missed, Applied, Plug, Unplug, FlowsRead,
+// DeviceUp, DeviceGone, DevicesListed, Missed, Hinted, Applied, Plug, Unplug, FlowsRead,
 // Dropped, Tick or Stopping.
 type Event interface{ event() }
 
@@ -26,6 +26,8 @@ type (
 	DevicesListed struct{}
 	// Missed is a packet that the switch cannot judge yet.
 	Missed struct{ Miss dataplane.Miss }
+	// Hinted is a packet that shows that what is held of a peer may be old.
+	Hinted struct{ Hint dataplane.Hint }
 	// Applied answers Apply. Err is the switch's, with an OpError for each op
 	// that failed.
 	Applied struct {
@@ -60,6 +62,7 @@ func (DeviceUp) event()      {}
 func (DeviceGone) event()    {}
 func (DevicesListed) event() {}
 func (Missed) event()        {}
+func (Hinted) event()        {}
 func (Applied) event()       {}
 func (Plug) event()          {}
 func (Unplug) event()        {}

@@ -40,6 +40,7 @@ type question struct {
 	from   time.Time // not asked before
 	tries  int
 	held   []*heldPacket
+	hinted control.Question // what is asked if nobody waits
 	gone   bool
 }
 
@@ -97,6 +98,28 @@ func (c *Core) missed(m dataplane.Miss) {
 	c.holds = append(c.holds, p)
 	c.heldFor[key.peerKey()]++
 	a.held++
+}
+
+// hinted asks anew about a peer whose host says another class of it than is held.
+// The packet has not waited: it was judged by what is held.
+func (c *Core) hinted(h dataplane.Hint) {
+	a := c.ports[h.Port]
+	if a == nil || c.session.member == "" {
+		return
+	}
+	class, ours := a.class(h.Tuple.Dst)
+	held := c.networks[a.VNI].peers[h.Tuple.Src]
+	key := questionKey{a.VNI, class, h.Tuple.Src}
+	switch {
+	case !ours || held == nil || c.questions[key] != nil || len(c.questions) >= QuestionsMax:
+		return
+	case !held.confirmed.IsZero() && c.now.Sub(held.confirmed) < confirmEvery:
+		return
+	}
+	held.confirmed = c.now
+	q := &question{key: key, hinted: control.Question{VNI: a.VNI, Local: h.Tuple.Dst, Peer: h.Tuple.Src}}
+	c.questions[key] = q
+	c.unasked = append(c.unasked, q)
 }
 
 // answerable reports whether the packet need not wait for an answer: what it
@@ -167,12 +190,15 @@ func (c *Core) ask() {
 	c.unasked = later
 }
 
-// askNow notes that a question is asked, about an address that somebody waits
-// for now: the first may be gone by now.
+// askNow notes that a question is asked, from an address that a packet waits for
+// now: the first one may be gone by now.
 func (c *Core) askNow(q *question) control.Question {
-	m := q.held[0].miss
-	q.asked = asked{c.lastID, control.Question{
-		VNI: q.key.vni, Local: m.Local, Peer: q.key.peer, Outgoing: m.Direction == dataplane.FromGuest}}
+	q.asked = asked{c.lastID, q.hinted}
+	if len(q.held) > 0 {
+		m := q.held[0].miss
+		q.asked.question = control.Question{
+			VNI: q.key.vni, Local: m.Local, Peer: q.key.peer, Outgoing: m.Direction == dataplane.FromGuest}
+	}
 	q.sent, q.sentAt = true, c.now
 	q.tries++
 	c.asked[q.asked] = q

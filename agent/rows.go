@@ -28,7 +28,7 @@ type network struct {
 type peer struct {
 	row       control.Peer
 	digest    control.Digest // zero: held, content forgotten
-	confirmed time.Time      // when it was last asked about because of WantConfirm
+	confirmed time.Time      // when it was last asked about because of WantConfirm or a Hint
 }
 
 // domain is a class space with an open network.

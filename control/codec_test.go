@@ -171,7 +171,7 @@ func anyUp(t *rapid.T) Up {
 	case 4:
 		return &Ack{anyRevision.Draw(t, "revision")}
 	case 5:
-		return &Release{some(t, anyPeerKey, "peers"), some(t, anyPairKey, "pairs")}
+		return &Release{rapid.Uint64().Draw(t, "expected"), some(t, anyPeerKey, "peers"), some(t, anyPairKey, "pairs")}
 	case 6:
 		return new(anyReport.Draw(t, "report"))
 	default:
@@ -181,7 +181,7 @@ func anyUp(t *rapid.T) Up {
 
 func anyDown(t *rapid.T) Down {
 	rev := anyRevision.Draw(t, "revision")
-	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	switch rapid.IntRange(0, 10).Draw(t, "kind") {
 	case 0:
 		return &Welcome{rapid.IntRange(1, 9).Draw(t, "version"), anyText.Draw(t, "member"), rapid.Uint64().Draw(t, "incarnation"), rev}
 	case 1:
@@ -224,6 +224,8 @@ func anyDown(t *rapid.T) Down {
 		return new(anyInspect.Draw(t, "inspect"))
 	case 8:
 		return &Refusal{dove.Kind(rapid.IntRange(0, int(dove.Unavailable)).Draw(t, "kind")), anyText.Draw(t, "message")}
+	case 9:
+		return &Expect{rev, rapid.Uint64().Draw(t, "number"), some(t, anyPeer, "peers"), some(t, anyPair, "pairs")}
 	default:
 		return &Heartbeat{}
 	}
@@ -386,6 +388,7 @@ func FuzzDecode(f *testing.F) {
 		EncodeDown(&Inspect{ID: 2, Observe: "acme"}),
 		EncodeDown(&Inspect{ID: 2, Stop: true}),
 		EncodeDown(&Update{Revision: 3, Peers: []Peer{{Key: PeerKey{7, addr}, Absent: true, TTL: time.Second}}}),
+		EncodeDown(&Expect{Revision: 3, Number: 1, Peers: []Peer{{Key: PeerKey{7, addr}, Absent: true, TTL: time.Second}}}),
 	} {
 		b, err := proto.Marshal(e)
 		if err != nil {

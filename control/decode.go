@@ -45,8 +45,9 @@ func DecodeUp(e *controlpb.Envelope) (Up, error) {
 		up = &Ack{Revision: d.revision("ack.revision", m.Ack.GetRevision())}
 	case *controlpb.Envelope_Release:
 		up = &Release{
-			Peers: list(d, "release.peers", m.Release.GetPeers(), d.peerKey),
-			Pairs: list(d, "release.pairs", m.Release.GetPairs(), d.pairKey),
+			Expected: m.Release.GetExpected(),
+			Peers:    list(d, "release.peers", m.Release.GetPeers(), d.peerKey),
+			Pairs:    list(d, "release.pairs", m.Release.GetPairs(), d.pairKey),
 		}
 	case *controlpb.Envelope_Report:
 		up = d.report(m.Report)
@@ -111,6 +112,13 @@ func DecodeDown(e *controlpb.Envelope) (Down, error) {
 			Revision: d.revision("update.revision", m.Update.GetRevision()),
 			Peers:    list(d, "update.peers", m.Update.GetPeers(), d.peer),
 			Pairs:    list(d, "update.pairs", m.Update.GetPairs(), d.pair),
+		}
+	case *controlpb.Envelope_Expect:
+		down = &Expect{
+			Revision: d.revision("expect.revision", m.Expect.GetRevision()),
+			Number:   m.Expect.GetNumber(),
+			Peers:    list(d, "expect.peers", m.Expect.GetPeers(), d.peer),
+			Pairs:    list(d, "expect.pairs", m.Expect.GetPairs(), d.pair),
 		}
 	case *controlpb.Envelope_Frontier:
 		down = &Frontier{Revision: d.revision("frontier.revision", m.Frontier.GetRevision())}

@@ -47,8 +47,9 @@ func EncodeUp(m Up) *controlpb.Envelope {
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Ack{Ack: &controlpb.Ack{Revision: int64(m.Revision)}}}
 	case *Release:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Release{Release: &controlpb.Release{
-			Peers: each(m.Peers, encodePeerKey),
-			Pairs: each(m.Pairs, encodePairKey),
+			Expected: m.Expected,
+			Peers:    each(m.Peers, encodePeerKey),
+			Pairs:    each(m.Pairs, encodePairKey),
 		}}}
 	case *Report:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: encodeReport(m)}}
@@ -96,6 +97,13 @@ func EncodeDown(m Down) *controlpb.Envelope {
 	case *Update:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Update{Update: &controlpb.Update{
 			Revision: int64(m.Revision),
+			Peers:    each(m.Peers, encodePeer),
+			Pairs:    each(m.Pairs, encodePair),
+		}}}
+	case *Expect:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Expect{Expect: &controlpb.Expect{
+			Revision: int64(m.Revision),
+			Number:   m.Number,
 			Peers:    each(m.Peers, encodePeer),
 			Pairs:    each(m.Pairs, encodePair),
 		}}}

@@ -12,7 +12,8 @@ import (
 //
 //	1: 2026-11-22: the first.
 //	2: 2026-11-23: Inspect and Report.
-const Version = 2
+//	3: 2026-11-23: Expect.
+const Version = 3
 
 // Limits of one message. What is longer is split by Parts and Split.
 const (
@@ -28,7 +29,7 @@ const (
 type Up interface{ up() }
 
 // Down is a message from a DPC member: *Welcome, *Assign, *Unassign, *Tunnels,
-// *PolicyReply, *Update, *Frontier, *Inspect, *Refusal or *Heartbeat.
+// *PolicyReply, *Update, *Expect, *Frontier, *Inspect, *Refusal or *Heartbeat.
 type Down interface{ down() }
 
 // Hello opens a session. Incarnation and Seen say what the dSwitch knew last (0
@@ -107,10 +108,12 @@ const (
 // Ack says that everything up to the frontier is enforced in the kernel.
 type Ack struct{ Revision dove.Revision }
 
-// Release says that the dSwitch no longer holds these.
+// Release says that the dSwitch no longer holds these. It has seen the Expect
+// messages up to the one with number Expected: what later ones bring is not meant.
 type Release struct {
-	Peers []PeerKey
-	Pairs []PairKey
+	Expected uint64
+	Peers    []PeerKey
+	Pairs    []PairKey
 }
 
 // Heartbeat keeps a quiet session alive, either way.
@@ -214,6 +217,17 @@ type Update struct {
 	Pairs    []Pair
 }
 
+// Expect brings rows that the dSwitch will need in a moment and has not asked
+// for: a peer that is about to send, the pairs of a class that one of its rows
+// is about to have. It holds them from now on, or says by Release that it does
+// not. Number counts the messages of this kind in a session, from 1.
+type Expect struct {
+	Revision dove.Revision
+	Number   uint64
+	Peers    []Peer
+	Pairs    []Pair
+}
+
 // Frontier says that all that concerned this session up to Revision was sent.
 type Frontier struct{ Revision dove.Revision }
 
@@ -275,6 +289,7 @@ func (*Unassign) down()    {}
 func (*Tunnels) down()     {}
 func (*PolicyReply) down() {}
 func (*Update) down()      {}
+func (*Expect) down()      {}
 func (*Frontier) down()    {}
 func (*Inspect) down()     {}
 func (*Refusal) down()     {}

@@ -11,7 +11,8 @@
 //
 // A packet that needs something the switch does not hold becomes a Miss: it
 // leaves the fast path with its bytes, and comes back by Inject once the answer
-// is there. A packet that is refused is a Drop with a Reason, and where a table
+// is there. A packet that shows that this host or its peer may be behind is a Hint,
+// and is not held up. A packet that is refused is a Drop with a Reason, and where a table
 // refused it, the rule's name.
 //
 // How tables are laid out (slots, generations, map sizes) is each switch's own

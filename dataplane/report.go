@@ -125,6 +125,14 @@ type Drop struct {
 	Tuple     Tuple
 }
 
+// Hint is a packet from the overlay whose group id is not the class that this
+// host holds of its source: one of the two hosts is behind. The packet was judged by
+// what this host holds. Hints are sampled as drops are.
+type Hint struct {
+	Port  PortID // of the receiver
+	Tuple Tuple
+}
+
 // Count is how many packets a reason, and where a table refused them a rule,
 // has dropped at a port since the switch started. Port 0 counts what no port
 // could be found for.
@@ -165,7 +173,8 @@ func (a Action) String() string { return actionNames[a] }
 // Outcome is what a switch did with one packet and why. Fields beyond Action
 // are set where they mean something: Reason for Dropped; Rule for Dropped by
 // Policy and for a new flow's Delivered or Tunneled; Port for Delivered and
-// Answered; VTEP, VNI and Class for Tunneled; Want for Missed.
+// Answered; VTEP, VNI and Class for Tunneled; Want for Missed. Hinted says that
+// the packet was (also) a Hint, sampled or not.
 type Outcome struct {
 	Action Action
 	Reason Reason
@@ -175,6 +184,7 @@ type Outcome struct {
 	VNI    dove.VNI
 	Class  dove.Class
 	Want   Want
+	Hinted bool
 }
 
 // Sizes says how much a switch holds.

@@ -41,7 +41,12 @@ func (st *Stage) forge(ctx context.Context, a scenario.Forge) error {
 		ends.Src = src.Next()
 		sender, at = from.ns, fromHost
 	case scenario.WrongClass:
-		outer.Class++
+		if outer.Class, err = classOf(ctx, toHost, to, dst); err != nil {
+			return err
+		}
+		if outer.Class == class {
+			return fmt.Errorf("%s and %s are of one class: %w", a.From, a.To, scenario.ErrCannot)
+		}
 	case scenario.WrongNetwork:
 		outer.VNI ^= 0x800000
 	case scenario.UnknownVTEP:

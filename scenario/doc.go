@@ -37,7 +37,7 @@
 //	refuse invalid "unknown group" blueprint acme <<END
 //	...
 //	END
-//	forge wrong-class acme/web-1 -> acme/app-1 tcp/8080 drop=source-mismatch
+//	forge wrong-vtep acme/web-1 -> acme/app-1 tcp/8080 drop=source-mismatch
 //
 //	kill dswitch h1               # as a crash does; started again at once
 //	kill dpc

@@ -162,7 +162,7 @@ const (
 	SpoofedMAC     Lie = "spoofed-mac"     // another source MAC than the port's
 	SpoofedAddress Lie = "spoofed-address" // a source address that the port does not have
 	WrongVTEP      Lie = "wrong-vtep"      // true inside, but sent by a host that From is not on
-	WrongClass     Lie = "wrong-class"     // from the right host with another class
+	WrongClass     Lie = "wrong-class"     // from the right host, with the class of the receiver
 	WrongNetwork   Lie = "wrong-network"   // with a VNI that the host of To does not own
 	UnknownVTEP    Lie = "unknown-vtep"    // true inside, but from no member of the fleet
 )

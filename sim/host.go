@@ -181,6 +181,9 @@ func (h *host) fromGuest(device string, frame []byte) {
 func (h *host) fromWire(frame []byte) {
 	out, left := h.sw.FromWire(frame)
 	h.became(out, frame, left, dataplane.FromOverlay)
+	for _, hint := range h.sw.TakeHints() {
+		h.sim.soon(func() { h.react(agent.Hinted{Hint: hint}) })
+	}
 }
 
 func (h *host) inject(m dataplane.Miss) {

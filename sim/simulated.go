@@ -228,7 +228,14 @@ func (l simulated) lie(f scenario.Forge, from, to *guest, src, dst netip.Addr) (
 		}
 		outer.Src = l.hosts[i].identity.VTEP
 	case scenario.WrongClass:
-		outer.Class ^= 0x4000
+		receiver, ok := l.World().Endpoint(f.To)
+		if truth := outer.Class; ok {
+			outer.Class = l.World().AddressClass(receiver, dst)
+			ok = outer.Class != truth
+		}
+		if !ok {
+			return nil, fmt.Errorf("%s and %s are of one class: %w", f.From, f.To, scenario.ErrCannot)
+		}
 	case scenario.WrongNetwork:
 		for outer.VNI = dove.VNIMax; to.host.holds.networks[outer.VNI] != (dataplane.Network{}); outer.VNI-- {
 		}

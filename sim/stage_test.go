@@ -137,7 +137,7 @@ func opposites(a scenario.Action) []scenario.Action {
 		a.Passes = !a.Passes
 		return []scenario.Action{a}
 	case scenario.Forge:
-		a.Reason = "policy"
+		a.Reason = "malformed"
 		return []scenario.Action{a}
 	case scenario.Refuse:
 		other := a

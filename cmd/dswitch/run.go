@@ -92,6 +92,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		Switch:   switcher,
 		Misses:   switcher.Misses(),
 		Drops:    switcher.Drops(),
+		Hints:    switcher.Hints(),
 		Devices:  devices(changes),
 		Dial:     func(ctx context.Context) (control.HostConn, error) { return stream.Dial(ctx, s.DPC, config) },
 		Prepare:  func(d agent.Device) error { return vif.Prepare(vif.Device(d)) },

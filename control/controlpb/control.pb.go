@@ -197,7 +197,7 @@ func (x Finding_Standing) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Finding_Standing.Descriptor instead.
 func (Finding_Standing) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{31, 0}
+	return file_control_proto_rawDescGZIP(), []int{32, 0}
 }
 
 type FlowEvent_What int32
@@ -249,7 +249,7 @@ func (x FlowEvent_What) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FlowEvent_What.Descriptor instead.
 func (FlowEvent_What) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{33, 0}
+	return file_control_proto_rawDescGZIP(), []int{34, 0}
 }
 
 type Envelope struct {
@@ -273,6 +273,7 @@ type Envelope struct {
 	//	*Envelope_Frontier
 	//	*Envelope_Refusal
 	//	*Envelope_Inspect
+	//	*Envelope_Expect
 	Message       isEnvelope_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -468,6 +469,15 @@ func (x *Envelope) GetInspect() *Inspect {
 	return nil
 }
 
+func (x *Envelope) GetExpect() *Expect {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Expect); ok {
+			return x.Expect
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Message interface {
 	isEnvelope_Message()
 }
@@ -540,6 +550,10 @@ type Envelope_Inspect struct {
 	Inspect *Inspect `protobuf:"bytes,24,opt,name=inspect,proto3,oneof"`
 }
 
+type Envelope_Expect struct {
+	Expect *Expect `protobuf:"bytes,25,opt,name=expect,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Message() {}
 
 func (*Envelope_Held) isEnvelope_Message() {}
@@ -573,6 +587,8 @@ func (*Envelope_Frontier) isEnvelope_Message() {}
 func (*Envelope_Refusal) isEnvelope_Message() {}
 
 func (*Envelope_Inspect) isEnvelope_Message() {}
+
+func (*Envelope_Expect) isEnvelope_Message() {}
 
 type Domain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1322,6 +1338,7 @@ type Release struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peers         []*PeerKey             `protobuf:"bytes,1,rep,name=peers,proto3" json:"peers,omitempty"`
 	Pairs         []*PairKey             `protobuf:"bytes,2,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	Expected      uint64                 `protobuf:"varint,3,opt,name=expected,proto3" json:"expected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1368,6 +1385,13 @@ func (x *Release) GetPairs() []*PairKey {
 		return x.Pairs
 	}
 	return nil
+}
+
+func (x *Release) GetExpected() uint64 {
+	if x != nil {
+		return x.Expected
+	}
+	return 0
 }
 
 type Heartbeat struct {
@@ -2294,6 +2318,74 @@ func (x *Update) GetPairs() []*Pair {
 	return nil
 }
 
+type Expect struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Peers         []*Peer                `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
+	Pairs         []*Pair                `protobuf:"bytes,4,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Expect) Reset() {
+	*x = Expect{}
+	mi := &file_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Expect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Expect) ProtoMessage() {}
+
+func (x *Expect) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Expect.ProtoReflect.Descriptor instead.
+func (*Expect) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Expect) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Expect) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Expect) GetPeers() []*Peer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *Expect) GetPairs() []*Pair {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
 type Frontier struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -2303,7 +2395,7 @@ type Frontier struct {
 
 func (x *Frontier) Reset() {
 	*x = Frontier{}
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2315,7 +2407,7 @@ func (x *Frontier) String() string {
 func (*Frontier) ProtoMessage() {}
 
 func (x *Frontier) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2328,7 +2420,7 @@ func (x *Frontier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frontier.ProtoReflect.Descriptor instead.
 func (*Frontier) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{27}
+	return file_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Frontier) GetRevision() int64 {
@@ -2348,7 +2440,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2452,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2465,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{28}
+	return file_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Refusal) GetKind() uint32 {
@@ -2404,7 +2496,7 @@ type Tuple struct {
 
 func (x *Tuple) Reset() {
 	*x = Tuple{}
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2508,7 @@ func (x *Tuple) String() string {
 func (*Tuple) ProtoMessage() {}
 
 func (x *Tuple) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2521,7 @@ func (x *Tuple) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tuple.ProtoReflect.Descriptor instead.
 func (*Tuple) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{29}
+	return file_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Tuple) GetVni() uint32 {
@@ -2490,7 +2582,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2594,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2607,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{30}
+	return file_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Inspect) GetId() uint64 {
@@ -2610,7 +2702,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2714,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2727,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{31}
+	return file_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Finding) GetStanding() Finding_Standing {
@@ -2693,7 +2785,7 @@ type FlowReport struct {
 
 func (x *FlowReport) Reset() {
 	*x = FlowReport{}
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2797,7 @@ func (x *FlowReport) String() string {
 func (*FlowReport) ProtoMessage() {}
 
 func (x *FlowReport) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2810,7 @@ func (x *FlowReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowReport.ProtoReflect.Descriptor instead.
 func (*FlowReport) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{32}
+	return file_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FlowReport) GetTuple() *Tuple {
@@ -2770,7 +2862,7 @@ type FlowEvent struct {
 
 func (x *FlowEvent) Reset() {
 	*x = FlowEvent{}
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2874,7 @@ func (x *FlowEvent) String() string {
 func (*FlowEvent) ProtoMessage() {}
 
 func (x *FlowEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2887,7 @@ func (x *FlowEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowEvent.ProtoReflect.Descriptor instead.
 func (*FlowEvent) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{33}
+	return file_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FlowEvent) GetWhat() FlowEvent_What {
@@ -2856,7 +2948,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2868,7 +2960,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2881,7 +2973,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{34}
+	return file_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Report) GetId() uint64 {
@@ -2944,7 +3036,7 @@ var File_control_proto protoreflect.FileDescriptor
 
 const file_control_proto_rawDesc = "" +
 	"\n" +
-	"\rcontrol.proto\x12\x0fdove.control.v1\"\xc9\a\n" +
+	"\rcontrol.proto\x12\x0fdove.control.v1\"\xfc\a\n" +
 	"\bEnvelope\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.dove.control.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x04held\x18\x02 \x01(\v2\x15.dove.control.v1.HeldH\x00R\x04held\x12G\n" +
@@ -2962,7 +3054,8 @@ const file_control_proto_rawDesc = "" +
 	"\x06update\x18\x15 \x01(\v2\x17.dove.control.v1.UpdateH\x00R\x06update\x127\n" +
 	"\bfrontier\x18\x16 \x01(\v2\x19.dove.control.v1.FrontierH\x00R\bfrontier\x124\n" +
 	"\arefusal\x18\x17 \x01(\v2\x18.dove.control.v1.RefusalH\x00R\arefusal\x124\n" +
-	"\ainspect\x18\x18 \x01(\v2\x18.dove.control.v1.InspectH\x00R\ainspectB\t\n" +
+	"\ainspect\x18\x18 \x01(\v2\x18.dove.control.v1.InspectH\x00R\ainspect\x121\n" +
+	"\x06expect\x18\x19 \x01(\v2\x17.dove.control.v1.ExpectH\x00R\x06expectB\t\n" +
 	"\amessage\"4\n" +
 	"\x06Domain\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
@@ -3022,10 +3115,11 @@ const file_control_proto_rawDesc = "" +
 	"\n" +
 	"\x06FAILED\x10\x03\"!\n" +
 	"\x03Ack\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"i\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\x85\x01\n" +
 	"\aRelease\x12.\n" +
 	"\x05peers\x18\x01 \x03(\v2\x18.dove.control.v1.PeerKeyR\x05peers\x12.\n" +
-	"\x05pairs\x18\x02 \x03(\v2\x18.dove.control.v1.PairKeyR\x05pairs\"\v\n" +
+	"\x05pairs\x18\x02 \x03(\v2\x18.dove.control.v1.PairKeyR\x05pairs\x12\x1a\n" +
+	"\bexpected\x18\x03 \x01(\x04R\bexpected\"\v\n" +
 	"\tHeartbeat\"y\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
@@ -3103,7 +3197,12 @@ const file_control_proto_rawDesc = "" +
 	"\x06Update\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12+\n" +
 	"\x05peers\x18\x02 \x03(\v2\x15.dove.control.v1.PeerR\x05peers\x12+\n" +
-	"\x05pairs\x18\x03 \x03(\v2\x15.dove.control.v1.PairR\x05pairs\"&\n" +
+	"\x05pairs\x18\x03 \x03(\v2\x15.dove.control.v1.PairR\x05pairs\"\x96\x01\n" +
+	"\x06Expect\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12+\n" +
+	"\x05peers\x18\x03 \x03(\v2\x15.dove.control.v1.PeerR\x05peers\x12+\n" +
+	"\x05pairs\x18\x04 \x03(\v2\x15.dove.control.v1.PairR\x05pairs\"&\n" +
 	"\bFrontier\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"7\n" +
 	"\aRefusal\x12\x12\n" +
@@ -3187,7 +3286,7 @@ func file_control_proto_rawDescGZIP() []byte {
 }
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_control_proto_goTypes = []any{
 	(EndpointUpdate_State)(0), // 0: dove.control.v1.EndpointUpdate.State
 	(Answer_Status)(0),        // 1: dove.control.v1.Answer.Status
@@ -3220,14 +3319,15 @@ var file_control_proto_goTypes = []any{
 	(*Pair)(nil),              // 28: dove.control.v1.Pair
 	(*PolicyReply)(nil),       // 29: dove.control.v1.PolicyReply
 	(*Update)(nil),            // 30: dove.control.v1.Update
-	(*Frontier)(nil),          // 31: dove.control.v1.Frontier
-	(*Refusal)(nil),           // 32: dove.control.v1.Refusal
-	(*Tuple)(nil),             // 33: dove.control.v1.Tuple
-	(*Inspect)(nil),           // 34: dove.control.v1.Inspect
-	(*Finding)(nil),           // 35: dove.control.v1.Finding
-	(*FlowReport)(nil),        // 36: dove.control.v1.FlowReport
-	(*FlowEvent)(nil),         // 37: dove.control.v1.FlowEvent
-	(*Report)(nil),            // 38: dove.control.v1.Report
+	(*Expect)(nil),            // 31: dove.control.v1.Expect
+	(*Frontier)(nil),          // 32: dove.control.v1.Frontier
+	(*Refusal)(nil),           // 33: dove.control.v1.Refusal
+	(*Tuple)(nil),             // 34: dove.control.v1.Tuple
+	(*Inspect)(nil),           // 35: dove.control.v1.Inspect
+	(*Finding)(nil),           // 36: dove.control.v1.Finding
+	(*FlowReport)(nil),        // 37: dove.control.v1.FlowReport
+	(*FlowEvent)(nil),         // 38: dove.control.v1.FlowEvent
+	(*Report)(nil),            // 39: dove.control.v1.Report
 }
 var file_control_proto_depIdxs = []int32{
 	11, // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
@@ -3237,64 +3337,67 @@ var file_control_proto_depIdxs = []int32{
 	16, // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
 	17, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
 	18, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
-	38, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
+	39, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
 	19, // 8: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
 	22, // 9: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
 	23, // 10: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
 	25, // 11: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
 	29, // 12: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
 	30, // 13: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
-	31, // 14: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
-	32, // 15: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
-	34, // 16: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
-	5,  // 17: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
-	7,  // 18: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
-	8,  // 19: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
-	9,  // 20: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
-	10, // 21: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
-	15, // 22: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
-	9,  // 23: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
-	10, // 24: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
-	15, // 25: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
-	13, // 26: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
-	6,  // 27: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
-	0,  // 28: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
-	7,  // 29: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
-	8,  // 30: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
-	6,  // 31: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 32: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
-	20, // 33: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
-	21, // 34: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
-	6,  // 35: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
-	24, // 36: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
-	13, // 37: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
-	1,  // 38: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
-	5,  // 39: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
-	7,  // 40: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
-	6,  // 41: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 42: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
-	8,  // 43: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
-	26, // 44: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
-	27, // 45: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
-	28, // 46: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
-	27, // 47: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
-	28, // 48: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
-	33, // 49: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
-	2,  // 50: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
-	36, // 51: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
-	33, // 52: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
-	3,  // 53: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
-	33, // 54: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
-	35, // 55: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
-	36, // 56: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
-	37, // 57: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
-	4,  // 58: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
-	4,  // 59: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
-	59, // [59:60] is the sub-list for method output_type
-	58, // [58:59] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	32, // 14: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
+	33, // 15: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
+	35, // 16: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
+	31, // 17: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
+	5,  // 18: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
+	7,  // 19: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
+	8,  // 20: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
+	9,  // 21: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
+	10, // 22: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
+	15, // 23: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
+	9,  // 24: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
+	10, // 25: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
+	15, // 26: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
+	13, // 27: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
+	6,  // 28: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
+	0,  // 29: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
+	7,  // 30: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
+	8,  // 31: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
+	6,  // 32: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 33: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
+	20, // 34: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
+	21, // 35: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
+	6,  // 36: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
+	24, // 37: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
+	13, // 38: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
+	1,  // 39: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
+	5,  // 40: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
+	7,  // 41: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
+	6,  // 42: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 43: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
+	8,  // 44: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
+	26, // 45: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
+	27, // 46: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
+	28, // 47: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
+	27, // 48: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
+	28, // 49: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
+	27, // 50: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
+	28, // 51: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
+	34, // 52: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
+	2,  // 53: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
+	37, // 54: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
+	34, // 55: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
+	3,  // 56: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
+	34, // 57: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
+	36, // 58: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
+	37, // 59: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
+	38, // 60: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
+	4,  // 61: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
+	4,  // 62: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
+	62, // [62:63] is the sub-list for method output_type
+	61, // [61:62] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -3320,8 +3423,9 @@ func file_control_proto_init() {
 		(*Envelope_Frontier)(nil),
 		(*Envelope_Refusal)(nil),
 		(*Envelope_Inspect)(nil),
+		(*Envelope_Expect)(nil),
 	}
-	file_control_proto_msgTypes[30].OneofWrappers = []any{
+	file_control_proto_msgTypes[31].OneofWrappers = []any{
 		(*Inspect_Probe)(nil),
 		(*Inspect_FlowsOf)(nil),
 		(*Inspect_Observe)(nil),
@@ -3333,7 +3437,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

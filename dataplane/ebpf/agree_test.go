@@ -153,9 +153,11 @@ func (w *twins) fromWire() {
 			src = w.address(from)
 		}
 	}
-	if p, ok := w.peers[dataplane.PeerKey{VNI: o.VNI, Addr: src}]; ok && w.chance(92) {
-		o.Class = p.Class
-		if p.VTEP.IsValid() {
+	if p, ok := w.peers[dataplane.PeerKey{VNI: o.VNI, Addr: src}]; ok {
+		if w.chance(85) {
+			o.Class = p.Class
+		}
+		if p.VTEP.IsValid() && w.chance(92) {
 			o.Src = p.VTEP
 		}
 	}
@@ -223,7 +225,11 @@ func (w *twins) goOn() {
 	if !ok || !peer.VTEP.IsValid() {
 		return
 	}
-	w.wire(packet.Outer{Src: peer.VTEP, Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: c.vni, Class: peer.Class, TOS: one[uint8](w.r, 0, 2, 3)}.Encap(frame))
+	class := peer.Class
+	if w.chance(10) {
+		class = w.class()
+	}
+	w.wire(packet.Outer{Src: peer.VTEP, Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: c.vni, Class: class, TOS: one[uint8](w.r, 0, 2, 3)}.Encap(frame))
 }
 
 func (w *twins) inject() {

@@ -151,6 +151,8 @@ type dswitchOutcome struct {
 	Port   uint32
 	Vni    uint32
 	Vtep   uint32
+	Hinted uint8
+	Pad    [3]uint8
 }
 
 type dswitchPacket struct {
@@ -195,7 +197,7 @@ type dswitchPacket struct {
 	Again         uint8
 	AgainWant     uint8
 	Swapped       uint8
-	Pad2          uint8
+	Hinted        uint8
 	Reason        uint8
 	Want          uint8
 	Judged        uint8

@@ -31,7 +31,9 @@ var faults = []struct{ name, file, is, be string }{
 
 	{"the sender's generation is ignored", "judge.h", "src->gen != f->gen[side] || ", ""},
 	{"the receiver's generation is ignored", "judge.h", "dst->gen != f->gen[!side] || ", ""},
-	{"the overlay's class is not compared", "judge.h", "if (src->class != p->class)\n\t\treturn 0;", ""},
+	{"the overlay's class is believed", "judge.h", "backwards ? dst->class : src->class", "backwards ? dst->class : p->direction == IN_OVERLAY ? p->class : src->class"},
+	{"another class than held is not told on live flows", "judge.h", "\t\thint(p);\n\tif (dst->kind", "\t\t;\n\tif (dst->kind"},
+	{"another class than held is not told on new flows", "judge.h", "\t\t\thint(p);", "\t\t\t;"},
 	{"the overlay's VTEP is compared with nothing", "judge.h", "src->vtep == p->vtep", "src->vtep"},
 	{"a VTEP that left the fleet is admitted on live flows", "judge.h", " || !(src->flags & DEST_ADMITTED)", ""},
 	{"any VTEP is of the fleet", "dswitch.c", "if (!bpf_map_lookup_elem(&vteps, &p->vtep))\n\t\treturn UNKNOWN_VTEP;", ""},

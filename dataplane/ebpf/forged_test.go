@@ -99,6 +99,12 @@ func TestForged(t *testing.T) {
 	h.plug(t, 3, dataplane.Tap)
 	attacker.plug(t, 2, dataplane.Veth)
 
+	// What this class may, guest 2 may not, whatever it says.
+	const favoured = 999
+	for _, to := range []byte{1, 3} {
+		key := dataplane.PairKey{Domain: testDomain, Src: favoured, Dst: guestClass(to)}
+		h.apply(t, dataplane.SetPair{Key: key, Table: allowing(allowed("favour", dove.ProtocolTCP, 443, 443))})
+	}
 	outer := packet.Outer{
 		SrcMAC: attacker.mac(t, "under"), DstMAC: h.mac(t, "under"), Src: attacker.vtep, Dst: h.vtep,
 		SrcPort: 0xc123, VNI: testVNI, Class: guestClass(2),
@@ -121,8 +127,8 @@ func TestForged(t *testing.T) {
 		{"no group policy id", [][]byte{broken}, dataplane.BadOverlay, ""},
 		{"foreign VNI", [][]byte{bend(func(o *packet.Outer) { o.VNI = 9 }).Encap(syn(2, 1, 80))}, dataplane.UnknownNetwork, ""},
 		{"not a port of this host", [][]byte{outer.Encap(syn(2, 77, 80))}, dataplane.NotHere, ""},
-		{"wrong class", [][]byte{bend(func(o *packet.Outer) { o.Class = 999 }).Encap(syn(2, 1, 80))}, dataplane.SourceMismatch, ""},
-		{"wrong class, to a tap", [][]byte{bend(func(o *packet.Outer) { o.Class = 999 }).Encap(syn(2, 3, 80))}, dataplane.SourceMismatch, ""},
+		{"wrong class", [][]byte{bend(func(o *packet.Outer) { o.Class = favoured }).Encap(syn(2, 1, 443))}, dataplane.Policy, verdict.DefaultDeny},
+		{"wrong class, to a tap", [][]byte{bend(func(o *packet.Outer) { o.Class = favoured }).Encap(syn(2, 3, 443))}, dataplane.Policy, verdict.DefaultDeny},
 		{"source of another host", [][]byte{bend(func(o *packet.Outer) { o.Class = guestClass(5) }).Encap(syn(5, 1, 80))}, dataplane.SourceMismatch, ""},
 		{"source that is a local port", [][]byte{bend(func(o *packet.Outer) { o.Class = guestClass(3) }).Encap(syn(3, 1, 80))}, dataplane.SourceMismatch, ""},
 		{"source that nobody has", [][]byte{outer.Encap(syn(200, 1, 80))}, dataplane.NoEndpoint, ""},
@@ -142,6 +148,14 @@ func TestForged(t *testing.T) {
 	h.sendRaw(t, "p1", syn(2, 1, 80))
 	if !h.counted(t, dataplane.NotSwitched, "", before) {
 		t.Error("what the host itself sent into a port was not counted")
+	}
+	select {
+	case hint := <-h.sw.Hints():
+		if hint.Port != 1 || hint.Tuple.Src != guestAddr4(2) || hint.Tuple.Dst != guestAddr4(1) || hint.Tuple.DstPort != 443 {
+			t.Errorf("a hint about something else: %+v", hint)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nobody was told of the wrong class")
 	}
 	drops := map[dataplane.Reason]bool{}
 	for {

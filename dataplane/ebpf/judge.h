@@ -13,6 +13,8 @@ enum judgement {
 	ANSWER,  // back to the port, it is the answer now
 };
 
+int hint(struct packet *p); // report.h
+
 static __always_inline struct dest *dest_at(__u32 slot)
 {
 	return bpf_map_lookup_elem(&dests, &slot);
@@ -66,12 +68,10 @@ static __always_inline int against(const struct packet *p, const struct flow *f)
 	       (p->echo == ECHO_REPLY && f->initiator == p->swapped);
 }
 
-// matches reports whether the overlay's headers say of the source what the DPC
-// says. A hidden source has no VTEP to compare.
+// matches reports whether the packet comes from where the DPC says that its
+// source is. A hidden source has no VTEP to compare.
 static __always_inline int matches(const struct packet *p, const struct dest *src)
 {
-	if (src->class != p->class)
-		return 0;
 	return src->kind == DEST_HIDDEN || (src->kind == DEST_REMOTE && src->vtep == p->vtep);
 }
 
@@ -115,6 +115,8 @@ static __always_inline int known(struct packet *p, __u32 length)
 	}
 	if (p->size > p->mtu)
 		return refuse(p, TOO_BIG);
+	if (p->direction == IN_OVERLAY && src->class != p->class)
+		hint(p);
 	if (dst->kind != DEST_REMOTE && !is_local(dst))
 		return -1;
 	if (against(p, f))
@@ -336,6 +338,8 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 			return unknown(p, 0);
 		if (!matches(p, src))
 			return lacks(p, WANT_CONFIRM);
+		if (src->class != p->class)
+			hint(p);
 	}
 
 	if (p->about) {

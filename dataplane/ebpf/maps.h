@@ -246,6 +246,8 @@ struct outcome {
 	__u32 port;
 	__u32 vni;
 	__be32 vtep;
+	__u8 hinted;
+	__u8 pad[3];
 };
 
 struct gc_args {

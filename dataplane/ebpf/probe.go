@@ -96,7 +96,7 @@ func (s *Switch) run(p *ebpf.Program, mark int, frame []byte) (dswitchOutcome, [
 }
 
 func (s *Switch) outcomeOf(o dswitchOutcome) dataplane.Outcome {
-	result := dataplane.Outcome{Action: dataplane.Action(o.Action)}
+	result := dataplane.Outcome{Action: dataplane.Action(o.Action), Hinted: o.Hinted == 1}
 	rule := func() string {
 		s.mu.Lock()
 		defer s.mu.Unlock()

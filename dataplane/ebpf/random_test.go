@@ -153,7 +153,7 @@ func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byt
 
 // pieces cuts a frame into fragments, now and then.
 func (w *twins) pieces(b []byte) [][]byte {
-	if kind := b[12]; kind == 8 && b[13] != 0 || !w.chance(8) || len(b) < 82 {
+	if kind := b[12]; kind == 8 && b[13] != 0 || !w.chance(8) || len(b) < 82 || kind == 8 && b[14]&0xf < 5 { // a header cut short cannot be cut
 		return [][]byte{b}
 	}
 	cut := packet.Fragments(b, one(w.r, 8, 16, 24, 48), w.r.Uint32())

@@ -86,6 +86,15 @@ func (s *Switch) report(d dataplane.Drop) {
 	}
 }
 
+// hint passes a hint on, unless nobody keeps up with them.
+func (s *Switch) hint(h dataplane.Hint) {
+	select {
+	case s.hints <- h:
+	default:
+	}
+}
+
+// readDrops reads events: drops and hints.
 func (s *Switch) readDrops() {
 	for {
 		record, err := s.ring.Read()
@@ -99,6 +108,10 @@ func (s *Switch) readDrops() {
 		d := dataplane.Drop{
 			At: time.Now(), Port: dataplane.PortID(e.Port), Direction: dataplane.Direction(e.Direction),
 			Reason: dataplane.Reason(e.Reason), Tuple: tupleOf(&e),
+		}
+		if d.Reason == dataplane.NotDropped {
+			s.hint(dataplane.Hint{Port: d.Port, Tuple: d.Tuple})
+			continue
 		}
 		if d.Reason == dataplane.Policy {
 			s.mu.Lock()

@@ -1,7 +1,7 @@
 //go:build ignore
 
-// What is told of a packet: counters that never lose one, events that are a
-// sample, and in tests the outcome.
+// What is told of a packet: counters that never lose one, events (drops and
+// hints) that are a sample, and in tests the outcome.
 #pragma once
 
 // Constant after load: 1 where no device exists, ports are told by skb->mark,
@@ -33,6 +33,7 @@ static __always_inline void tell(const struct packet *p, enum action action, con
 		.vni = p->vni,
 		.vtep = p->vtep,
 		.class = p->class,
+		.hinted = p->hinted,
 	};
 	if (action == TUNNELED && src && dst) {
 		o.vtep = dst->vtep;
@@ -89,6 +90,17 @@ static __noinline void emit(struct packet *p)
 		e->rule = p->rule;
 	}
 	bpf_ringbuf_submit(e, 0);
+}
+
+// hint tells, now and then, that a group id is not what the DPC said of the
+// source: an event of no reason. The packet goes on.
+__noinline int hint(struct packet *p)
+{
+	if (!p)
+		return 0;
+	p->hinted = 1;
+	emit(p);
+	return 0;
 }
 
 __noinline int drop(struct packet *p, __u32 length)

@@ -93,6 +93,7 @@ type Switch struct {
 	room     netlink.Link // nil if there is none
 	misses   chan dataplane.Miss
 	drops    chan dataplane.Drop
+	hints    chan dataplane.Hint
 
 	mu          sync.Mutex
 	networks    map[dove.VNI]dataplane.Network
@@ -141,6 +142,7 @@ func newSwitch(o Options) *Switch {
 		pins:        filepath.Join(o.PinDir, layout),
 		misses:      make(chan dataplane.Miss, o.MissQueue),
 		drops:       make(chan dataplane.Drop, o.DropQueue),
+		hints:       make(chan dataplane.Hint, o.DropQueue),
 		networks:    map[dove.VNI]dataplane.Network{},
 		vteps:       map[netip.Addr]bool{},
 		vtepNumbers: map[netip.Addr]uint32{},
@@ -375,6 +377,10 @@ func (s *Switch) Misses() <-chan dataplane.Miss { return s.misses }
 // Drops yields a sample of what was refused. It is closed by Close.
 func (s *Switch) Drops() <-chan dataplane.Drop { return s.drops }
 
+// Hints yields a sample of the packets that show that this host or another may
+// be behind. It is closed by Close.
+func (s *Switch) Hints() <-chan dataplane.Hint { return s.hints }
+
 // Close lets go. Programs, maps and devices stay, and packets of known flows
 // pass; Open takes over again.
 func (s *Switch) Close() error {
@@ -396,6 +402,7 @@ func (s *Switch) Close() error {
 	defer s.mu.Unlock()
 	close(s.misses)
 	close(s.drops)
+	close(s.hints)
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}

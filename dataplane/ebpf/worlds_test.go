@@ -238,6 +238,12 @@ func (f *fabric) carry(q question, t *talk, h *site, live, allow bool, rule stri
 	if allow && !bytes.Equal(out, inner) {
 		f.fail("%+v: the %s host delivers\n%x\nmeant:\n%x", q, g.name, out, inner)
 	}
+	if !allow { // nor does it pass as another's
+		lie := outer
+		lie.Class = f.class(f.r.IntN(f.members()))
+		refused.Hinted = lie.Class != outer.Class
+		f.give(q, g, -1, lie.Encap(inner), refused)
+	}
 }
 
 // give runs a frame of a member, or of the wire (-1), and holds what becomes of
@@ -326,22 +332,19 @@ func (f *fabric) forge(q question, t *talk) {
 	f.give(q, f.far, -1, wire(large, func(*packet.Outer) {}), drop(dataplane.TooBig))
 	f.give(q, f.far, -1, wire(frame, func(o *packet.Outer) { o.Src = netip.MustParseAddr("192.0.2.99") }), drop(dataplane.UnknownVTEP))
 	f.give(q, f.far, -1, wire(frame, func(o *packet.Outer) { o.VNI ^= 1 << 23 }), drop(dataplane.UnknownNetwork))
+	f.give(q, f.far, -1, wire(frame, func(o *packet.Outer) { o.Class ^= 1 }),
+		dataplane.Outcome{Action: dataplane.Delivered, Port: dataplane.PortID(q.to + 1), Hinted: true})
 	confirm := dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantConfirm}
-	for _, lie := range []func(*packet.Outer){
-		func(o *packet.Outer) { o.Class ^= 1 },
-		func(o *packet.Outer) { o.Src = otherVTEP },
-	} {
-		out := f.give(q, f.far, -1, wire(frame, lie), confirm)
-		m, ok := f.far.sw.MissOf(out)
-		if !ok {
-			f.fail("%+v: the far host's miss %x cannot be read", q, out)
-		}
-		o, _, err := f.far.sw.ReInject(m)
-		if err != nil || o != drop(dataplane.SourceMismatch) {
-			f.fail("%+v: the far host judges %+v (%v) of a sender that is not confirmed", q, o, err)
-		}
-		f.far.dropped[fmt.Sprint(o.Reason, " ")]++
+	out := f.give(q, f.far, -1, wire(frame, func(o *packet.Outer) { o.Src = otherVTEP }), confirm)
+	m, ok := f.far.sw.MissOf(out)
+	if !ok {
+		f.fail("%+v: the far host's miss %x cannot be read", q, out)
 	}
+	o, _, err := f.far.sw.ReInject(m)
+	if err != nil || o != drop(dataplane.SourceMismatch) {
+		f.fail("%+v: the far host judges %+v (%v) of a sender that is not confirmed", q, o, err)
+	}
+	f.far.dropped[fmt.Sprint(o.Reason, " ")]++
 }
 
 // askNeighbor has the near member ask for the far one's MAC, and another member

@@ -267,12 +267,21 @@ func TestChanges(t *testing.T) {
 	t.Run("peer's class changes", func(t *testing.T) {
 		w := established(t)
 		w.apply(peerOf(rita, 1003, 21, there)...)
-		w.wire(there, 20, back(ack), missed(dataplane.WantConfirm))
+		w.wire(there, 20, back(ack), hinted(missed(dataplane.WantPair)))
 		w.wire(there, 21, back(ack), missed(dataplane.WantPair))
 		w.guest(alice, out(ack), missed(dataplane.WantPair))
 		w.apply(dataplane.SetPair{Key: pair(10, 21), Table: web()})
 		w.guest(alice, out(ack), known)
+		w.wire(there, 20, back(ack), hinted(reply)) // its host is behind
 		w.wire(there, 21, back(ack), reply)
+		if hints := w.TakeHints(); len(hints) != 1 || hints[0].Port != alice || hints[0].Tuple.Src != addr4(rita) {
+			t.Errorf("hints %+v", hints)
+		}
+		w.pass(time.Second)
+		w.wire(there, 20, back(ack), hinted(reply))
+		if hints := w.TakeHints(); len(hints) != 1 {
+			t.Errorf("a second later, hints %+v", hints)
+		}
 	})
 	t.Run("port's class changes", func(t *testing.T) {
 		w := established(t)

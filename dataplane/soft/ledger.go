@@ -12,11 +12,12 @@ import (
 // dropsHeld is how many sampled drops wait for TakeDrops; later ones are only counted.
 const dropsHeld = 4096
 
-// ledger counts drops, and samples them: one a second for a tuple and reason.
+// ledger counts drops, and samples them and hints: one a second for a tuple and reason.
 type ledger struct {
 	counts  map[countKey]*dataplane.Count
 	sampled map[sampleKey]time.Time
 	drops   []dataplane.Drop
+	hints   []dataplane.Hint
 }
 
 type countKey struct {
@@ -45,14 +46,24 @@ func (l *ledger) enter(d dataplane.Drop, size int) {
 	c.Packets++
 	c.Bytes += uint64(size)
 
-	sample := sampleKey{d.Port, d.Reason, d.Tuple}
-	if last, ok := l.sampled[sample]; ok && d.At.Sub(last) < time.Second {
-		return
-	}
-	l.sampled[sample] = d.At
-	if len(l.drops) < dropsHeld {
+	if len(l.drops) < dropsHeld && l.sample(sampleKey{d.Port, d.Reason, d.Tuple}, d.At) {
 		l.drops = append(l.drops, d)
 	}
+}
+
+func (l *ledger) hint(h dataplane.Hint, at time.Time) {
+	if len(l.hints) < dropsHeld && l.sample(sampleKey{h.Port, dataplane.NotDropped, h.Tuple}, at) {
+		l.hints = append(l.hints, h)
+	}
+}
+
+// sample reports whether it is time to tell of a key again.
+func (l *ledger) sample(key sampleKey, now time.Time) bool {
+	if last, ok := l.sampled[key]; ok && now.Sub(last) < time.Second {
+		return false
+	}
+	l.sampled[key] = now
+	return true
 }
 
 func (l *ledger) expire(now time.Time) {

@@ -133,6 +133,15 @@ func (s *Switch) TakeMisses() []dataplane.Miss {
 	return taken
 }
 
+// TakeHints returns the sampled hints since the last call, oldest first.
+func (s *Switch) TakeHints() []dataplane.Hint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.ledger.hints
+	s.ledger.hints = nil
+	return taken
+}
+
 // TakeInjected returns what became of the packets injected since the last call,
 // in their order.
 func (s *Switch) TakeInjected() []Sent {
@@ -263,10 +272,15 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 	switch {
 	case !ok:
 		return s.unknown(t, t.Src)
-	case src.class != outer.Class, !src.cameFrom(outer.Src):
+	case !src.cameFrom(outer.Src):
 		return s.miss(t, dataplane.WantConfirm)
 	}
-	return s.judge(t, src, dst)
+	o, left := s.judge(t, src, dst)
+	if src.class != outer.Class {
+		o.Hinted = true
+		s.ledger.hint(dataplane.Hint{Port: t.port.ID, Tuple: t.tuple}, s.clock())
+	}
+	return o, left
 }
 
 // unknown deals with a packet from or to an address that the switch knows no

@@ -193,6 +193,12 @@ func missed(want dataplane.Want) dataplane.Outcome {
 	return dataplane.Outcome{Action: dataplane.Missed, Want: want}
 }
 
+// hinted is an outcome of a packet whose group id is not its source's class.
+func hinted(o dataplane.Outcome) dataplane.Outcome {
+	o.Hinted = true
+	return o
+}
+
 func delivered(port int, rule string) dataplane.Outcome {
 	return dataplane.Outcome{Action: dataplane.Delivered, Port: dataplane.PortID(port), Rule: rule}
 }
