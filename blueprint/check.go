@@ -3,6 +3,7 @@ package blueprint
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -16,30 +17,53 @@ type Context struct {
 	Blueprints []*Blueprint
 	// Networks are the tenant's existing ones by name.
 	Networks map[string]ExistingNetwork
+	// Routers are the tenant's existing ones by name.
+	Routers map[string]ExistingRouter
 }
 
 // ExistingNetwork says whose a network is. Blueprint is "" if none makes it.
 type ExistingNetwork struct {
 	Blueprint string
 	Domain    string
+	Subnets   []netip.Prefix
+}
+
+// ExistingRouter says whose a router is, and what. Blueprint is "" if none makes it.
+type ExistingRouter struct {
+	Blueprint string
+	Domain    string
+	Router    Router
 }
 
 // Check reports every name in b that the tenant's world does not have or has
 // elsewhere, and everything there that would no longer fit. The error is a
 // *dove.Error like Parse's, with the lines of the text that b was parsed from;
-// its kind is Invalid for names that do not exist, Conflict for a contradiction,
-// Unsupported for what this version cannot enforce.
+// its kind is Invalid for names that do not exist, Conflict for a contradiction:
+// also for what could be reached from one network and overlaps, and for a
+// policy between networks that no router joins.
 func Check(b *Blueprint, ctx Context) error {
 	c := newChecker(b, ctx)
 	c.checkNetworks()
+	c.checkRouters()
+	c.checkFabric()
 	for i, p := range b.Policies {
 		sound := c.checkEnds(item{kind: itemFrom, name: p.Name}, fmt.Sprintf("policies[%d].from", i), p.From)
 		sound = c.checkEnds(item{kind: itemTo, name: p.Name}, fmt.Sprintf("policies[%d].to", i), p.To) && sound
-		if f, t, ok := apart(p, c.networks); ok && sound {
+		if f, t, ok := apart(p, c.networks, c.fabric.joined); ok && sound {
 			at := b.place(item{kind: itemTo, name: p.Name, ref: t}, fmt.Sprintf("policies[%d].to", i))
-			c.add(dove.Unsupported, at, routed(b.Name, f, t, c.networks), "put both groups on one network")
+			c.add(dove.Conflict, at, routed(b.Name, f, t, c.networks), routedHint)
 		}
 	}
+	c.checkDependents()
+	return c.err()
+}
+
+// CheckRouters reports what in the world of a tenant's domain does not fit
+// together, with kind Conflict: for changes of networks and routers that no
+// blueprint makes. ctx is the world as it would be.
+func CheckRouters(domain dove.Domain, ctx Context) error {
+	c := newChecker(&Blueprint{Tenant: domain.Tenant, Domain: domain.Name}, ctx)
+	c.checkFabric()
 	c.checkDependents()
 	return c.err()
 }
@@ -47,6 +71,7 @@ func Check(b *Blueprint, ctx Context) error {
 // CheckDelete reports what in the tenant's world still needs b, with kind Conflict.
 func CheckDelete(b *Blueprint, ctx Context) error {
 	c := newChecker(&Blueprint{Tenant: b.Tenant, Name: b.Name, Domain: b.Domain}, ctx)
+	c.checkFabric()
 	c.checkDependents()
 	return c.err()
 }
@@ -60,10 +85,15 @@ type checker struct {
 	domains  map[string]string     // of each blueprint by name
 	groups   map[string][]string   // names of each blueprint's groups
 	networks map[dove.Group]string // default network of each group of the tenant
+	known    map[string]bool       // names of the domain's networks
+	fabric   *fabric               // of the domain, as it would be
 }
 
+// own reports whether the checked blueprint is the one named.
+func (c *checker) own(blueprint string) bool { return c.b.Name != "" && blueprint == c.b.Name }
+
 func newChecker(b *Blueprint, ctx Context) *checker {
-	c := &checker{b: b, ctx: ctx, domains: map[string]string{}, groups: map[string][]string{}, networks: map[dove.Group]string{}}
+	c := &checker{b: b, ctx: ctx, domains: map[string]string{}, groups: map[string][]string{}, networks: map[dove.Group]string{}, known: map[string]bool{}}
 	for _, o := range ctx.Blueprints {
 		if o.Tenant == b.Tenant && o.Name != b.Name {
 			c.others = append(c.others, o)
@@ -77,14 +107,31 @@ func newChecker(b *Blueprint, ctx Context) *checker {
 			c.networks[o.GroupOf(g.Name)] = g.Network
 		}
 	}
+	networks := map[string][]netip.Prefix{}
+	for name, e := range ctx.Networks {
+		if e.Domain == b.Domain && !c.own(e.Blueprint) {
+			networks[name] = e.Subnets
+		}
+	}
+	for _, n := range b.Networks {
+		networks[n.Name] = n.Subnets
+	}
+	for name := range networks {
+		c.known[name] = true
+	}
+	routers := slices.Clone(b.Routers)
+	for _, e := range ctx.Routers {
+		if e.Domain == b.Domain && !c.own(e.Blueprint) {
+			routers = append(routers, e.Router)
+		}
+	}
+	c.fabric = newFabric(networks, routers)
 	return c
 }
 
 // checkNetworks checks those that b makes and those that its groups name.
 func (c *checker) checkNetworks() {
-	known := map[string]bool{}
 	for _, n := range c.b.Networks {
-		known[n.Name] = true
 		at := c.b.place(item{kind: itemNetwork, name: n.Name}, "networks."+n.Name)
 		e, exists := c.ctx.Networks[n.Name]
 		switch {
@@ -98,21 +145,61 @@ func (c *checker) checkNetworks() {
 			c.add(dove.Conflict, at, fmt.Sprintf("network %q was made in domain %q, which is fixed", n.Name, e.Domain), "keep the domain, or delete the blueprint first")
 		}
 	}
-	for name, e := range c.ctx.Networks {
-		if e.Domain == c.b.Domain && e.Blueprint != c.b.Name {
-			known[name] = true
+	for _, g := range c.b.Groups {
+		if g.Network != "" {
+			c.checkNetwork(g.Network, c.b.place(item{kind: itemGroupNetwork, name: g.Name}, "groups."+g.Name+".network"), "policy does not cross domains")
 		}
 	}
-	for _, g := range c.b.Groups {
-		if g.Network == "" || known[g.Network] {
-			continue
+}
+
+// checkNetwork checks that the domain has a network that the blueprint names.
+func (c *checker) checkNetwork(name string, at place, hint string) {
+	if c.known[name] {
+		return
+	}
+	if e, exists := c.ctx.Networks[name]; exists && !c.own(e.Blueprint) {
+		c.add(dove.Conflict, at, fmt.Sprintf("network %q is of domain %q, this blueprint of %q", name, e.Domain, c.b.Domain), hint)
+	} else {
+		c.add(dove.Invalid, at, fmt.Sprintf("unknown network %q", name), c.nearest(name, maps.Keys(c.known)))
+	}
+}
+
+// checkRouters checks those that b makes.
+func (c *checker) checkRouters() {
+	for _, r := range c.b.Routers {
+		at := c.b.place(item{kind: itemRouter, name: r.Name}, "routers."+r.Name)
+		switch e, exists := c.ctx.Routers[r.Name]; {
+		case !exists:
+		case e.Blueprint == "":
+			c.add(dove.Conflict, at, fmt.Sprintf("router %q exists and no blueprint makes it", r.Name), "leave it out here, or delete it")
+		case e.Blueprint != c.b.Name:
+			c.add(dove.Conflict, at, fmt.Sprintf("router %q is made by blueprint %q", r.Name, e.Blueprint), "leave it out here or choose another name")
 		}
-		at := c.b.place(item{kind: itemGroupNetwork, name: g.Name}, "groups."+g.Name+".network")
-		if e, exists := c.ctx.Networks[g.Network]; exists && e.Blueprint != c.b.Name {
-			c.add(dove.Conflict, at, fmt.Sprintf("network %q is of domain %q, this blueprint of %q", g.Network, e.Domain, c.b.Domain), "policy does not cross domains")
-		} else {
-			c.add(dove.Invalid, at, fmt.Sprintf("unknown network %q", g.Network), c.nearest(g.Network, maps.Keys(known)))
+		for i, name := range r.Networks() {
+			where := item{kind: itemRouterNetwork, name: r.Name, ref: dove.Group{Name: name}}
+			c.checkNetwork(name, c.b.place(where, fmt.Sprintf("routers.%s.networks[%d]", r.Name, i)), "a router joins networks of one domain")
 		}
+	}
+}
+
+// checkFabric checks that what routers join fits together. A fault stands at
+// the first part of it that b makes.
+func (c *checker) checkFabric() {
+	for _, o := range c.fabric.objections() {
+		at := c.b.place(item{kind: itemRouters}, "routers")
+		for _, name := range o.networks {
+			if slices.ContainsFunc(c.b.Networks, func(n Network) bool { return n.Name == name }) {
+				at = c.b.place(item{kind: itemNetwork, name: name}, "networks."+name)
+				break
+			}
+		}
+		for _, name := range o.routers {
+			if slices.ContainsFunc(c.b.Routers, func(r Router) bool { return r.Name == name }) {
+				at = c.b.place(item{kind: itemRouter, name: name}, "routers."+name)
+				break
+			}
+		}
+		c.add(dove.Conflict, at, o.message, o.hint)
 	}
 }
 
@@ -150,13 +237,17 @@ func (c *checker) missing(g dove.Group) (message string, kind dove.Kind, hint st
 func (c *checker) checkDependents() {
 	networks := c.b.place(item{kind: itemNetworks}, "networks")
 	groups := c.b.place(item{kind: itemGroups}, "groups")
-	makes := map[string]bool{}
-	for _, n := range c.b.Networks {
-		makes[n.Name] = true
+	for _, name := range slices.Sorted(maps.Keys(c.ctx.Routers)) {
+		r := c.ctx.Routers[name]
+		for _, n := range r.Router.Networks() {
+			if e, exists := c.ctx.Networks[n]; exists && c.own(e.Blueprint) && !c.own(r.Blueprint) && !c.known[n] {
+				c.add(dove.Conflict, networks, fmt.Sprintf("network %q would vanish: router %q joins it", n, name), "take it out of the router first")
+			}
+		}
 	}
 	for _, o := range c.others {
 		for _, g := range o.Groups {
-			if e, exists := c.ctx.Networks[g.Network]; exists && e.Blueprint == c.b.Name && !makes[g.Network] {
+			if e, exists := c.ctx.Networks[g.Network]; exists && c.own(e.Blueprint) && !c.known[g.Network] {
 				c.add(dove.Conflict, networks, fmt.Sprintf("network %q would vanish: group %s/%s is on it", g.Network, o.Name, g.Name), "change that group first")
 			}
 		}
@@ -167,12 +258,10 @@ func (c *checker) checkDependents() {
 }
 
 func (c *checker) checkDependent(o *Blueprint, p Policy, at place) {
-	names := false
 	for _, g := range slices.Concat(p.From, p.To) {
-		if g.Blueprint != c.b.Name {
+		if !c.own(g.Blueprint) {
 			continue
 		}
-		names = true
 		_, declared := c.networks[g]
 		switch {
 		case !declared:
@@ -183,8 +272,14 @@ func (c *checker) checkDependent(o *Blueprint, p Policy, at place) {
 			return
 		}
 	}
-	if f, t, ok := apart(p, c.networks); ok && names {
-		c.add(dove.Unsupported, at, fmt.Sprintf("policy %s: %s", o.RuleName(p), routed(c.b.Name, f, t, c.networks)), "put both groups on one network")
+	if o.Domain != c.b.Domain {
+		return
+	}
+	if f, t, ok := apart(p, c.networks, c.fabric.joined); ok {
+		if !slices.ContainsFunc(slices.Concat(p.From, p.To), func(g dove.Group) bool { return c.own(g.Blueprint) }) { // a router goes
+			at = c.b.place(item{kind: itemRouters}, "routers")
+		}
+		c.add(dove.Conflict, at, fmt.Sprintf("policy %s: %s", o.RuleName(p), routed(c.b.Name, f, t, c.networks)), routedHint)
 	}
 }
 

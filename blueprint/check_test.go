@@ -25,7 +25,7 @@ func TestCheckIgnores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := Context{Blueprints: []*Blueprint{earlier, foreign}, Networks: map[string]ExistingNetwork{"front": {"shop", "shop"}}}
+	ctx := Context{Blueprints: []*Blueprint{earlier, foreign}, Networks: map[string]ExistingNetwork{"front": {Blueprint: "shop", Domain: "shop"}}}
 	if err := Check(b, ctx); err != nil {
 		t.Error(err)
 	}
@@ -34,7 +34,7 @@ func TestCheckIgnores(t *testing.T) {
 func TestCheckDelete(t *testing.T) {
 	b := parse(t, "name: shop\nnetworks: {front: {subnets: [10.0.1.0/24]}}\ngroups: {web: {network: front}}\n")
 	billing := parse(t, "name: billing\ndomain: shop\ngroups: {ledger: {network: front}}\npolicies: [{name: p, from: shop/web, to: ledger, allow: any}]\n")
-	networks := map[string]ExistingNetwork{"front": {"shop", "shop"}}
+	networks := map[string]ExistingNetwork{"front": {Blueprint: "shop", Domain: "shop"}}
 	if err := CheckDelete(b, Context{Networks: networks, Blueprints: []*Blueprint{b}}); err != nil {
 		t.Errorf("needed by nobody: %v", err)
 	}

@@ -26,11 +26,14 @@ type Part uint8
 const (
 	PartDomain Part = iota
 	PartNetwork
+	PartRouter
 	PartGroup
 	PartPolicy
 )
 
-func (p Part) String() string { return [...]string{"domain", "network", "group", "policy"}[p] }
+func (p Part) String() string {
+	return [...]string{"domain", "network", "router", "group", "policy"}[p]
+}
 
 // Change is one difference between two versions of a blueprint. Before and
 // After are the part's canonical text, "" where it was or is not there.
@@ -54,7 +57,7 @@ func (c Change) String() string {
 }
 
 // Compare lists what differs between two versions: the domain, then networks,
-// groups and policies by name. Either may be nil: then all of the other was
+// routers, groups and policies by name. Either may be nil: then all of the other was
 // removed or added.
 func Compare(old, new *Blueprint) []Change {
 	var changes []Change
@@ -108,6 +111,9 @@ func (b *Blueprint) parts() []printed {
 	for _, n := range b.Networks {
 		all = append(all, printed{PartNetwork, n.Name, n.body()})
 	}
+	for _, r := range b.Routers {
+		all = append(all, printed{PartRouter, r.Name, r.body()})
+	}
 	for _, g := range b.Groups {
 		all = append(all, printed{PartGroup, g.Name, g.body()})
 	}
@@ -127,6 +133,7 @@ func (b *Blueprint) Equal(o *Blueprint) bool {
 		slices.EqualFunc(b.Networks, o.Networks, func(x, y Network) bool {
 			return x.Name == y.Name && slices.Equal(x.Subnets, y.Subnets)
 		}) &&
+		slices.EqualFunc(b.Routers, o.Routers, Router.Equal) &&
 		slices.Equal(b.Groups, o.Groups) &&
 		slices.EqualFunc(b.Policies, o.Policies, func(x, y Policy) bool {
 			return x.Name == y.Name && slices.Equal(x.From, y.From) && slices.Equal(x.To, y.To) &&

@@ -26,6 +26,9 @@ func Format(b *Blueprint) []byte {
 	section("networks", len(b.Networks), func(i int) string {
 		return word(b.Networks[i].Name) + ": " + b.Networks[i].body()
 	})
+	section("routers", len(b.Routers), func(i int) string {
+		return word(b.Routers[i].Name) + ": " + b.Routers[i].body()
+	})
 	section("groups", len(b.Groups), func(i int) string {
 		return word(b.Groups[i].Name) + ": " + b.Groups[i].body()
 	})

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,18 @@ func TestFaults(t *testing.T) {
 				case "networks":
 					ctx.Networks = existing(t, s.text)
 					checked = true
+				case "router": // who makes it ("-" for none), and a document that says what
+					o, err := Parse("acme", []byte(s.text))
+					if err != nil {
+						t.Fatalf("existing router %s: %v", rest, err)
+					}
+					if ctx.Routers == nil {
+						ctx.Routers = map[string]ExistingRouter{}
+					}
+					for _, r := range o.Routers {
+						ctx.Routers[r.Name] = ExistingRouter{strings.Trim(rest, "-"), o.Domain, r}
+					}
+					checked = true
 				default:
 					t.Fatalf("unknown section %q", s.title)
 				}
@@ -94,16 +107,20 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// existing reads lines of "network blueprint domain", with "-" for no blueprint.
+// existing reads lines of "network blueprint domain subnet...", with "-" for no blueprint.
 func existing(t *testing.T, text string) map[string]ExistingNetwork {
 	t.Helper()
 	networks := map[string]ExistingNetwork{}
 	for line := range strings.Lines(text) {
 		w := strings.Fields(line)
-		if len(w) != 3 {
+		if len(w) < 3 {
 			t.Fatalf("network line %q", line)
 		}
-		networks[w[0]] = ExistingNetwork{strings.Trim(w[1], "-"), w[2]}
+		e := ExistingNetwork{Blueprint: strings.Trim(w[1], "-"), Domain: w[2]}
+		for _, s := range w[3:] {
+			e.Subnets = append(e.Subnets, netip.MustParsePrefix(s))
+		}
+		networks[w[0]] = e
 	}
 	return networks
 }

@@ -12,13 +12,14 @@ const (
 	Kind       = "Blueprint"
 )
 
-// Blueprint is one document in canonical order: networks, groups and policies
+// Blueprint is one document in canonical order: networks, routers, groups and policies
 // sorted by name, references sorted and without repetition.
 type Blueprint struct {
 	Tenant   dove.Tenant // whose it is; not part of the text
 	Name     string
 	Domain   string // default: Name
 	Networks []Network
+	Routers  []Router
 	Groups   []Group
 	Policies []Policy
 

@@ -12,7 +12,7 @@ import (
 // item names a part of a document whose place Check may need.
 type item struct {
 	kind itemKind
-	name string // network, group or policy
+	name string // network, router, group or policy
 	ref  dove.Group
 }
 
@@ -26,6 +26,9 @@ const (
 	itemGroupNetwork
 	itemFrom
 	itemTo
+	itemRouters
+	itemRouter
+	itemRouterNetwork // ref.Name is the network
 )
 
 // The shapes of the document's mappings. The unsupported keys are words of the
@@ -33,8 +36,8 @@ const (
 var (
 	documentShape = shape{
 		what:        "a blueprint",
-		known:       []string{"apiVersion", "kind", "name", "domain", "networks", "groups", "policies"},
-		unsupported: []string{"outside", "services", "parameters", "routers", "tier", "provider", "shadow", "selector", "labels"},
+		known:       []string{"apiVersion", "kind", "name", "domain", "networks", "routers", "groups", "policies"},
+		unsupported: []string{"outside", "services", "parameters", "tier", "provider", "shadow", "selector", "labels"},
 		example:     "apiVersion: " + APIVersion + ", kind: " + Kind + ", name: ...",
 	}
 	networkShape = shape{
@@ -61,10 +64,9 @@ var (
 type parser struct {
 	faults
 	b        *Blueprint
-	networks map[string]bool       // every key under networks, sound or not; nil if the section is not readable
-	groups   map[string]bool       // likewise
-	on       map[dove.Group]string // default network of each group
-	outside  map[string]bool       // names that the document gives to what lies outside
+	networks map[string]bool // every key under networks, sound or not; nil if the section is not readable
+	groups   map[string]bool // likewise
+	outside  map[string]bool // names that the document gives to what lies outside
 }
 
 // Parse reads one blueprint of the tenant from YAML or JSON. The error is a
@@ -108,6 +110,7 @@ func (p *parser) document(root node) {
 	}
 	p.readOutside(root)
 	p.readNetworks(keys["networks"])
+	p.readRouters(keys["routers"])
 	p.readGroups(keys["groups"])
 	p.readPolicies(keys["policies"])
 }
@@ -164,7 +167,7 @@ func (p *parser) readNetworks(n node) {
 }
 
 func (p *parser) readGroups(n node) {
-	p.groups, p.on = map[string]bool{}, map[dove.Group]string{}
+	p.groups = map[string]bool{}
 	if n.Node == nil {
 		return
 	}
@@ -186,7 +189,6 @@ func (p *parser) readGroups(n node) {
 		if v, given := keys["isolated"]; given {
 			group.Isolated = p.boolean(v, "isolated")
 		}
-		p.on[p.b.GroupOf(e.name)] = group.Network
 		p.b.Groups = append(p.b.Groups, group)
 	}
 }
@@ -231,7 +233,6 @@ func (p *parser) readPolicies(n node) {
 		policy.From = p.ends(e, keys, "from", item{kind: itemFrom, name: policy.Name})
 		policy.To = p.ends(e, keys, "to", item{kind: itemTo, name: policy.Name})
 		p.readTraffic(e, keys, &policy)
-		p.refuseRouted(policy)
 		p.b.Policies = append(p.b.Policies, policy)
 	}
 }
@@ -239,6 +240,10 @@ func (p *parser) readPolicies(n node) {
 // order puts a Blueprint into canonical order.
 func (b *Blueprint) order() {
 	slices.SortFunc(b.Networks, func(x, y Network) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(b.Routers, compareRouters)
+	for _, r := range b.Routers {
+		r.order()
+	}
 	slices.SortFunc(b.Groups, func(x, y Group) int { return strings.Compare(x.Name, y.Name) })
 	slices.SortFunc(b.Policies, func(x, y Policy) int { return strings.Compare(x.Name, y.Name) })
 	for _, n := range b.Networks {

@@ -123,43 +123,38 @@ func (p *parser) traffic(n node, key string, lines, opposite map[Traffic]int) []
 	return list
 }
 
-// refuseRouted refuses a policy between groups on different networks.
-func (p *parser) refuseRouted(policy Policy) {
-	if f, t, ok := apart(policy, p.on); ok {
-		at := p.b.places[item{kind: itemTo, name: policy.Name, ref: t}]
-		p.add(dove.Unsupported, at, routed(p.b.Name, f, t, p.on), "put both groups on one network")
-	}
-}
-
 // apart finds two groups that the policy joins although their default networks
-// differ. A group without a default network is nowhere, and near to every other.
-func apart(p Policy, networks map[dove.Group]string) (from, to dove.Group, ok bool) {
-	differs := func(groups []dove.Group, network string) (dove.Group, bool) {
+// differ and no router joins those. A group without a default network is
+// nowhere, and near to every other.
+func apart(p Policy, networks map[dove.Group]string, joined func(a, b string) bool) (from, to dove.Group, ok bool) {
+	first := func(groups []dove.Group) []dove.Group { // of each network, in order
+		var list []dove.Group
+		seen := map[string]bool{"": true}
 		for _, g := range groups {
-			if n := networks[g]; n != "" && n != network {
-				return g, true
+			if n := networks[g]; !seen[n] {
+				seen[n] = true
+				list = append(list, g)
 			}
 		}
-		return dove.Group{}, false
+		return list
 	}
-	f, ok := differs(p.From, "")
-	if !ok {
-		return f, f, false
+	targets := first(p.To)
+	for _, f := range first(p.From) {
+		for _, t := range targets {
+			if networks[f] != networks[t] && !joined(networks[f], networks[t]) {
+				return f, t, true
+			}
+		}
 	}
-	if t, ok := differs(p.To, networks[f]); ok {
-		return f, t, true
-	}
-	t, ok := differs(p.To, "")
-	if !ok {
-		return f, t, false
-	}
-	f, ok = differs(p.From, networks[t])
-	return f, t, ok
+	return dove.Group{}, dove.Group{}, false
 }
+
+// routedHint says what to do about two groups that no router joins.
+const routedHint = "join the networks with a router, or put both groups on one"
 
 // routed says why two groups cannot be joined, in the words of a blueprint.
 func routed(blueprint string, f, t dove.Group, networks map[dove.Group]string) string {
-	return fmt.Sprintf("joining %s on network %q and %s on network %q needs a router: this version enforces policy within one network",
+	return fmt.Sprintf("joining %s on network %q and %s on network %q needs a router, and none joins them",
 		relative(blueprint, f), networks[f], relative(blueprint, t), networks[t])
 }
 

@@ -48,6 +48,9 @@ func blueprints() *rapid.Generator[*Blueprint] {
 			}
 			b.Networks = append(b.Networks, n)
 		}
+		for i, name := range rapid.SliceOfNDistinct(names, 0, 2, rapid.ID[string]).Draw(t, "routers") {
+			b.Routers = append(b.Routers, router(t, name, i))
+		}
 		network := rapid.OneOf(rapid.Just(""), names).Draw(t, "network") // one for all, for policies join them
 		groups := []dove.Group{}
 		for _, name := range rapid.SliceOfNDistinct(names, 1, 4, rapid.ID[string]).Draw(t, "groups") {
@@ -70,6 +73,26 @@ func blueprints() *rapid.Generator[*Blueprint] {
 		b.order()
 		return b
 	})
+}
+
+// router draws one that is sound in itself, on networks that may not exist.
+func router(t *rapid.T, name string, i int) Router {
+	r := Router{Name: name}
+	for _, n := range rapid.SliceOfNDistinct(names, 1, 3, rapid.ID[string]).Draw(t, "joined") {
+		f := Interface{Network: n}
+		if rapid.Bool().Draw(t, "given") {
+			f.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{10, byte(i), 0, rapid.Byte().Draw(t, "address")}), netip.MustParseAddr("fd00::fe")}
+		}
+		r.Interfaces = append(r.Interfaces, f)
+	}
+	for _, bits := range rapid.SliceOfNDistinct(rapid.IntRange(0, 32), 0, 3, rapid.ID[int]).Draw(t, "routes") {
+		route := Route{To: netip.PrefixFrom(netip.AddrFrom4([4]byte{10}), bits).Masked()}
+		for _, last := range rapid.SliceOfNDistinct(rapid.Byte(), 1, ViaMax, rapid.ID[byte]).Draw(t, "via") {
+			route.Via = append(route.Via, netip.AddrFrom4([4]byte{10, 0, 0, last}))
+		}
+		r.Routes = append(r.Routes, route)
+	}
+	return r
 }
 
 func TestRoundTrip(t *testing.T) {

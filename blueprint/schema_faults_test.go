@@ -122,7 +122,7 @@ func TestFaultsBeyondTheSchema(t *testing.T) {
 			}
 			b, err := Parse("acme", []byte(text))
 			if err == nil {
-				err = Check(b, Context{Networks: map[string]ExistingNetwork{"theirs": {"other", "other"}}})
+				err = Check(b, Context{Networks: map[string]ExistingNetwork{"theirs": {Blueprint: "other", Domain: "other"}}})
 			}
 			if err == nil {
 				t.Error("nobody refuses it")

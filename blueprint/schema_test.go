@@ -246,6 +246,8 @@ func TestSchemaWords(t *testing.T) {
 	}{
 		{documentShape, document},
 		{networkShape, definitions["network"]},
+		{routerShape, definitions["router"]},
+		{routeShape, definitions["route"]},
 		{groupShape, definitions["group"]},
 		{policyShape, definitions["policy"]},
 	} {
