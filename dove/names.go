@@ -22,6 +22,12 @@ type Domain struct {
 	Name   string
 }
 
+// Router names a router within its tenant.
+type Router struct {
+	Tenant Tenant
+	Name   string
+}
+
 // Network names a segment within its tenant.
 type Network struct {
 	Tenant Tenant
@@ -45,6 +51,7 @@ type Endpoint struct {
 
 func (d Domain) String() string   { return string(d.Tenant) + "/" + d.Name }
 func (n Network) String() string  { return string(n.Tenant) + "/" + n.Name }
+func (r Router) String() string   { return string(r.Tenant) + "/" + r.Name }
 func (g Group) String() string    { return string(g.Tenant) + "/" + g.Blueprint + "/" + g.Name }
 func (e Endpoint) String() string { return string(e.Tenant) + "/" + string(e.ID) }
 

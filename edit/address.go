@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"dove.network/blueprint"
 	"dove.network/dove"
 )
 
@@ -53,11 +54,16 @@ func (s *seat) address(path, text string) {
 		s.problems.add(dove.Conflict, path, "leave addresses out to get a free one", "address %s is that of endpoint %q", addr, other.ID)
 		return
 	}
+	if router := gatewayOf(s.w, s.on, addr); router != "" {
+		s.problems.add(dove.Conflict, path, "leave addresses out to get a free one", "address %s is that of router %q", addr, router)
+		return
+	}
 	s.doc.Addresses = append(s.doc.Addresses, addr)
 }
 
 // allocate takes the lowest free address of each family: never a subnet's
-// first, which names it, the second, which is left to a gateway, or IPv4's last.
+// first, which names it, the second, which is left to a gateway, a router's, or
+// IPv4's last.
 func (s *seat) allocate() {
 	found, full := map[bool]bool{}, map[bool][]netip.Prefix{}
 	for _, p := range s.on.Subnets {
@@ -69,7 +75,10 @@ func (s *seat) allocate() {
 		if v4 {
 			last = last.Prev()
 		}
-		addr, ok := s.w.FreeAddress(s.on.Full(), p.Addr().Next().Next(), last)
+		addr, ok := s.w.FreeAddress(s.on.Full(), blueprint.Gateway(p).Next(), last)
+		for ok && gatewayOf(s.w, s.on, addr) != "" {
+			addr, ok = s.w.FreeAddress(s.on.Full(), addr.Next(), last)
+		}
 		if !ok {
 			full[v4] = append(full[v4], p)
 			continue
@@ -102,11 +111,15 @@ func (s *seat) mac() {
 			s.problems.add(dove.Conflict, "mac", "leave it out to get one", "MAC %s is that of endpoint %q", mac, other.ID)
 			return
 		}
+		if router := routerByMAC(s.w, s.on.Full(), mac); router != "" {
+			s.problems.add(dove.Conflict, "mac", "leave it out to get one", "MAC %s is that of router %q", mac, router)
+			return
+		}
 		s.doc.MAC = mac
 	case !s.exists:
 		for n := uint64(s.doc.UID); ; n++ {
 			s.doc.MAC = madeMAC(n)
-			if _, taken := s.w.EndpointByMAC(s.on.Full(), s.doc.MAC); !taken {
+			if _, taken := s.w.EndpointByMAC(s.on.Full(), s.doc.MAC); !taken && routerByMAC(s.w, s.on.Full(), s.doc.MAC) == "" {
 				return
 			}
 		}

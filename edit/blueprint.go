@@ -56,7 +56,9 @@ type footprint struct {
 	blueprint *blueprint.Blueprint
 	made      []*world.Network // new or changed
 	gone      []world.Network
-	takes     bool // whether something goes that endpoints could be in
+	routers   []world.Router // new or changed
+	closed    []world.Router // gone
+	takes     bool           // whether something goes that endpoints could be in
 }
 
 func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (footprint, dove.Txn, world.Blueprint, error) {
@@ -129,9 +131,12 @@ func DeleteBlueprint(w *world.World, t dove.Tenant, name string, now time.Time, 
 
 // contextOf gathers what a blueprint of the tenant is checked against.
 func contextOf(w *world.World, t dove.Tenant) blueprint.Context {
-	ctx := blueprint.Context{Blueprints: slices.Collect(w.ParsedOf(t)), Networks: map[string]blueprint.ExistingNetwork{}}
+	ctx := blueprint.Context{Blueprints: slices.Collect(w.ParsedOf(t)), Networks: map[string]blueprint.ExistingNetwork{}, Routers: map[string]blueprint.ExistingRouter{}}
 	for n := range w.Networks(t) {
-		ctx.Networks[n.Name] = blueprint.ExistingNetwork{Blueprint: n.Blueprint, Domain: n.Domain}
+		ctx.Networks[n.Name] = blueprint.ExistingNetwork{Blueprint: n.Blueprint, Domain: n.Domain, Subnets: n.Subnets}
+	}
+	for r := range w.Routers(t) {
+		ctx.Routers[r.Name] = blueprint.ExistingRouter{Blueprint: r.Blueprint, Domain: r.Domain, Router: r.Says()}
 	}
 	return ctx
 }
@@ -157,7 +162,7 @@ func (f *footprint) judge(p *problems, w *world.World, old *blueprint.Blueprint)
 			p.add(dove.Conflict, "domain", "keep the domain, or take them out of the group first", "group %q would leave domain %q, where it has endpoints %s%s", g.Name, old.Domain, names, more)
 		}
 	}
-	wanted := map[string]bool{}
+	wanted, changed := map[string]bool{}, map[string]world.Network{}
 	for _, n := range b.Networks {
 		wanted[n.Name] = true
 		doc := &world.Network{Tenant: b.Tenant, Name: n.Name, Domain: b.Domain, Blueprint: b.Name, Subnets: n.Subnets, MTU: DefaultMTU}
@@ -173,7 +178,9 @@ func (f *footprint) judge(p *problems, w *world.World, old *blueprint.Blueprint)
 			f.takes = checkStranded(p, w, is, n.Subnets) || f.takes
 		}
 		f.made = append(f.made, doc)
+		changed[n.Name] = *doc
 	}
+	f.judgeRouters(p, w, changed)
 	for n := range w.Networks(b.Tenant) {
 		if n.Blueprint == b.Name && !wanted[n.Name] {
 			if names, more := some(w.EndpointsIn(n.Full()), endpointName); names != "" {
@@ -188,6 +195,15 @@ func (f *footprint) judge(p *problems, w *world.World, old *blueprint.Blueprint)
 func (c *change) carry(f footprint, old *blueprint.Blueprint, now time.Time) error {
 	if f.takes && old != nil {
 		c.read(c.w.ClassNext(old.DomainOf()).Key())
+	}
+	if len(f.routers) > 0 || routed(c.w, f.made) {
+		c.put(c.w.ClassNext(f.blueprint.DomainOf()))
+	}
+	for _, r := range f.closed {
+		c.delete(r.Key())
+	}
+	for _, r := range f.routers {
+		c.put(r)
 	}
 	for _, n := range f.gone {
 		c.deleteNetwork(n, now)

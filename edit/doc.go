@@ -16,9 +16,9 @@
 // endpoint is in a group. Writes that could contradict each other so share a
 // document that each of them writes and reads:
 //
-//   - world.Ledger, one for each tenant: every write of its blueprints and networks;
+//   - world.Ledger, one for each tenant: every write of its blueprints, networks and routers;
 //   - world.ClassNext, one for each domain: every choice of a class id, address,
-//     MAC or group of an endpoint; read by whatever takes groups, networks or subnets away;
+//     MAC or group of an endpoint, of a router's addresses and MACs; read by whatever takes groups, networks or subnets away;
 //   - world.VNINext: every choice of a VNI;
 //   - world.VTEPAlloc, one for each VTEP: written with its host.
 //

@@ -66,6 +66,7 @@ func PutNetwork(w *world.World, r NetworkRequest, now time.Time, ifMatch *dove.R
 	}
 	doc.Subnets = checkSubnets(&p, r.Subnets)
 	narrowed := exists && len(p.faults) == 0 && checkStranded(&p, w, old, doc.Subnets)
+	joined := exists && len(p.faults) == 0 && checkJoined(&p, w, doc)
 	if err := p.err(fmt.Sprintf("network %q", name)); err != nil {
 		return dove.Txn{}, doc, err
 	}
@@ -75,6 +76,9 @@ func PutNetwork(w *world.World, r NetworkRequest, now time.Time, ifMatch *dove.R
 	c := begin(w)
 	c.read(world.TenantKey(r.Tenant))
 	c.put(world.Ledger{Tenant: r.Tenant})
+	if joined {
+		c.put(w.ClassNext(doc.DomainOf()))
+	}
 	if narrowed {
 		c.read(w.ClassNext(doc.DomainOf()).Key())
 	}
@@ -83,6 +87,23 @@ func PutNetwork(w *world.World, r NetworkRequest, now time.Time, ifMatch *dove.R
 	}
 	txn, err := c.done()
 	return txn, doc, err
+}
+
+// checkJoined refuses subnets that do not fit with what routers join the
+// network with. It reports whether any router does.
+func checkJoined(p *problems, w *world.World, n world.Network) bool {
+	joined := false
+	for r := range w.RoutersOn(n.Full()) {
+		joined = true
+		f, _ := r.On(n.Name)
+		checkGateways(p, w, r, f, n, "subnets")
+	}
+	if joined {
+		ctx := contextOf(w, n.Tenant)
+		ctx.Networks[n.Name] = blueprint.ExistingNetwork{Blueprint: n.Blueprint, Domain: n.Domain, Subnets: n.Subnets}
+		p.join(refusal(blueprint.CheckRouters(n.DomainOf(), ctx)))
+	}
+	return joined
 }
 
 // DeleteNetwork removes a network that nothing needs. Its VNI rests.
@@ -99,6 +120,9 @@ func DeleteNetwork(w *world.World, name dove.Network, now time.Time, ifMatch *do
 		p.add(dove.Conflict, "", "take it out there", "network %q is made by blueprint %q", name, n.Blueprint)
 	}
 	checkEmpty(&p, w, n)
+	if names, more := some(w.RoutersOn(name), func(r world.Router) string { return r.Name }); names != "" {
+		p.add(dove.Conflict, "", "take it out of them first", "network %q is joined by routers %s%s", name, names, more)
+	}
 	for b := range w.ParsedOf(name.Tenant) {
 		for _, g := range b.Groups {
 			if g.Network == name.Name && b.Name != n.Blueprint {

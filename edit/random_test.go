@@ -82,7 +82,21 @@ func randomEdit(random *rand.Rand, w *world.World, at time.Time) (dove.Txn, erro
 	host := dove.HostName(pick("h1", "h2", "h3"))
 	endpoint := dove.Endpoint{Tenant: tenant, ID: dove.EndpointID(pick("e1", "e2", "e3", "e4", "e5"))}
 	chance := edit.Chance{UID: dove.UID(random.IntN(4)), Now: at}
-	switch random.IntN(20) {
+	switch random.IntN(23) {
+	case 16, 17:
+		request := edit.RouterRequest{Tenant: tenant, Name: pick("r1", "r2", "r3"), Networks: some("n1", "n2", "n3")}
+		if len(request.Networks) == 0 {
+			request.Networks = []string{"n3"}
+		}
+		if random.IntN(3) == 0 {
+			request.Addresses = map[string][]string{request.Networks[0]: some("10.0.0.4", "10.0.1.3", "fd00::3")}
+		}
+		if random.IntN(3) == 0 {
+			request.Routes = []edit.RouteRequest{{To: pick("10.0.0.0/8", "0.0.0.0/0", "10.0.0.0/30"), Via: []string{pick("10.0.0.3", "10.0.1.3")}}}
+		}
+		return first(edit.PutRouter(w, request, nil))
+	case 18:
+		return edit.DeleteRouter(w, dove.Router{Tenant: tenant, Name: pick("r1", "r2", "r3")}, nil)
 	case 0, 1:
 		return first(edit.PutTenant(w, tenant, nil))
 	case 2:
@@ -134,6 +148,9 @@ func randomBlueprint(random *rand.Rand) string {
 		network = []string{"n1", "n2"}[random.IntN(2)]
 		fmt.Fprintf(&b, "networks: {%s: {subnets: [%s]}}\n", network, []string{"10.0.0.0/28", "10.0.0.0/29", "fd00::/64"}[random.IntN(3)])
 	}
+	if network != "" && random.IntN(3) == 0 {
+		fmt.Fprintf(&b, "routers: {%s: {networks: [%s, n3]}}\n", []string{"r1", "r4"}[random.IntN(2)], network)
+	}
 	b.WriteString("groups:\n")
 	for _, g := range []string{"g", "h"} {
 		if random.IntN(4) > 0 {
@@ -184,6 +201,20 @@ func checkSound(t *testing.T, w *world.World) {
 				}
 				macs[e.MAC] = true
 			}
+			for r := range w.RoutersOn(n.Full()) {
+				f, _ := r.On(n.Name)
+				for _, a := range f.Gateways(n) {
+					if addrs[a] || !slices.ContainsFunc(n.Subnets, func(p netip.Prefix) bool { return p.Contains(a) }) {
+						t.Errorf("address %s of router %s on %s is there twice, or in no subnet", a, r.Name, n.Full())
+					}
+					addrs[a] = true
+				}
+				if macs[f.MAC] || !f.MAC.IsUnicast() || r.Domain != n.Domain {
+					t.Errorf("MAC %s of router %s on %s is there twice, or it is of domain %s", f.MAC, r.Name, n.Full(), r.Domain)
+				}
+				macs[f.MAC] = true
+			}
+			checkReach(t, w, n)
 			if classes[n.DomainOf()] == nil {
 				classes[n.DomainOf()] = map[dove.Class]string{}
 				for a := range w.Classes(n.DomainOf()) {
@@ -202,6 +233,11 @@ func checkSound(t *testing.T, w *world.World) {
 	}
 	for tenant := range w.Tenants() {
 		for b := range w.ParsedOf(tenant.Name) {
+			for _, r := range b.Routers {
+				if doc, ok := w.Router(dove.Router{Tenant: tenant.Name, Name: r.Name}); !ok || doc.Blueprint != b.Name || !doc.Says().Equal(r) {
+					t.Errorf("router %s of blueprint %s is %+v", r.Name, b.Name, doc)
+				}
+			}
 			for _, n := range b.Networks {
 				if doc, ok := w.Network(dove.Network{Tenant: tenant.Name, Name: n.Name}); !ok || doc.Blueprint != b.Name || !slices.Equal(doc.Subnets, n.Subnets) {
 					t.Errorf("network %s of blueprint %s is %+v", n.Name, b.Name, doc)
@@ -246,6 +282,22 @@ func checkEndpoint(t *testing.T, w *world.World, n world.Network, e world.Endpoi
 	}
 }
 
+// checkReach checks that what can be reached from a network is one thing each.
+func checkReach(t *testing.T, w *world.World, n world.Network) {
+	t.Helper()
+	all := slices.Clone(n.Subnets)
+	for other := range w.Beside(n.Full()) {
+		all = append(all, other.Subnets...)
+	}
+	for i, a := range all {
+		for _, b := range all[:i] {
+			if a.Overlaps(b) {
+				t.Errorf("from %s both %s and %s are reached", n.Full(), a, b)
+			}
+		}
+	}
+}
+
 // checkRebuilt compares the world with the one that all documents give at once.
 func checkRebuilt(t *testing.T, b *book) {
 	t.Helper()
@@ -282,6 +334,7 @@ func told(w *world.World, keys []string) map[string]any {
 		name := string(t.Name)
 		all["blueprints of "+name] = collect(w.Blueprints(t.Name))
 		all["networks of "+name] = collect(w.Networks(t.Name))
+		all["routers of "+name] = collect(w.Routers(t.Name))
 		all["endpoints of "+name] = collect(w.Endpoints(t.Name))
 		for b := range w.Blueprints(t.Name) {
 			groups := collect(w.GroupsInUse(t.Name, b.Name))
@@ -291,6 +344,7 @@ func told(w *world.World, keys []string) map[string]any {
 			}
 		}
 		for n := range w.Networks(t.Name) {
+			all["routers on "+n.Full().String()] = collect(w.RoutersOn(n.Full()))
 			all["endpoints in "+n.Full().String()] = collect(w.EndpointsIn(n.Full()))
 			all["by VNI "+n.Full().String()], _ = w.NetworkByVNI(n.VNI)
 			for _, p := range n.Subnets {

@@ -56,6 +56,7 @@ func DeleteTenant(w *world.World, t dove.Tenant, ifMatch *dove.Revision) (dove.T
 	}
 	var p problems
 	owned(&p, t, "endpoint", w.Endpoints(t), func(e world.Endpoint) string { return string(e.ID) })
+	owned(&p, t, "router", w.Routers(t), func(r world.Router) string { return r.Name })
 	owned(&p, t, "network", w.Networks(t), func(n world.Network) string { return n.Name })
 	owned(&p, t, "blueprint", w.Blueprints(t), func(b world.Blueprint) string { return b.Name })
 	if err := p.err(fmt.Sprintf("deleting tenant %q", t)); err != nil {

@@ -45,6 +45,8 @@ func (w *World) DocRevision(key string) dove.Revision {
 		return revisionOf(w.blueprints.find(blueprintAt(dove.Tenant(parts[0]), parts[1])))
 	case kind == "networks" && len(parts) == 2:
 		return revisionOf(w.networks.find(networkAt(dove.Network{Tenant: dove.Tenant(parts[0]), Name: parts[1]})))
+	case kind == "routers" && len(parts) == 2:
+		return revisionOf(w.routers.find(routerAt(dove.Router{Tenant: dove.Tenant(parts[0]), Name: parts[1]})))
 	case kind == "endpoints" && len(parts) == 2:
 		return revisionOf(w.endpoints.find(endpointAt(dove.Endpoint{Tenant: dove.Tenant(parts[0]), ID: dove.EndpointID(parts[1])})))
 	case kind == "hosts" && len(parts) == 1:
@@ -120,6 +122,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	g := n.generation // no node has it yet: see tree
 	n.tenants, n.blueprints, n.parsed, n.intents = n.tenants.edit(g), n.blueprints.edit(g), n.parsed.edit(g), n.intents.edit(g)
 	n.networks, n.byVNI = n.networks.edit(g), n.byVNI.edit(g)
+	n.routers, n.byInterface = n.routers.edit(g), n.byInterface.edit(g)
 	n.endpoints, n.byNetwork, n.byHost = n.endpoints.edit(g), n.byNetwork.edit(g), n.byHost.edit(g)
 	n.byAddress, n.byMAC, n.byGroup = n.byAddress.edit(g), n.byMAC.edit(g), n.byGroup.edit(g)
 	n.hosts, n.byVTEP = n.hosts.edit(g), n.byVTEP.edit(g)
@@ -144,6 +147,8 @@ func (d *draft) apply(doc dove.Doc) error {
 	case kind == "networks" && len(parts) == 2:
 		old, _ := d.networks.find(networkAt(dove.Network{Tenant: dove.Tenant(parts[0]), Name: parts[1]}))
 		return replace(doc, old, &d.delta.Networks, &d.networks, &d.byVNI)
+	case kind == "routers" && len(parts) == 2:
+		return d.applyRouter(doc, dove.Router{Tenant: dove.Tenant(parts[0]), Name: parts[1]})
 	case kind == "endpoints" && len(parts) == 2:
 		return d.applyEndpoint(doc, dove.Endpoint{Tenant: dove.Tenant(parts[0]), ID: dove.EndpointID(parts[1])})
 	case kind == "hosts" && len(parts) == 1:

@@ -55,6 +55,9 @@ func (b Blueprint) Key() string { return BlueprintKey(b.Tenant, b.Name) }
 func (n Network) Key() string { return NetworkKey(n.Full()) }
 
 // Key returns the document's key.
+func (r Router) Key() string { return RouterKey(r.Full()) }
+
+// Key returns the document's key.
 func (e Endpoint) Key() string { return EndpointKey(e.Full()) }
 
 // Key returns the document's key.
@@ -109,6 +112,12 @@ func (n Network) Full() dove.Network { return dove.Network{Tenant: n.Tenant, Nam
 
 // DomainOf returns the domain in which the network's addresses are classified.
 func (n Network) DomainOf() dove.Domain { return dove.Domain{Tenant: n.Tenant, Name: n.Domain} }
+
+// Full returns the router's full name.
+func (r Router) Full() dove.Router { return dove.Router{Tenant: r.Tenant, Name: r.Name} }
+
+// DomainOf returns the domain of the networks that the router joins.
+func (r Router) DomainOf() dove.Domain { return dove.Domain{Tenant: r.Tenant, Name: r.Domain} }
 
 // DomainOf returns the domain whose intent the blueprint is part of.
 func (b Blueprint) DomainOf() dove.Domain { return dove.Domain{Tenant: b.Tenant, Name: b.Domain} }

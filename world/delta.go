@@ -19,6 +19,7 @@ type Delta struct {
 	Tenants    []Change[Tenant]
 	Blueprints []Change[Blueprint]
 	Networks   []Change[Network]
+	Routers    []Change[Router]
 	Endpoints  []Change[Endpoint]
 	Hosts      []Change[Host]
 	JoinTokens []Change[JoinToken]
@@ -46,6 +47,7 @@ func (d *Delta) settle() {
 	d.Tenants = settle(d.Tenants, func(a, b *Tenant) int { return cmp.Compare(a.Name, b.Name) })
 	d.Blueprints = settle(d.Blueprints, func(a, b *Blueprint) int { return pair(a.Tenant, a.Name, b.Tenant, b.Name) })
 	d.Networks = settle(d.Networks, func(a, b *Network) int { return compareNetwork(a.Full(), b.Full()) })
+	d.Routers = settle(d.Routers, func(a, b *Router) int { return pair(a.Tenant, a.Name, b.Tenant, b.Name) })
 	d.Endpoints = settle(d.Endpoints, func(a, b *Endpoint) int { return pair(a.Tenant, a.ID, b.Tenant, b.ID) })
 	d.Hosts = settle(d.Hosts, func(a, b *Host) int { return cmp.Compare(a.Name, b.Name) })
 	d.JoinTokens = settle(d.JoinTokens, func(a, b *JoinToken) int { return cmp.Compare(a.ID, b.ID) })

@@ -42,6 +42,31 @@ type Network struct {
 	MTU       uint16         `json:"mtu"`
 }
 
+// Router joins networks of one domain. Blueprint names its owner, "" if it was
+// made by itself. Interfaces are in order of networks, routes of prefixes.
+type Router struct {
+	Tenant     dove.Tenant `json:"tenant"`
+	Name       string      `json:"name"`
+	Domain     string      `json:"domain"`
+	Blueprint  string      `json:"blueprint,omitempty"`
+	Interfaces []Interface `json:"interfaces"`
+	Routes     []Route     `json:"routes,omitempty"`
+}
+
+// Interface is a router's on a network. Addresses are those that were given:
+// RouterOn says which it has.
+type Interface struct {
+	Network   string       `json:"network"`
+	MAC       dove.MAC     `json:"mac"`
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+}
+
+// Route leads a prefix that no network has to endpoints, by their addresses.
+type Route struct {
+	To  netip.Prefix `json:"to"`
+	Via []netip.Addr `json:"via"`
+}
+
 // Endpoint is one interface of a workload. Class ids are not here: they follow
 // from Groups and the alloc documents. Host is "" while it is bound to none;
 // Epoch grows with each binding.
@@ -109,7 +134,7 @@ type VNIAlloc struct {
 	FreedAt *time.Time `json:"freedAt,omitempty"`
 }
 
-// Ledger makes all writes of a tenant's blueprints and networks collide in the
+// Ledger makes all writes of a tenant's blueprints, networks and routers collide in the
 // store: each writes it, because each judges the tenant's intent as a whole.
 type Ledger struct {
 	Tenant dove.Tenant `json:"tenant"`
@@ -155,6 +180,9 @@ func BlueprintKey(t dove.Tenant, name string) string {
 
 // NetworkKey is the key of a network.
 func NetworkKey(n dove.Network) string { return Prefix + "networks/" + n.String() }
+
+// RouterKey is the key of a router.
+func RouterKey(r dove.Router) string { return Prefix + "routers/" + r.String() }
 
 // EndpointKey is the key of an endpoint.
 func EndpointKey(e dove.Endpoint) string { return Prefix + "endpoints/" + e.String() }

@@ -61,7 +61,7 @@ const documentBytes = 512
 
 // bytes says about how much memory the delta keeps.
 func (d Delta) bytes() int {
-	n := documentBytes * (1 + len(d.Tenants) + len(d.Networks) + len(d.Endpoints) + len(d.Hosts) + len(d.Blueprints))
+	n := documentBytes * (1 + len(d.Tenants) + len(d.Networks) + len(d.Routers) + len(d.Endpoints) + len(d.Hosts) + len(d.Blueprints))
 	for _, c := range d.Blueprints {
 		for _, b := range []*Blueprint{c.Old, c.New} {
 			if b != nil {

@@ -43,6 +43,10 @@ func byNetworkName(a, b *held[Network]) int {
 	return pair(a.doc.Tenant, a.doc.Name, b.doc.Tenant, b.doc.Name)
 }
 
+func byRouter(a, b *held[Router]) int {
+	return pair(a.doc.Tenant, a.doc.Name, b.doc.Tenant, b.doc.Name)
+}
+
 func byEndpoint(a, b *held[Endpoint]) int {
 	return pair(a.doc.Tenant, a.doc.ID, b.doc.Tenant, b.doc.ID)
 }
@@ -74,6 +78,10 @@ func blueprintAt(t dove.Tenant, name string) func(*held[Blueprint]) int {
 
 func networkAt(n dove.Network) func(*held[Network]) int {
 	return func(h *held[Network]) int { return pair(h.doc.Tenant, h.doc.Name, n.Tenant, n.Name) }
+}
+
+func routerAt(n dove.Router) func(*held[Router]) int {
+	return func(h *held[Router]) int { return pair(h.doc.Tenant, h.doc.Name, n.Tenant, n.Name) }
 }
 
 func endpointAt(e dove.Endpoint) func(*held[Endpoint]) int {

@@ -22,32 +22,34 @@ type World struct {
 	revision   dove.Revision
 	generation uint64
 
-	meta       held[Meta]    // revision 0: there is none
-	vniNext    held[VNINext] // likewise
-	tenants    tree[*held[Tenant]]
-	blueprints tree[*held[Blueprint]]
-	parsed     tree[*blueprint.Blueprint] // one for each of blueprints
-	intents    tree[*intent]              // one for each domain that a blueprint names
-	networks   tree[*held[Network]]
-	byVNI      tree[*held[Network]]
-	endpoints  tree[*held[Endpoint]]
-	byNetwork  tree[*held[Endpoint]]
-	byHost     tree[*held[Endpoint]] // bound ones
-	byAddress  tree[located]
-	byMAC      tree[*held[Endpoint]]
-	byGroup    tree[membership]
-	hosts      tree[*held[Host]]
-	byVTEP     tree[*held[Host]]
-	joinTokens tree[*held[JoinToken]]
-	apiTokens  tree[*held[APIToken]]
-	requests   tree[*held[Request]]
-	byExpiry   tree[*held[Request]]
-	classes    tree[*held[ClassAlloc]] // by digest of the signature
-	byClass    tree[classified]
-	classNext  tree[*held[ClassNext]]
-	vnis       tree[*held[VNIAlloc]]
-	ledgers    tree[*held[Ledger]]
-	vteps      tree[*held[VTEPAlloc]]
+	meta        held[Meta]    // revision 0: there is none
+	vniNext     held[VNINext] // likewise
+	tenants     tree[*held[Tenant]]
+	blueprints  tree[*held[Blueprint]]
+	parsed      tree[*blueprint.Blueprint] // one for each of blueprints
+	intents     tree[*intent]              // one for each domain that a blueprint names
+	networks    tree[*held[Network]]
+	byVNI       tree[*held[Network]]
+	routers     tree[*held[Router]]
+	byInterface tree[joint]
+	endpoints   tree[*held[Endpoint]]
+	byNetwork   tree[*held[Endpoint]]
+	byHost      tree[*held[Endpoint]] // bound ones
+	byAddress   tree[located]
+	byMAC       tree[*held[Endpoint]]
+	byGroup     tree[membership]
+	hosts       tree[*held[Host]]
+	byVTEP      tree[*held[Host]]
+	joinTokens  tree[*held[JoinToken]]
+	apiTokens   tree[*held[APIToken]]
+	requests    tree[*held[Request]]
+	byExpiry    tree[*held[Request]]
+	classes     tree[*held[ClassAlloc]] // by digest of the signature
+	byClass     tree[classified]
+	classNext   tree[*held[ClassNext]]
+	vnis        tree[*held[VNIAlloc]]
+	ledgers     tree[*held[Ledger]]
+	vteps       tree[*held[VTEPAlloc]]
 }
 
 // held is a document with the revision that wrote it.
@@ -77,9 +79,16 @@ func New() *World {
 		parsed: newTree(func(a, b *blueprint.Blueprint) int {
 			return pair(a.Tenant, a.Name, b.Tenant, b.Name)
 		}),
-		intents:   newTree(func(a, b *intent) int { return compareDomain(a.domain, b.domain) }),
-		networks:  newTree(byNetworkName),
-		byVNI:     newTree(ordered(func(a, b *Network) int { return cmp.Compare(a.VNI, b.VNI) }, byNetworkName)),
+		intents:  newTree(func(a, b *intent) int { return compareDomain(a.domain, b.domain) }),
+		networks: newTree(byNetworkName),
+		byVNI:    newTree(ordered(func(a, b *Network) int { return cmp.Compare(a.VNI, b.VNI) }, byNetworkName)),
+		routers:  newTree(byRouter),
+		byInterface: newTree(func(a, b joint) int {
+			if c := a.at(b.network()); c != 0 {
+				return c
+			}
+			return byRouter(a.router, b.router)
+		}),
 		endpoints: newTree(byEndpoint),
 		byNetwork: newTree(ordered(func(a, b *Endpoint) int { return compareNetwork(a.NetworkOf(), b.NetworkOf()) }, byEndpoint)),
 		byHost:    newTree(ordered(func(a, b *Endpoint) int { return strings.Compare(string(a.Host), string(b.Host)) }, byEndpoint)),
@@ -262,11 +271,11 @@ func (w *World) GroupsInUse(t dove.Tenant, blueprint string) iter.Seq[dove.Group
 }
 
 // Counts says how many of each there are.
-type Counts struct{ Tenants, Blueprints, Networks, Endpoints, Hosts int }
+type Counts struct{ Tenants, Blueprints, Networks, Routers, Endpoints, Hosts int }
 
 // Counts counts without looking at each.
 func (w *World) Counts() Counts {
-	return Counts{w.tenants.len(), w.blueprints.len(), w.networks.len(), w.endpoints.len(), w.hosts.len()}
+	return Counts{w.tenants.len(), w.blueprints.len(), w.networks.len(), w.routers.len(), w.endpoints.len(), w.hosts.len()}
 }
 
 // Host returns a host's document.

@@ -57,6 +57,7 @@ func TestAnyOrder(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	docs := written(1, world.Meta{Incarnation: 9}, world.Tenant{Name: "acme"}, network, shop, class,
+		world.Router{Tenant: "acme", Name: "core", Interfaces: []world.Interface{{Network: "back"}, {Network: "front"}}},
 		endpoint("a", "h1", "10.0.0.2"), endpoint("bb", "", "10.0.0.3", "10.0.0.4"), world.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1")},
 		world.JoinToken{ID: "t"}, world.APIToken{ID: "t"}, world.Request{Token: "t", ID: "r", Result: json.RawMessage("{}")}, world.VNIAlloc{VNI: 7}, world.VNINext{Next: 8}, world.ClassNext{Tenant: "acme", Domain: "shop", Next: 6},
 		world.Ledger{Tenant: "acme"}, world.VTEPAlloc{VTEP: netip.MustParseAddr("192.0.2.1"), Host: "h1"})
@@ -78,6 +79,9 @@ func TestAnyOrder(t *testing.T) {
 					t.Fatalf("world %d has document %s: %v", i, d.Key, has)
 				}
 			}
+		}
+		if r, ok := w.Between(dove.Network{Tenant: "acme", Name: "back"}, network.Full()); !ok || r.Name != "core" {
+			t.Fatalf("in the end no router joins the networks: %+v", r)
 		}
 		// And all away again, one by one.
 		random.Shuffle(len(docs), func(i, j int) { docs[i], docs[j] = docs[j], docs[i] })
@@ -146,7 +150,7 @@ func TestUnreadable(t *testing.T) {
 		"two":           {dove.Doc{Key: network.Key(), Value: append(world.Put(network).Value, "{}"...)}, "after its end"},
 		"unknown field": {dove.Doc{Key: "/dove/v1/tenants/a", Value: []byte(`{"name":"a","x":1}`)}, "newer controller"},
 		"other's key":   {dove.Doc{Key: "/dove/v1/tenants/b", Value: []byte(`{"name":"a"}`)}, "says that it is /dove/v1/tenants/a"},
-		"unknown kind":  {dove.Doc{Key: "/dove/v1/routers/b", Value: []byte(`{}`)}, "no kind known here"},
+		"unknown kind":  {dove.Doc{Key: "/dove/v1/routes/b", Value: []byte(`{}`)}, "no kind known here"},
 		"foreign key":   {dove.Doc{Key: "/x", Value: []byte(`{}`)}, "no kind known here"},
 		"deep key":      {dove.Doc{Key: "/dove/v1/tenants/a/b", Value: []byte(`{}`)}, "no kind known here"},
 		"blueprint":     {dove.Doc{Key: shop.Key(), Value: world.Put(world.Blueprint{Tenant: "acme", Name: "shop", Domain: "shop", Text: "x"}).Value}, "is not a blueprint"},
