@@ -35,7 +35,7 @@ type Plan struct {
 // PlannedChange is one difference.
 type PlannedChange struct {
 	Op     string `json:"op" enum:"added,removed,changed"`
-	Part   string `json:"part" doc:"domain, network, group or policy."`
+	Part   string `json:"part" doc:"domain, network, router, group or policy."`
 	Name   string `json:"name,omitempty"`
 	Before string `json:"before,omitempty"`
 	After  string `json:"after,omitempty"`

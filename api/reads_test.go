@@ -103,7 +103,7 @@ func TestAtLeast(t *testing.T) {
 	now := r.backend.World().Revision()
 	r.backend.down = dove.Errorf(dove.Unavailable, "the store does not answer")
 	for _, path := range []string{
-		"/v1/tenants", "/v1/tenants/acme", "/v1/tenants/acme/networks", "/v1/tenants/acme/networks/back", "/v1/tenants/acme/blueprints",
+		"/v1/tenants", "/v1/tenants/acme", "/v1/tenants/acme/networks", "/v1/tenants/acme/networks/back", "/v1/tenants/acme/routers", "/v1/tenants/acme/blueprints",
 		"/v1/tenants/acme/blueprints/shop", "/v1/tenants/acme/endpoints", "/v1/tenants/acme/endpoints/web-1", "/v1/hosts", "/v1/hosts/acme-1", "/v1/tokens",
 	} {
 		r.refused(503, "GET "+path, "")

@@ -117,7 +117,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 				},
 			},
 			Tags: []*huma.Tag{
-				{Name: "tenants"}, {Name: "blueprints"}, {Name: "networks"}, {Name: "endpoints"}, {Name: "flows"},
+				{Name: "tenants"}, {Name: "blueprints"}, {Name: "networks"}, {Name: "routers"}, {Name: "endpoints"}, {Name: "flows"},
 				{Name: "hosts"}, {Name: "revisions"}, {Name: "system"},
 			},
 		},
@@ -130,6 +130,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	api.UseMiddleware(s.authorize(api))
 	s.tenants(api)
 	s.networks(api)
+	s.routers(api)
 	s.blueprints(api)
 	s.endpoints(api)
 	s.hosts(api)

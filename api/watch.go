@@ -29,7 +29,7 @@ type WatchLine struct {
 // WatchChange is what became of one resource.
 type WatchChange struct {
 	Op       string      `json:"op" enum:"put,delete"`
-	Kind     string      `json:"kind" enum:"tenant,blueprint,network,endpoint,host"`
+	Kind     string      `json:"kind" enum:"tenant,blueprint,network,router,endpoint,host"`
 	Tenant   dove.Tenant `json:"tenant,omitempty" doc:"Whose it is; of a tenant its own name."`
 	Name     string      `json:"name"`
 	Resource any         `json:"resource,omitempty" doc:"With put: the resource as a GET returns it, but without what hosts say of it."`
@@ -180,6 +180,9 @@ func changesOf(w *world.World, d world.Delta, t dove.Tenant) []WatchChange {
 	network := renderNetwork(w)
 	add(&out, "network", t, d.Networks, func(doc world.Network) (dove.Tenant, string) { return doc.Tenant, doc.Name },
 		func(doc world.Network) any { r := network(doc); r.Revision = d.Revision; return r })
+	router := renderRouter(w)
+	add(&out, "router", t, d.Routers, func(doc world.Router) (dove.Tenant, string) { return doc.Tenant, doc.Name },
+		func(doc world.Router) any { r := router(doc); r.Revision = d.Revision; return r })
 	endpoint := renderEndpoint(w, nil)
 	add(&out, "endpoint", t, d.Endpoints, func(doc world.Endpoint) (dove.Tenant, string) { return doc.Tenant, string(doc.ID) },
 		func(doc world.Endpoint) any { r := endpoint(doc); r.Revision, r.State = d.Revision, ""; return r })

@@ -123,6 +123,15 @@ func TestRequests(t *testing.T) {
 			_, err := c.Hosts(ctx, api.HostFilter{Connected: "true", Behind: "true"})
 			return err
 		},
+		`PUT /v1/tenants/acme/routers/core Content-Type=application/json {"networks":["front"],"addresses":{"front":["10.0.1.9"]},"routes":[{"to":"0.0.0.0/0","via":["10.0.1.7"]}]}`: func() error {
+			_, err := c.PutRouter(ctx, dove.Router{Tenant: "acme", Name: "core"}, api.RouterSpec{Networks: []string{"front"},
+				Addresses: map[string][]string{"front": {"10.0.1.9"}}, Routes: []api.Route{{To: "0.0.0.0/0", Via: []string{"10.0.1.7"}}}}, nil)
+			return err
+		},
+		"GET /v1/tenants/acme/routers?network=front": func() error {
+			_, err := c.Routers(ctx, "acme", api.RouterFilter{Network: "front"})
+			return err
+		},
 		"GET /v1/tenants/acme/networks?blueprint=shop&domain=d": func() error {
 			_, err := c.Networks(ctx, "acme", api.NetworkFilter{Domain: "d", Blueprint: "shop"})
 			return err

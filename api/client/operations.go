@@ -47,6 +47,26 @@ func (c *Client) DeleteNetwork(ctx context.Context, n dove.Network, ifMatch *dov
 	return remove(ctx, c, ifMatch, "tenants", string(n.Tenant), "networks", n.Name)
 }
 
+// Routers lists a tenant's routers by name.
+func (c *Client) Routers(ctx context.Context, t dove.Tenant, filter api.RouterFilter) ([]api.Router, error) {
+	return list[api.Router](ctx, c, queryOf(filter), "tenants", string(t), "routers")
+}
+
+// Router reads a router.
+func (c *Client) Router(ctx context.Context, r dove.Router) (api.Router, error) {
+	return get[api.Router](ctx, c, "tenants", string(r.Tenant), "routers", r.Name)
+}
+
+// PutRouter makes a router by itself, or changes it as a whole.
+func (c *Client) PutRouter(ctx context.Context, r dove.Router, spec api.RouterSpec, ifMatch *dove.Revision) (api.Router, error) {
+	return put[api.Router](ctx, c, ifMatch, spec, "tenants", string(r.Tenant), "routers", r.Name)
+}
+
+// DeleteRouter deletes a router that no policy needs.
+func (c *Client) DeleteRouter(ctx context.Context, r dove.Router, ifMatch *dove.Revision) (dove.Revision, error) {
+	return remove(ctx, c, ifMatch, "tenants", string(r.Tenant), "routers", r.Name)
+}
+
 // Blueprints lists a tenant's blueprints by name, without their text.
 func (c *Client) Blueprints(ctx context.Context, t dove.Tenant, filter api.BlueprintFilter) ([]api.Blueprint, error) {
 	return list[api.Blueprint](ctx, c, queryOf(filter), "tenants", string(t), "blueprints")

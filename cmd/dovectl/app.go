@@ -127,7 +127,7 @@ Exit codes:
 		}
 	}
 	add("intent", a.tenantCommand(), a.tenantsCommand(), a.schemaCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(),
-		a.blueprintCommand(), a.blueprintsCommand(), a.networkCommand(), a.networksCommand())
+		a.blueprintCommand(), a.blueprintsCommand(), a.networkCommand(), a.networksCommand(), a.routerCommand(), a.routersCommand())
 	add("place", a.endpointCommand(), a.endpointsCommand(), a.hostCommand(), a.hostsCommand(), a.tokenCommand(), a.tokensCommand())
 	add("ask", a.waitCommand(), a.receiptCommand(), a.whyCommand(), a.resolveCommand(), a.flowsCommand(), a.watchCommand(), a.statusCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("ask")

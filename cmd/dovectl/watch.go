@@ -15,12 +15,12 @@ func (a *app) watchCommand() *cobra.Command {
 	var after revisionFlag
 	cmd := &cobra.Command{
 		Use: "watch", Short: "follow what changes, revision by revision", Args: cobra.NoArgs,
-		Long: `Tells every change of tenants, blueprints, networks, endpoints and hosts as it
-happens, until it is interrupted. With a tenant (--tenant or $DOVE_TENANT):
-only its own. With --after it begins with the change that came after that
-revision; the DPC keeps the last 4096. With -o json each revision is one line,
-with the resources as they are now; lines without changes say where one is, to
-go on from there.`,
+		Long: `Tells every change of tenants, blueprints, networks, routers, endpoints and
+hosts as it happens, until it is interrupted. With a tenant (--tenant or
+$DOVE_TENANT): only its own. With --after it begins with the change that came
+after that revision; the DPC keeps the last 4096. With -o json each revision is
+one line, with the resources as they are now; lines without changes say where
+one is, to go on from there.`,
 		Example: "  dovectl watch\n  dovectl watch --tenant acme --after 28 -o json",
 	}
 	cmd.Flags().Var(&after, "after", "begin after this `REVISION`; default is now")
@@ -98,6 +98,7 @@ func gist(c api.WatchChange) string {
 var gists = map[string][]struct{ field, word, without string }{
 	"blueprint": {{"domain", "domain ", ""}},
 	"network":   {{"subnets", "", ""}},
+	"router":    {{"domain", "domain ", ""}},
 	"endpoint":  {{"groups", "", ""}, {"host", "on ", "on no host"}},
 	"host":      {{"vtep", "at ", ""}},
 }
