@@ -32,6 +32,23 @@ type FlowState struct {
 	UIDs  [2]dove.UID   // the initiator's and the responder's
 }
 
+// TimeOut is how long the flow lives without a packet.
+func (f FlowState) TimeOut() time.Duration {
+	has := func(bits FlowBits) bool { return f.State&bits == bits }
+	tcp := f.Tuple.Protocol == dove.ProtocolTCP
+	switch {
+	case f.Tuple.Protocol.IsICMP():
+		return 30 * time.Second
+	case tcp && (has(FlowReset) || has(FlowFinInitiator|FlowFinResponder)):
+		return 10 * time.Second
+	case !has(FlowConfirmed):
+		return 30 * time.Second
+	case !tcp || has(FlowFinInitiator) || has(FlowFinResponder):
+		return 120 * time.Second
+	}
+	return 2 * time.Hour
+}
+
 // Check says what a flow cannot be, of a port on a network and with these
 // addresses.
 func (f FlowState) Check(p Port) error {
@@ -51,7 +68,7 @@ func (f FlowState) Check(p Port) error {
 		return fmt.Errorf("flow %+v: port %d is on network %d", t, p.ID, p.VNI)
 	case !has(0) && !has(1):
 		return fmt.Errorf("flow %+v between endpoints %v: neither end is port %d, of endpoint %d", t, f.UIDs, p.ID, p.UID)
-	case f.State >= flowBitsEnd || f.Idle < 0:
+	case f.State >= flowBitsEnd || f.Idle < 0 || t.Protocol != dove.ProtocolTCP && f.State&^(FlowReplied|FlowConfirmed) != 0:
 		return fmt.Errorf("flow %+v: state %#x and %v of idleness cannot be", t, uint8(f.State), f.Idle)
 	}
 	return nil

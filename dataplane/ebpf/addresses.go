@@ -31,10 +31,12 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 		return err
 	}
 	switch {
-	case p.Other.IsValid():
-		return fmt.Errorf("peer %v on network %d has another binding: this switch does not know of these yet", k.Addr, k.VNI)
 	case !p.MAC.IsUnicast():
 		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
+	case !p.VTEP.IsValid() && p.Other.IsValid():
+		return fmt.Errorf("peer %v on network %d is hidden, but its other binding at %v is not: give both VTEPs or none", k.Addr, k.VNI, p.Other)
+	case p.Other.IsValid() && !p.Other.Is4():
+		return fmt.Errorf("peer %v on network %d has its other binding at VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.Other)
 	case p.VTEP.IsValid() && !p.VTEP.Is4():
 		return fmt.Errorf("peer %v on network %d is behind VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.VTEP)
 	}
@@ -46,7 +48,14 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 // peer's, or nothing.
 func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	if id, ok := s.owners[k]; ok {
-		return s.ports[id].dest(k.Addr, s.networks[k.VNI]), true
+		p := s.ports[id]
+		d := p.dest(k.Addr, s.networks[k.VNI])
+		if p.Other.IsValid() {
+			// Its VTEP is there before it is on standby, and after.
+			d.Vtep, d.Hop = vtepKey(p.Other), s.hopTo(p.Other)
+			s.setOther(&d, p.Other)
+		}
+		return d, true
 	}
 	p, ok := s.peers[k]
 	if !ok {
@@ -64,10 +73,26 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	if s.vteps[p.VTEP] {
 		d.Flags = destAdmitted
 	}
+	if p.Other.IsValid() {
+		s.setOther(&d, p.Other)
+	}
 	return d, true
 }
 
-const destAdmitted = 1 // DEST_ADMITTED
+// setOther says where the other binding of an address is.
+func (s *Switch) setOther(d *dswitchDest, vtep netip.Addr) {
+	d.Other = vtepKey(vtep)
+	if s.vteps[vtep] {
+		d.Flags |= destOtherAdmitted
+	}
+}
+
+// The flags of struct dest.
+const (
+	destAdmitted = 1 << iota
+	destOtherAdmitted
+	destOnTap
+)
 
 // put brings an address in the kernel to what is wanted.
 func (s *Switch) put(k dataplane.PeerKey) error {
@@ -87,7 +112,7 @@ func (s *Switch) put(k dataplane.PeerKey) error {
 	}
 	// Flows follow a peer to another VTEP or MAC. Anything else has them judged again.
 	was, is := held.dest, want
-	was.Vtep, was.Hop, was.Mac, was.Flags, was.Mtu = is.Vtep, is.Hop, is.Mac, is.Flags, is.Mtu
+	was.Vtep, was.Hop, was.Other, was.Mac, was.Flags, was.Mtu = is.Vtep, is.Hop, is.Other, is.Mac, is.Flags, is.Mtu
 	if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 	}

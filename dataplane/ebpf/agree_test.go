@@ -53,6 +53,7 @@ type twins struct {
 	tables    []*verdict.Table
 	misses    []twinMiss
 	passed    []conversation // what was let through, to go on with
+	carried   []dataplane.FlowState
 	ops       int
 	kinds     map[dataplane.Action]int
 	why       map[dataplane.Reason]int
@@ -160,7 +161,11 @@ func (w *twins) fromWire() {
 		if p.VTEP.IsValid() && w.chance(92) {
 			o.Src = p.VTEP
 		}
+		if p.Other.IsValid() && w.chance(40) {
+			o.Src = p.Other
+		}
 	}
+	w.byOther(&o, src, dst)
 	if w.chance(3) {
 		o.Dst = twinVTEPs[1]
 	}
@@ -365,6 +370,8 @@ func (w *twins) walk(steps int) {
 			w.fromWire()
 		case n < 19:
 			w.goOn()
+		case n == 19 && w.chance(30):
+			w.carry()
 		default:
 			w.inject()
 		}

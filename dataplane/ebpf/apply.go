@@ -184,7 +184,7 @@ func (s *Switch) admit(a netip.Addr) error {
 	key := vtepKey(a)
 	var errs []error
 	for k, p := range s.places {
-		if p.dest.Vtep == key && p.dest.Kind == uint8(dswitchDestKindDEST_REMOTE) {
+		if p.dest.Vtep == key && p.dest.Kind == uint8(dswitchDestKindDEST_REMOTE) || p.dest.Other == key {
 			errs = append(errs, s.put(k))
 		}
 	}

@@ -141,6 +141,8 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *p)
 	return PASS;
 }
 
+#include "move.h"
+
 SEC("tc")
 int wire_in(struct __sk_buff *skb)
 {
@@ -174,6 +176,8 @@ int wire_in(struct __sk_buff *skb)
 	p.class = bpf_ntohs(at->class);
 	p.vni = bpf_ntohl(at->vni) >> 8;
 	int well_formed = at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff));
+	if (!well_formed && at->flags == 0x88 && at->flags2 == APPLIED && !(at->vni & bpf_htonl(0xff)))
+		return handed(skb, &p, length, OUTER_SIZE, frame);
 	switch (judge_overlay(skb, &p, OUTER_SIZE, frame, well_formed)) {
 	case FORWARD:
 		return unwrap(skb, &p, length);
@@ -214,8 +218,9 @@ static __noinline int decapsulated(struct __sk_buff *skb, struct packet *p)
 	if (bpf_skb_get_tunnel_opt(skb, &gbp, sizeof(gbp)) != sizeof(gbp))
 		return 0;
 	p->class = gbp;
+	p->applied = gbp >> 16 == APPLIED; // the kernel's flag is the wire's bit
 	// Without the cookie it came in by another device or to another address.
-	return !(gbp >> 16) && skb->mark == WIRE_COOKIE;
+	return (p->applied || !(gbp >> 16)) && skb->mark == WIRE_COOKIE;
 }
 
 SEC("tc")
@@ -223,7 +228,10 @@ int vx_in(struct __sk_buff *skb)
 {
 	struct packet p = {.direction = IN_OVERLAY};
 
-	return from_overlay(skb, &p, decapsulated(skb, &p));
+	int well_formed = decapsulated(skb, &p);
+	if (well_formed && p.applied)
+		return handed(skb, &p, skb->len + OUTER_SIZE, 0, skb->len);
+	return from_overlay(skb, &p, well_formed);
 }
 
 SEC("tc")
@@ -271,7 +279,7 @@ static __always_inline int has_address(__u32 port, __u32 vni, const __be32 *addr
 	__builtin_memcpy(k.addr, addr, 16);
 	__u32 *slot = bpf_map_lookup_elem(&endpoints, &k);
 	struct dest *d = slot ? dest_at(*slot) : 0;
-	return d && is_local(d) && d->port == port;
+	return d && is_port(d) && d->port == port;
 }
 
 // over reports whether a flow is to be forgotten.

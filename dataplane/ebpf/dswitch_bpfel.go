@@ -13,6 +13,23 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type dswitchAdoptArgs struct {
+	_       structs.HostLayout
+	Vni     uint32
+	Src     [4]uint32
+	Dst     [4]uint32
+	SrcPort uint16
+	DstPort uint16
+	Port    uint32
+	Idle    uint32
+	Proto   uint8
+	V6      uint8
+	State   uint8
+	Reason  uint8
+	_       [4]byte
+	Uid     [2]uint64
+}
+
 type dswitchCounter struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -43,18 +60,19 @@ type dswitchDest struct {
 	Vni     uint32
 	Addr    [4]uint32
 	Hop     uint32
-	Pad     uint32
+	Other   uint32
 }
 
 type dswitchDestKind uint32
 
 const (
-	dswitchDestKindDEST_NONE   dswitchDestKind = 0
-	dswitchDestKindDEST_VETH   dswitchDestKind = 1
-	dswitchDestKindDEST_TAP    dswitchDestKind = 2
-	dswitchDestKindDEST_REMOTE dswitchDestKind = 3
-	dswitchDestKindDEST_HIDDEN dswitchDestKind = 4
-	dswitchDestKindDEST_HERE   dswitchDestKind = 5
+	dswitchDestKindDEST_NONE    dswitchDestKind = 0
+	dswitchDestKindDEST_VETH    dswitchDestKind = 1
+	dswitchDestKindDEST_TAP     dswitchDestKind = 2
+	dswitchDestKindDEST_REMOTE  dswitchDestKind = 3
+	dswitchDestKindDEST_HIDDEN  dswitchDestKind = 4
+	dswitchDestKindDEST_HERE    dswitchDestKind = 5
+	dswitchDestKindDEST_STANDBY dswitchDestKind = 6
 )
 
 type dswitchEndpointKey struct {
@@ -197,13 +215,16 @@ type dswitchPacket struct {
 	Again         uint8
 	AgainWant     uint8
 	Swapped       uint8
+	Applied       uint8
 	Hinted        uint8
 	Reason        uint8
 	Want          uint8
 	Judged        uint8
 	Backwards     uint8
+	_             [1]byte
 	Rule          uint16
 	Mtu           uint16
+	_             [2]byte
 	Table         uint32
 	SrcSlot       uint32
 	DstSlot       uint32
@@ -361,41 +382,43 @@ type dswitchTable struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	dswitchMapAbsent        = "absent"
-	dswitchMapAgain         = "again"
-	dswitchMapConfig        = "config"
-	dswitchMapCounters      = "counters"
-	dswitchMapDests         = "dests"
-	dswitchMapEndpoints     = "endpoints"
-	dswitchMapEvents        = "events"
-	dswitchMapFlows4        = "flows4"
-	dswitchMapFlows6        = "flows6"
-	dswitchMapLastOutcome   = "last_outcome"
-	dswitchMapNetworks      = "networks"
-	dswitchMapNewFlow       = "new_flow"
-	dswitchMapPairSlots     = "pair_slots"
-	dswitchMapPairs         = "pairs"
-	dswitchMapPieces        = "pieces"
-	dswitchMapPortStates    = "port_states"
-	dswitchMapPorts         = "ports"
-	dswitchMapReasons       = "reasons"
-	dswitchMapRuleNames     = "rule_names"
-	dswitchMapRules         = "rules"
-	dswitchMapSampled       = "sampled"
-	dswitchMapTables        = "tables"
-	dswitchMapVtepAddrs     = "vtep_addrs"
-	dswitchMapVteps         = "vteps"
-	dswitchProgGc           = "gc"
-	dswitchProgGuestIn      = "guest_in"
-	dswitchProgGuestOut     = "guest_out"
-	dswitchProgUpIn         = "up_in"
-	dswitchProgVxIn         = "vx_in"
-	dswitchProgWireIn       = "wire_in"
-	dswitchVarNamedDestKind = "named_dest_kind"
-	dswitchVarNamedEvent    = "named_event"
-	dswitchVarNamedGcArgs   = "named_gc_args"
-	dswitchVarNamedReason   = "named_reason"
-	dswitchVarTesting       = "testing"
+	dswitchMapAbsent         = "absent"
+	dswitchMapAgain          = "again"
+	dswitchMapConfig         = "config"
+	dswitchMapCounters       = "counters"
+	dswitchMapDests          = "dests"
+	dswitchMapEndpoints      = "endpoints"
+	dswitchMapEvents         = "events"
+	dswitchMapFlows4         = "flows4"
+	dswitchMapFlows6         = "flows6"
+	dswitchMapLastOutcome    = "last_outcome"
+	dswitchMapNetworks       = "networks"
+	dswitchMapNewFlow        = "new_flow"
+	dswitchMapPairSlots      = "pair_slots"
+	dswitchMapPairs          = "pairs"
+	dswitchMapPieces         = "pieces"
+	dswitchMapPortStates     = "port_states"
+	dswitchMapPorts          = "ports"
+	dswitchMapReasons        = "reasons"
+	dswitchMapRuleNames      = "rule_names"
+	dswitchMapRules          = "rules"
+	dswitchMapSampled        = "sampled"
+	dswitchMapTables         = "tables"
+	dswitchMapVtepAddrs      = "vtep_addrs"
+	dswitchMapVteps          = "vteps"
+	dswitchProgAdopt         = "adopt"
+	dswitchProgGc            = "gc"
+	dswitchProgGuestIn       = "guest_in"
+	dswitchProgGuestOut      = "guest_out"
+	dswitchProgUpIn          = "up_in"
+	dswitchProgVxIn          = "vx_in"
+	dswitchProgWireIn        = "wire_in"
+	dswitchVarNamedAdoptArgs = "named_adopt_args"
+	dswitchVarNamedDestKind  = "named_dest_kind"
+	dswitchVarNamedEvent     = "named_event"
+	dswitchVarNamedGcArgs    = "named_gc_args"
+	dswitchVarNamedReason    = "named_reason"
+	dswitchVarTesting        = "testing"
 )
 
 // loadDswitch returns the embedded CollectionSpec for dswitch.
@@ -440,6 +463,7 @@ type dswitchSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dswitchProgramSpecs struct {
+	Adopt    *ebpf.ProgramSpec `ebpf:"adopt"`
 	Gc       *ebpf.ProgramSpec `ebpf:"gc"`
 	GuestIn  *ebpf.ProgramSpec `ebpf:"guest_in"`
 	GuestOut *ebpf.ProgramSpec `ebpf:"guest_out"`
@@ -482,11 +506,12 @@ type dswitchMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dswitchVariableSpecs struct {
-	NamedDestKind *ebpf.VariableSpec `ebpf:"named_dest_kind"`
-	NamedEvent    *ebpf.VariableSpec `ebpf:"named_event"`
-	NamedGcArgs   *ebpf.VariableSpec `ebpf:"named_gc_args"`
-	NamedReason   *ebpf.VariableSpec `ebpf:"named_reason"`
-	Testing       *ebpf.VariableSpec `ebpf:"testing"`
+	NamedAdoptArgs *ebpf.VariableSpec `ebpf:"named_adopt_args"`
+	NamedDestKind  *ebpf.VariableSpec `ebpf:"named_dest_kind"`
+	NamedEvent     *ebpf.VariableSpec `ebpf:"named_event"`
+	NamedGcArgs    *ebpf.VariableSpec `ebpf:"named_gc_args"`
+	NamedReason    *ebpf.VariableSpec `ebpf:"named_reason"`
+	Testing        *ebpf.VariableSpec `ebpf:"testing"`
 }
 
 // dswitchObjects contains all objects after they have been loaded into the kernel.
@@ -568,17 +593,19 @@ func (m *dswitchMaps) Close() error {
 //
 // It can be passed to loadDswitchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dswitchVariables struct {
-	NamedDestKind *ebpf.Variable `ebpf:"named_dest_kind"`
-	NamedEvent    *ebpf.Variable `ebpf:"named_event"`
-	NamedGcArgs   *ebpf.Variable `ebpf:"named_gc_args"`
-	NamedReason   *ebpf.Variable `ebpf:"named_reason"`
-	Testing       *ebpf.Variable `ebpf:"testing"`
+	NamedAdoptArgs *ebpf.Variable `ebpf:"named_adopt_args"`
+	NamedDestKind  *ebpf.Variable `ebpf:"named_dest_kind"`
+	NamedEvent     *ebpf.Variable `ebpf:"named_event"`
+	NamedGcArgs    *ebpf.Variable `ebpf:"named_gc_args"`
+	NamedReason    *ebpf.Variable `ebpf:"named_reason"`
+	Testing        *ebpf.Variable `ebpf:"testing"`
 }
 
 // dswitchPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadDswitchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dswitchPrograms struct {
+	Adopt    *ebpf.Program `ebpf:"adopt"`
 	Gc       *ebpf.Program `ebpf:"gc"`
 	GuestIn  *ebpf.Program `ebpf:"guest_in"`
 	GuestOut *ebpf.Program `ebpf:"guest_out"`
@@ -589,6 +616,7 @@ type dswitchPrograms struct {
 
 func (p *dswitchPrograms) Close() error {
 	return _DswitchClose(
+		p.Adopt,
 		p.Gc,
 		p.GuestIn,
 		p.GuestOut,

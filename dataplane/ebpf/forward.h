@@ -9,6 +9,7 @@
 #define WIRE_COOKIE 0xd07e0002 // skb->mark of what wire_in leaves to the kernel's decapsulation
 
 #define OVERLAY_PORT 4789
+#define APPLIED 0x08 // of flags2: who sent it has judged it
 #define DECAP_L3_IPV4 (1ULL << 7) // Linux 6.3
 #define DECAP_L3_IPV6 (1ULL << 8)
 
@@ -41,9 +42,9 @@ static __always_inline int set_macs(struct __sk_buff *skb, const __u8 *dst, cons
 }
 
 // into sends a plain Ethernet frame into a local port.
-static __always_inline int into(struct __sk_buff *skb, const struct dest *dst)
+static __always_inline int into(struct __sk_buff *skb, const struct dest *dst, int tap)
 {
-	if (dst->kind == DEST_VETH) {
+	if (!tap) {
 		if (skb->pkt_type)
 			bpf_skb_change_type(skb, 0); // it was for another host as the host end saw it
 		return bpf_redirect_peer(dst->ifindex, 0);
@@ -107,7 +108,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	o->udp_length = bpf_htons(total - 20);
 	o->udp_check = 0;
 	o->flags = 0x88;
-	o->flags2 = 0;
+	o->flags2 = p->direction == IN_OVERLAY ? APPLIED : 0; // it was for a port that is on standby here
 	o->class = bpf_htons(src->class);
 	o->vni = bpf_htonl(p->vni << 8);
 	struct bpf_redir_neigh hop = {.nh_family = 2 /* AF_INET */, .ipv4_nh = dst->hop};
@@ -120,7 +121,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u3
 	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
 	if (!src || !dst)
 		return drop_for(p, length, MALFORMED);
-	if (dst->kind == DEST_REMOTE) {
+	if (dst->kind == DEST_REMOTE || dst->kind == DEST_STANDBY) {
 		tell(p, TUNNELED, src, dst);
 		return tunnel(skb, p, src, dst);
 	}
@@ -129,19 +130,20 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u3
 	if (!set_macs(skb, dst->mac, src->mac))
 		return drop_for(p, length, MALFORMED);
 	tell(p, DELIVERED, src, dst);
-	return into(skb, dst);
+	return into(skb, dst, dst->kind == DEST_TAP);
 }
 
-// mark hands the underlay's mark of congestion on to the inner header, as the
-// kernel's decapsulation does (RFC 6040).
-__noinline int mark(struct __sk_buff *skb, struct packet *p)
+// mark hands the underlay's mark of congestion on to the inner frame at offset
+// at, as the kernel's decapsulation does (RFC 6040).
+__noinline int mark(struct __sk_buff *skb, struct packet *p, __u32 at)
 {
 	__u8 head[12];
-	if (!p || bpf_skb_load_bytes(skb, ETH_SIZE, head, sizeof(head)))
+	at += ETH_SIZE;
+	if (!p || bpf_skb_load_bytes(skb, at, head, sizeof(head)))
 		return 0;
 	if (p->v6) {
 		head[1] |= ECN << 4;
-		return !bpf_skb_store_bytes(skb, ETH_SIZE, head, 2, BPF_F_RECOMPUTE_CSUM);
+		return !bpf_skb_store_bytes(skb, at, head, 2, BPF_F_RECOMPUTE_CSUM);
 	}
 	__u32 was = be16(head), check = (__u16)~be16(head + 10);
 	head[1] |= ECN;
@@ -150,7 +152,47 @@ __noinline int mark(struct __sk_buff *skb, struct packet *p)
 	check = ~((check >> 16) + check);
 	head[10] = check >> 8;
 	head[11] = check;
-	return !bpf_skb_store_bytes(skb, ETH_SIZE, head, sizeof(head), 0);
+	return !bpf_skb_store_bytes(skb, at, head, sizeof(head), 0);
+}
+
+// hand_on sends an overlay packet whose receiver is on standby here to where it
+// is active, in the outer headers that it came in: what has been decapsulated by
+// bpf_skb_adjust_room cannot be encapsulated again (EALREADY).
+__noinline int hand_on(struct __sk_buff *skb, struct packet *p, __u32 length)
+{
+	if (!p)
+		return SHOT;
+	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
+	struct settings *c = settings();
+	__u8 tos = p->tos;
+
+	if (!c || !src || !dst || dst->kind != DEST_STANDBY)
+		return drop_for(p, length, NO_ENDPOINT); // taken away since it was judged
+	if ((p->outer_tos & ECN) == ECN) {
+		if (!mark(skb, p, OUTER_SIZE))
+			return drop_for(p, length, ENCAP_FAILED);
+		tos |= ECN;
+	}
+	struct ethernet *e = (void *)(long)skb->data;
+	struct outer *o = (void *)(e + 1);
+	struct ethernet *inner = (void *)(o + 1);
+	if ((void *)(inner + 1) > (void *)(long)skb->data_end)
+		return drop_for(p, length, ENCAP_FAILED);
+	copy_mac(inner->dst, dst->mac);
+	copy_mac(inner->src, src->mac);
+	o->tos = c->dscp == COPY_DSCP ? tos : (c->dscp | (tos & ECN));
+	o->id = 0;
+	o->fragment = bpf_htons(0x4000);
+	o->ttl = 64;
+	o->src = c->vtep;
+	o->dst = dst->vtep;
+	o->check = outer_check(o->tos, o->total, o->src, o->dst);
+	o->udp_check = 0;
+	o->flags2 = APPLIED;
+	o->class = bpf_htons(src->class);
+	tell(p, TUNNELED, src, dst);
+	struct bpf_redir_neigh hop = {.nh_family = 2 /* AF_INET */, .ipv4_nh = dst->hop};
+	return bpf_redirect_neigh(c->underlay, hop.ipv4_nh ? &hop : 0, hop.ipv4_nh ? sizeof(hop) : 0, 0);
 }
 
 // unwrap takes the outer headers off and delivers to a local veth.
@@ -162,7 +204,7 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 	if (!src || !dst)
 		return drop_for(p, length, MALFORMED);
 	if (!is_local(dst))
-		return drop_for(p, length, NO_ENDPOINT);
+		return hand_on(skb, p, length);
 	if (bpf_skb_adjust_room(skb, -OUTER_SIZE, BPF_ADJ_ROOM_MAC, flags))
 		return drop_for(p, length, ENCAP_FAILED);
 	struct ethernet *e = (void *)(long)skb->data;
@@ -171,10 +213,10 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 	copy_mac(e->dst, dst->mac);
 	copy_mac(e->src, src->mac);
 	e->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
-	if ((p->outer_tos & ECN) == ECN && !mark(skb, p))
+	if ((p->outer_tos & ECN) == ECN && !mark(skb, p, 0))
 		return drop_for(p, length, ENCAP_FAILED);
 	tell(p, DELIVERED, src, dst);
-	return into(skb, dst);
+	return into(skb, dst, dst->kind == DEST_TAP);
 }
 
 // ask sends a packet to the agent with what it needs to come back written over

@@ -242,6 +242,9 @@ func (s *Switch) adoptAddresses() error {
 		s.places[k] = &place{slot, d}
 		if p := s.ports[dataplane.PortID(d.Port)]; d.Port != 0 && p != nil {
 			p.UID = dove.UID(d.Uid)
+			if d.Other != 0 {
+				p.Other, p.Standby = vtepAddr(d.Other), d.Kind == uint8(dswitchDestKindDEST_STANDBY)
+			}
 			p.Addresses = append(p.Addresses, dataplane.Address{Addr: k.Addr, Class: dove.Class(d.Class)})
 			s.owners[k] = p.ID
 		} else if d.Port == 0 {
@@ -267,6 +270,9 @@ func peerOf(d dswitchDest) dataplane.Peer {
 	p := dataplane.Peer{UID: dove.UID(d.Uid), MAC: d.Mac, Class: dove.Class(d.Class)}
 	if d.Vtep != 0 {
 		p.VTEP = vtepAddr(d.Vtep)
+	}
+	if d.Other != 0 {
+		p.Other = vtepAddr(d.Other)
 	}
 	return p
 }

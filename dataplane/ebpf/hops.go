@@ -97,7 +97,7 @@ func (s *Switch) renewHops() {
 		return
 	}
 	for k, p := range s.places {
-		if p.dest.Kind == uint8(dswitchDestKindDEST_REMOTE) {
+		if p.dest.Vtep != 0 {
 			_ = s.put(k) // a slot that is there can be written
 		}
 	}

@@ -33,6 +33,11 @@ static __always_inline int is_local(const struct dest *d)
 	return d->kind == DEST_VETH || d->kind == DEST_TAP;
 }
 
+static __always_inline int is_port(const struct dest *d)
+{
+	return is_local(d) || d->kind == DEST_STANDBY;
+}
+
 static __always_inline int refuse(struct packet *p, enum reason r)
 {
 	p->reason = r;
@@ -68,11 +73,25 @@ static __always_inline int against(const struct packet *p, const struct flow *f)
 	       (p->echo == ECHO_REPLY && f->initiator == p->swapped);
 }
 
+// by_other reports whether a packet came by the host of an address's other binding.
+static __always_inline int by_other(const struct packet *p, const struct dest *d)
+{
+	return d->other == p->vtep && d->flags & DEST_OTHER_ADMITTED;
+}
+
+// came_from reports whether a packet came from where its source is.
+static __always_inline int came_from(const struct packet *p, const struct dest *src)
+{
+	if (src->kind == DEST_REMOTE && src->vtep == p->vtep && src->flags & DEST_ADMITTED)
+		return 1;
+	return by_other(p, src);
+}
+
 // matches reports whether the packet comes from where the DPC says that its
 // source is. A hidden source has no VTEP to compare.
 static __always_inline int matches(const struct packet *p, const struct dest *src)
 {
-	return src->kind == DEST_HIDDEN || (src->kind == DEST_REMOTE && src->vtep == p->vtep);
+	return src->kind == DEST_HIDDEN || came_from(p, src);
 }
 
 // owns reports whether a slot is still that of an address on the packet's network.
@@ -103,10 +122,10 @@ static __always_inline int known(struct packet *p, __u32 length)
 	if (expired(f, p->proto, now) || opens(p, f))
 		return -1;
 	if (p->direction == IN_GUEST) {
-		if (src->port != p->port || !is_local(src))
+		if (src->port != p->port || !is_port(src))
 			return -1;
 	} else {
-		if (!is_local(dst) || src->kind != DEST_REMOTE || !(src->flags & DEST_ADMITTED) || !matches(p, src))
+		if (!is_port(dst) || !came_from(p, src))
 			return -1;
 		if (p->wire && dst->kind == DEST_TAP)
 			return LEAVE;
@@ -117,7 +136,7 @@ static __always_inline int known(struct packet *p, __u32 length)
 		return refuse(p, TOO_BIG);
 	if (p->direction == IN_OVERLAY && src->class != p->class)
 		hint(p);
-	if (dst->kind != DEST_REMOTE && !is_local(dst))
+	if (dst->kind != DEST_REMOTE && !is_port(dst))
 		return -1;
 	if (against(p, f))
 		return refuse(p, BAD_REPLY);
@@ -132,17 +151,17 @@ static __noinline int begin(struct packet *p, struct flow *f)
 {
 	__u32 port = p->port, zero = 0;
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
-	long failed;
+	long failed, done = f->state & FLOW_CONFIRMED;
 
 	if (!s || !all)
 		return refuse(p, NO_PORT);
 	enum reason full = FLOW_BUDGET;
 	if (__sync_fetch_and_add(&s->flows, 1) >= s->budget)
 		goto port_full;
-	if (__sync_fetch_and_add(&s->unconfirmed, 1) >= (s->budget + 1) / 2)
+	if (!done && __sync_fetch_and_add(&s->unconfirmed, 1) >= (s->budget + 1) / 2)
 		goto half_full;
 	full = FLOW_TABLE_FULL;
-	if (__sync_fetch_and_add(&all->unconfirmed, 1) >= (all->budget + 1) / 2)
+	if (!done && __sync_fetch_and_add(&all->unconfirmed, 1) >= (all->budget + 1) / 2)
 		goto table_full;
 	failed = store(p, f, BPF_NOEXIST);
 	if (!failed)
@@ -150,9 +169,11 @@ static __noinline int begin(struct packet *p, struct flow *f)
 	if (failed == -17) // another CPU has begun it, with a packet of the same flow
 		full = NOT_DROPPED;
 table_full:
-	__sync_fetch_and_sub(&all->unconfirmed, 1);
+	if (!done)
+		__sync_fetch_and_sub(&all->unconfirmed, 1);
 half_full:
-	__sync_fetch_and_sub(&s->unconfirmed, 1);
+	if (!done)
+		__sync_fetch_and_sub(&s->unconfirmed, 1);
 port_full:
 	__sync_fetch_and_sub(&s->flows, 1);
 	return full ? refuse(p, full) : FORWARD;
@@ -320,14 +341,14 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 	p->src_slot = src_slot;
 	p->dst_slot = dst_slot;
 	if (p->direction == IN_GUEST) {
-		if (!has_src || !is_local(src) || src->port != p->port)
+		if (!has_src || !is_port(src) || src->port != p->port)
 			return refuse(p, SPOOFED_ADDRESS);
 		if (p->size > p->mtu)
 			return refuse(p, TOO_BIG);
 		if (!has_dst)
 			return unknown(p, 1);
 	} else {
-		if (!has_dst || !is_local(dst))
+		if (!has_dst || !is_port(dst))
 			return refuse(p, NOT_HERE);
 		if (p->wire && dst->kind == DEST_TAP)
 			return LEAVE;

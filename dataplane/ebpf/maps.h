@@ -9,7 +9,8 @@
 #define IN_GUEST 0
 #define IN_OVERLAY 1
 
-// Kinds of destination. The first two are local.
+// Kinds of destination. VETH and TAP are delivered to, and with STANDBY they are
+// the ports.
 enum dest_kind {
 	DEST_NONE = 0,   // free, or a peer that was taken away
 	DEST_VETH = 1,
@@ -17,10 +18,13 @@ enum dest_kind {
 	DEST_REMOTE = 3,
 	DEST_HIDDEN = 4, // location withheld
 	DEST_HERE = 5,   // bound to this host, but no port yet
+	DEST_STANDBY = 6, // a local port whose endpoint is active behind vtep
 };
 
 #define COPY_DSCP 0x100
-#define DEST_ADMITTED 1 // flag: its VTEP is a member of the fleet
+#define DEST_ADMITTED 1       // flag: vtep is a member of the fleet
+#define DEST_OTHER_ADMITTED 2 // flag: other is one
+#define DEST_ON_TAP 4         // flag: its port's device is a tap
 
 struct settings {
 	__be32 vtep;
@@ -82,14 +86,14 @@ struct dest {
 	__u16 class;
 	__u64 uid;
 	__u32 ifindex; // local
-	__be32 vtep;   // remote
+	__be32 vtep;   // remote, standby; of an active port with another binding it is other
 	__u32 port;    // local
 	__u8 mac[6];
 	__u16 mtu;     // local
 	__u32 vni;
 	__be32 addr[4]; // with vni, whose slot it is
 	__be32 hop;     // remote: next hop to vtep on the underlay, 0: ask the kernel's routes
-	__u32 pad;
+	__be32 other;   // VTEP of its other binding, 0: none
 };
 
 struct pair_key {

@@ -91,11 +91,11 @@ __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 
 	if (!src || !dst)
 		return refuse(p, MALFORMED);
-	if (!link_local && (!is_local(src) || src->port != p->port))
+	if (!link_local && (!is_port(src) || src->port != p->port))
 		return refuse(p, SPOOFED_ADDRESS);
 	if (!slot || dst->kind == DEST_NONE)
 		return unknown(p, 1);
-	if (is_local(dst) && dst->port == p->port)
+	if (is_port(dst) && dst->port == p->port)
 		return refuse(p, NOT_UNICAST);
 	__u8 mac[8] __attribute__((aligned(8)));
 	copy_mac(mac, dst->mac);

@@ -71,6 +71,7 @@ struct packet {
 	__u8 again;     // re-injected
 	__u8 again_want;
 	__u8 swapped;   // the source is the flow's hi
+	__u8 applied;   // another host says that it has judged it
 	__u8 hinted;    // the group id is not the source's class
 
 	// decision

@@ -37,7 +37,10 @@ func (p *port) dest(a netip.Addr, n dataplane.Network) dswitchDest {
 		Mtu:     n.MTU,
 	}
 	if p.Kind == dataplane.Tap {
-		d.Kind = uint8(dswitchDestKindDEST_TAP)
+		d.Kind, d.Flags = uint8(dswitchDestKindDEST_TAP), destOnTap
+	}
+	if p.Standby {
+		d.Kind = uint8(dswitchDestKindDEST_STANDBY)
 	}
 	for _, own := range p.Addresses {
 		if own.Addr == a {
@@ -49,8 +52,10 @@ func (p *port) dest(a netip.Addr, n dataplane.Network) dswitchDest {
 
 func (s *Switch) checkPort(p dataplane.Port) error {
 	switch {
-	case p.Other.IsValid() || p.Standby:
-		return fmt.Errorf("port %d has another binding: this switch does not know of these yet", p.ID)
+	case !p.Other.IsValid() && p.Standby:
+		return fmt.Errorf("port %d is on standby: the VTEP of where it is active is needed", p.ID)
+	case p.Other.IsValid() && (!p.Other.Is4() || p.Other == s.config.VTEP):
+		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed, and the underlay carries IPv4 only", p.ID, p.Other)
 	case p.ID == 0 || p.ID > 65535 || !p.MAC.IsUnicast():
 		return fmt.Errorf("port %d with MAC %v: an id from 1 to 65535 and a unicast MAC are needed", p.ID, p.MAC)
 	case p.Kind != dataplane.Veth && p.Kind != dataplane.Tap:

@@ -78,6 +78,9 @@ func (w *twins) op() dataplane.Op {
 	case 2:
 		p.VTEP = twinVTEPs[0]
 	}
+	if w.chance(25) {
+		p.Other = one(w.r, twinVTEPs...)
+	}
 	return dataplane.SetPeer{Key: k, Peer: p}
 }
 
@@ -85,6 +88,9 @@ func (w *twins) port(id dataplane.PortID) dataplane.Port {
 	p := dataplane.Port{
 		ID: id, UID: w.uid(), VNI: one(w.r, twinVNIs[0], twinVNIs[0], twinVNIs[1]), MAC: twinMAC(int(id)),
 		Kind: one(w.r, dataplane.Veth, dataplane.Tap),
+	}
+	if w.chance(40) {
+		p.Other, p.Standby = one(w.r, twinVTEPs[1:]...), w.chance(50)
 	}
 	seen := map[netip.Addr]bool{}
 	for range 1 + w.r.IntN(3) {

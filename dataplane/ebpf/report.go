@@ -189,32 +189,38 @@ func (s *Switch) keepCounts(id uint32) error {
 func (s *Switch) Flows() ([]dataplane.Flow, error) {
 	var flows []dataplane.Flow
 	now := uint32(monotonic() / tick)
-	add := func(f *dswitchFlow, vni uint32, lo, hi netip.AddrPort, protocol uint8) {
+	err := s.eachOf(func(f *dswitchFlow, vni uint32, lo, hi netip.AddrPort, protocol uint8) {
 		if f.Initiator == 1 {
 			lo, hi = hi, lo
 		}
+		rule := ""
+		if f.Table != 0 { // adopted, and not judged yet
+			rule = s.ruleName(f.Table, f.Rule)
+		}
 		flows = append(flows, dataplane.Flow{
-			Tuple: dataplane.Tuple{
-				VNI: dove.VNI(vni), Protocol: dove.Protocol(protocol),
-				Src: lo.Addr(), SrcPort: lo.Port(), Dst: hi.Addr(), DstPort: hi.Port(),
-			},
-			Rule:    s.ruleName(f.Table, f.Rule),
+			Tuple:   tupleBetween(dove.VNI(vni), lo, hi, protocol),
+			Rule:    rule,
 			Idle:    time.Duration(max(int32(now-f.Last), 0)) * tick,
 			Packets: f.Packets[0] + f.Packets[1],
 			Bytes:   f.Bytes[0] + f.Bytes[1],
 		})
-	}
+	})
+	return flows, err
+}
+
+// eachOf yields all flows, with their two sides.
+func (s *Switch) eachOf(yield func(f *dswitchFlow, vni uint32, lo, hi netip.AddrPort, protocol uint8)) error {
 	if err := eachFlow(s, s.maps.Flows4, func(k *dswitchFlow4Key, f *dswitchFlow) {
-		add(f, k.Vni, netip.AddrPortFrom(vtepAddr(k.Lo), k.LoPort), netip.AddrPortFrom(vtepAddr(k.Hi), k.HiPort), k.Proto)
+		yield(f, k.Vni, netip.AddrPortFrom(vtepAddr(k.Lo), k.LoPort), netip.AddrPortFrom(vtepAddr(k.Hi), k.HiPort), k.Proto)
 	}); err != nil {
-		return nil, fmt.Errorf("map flows4: %w", err)
+		return fmt.Errorf("map flows4: %w", err)
 	}
 	if err := eachFlow(s, s.maps.Flows6, func(k *dswitchFlow6Key, f *dswitchFlow) {
-		add(f, k.Vni, netip.AddrPortFrom(mappedAddr(k.Lo), k.LoPort), netip.AddrPortFrom(mappedAddr(k.Hi), k.HiPort), k.Proto)
+		yield(f, k.Vni, netip.AddrPortFrom(mappedAddr(k.Lo), k.LoPort), netip.AddrPortFrom(mappedAddr(k.Hi), k.HiPort), k.Proto)
 	}); err != nil {
-		return nil, fmt.Errorf("map flows6: %w", err)
+		return fmt.Errorf("map flows6: %w", err)
 	}
-	return flows, nil
+	return nil
 }
 
 // eachFlow reads a flow table in parts. The lock, under which a flow and the name of
