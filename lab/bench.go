@@ -63,7 +63,7 @@ var shapes = []shape{
 	{name: "local", suffix: "_local", title: "both guests on one host", mtu: 1500, local: true,
 		loads: []load{oneStream, polling, tiny, connecting}},
 	{name: "tap", suffix: "_tap", title: "guests behind taps, as virtual machines are", mtu: 1500, taps: true,
-		loads: []load{oneStream, polling, tiny, connecting}},
+		loads: []load{oneStream, polling, woken, tiny, connecting}},
 	{name: "9000", suffix: "_9000", title: "guests on two hosts, MTU 9000", mtu: 9000,
 		loads: []load{oneStream, polling, tiny}},
 }

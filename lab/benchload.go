@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"dove.network/lab/bench"
 )
 
@@ -91,14 +93,19 @@ type iperf struct {
 }
 
 // iperf3 sends for some time, or where that is none as many bytes in each stream.
-func (s *subject) iperf3(ctx context.Context, n length, bytes string, args ...string) (iperf, error) {
+// A single one has a CPU at each end.
+func (s *subject) iperf3(ctx context.Context, n length, single bool, bytes string, args ...string) (iperf, error) {
+	var server, client []string
+	if single {
+		server, client = receivesOn, sendsOn
+	}
 	amount := []string{"-t", strconv.Itoa(n.seconds)}
 	if n.seconds == 0 {
 		amount = []string{"-n", bytes}
 	}
 	to, port := benchGuests[1].String(), strconv.Itoa(loadPort)
-	out, err := s.pair(ctx, "tcp", time.Duration(n.seconds)*time.Second, []string{"iperf3", "-s", "-1", "-B", to, "-p", port},
-		append(append([]string{"iperf3", "-J", "-c", to, "-p", port}, amount...), args...))
+	out, err := s.pair(ctx, "tcp", time.Duration(n.seconds)*time.Second, slices.Concat(server, []string{"iperf3", "-s", "-1", "-B", to, "-p", port}),
+		slices.Concat(client, []string{"iperf3", "-J", "-c", to, "-p", port}, amount, args))
 	if err != nil {
 		return iperf{}, err
 	}
@@ -109,6 +116,14 @@ func (s *subject) iperf3(ctx context.Context, n length, bytes string, args ...st
 	return r, unless(r.Error == "", "iperf3: %s", r.Error)
 }
 
+// Where one sender and one receiver are the load, each has a CPU of its own, the
+// first and the last: left to the scheduler they share one in some runs and not in
+// others, and the figures of one subject differ by a half.
+var sendsOn, receivesOn = onCPU(0), onCPU(runtime.NumCPU() - 1)
+
+// onCPU is the beginning of a command that is to run on one CPU.
+func onCPU(n int) []string { return []string{"taskset", "-c", strconv.Itoa(n)} }
+
 // tcpStreams returns the Gbit/s that so many TCP streams bring over together, and
 // of one alone also the CPU time of the whole machine for each Gbit, s.
 func tcpStreams(streams int) func(context.Context, *subject, length) ([]float64, error) {
@@ -117,7 +132,7 @@ func tcpStreams(streams int) func(context.Context, *subject, length) ([]float64,
 		if err != nil {
 			return nil, err
 		}
-		r, err := s.iperf3(ctx, n, strconv.Itoa(64<<20/streams), "-C", congestion, "-P", strconv.Itoa(streams))
+		r, err := s.iperf3(ctx, n, streams == 1, strconv.Itoa(64<<20/streams), "-C", congestion, "-P", strconv.Itoa(streams))
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +150,7 @@ func tcpStreams(streams int) func(context.Context, *subject, length) ([]float64,
 // smallPackets returns how many UDP packets of 64 bytes arrive in a second when
 // one sender sends as many as it can.
 func smallPackets(ctx context.Context, s *subject, n length) ([]float64, error) {
-	r, err := s.iperf3(ctx, n, "1M", "-u", "-l", "64", "-b", "0")
+	r, err := s.iperf3(ctx, n, true, "1M", "-u", "-l", "64", "-b", "0")
 	if err != nil {
 		return nil, err
 	}
@@ -153,10 +168,19 @@ func roundTrips(ctx context.Context, s *subject, n length) ([]float64, error) {
 }
 
 // wokenTrips returns the median of UDP round trips, us, where both ends sleep
-// until a packet comes. They share one CPU: else it shows how long an idle CPU takes
-// to wake, not the path.
-func wokenTrips(ctx context.Context, s *subject, n length) ([]float64, error) {
-	p, err := s.sockperf(ctx, n, []string{"taskset", "-c", strconv.Itoa(runtime.NumCPU() - 1)})
+// until a packet comes. They share one CPU, with the relays behind taps: else it
+// shows how long an idle CPU takes to wake, not the path.
+func wokenTrips(ctx context.Context, s *subject, n length) (values []float64, err error) {
+	var one, all unix.CPUSet
+	one.Set(runtime.NumCPU() - 1)
+	all.Fill()
+	for _, r := range slices.Concat(s.relays, s.lent) {
+		if err := r.bind(&one); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, r.bind(&all)) }()
+	}
+	p, err := s.sockperf(ctx, n, receivesOn)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,8 @@ var (
 type subject struct {
 	name string
 	shape
-	relays []*relay
+	relays []*relay // behind taps
+	lent   []*relay // the same, which others close
 	procs  []*process
 	guests [2]*Namespace // the first sends
 	others []*Namespace
@@ -324,6 +325,9 @@ func (l *Lab) doveSubject(ctx context.Context, s *subject) error {
 			return err
 		}
 		s.guests[i] = l.guests[i].ns
+		if r := l.guests[i].relay; r != nil {
+			s.lent = append(s.lent, r)
+		}
 		if err := s.guests[i].Sysctl("net/ipv6/conf/all/disable_ipv6=1"); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 // either device does.
 type relay struct {
 	ends    [2]tap
+	threads [2]int // of the pumps
 	pumping sync.WaitGroup
 }
 
@@ -38,10 +39,26 @@ func newRelay(a *Namespace, deviceA string, b *Namespace, deviceB string) (*rela
 		return nil, errors.Join(err, unix.Close(first))
 	}
 	r := &relay{ends: [2]tap{{a, deviceA, first}, {b, deviceB, second}}}
+	// Else pumps wait for each other, not for frames: who comes back from a system
+	// call needs one of these, and those who sleep in one keep theirs for a while.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(r.ends))
 	for i := range 2 {
-		r.pumping.Go(func() { pump(r.ends[i].fd, r.ends[1-i].fd) })
+		started := make(chan int)
+		r.pumping.Go(func() { pump(r.ends[i].fd, r.ends[1-i].fd, started) })
+		r.threads[i] = <-started
 	}
 	return r, nil
+}
+
+// bind lets the pumps run on these CPUs only.
+func (r *relay) bind(cpus *unix.CPUSet) error {
+	var errs []error
+	for _, id := range r.threads {
+		if err := unix.SchedSetaffinity(id, cpus); err != nil {
+			errs = append(errs, fmt.Errorf("bind a relay to a CPU: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // openTap makes a tap that goes away with its descriptor.
@@ -67,10 +84,10 @@ func openTap(ns *Namespace, device string) (fd int, err error) {
 }
 
 // pump passes frames on, on a thread of its own as a monitor's is, until one of
-// the devices is gone.
-func pump(from, to int) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+// the devices is gone. It tells which thread.
+func pump(from, to int, thread chan<- int) {
+	runtime.LockOSThread() // and never unlocked: the thread may be bound to a CPU
+	thread <- unix.Gettid()
 	frame := make([]byte, frameMax)
 	for {
 		n, err := unix.Read(from, frame)
@@ -96,5 +113,6 @@ func (r *relay) close() error {
 		_ = t.ns.IP("link del " + t.device) // it may be gone already
 	}
 	r.pumping.Wait()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - len(r.ends))
 	return errors.Join(unix.Close(r.ends[0].fd), unix.Close(r.ends[1].fd))
 }

@@ -4,7 +4,7 @@
 //
 //   guest_in   ingress of each guest port      what a guest sends
 //   guest_out  egress of each guest port       nothing but what the switch sends
-//   wire_in    ingress of the underlay         overlay packets to plain veth ports
+//   wire_in    ingress of the underlay         overlay packets to veth ports, and small ones to taps
 //   vx_in      ingress of the vxlan device     all other overlay packets
 //   up_in      ingress of the agent's tap      missed packets that come back
 //   gc         run by the agent                forgets expired flows
@@ -146,7 +146,7 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *p)
 SEC("tc")
 int wire_in(struct __sk_buff *skb)
 {
-	struct packet p = {.direction = IN_OVERLAY, .wire = !testing};
+	struct packet p = {.direction = IN_OVERLAY};
 	struct settings *c = settings();
 	__u32 length = skb->len, frame;
 
@@ -166,6 +166,8 @@ int wire_in(struct __sk_buff *skb)
 	if (at->dst_port != bpf_htons(OVERLAY_PORT) || frame > length - ETH_SIZE || frame < 28)
 		goto other;
 
+	if (!testing)
+		p.wire = skb->gso_size ? WIRE_MERGED : WIRE_SINGLE;
 	p.vtep = at->src;
 	frame -= 36; // the inner frame, or less than nothing
 	if ((__s32)frame < ETH_SIZE || (void *)(at + 1) > (void *)(long)skb->data_end) {

@@ -195,7 +195,7 @@ __noinline int hand_on(struct __sk_buff *skb, struct packet *p, __u32 length)
 	return bpf_redirect_neigh(c->underlay, hop.ipv4_nh ? &hop : 0, hop.ipv4_nh ? sizeof(hop) : 0, 0);
 }
 
-// unwrap takes the outer headers off and delivers to a local veth.
+// unwrap takes the outer headers off and delivers to a local port.
 static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
 	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);

@@ -101,6 +101,19 @@ static __always_inline int owns(const struct dest *d, const struct packet *p, co
 	       (!p->v6 || (d->addr[0] == addr[0] && d->addr[1] == addr[1] && d->addr[2] == addr[2]));
 }
 
+// to_kernel reports whether a packet for a tap goes by the kernel's decapsulation,
+// as it must where it is several packets merged: what a program unwraps stays
+// marked as tunneled, and a tap takes merged packets only without that mark. The
+// kernel's way is longer, so a TCP segment with data takes it too, whatever its
+// size: it would overtake the merged ones before it.
+static __always_inline int to_kernel(const struct packet *p, const struct dest *dst)
+{
+	if (!p->wire || dst->kind != DEST_TAP)
+		return 0;
+	return p->wire == WIRE_MERGED ||
+	       (p->proto == PROTO_TCP && (p->size > p->headers || p->tcp & (TCP_FIN | TCP_RST) || p->piece));
+}
+
 // known judges a packet by its flow. It returns -1 where the flow does not
 // settle it: judge anew.
 static __always_inline int known(struct packet *p, __u32 length)
@@ -127,7 +140,7 @@ static __always_inline int known(struct packet *p, __u32 length)
 	} else {
 		if (!is_port(dst) || !came_from(p, src))
 			return -1;
-		if (p->wire && dst->kind == DEST_TAP)
+		if (to_kernel(p, dst))
 			return LEAVE;
 		p->port = dst->port;
 		p->mtu = dst->mtu;
@@ -350,7 +363,7 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 	} else {
 		if (!has_dst || !is_port(dst))
 			return refuse(p, NOT_HERE);
-		if (p->wire && dst->kind == DEST_TAP)
+		if (to_kernel(p, dst))
 			return LEAVE;
 		p->port = dst->port;
 		if (p->size > dst->mtu)

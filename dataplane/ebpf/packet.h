@@ -41,6 +41,8 @@ enum packet_kind { KIND_IP, KIND_ARP, KIND_SOLICIT };
 enum packet_piece { WHOLE, FIRST, LATER };
 enum packet_echo { NO_ECHO, ECHO_REQUEST, ECHO_REPLY };
 
+enum packet_wire { UNWRAPPED, WIRE_SINGLE, WIRE_MERGED }; // before the kernel's decapsulation: one packet, or several merged
+
 struct packet {
 	// parse
 	__be32 src[4], dst[4]; // ARP and solicitation: sender and target
@@ -67,7 +69,7 @@ struct packet {
 	__be32 vtep;    // outer source
 	__u16 class;    // group id of the overlay header
 	__u8 direction; // IN_GUEST, IN_OVERLAY
-	__u8 wire;      // before the kernel's decapsulation: leave taps and misses to it
+	__u8 wire;      // packet_wire
 	__u8 again;     // re-injected
 	__u8 again_want;
 	__u8 swapped;   // the source is the flow's hi

@@ -19,26 +19,7 @@ import (
 // two hosts, and over one wire between the guests. The two take turns, so that
 // others on the machine disturb both alike: what counts is the ratio.
 func BenchmarkPath(b *testing.B) {
-	hosts := newHosts(b, 2)
-	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[0].vtep}
-	table := allowing(allowed("all", dove.ProtocolUDP, 0, 65535))
-	for _, h := range hosts {
-		h.answers = everyone(where, table)
-	}
-	one, two, three := hosts[0].plug(b, 1, dataplane.Veth), hosts[1].plug(b, 2, dataplane.Veth), hosts[0].plug(b, 3, dataplane.Veth)
-	wireA, wireB := newNamespace(b, "a"), newNamespace(b, "b")
-	wireA.ip(b, "link add eth0 type veth peer name eth0 netns "+wireB.name)
-	for i, n := range []*namespace{wireA, wireB} {
-		n.ip(b, "link set eth0 mtu 1450 up")
-		n.ip(b, "addr add "+netip.PrefixFrom(guestAddr4(byte(i+1)), 24).String()+" dev eth0")
-	}
-	wireB.awaitUp(b, "eth0")
-
-	paths := []*path{
-		newPath(b, "bare", wireA, wireB, guestAddr4(2)),
-		newPath(b, "two hosts", one.namespace, two.namespace, guestAddr4(2)),
-		newPath(b, "one host", one.namespace, three.namespace, guestAddr4(3)),
-	}
+	paths := benchPaths(b)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var before, one1 unix.CPUSet
@@ -64,6 +45,30 @@ func BenchmarkPath(b *testing.B) {
 			ratios[i] = p.took[i] / paths[0].took[i]
 		}
 		b.ReportMetric(median(ratios), "x-"+p.unit())
+	}
+}
+
+// benchPaths builds one wire, and two guests' paths over two hosts and over one.
+func benchPaths(b *testing.B) []*path {
+	hosts := newHosts(b, 2)
+	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[0].vtep}
+	table := allowing(allowed("all", dove.ProtocolUDP, 0, 65535))
+	for _, h := range hosts {
+		h.answers = everyone(where, table)
+	}
+	one, two, three := hosts[0].plug(b, 1, dataplane.Veth), hosts[1].plug(b, 2, dataplane.Veth), hosts[0].plug(b, 3, dataplane.Veth)
+	wireA, wireB := newNamespace(b, "a"), newNamespace(b, "b")
+	wireA.ip(b, "link add eth0 type veth peer name eth0 netns "+wireB.name)
+	for i, n := range []*namespace{wireA, wireB} {
+		n.ip(b, "link set eth0 mtu 1450 up")
+		n.ip(b, "addr add "+netip.PrefixFrom(guestAddr4(byte(i+1)), 24).String()+" dev eth0")
+	}
+	wireB.awaitUp(b, "eth0")
+
+	return []*path{
+		newPath(b, "bare", wireA, wireB, guestAddr4(2)),
+		newPath(b, "two hosts", one.namespace, two.namespace, guestAddr4(2)),
+		newPath(b, "one host", one.namespace, three.namespace, guestAddr4(3)),
 	}
 }
 
