@@ -19,6 +19,7 @@ const (
 	QuestionsBatch = 64      // questions in one PolicyRequest
 	RowsMax        = 1 << 15 // beside the addresses of ports, half of what the switch has room for
 	PlugsMax       = 4096
+	ExpectedPart   = 2           // of Rows: above one of so many parts no peer is held that nobody here asked about
 	confirmEvery   = time.Second // a peer is confirmed at most this often
 	askAgainAfter  = 2 * time.Second
 	heartbeatEvery = 10 * time.Second

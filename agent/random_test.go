@@ -35,6 +35,10 @@ type member struct {
 }
 
 type memberSession struct {
+	expected uint64 // number of the last Expect
+	peerAt   map[control.PeerKey]uint64
+	pairAt   map[control.PairKey]uint64
+
 	queue []control.Down
 	up    []control.Up // not handled yet
 	peers map[control.PeerKey]control.Digest
@@ -95,6 +99,28 @@ func (m *member) change(peers []control.PeerKey, pairs []control.PairKey) {
 	m.frontier()
 }
 
+// expect sends rows that nobody asked for.
+func (m *member) expect(peers []control.PeerKey, pairs []control.PairKey) {
+	s := m.session
+	if s == nil || !s.hello {
+		return
+	}
+	s.expected++
+	e := &control.Expect{Revision: m.revision, Number: s.expected}
+	for _, k := range peers {
+		if row := m.peer(k); !row.Absent {
+			e.Peers = append(e.Peers, row)
+			s.peers[k], s.peerAt[k] = row.Digest(), e.Number
+		}
+	}
+	for _, k := range pairs {
+		row := m.pair(k)
+		e.Pairs = append(e.Pairs, row)
+		s.pairs[k], s.pairAt[k] = row.Digest(), e.Number
+	}
+	m.put(e)
+}
+
 func (m *member) frontier() {
 	peers, pairs := map[control.PeerKey]dove.Revision{}, map[control.PairKey]dove.Revision{}
 	for k := range m.session.peers {
@@ -146,10 +172,14 @@ func (m *member) handle(up control.Up) {
 		m.put(r)
 	case *control.Release:
 		for _, k := range up.Peers {
-			delete(s.peers, k)
+			if s.peerAt[k] <= up.Expected {
+				delete(s.peers, k)
+			}
 		}
 		for _, k := range up.Pairs {
-			delete(s.pairs, k)
+			if s.pairAt[k] <= up.Expected {
+				delete(s.pairs, k)
+			}
 		}
 	case *control.Ack:
 		s.acked = up.Revision
@@ -290,7 +320,7 @@ func (w *walk) step() {
 	name := fmt.Sprintf("e%d", id)
 	endpoint := dove.Endpoint{Tenant: "red", ID: dove.EndpointID(name)}
 	dev := []string{"tap", "dv"}[w.random.IntN(2)] + name
-	switch w.random.IntN(24) {
+	switch w.random.IntN(27) {
 	case 0:
 		w.revision++
 		a := assignOf(name, dove.VNI(1+w.random.IntN(testVNIs)), fmt.Sprintf("10.0.0.%d", 1+id), 20+dove.Class(w.random.IntN(testClasses)))
@@ -322,6 +352,15 @@ func (w *walk) step() {
 		}
 	case 7, 8:
 		w.change([]control.PeerKey{w.key()}, []control.PairKey{w.pairKey()})
+	case 24, 25:
+		w.expect([]control.PeerKey{w.key()}, []control.PairKey{w.pairKey(), w.pairKey()})
+	case 26:
+		for _, port := range slices.Sorted(maps.Keys(w.core.ports)) {
+			if w.random.IntN(2) == 0 {
+				w.rig.step(Hinted{dataplane.Hint{Port: port, Tuple: dataplane.Tuple{Src: w.key().Addr, Dst: w.core.ports[port].Address[0].Addr}}})
+				break
+			}
+		}
 	case 9:
 		if w.session == nil {
 			w.connect()
@@ -356,7 +395,8 @@ func (w *walk) step() {
 }
 
 func (w *walk) connect() {
-	w.session = &memberSession{peers: map[control.PeerKey]control.Digest{}, pairs: map[control.PairKey]control.Digest{}}
+	w.session = &memberSession{peers: map[control.PeerKey]control.Digest{}, pairs: map[control.PairKey]control.Digest{},
+		peerAt: map[control.PeerKey]uint64{}, pairAt: map[control.PairKey]uint64{}}
 	w.frontiers, w.framed = map[dove.Revision]map[control.PeerKey]dove.Revision{}, map[dove.Revision]map[control.PairKey]dove.Revision{}
 	w.rig.step(Connected{})
 }

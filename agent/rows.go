@@ -120,6 +120,21 @@ func (k classes) compare(o classes) int {
 	return cmp.Or(cmp.Compare(k.src, o.src), cmp.Compare(k.dst, o.dst))
 }
 
+// expect takes rows that nothing here has asked for. Of peers only so many are
+// taken that most of the room is left for what guests of this host ask about.
+func (c *Core) expect(m *control.Expect) {
+	c.session.expected = m.Number
+	for _, row := range m.Pairs {
+		c.takePair(row, true)
+	}
+	for _, row := range m.Peers {
+		c.takePeer(row, c.rows < c.config.Rows/ExpectedPart)
+		if n := c.networks[row.Key.VNI]; n == nil || n.peers[row.Key.Addr] == nil {
+			c.freed.Peers = append(c.freed.Peers, row.Key)
+		}
+	}
+}
+
 // takePeer changes a row that is held, or holds one that is awaited. It ignores
 // any other: it was released meanwhile, or is of an address of this host, of which
 // the assignment says all.
@@ -190,8 +205,8 @@ func (c *Core) dropPeer(n *network, addr netip.Addr) {
 	c.rows--
 }
 
-// takePair changes a pair that is held, or holds one that a reply brings. It
-// ignores any other.
+// takePair changes a pair that is held, or holds one that was sent to be held (a
+// reply, an Expect). It ignores any other.
 func (c *Core) takePair(row control.Pair, replied bool) {
 	d := c.domains[row.Key.Domain]
 	k := classes{row.Key.Src, row.Key.Dst}
@@ -275,7 +290,7 @@ func (c *Core) sendFreed() {
 	}
 	for len(out.Peers)+len(out.Pairs) > 0 {
 		peers, pairs := min(len(out.Peers), control.RowsMax), min(len(out.Pairs), control.RowsMax)
-		c.send(&control.Release{Peers: out.Peers[:peers], Pairs: out.Pairs[:pairs]})
+		c.send(&control.Release{Expected: c.session.expected, Peers: out.Peers[:peers], Pairs: out.Pairs[:pairs]})
 		out.Peers, out.Pairs = out.Peers[peers:], out.Pairs[pairs:]
 	}
 }

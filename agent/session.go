@@ -14,12 +14,13 @@ import (
 
 // session is what Core knows of the present session, and why the last one ended.
 type session struct {
-	open    bool
-	member  string // of Welcome; "" before it
-	swept   bool   // the first Frontier has come
-	acks    []pendingAck
-	quiet   time.Time        // when something was sent last
-	refusal *control.Refusal // that ended the last session
+	open     bool
+	member   string // of Welcome; "" before it
+	swept    bool   // the first Frontier has come
+	expected uint64 // number of the last Expect
+	acks     []pendingAck
+	quiet    time.Time        // when something was sent last
+	refusal  *control.Refusal // that ended the last session
 }
 
 // pendingAck is a frontier that waits for an Apply.
@@ -117,6 +118,9 @@ func (c *Core) received(m control.Down) {
 		for _, row := range m.Pairs {
 			c.takePair(row, false)
 		}
+	case *control.Expect:
+		c.see(m.Revision)
+		c.expect(m)
 	case *control.Frontier:
 		c.see(m.Revision)
 		c.frontier(m)

@@ -56,16 +56,18 @@ type target struct {
 	port dataplane.PortID
 }
 
-// kind orders things by dependency: what is set first comes first.
+// kind orders things by dependency: what is set first comes first. Pairs come
+// before the addresses whose classes they are of, so that no packet meets a class
+// without its pairs.
 type kind uint8
 
 const (
 	kindNetwork kind = iota
 	kindVTEP
-	kindPort
 	kindPair
 	kindPeer
 	kindAbsent
+	kindPort
 )
 
 // targetOf names what an op sets or removes, and says whether it sets it.
@@ -187,6 +189,16 @@ func (t *tracker) inForce(key target) bool {
 	return wanted && held && !flying && !failed && sameOp(want, have)
 }
 
+// Phases of what next returns. Whoever has an address now is set before who had
+// it goes, because a port wins over a peer and a peer over an absent mark. A pair
+// that was there is changed once addresses have left its classes for others.
+const (
+	phaseFree = iota // ports go: another may want their device or address
+	phaseSet
+	phaseChange
+	phaseRemove
+)
+
 // next returns the ops from what the switch holds to what it should hold, in
 // the order that they depend on each other, and takes them for in flight.
 // Nothing may be in flight.
@@ -208,14 +220,16 @@ func (t *tracker) next() []dataplane.Op {
 			continue
 		case wanted:
 			t.flight[key] = want
-			steps = append(steps, step{1, key})
+			phase := phaseSet
+			if key.kind == kindPair && held {
+				phase = phaseChange
+			}
+			steps = append(steps, step{phase, key})
 		default:
 			t.flight[key] = key.removal()
-			// What frees a device or an address goes before what takes it; what
-			// others may still refer to goes last.
-			phase := 0
-			if key.kind == kindPair || key.kind == kindVTEP || key.kind == kindNetwork {
-				phase = 2
+			phase := phaseRemove
+			if key.kind == kindPort {
+				phase = phaseFree
 			}
 			steps = append(steps, step{phase, key})
 		}
@@ -225,7 +239,7 @@ func (t *tracker) next() []dataplane.Op {
 		if c := cmp.Compare(a.phase, b.phase); c != 0 {
 			return c
 		}
-		if a.phase == 1 {
+		if a.phase == phaseSet {
 			return a.compare(b.target)
 		}
 		return b.compare(a.target)

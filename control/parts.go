@@ -1,6 +1,7 @@
 package control
 
 import (
+	"iter"
 	"slices"
 
 	"dove.network/dove"
@@ -46,21 +47,51 @@ func Parts(id uint64, revision dove.Revision, answered []Answered) []*PolicyRepl
 // there are no rows. Peers go before pairs.
 func Split(revision dove.Revision, peers []Peer, pairs []Pair) []*Update {
 	var parts []*Update
-	for chunk := range slices.Chunk(peers, partBytes/peerBytes) {
-		parts = append(parts, &Update{Revision: revision, Peers: chunk})
+	for peers := range slices.Chunk(peers, partBytes/peerBytes) {
+		parts = append(parts, &Update{Revision: revision, Peers: peers})
 	}
-	size := partBytes
-	for _, p := range pairs {
-		s := p.bytes()
-		if size+s > partBytes || len(parts[len(parts)-1].Pairs) == RowsMax {
-			parts = append(parts, &Update{Revision: revision})
-			size = 0
-		}
-		size += s
-		last := parts[len(parts)-1]
-		last.Pairs = append(last.Pairs, p)
+	for pairs := range chunks(pairs) {
+		parts = append(parts, &Update{Revision: revision, Pairs: pairs})
 	}
 	return parts
+}
+
+// Expects makes the Expect messages that carry the rows, each within the limits
+// and numbered on from last: none if there are no rows. Pairs go before peers:
+// what a row needs is there before it.
+func Expects(revision dove.Revision, last uint64, peers []Peer, pairs []Pair) []*Expect {
+	var parts []*Expect
+	for pairs := range chunks(pairs) {
+		parts = append(parts, &Expect{Pairs: pairs})
+	}
+	for peers := range slices.Chunk(peers, partBytes/peerBytes) {
+		parts = append(parts, &Expect{Peers: peers})
+	}
+	if len(pairs)+len(peers) <= togetherMax && len(parts) == 2 {
+		parts = []*Expect{{Peers: peers, Pairs: pairs}}
+	}
+	for i, e := range parts {
+		e.Revision, e.Number = revision, last+1+uint64(i)
+	}
+	return parts
+}
+
+// togetherMax is how many rows of both kinds one Expect carries at most.
+const togetherMax = 16
+
+// chunks cuts a list of pairs where a message is full.
+func chunks(pairs []Pair) iter.Seq[[]Pair] {
+	return func(yield func([]Pair) bool) {
+		for first, size, i := 0, 0, 0; i < len(pairs); i++ {
+			size += pairs[i].bytes()
+			if next := i + 1; next == len(pairs) || next-first == RowsMax || size+pairs[next].bytes() > partBytes {
+				if !yield(pairs[first:next]) {
+					return
+				}
+				first, size = next, 0
+			}
+		}
+	}
 }
 
 // The most that rows take when encoded: names of dove.NameMax bytes and all.

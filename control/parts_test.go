@@ -64,6 +64,20 @@ func TestPartsCarryEverythingWithinTheLimits(t *testing.T) {
 		}
 
 		got = Answered{}
+		for i, e := range Expects(9, 4, want.Peers, want.Pairs) {
+			if size := proto.Size(EncodeDown(e)); size > 2*partBytes || e.Revision != 9 || e.Number != uint64(5+i) {
+				t.Fatalf("%d bytes, revision %d, number %d", size, e.Revision, e.Number)
+			}
+			if len(got.Peers) > 0 && len(e.Pairs) > 0 {
+				t.Fatal("a pair comes after a peer")
+			}
+			got.Peers, got.Pairs = append(got.Peers, e.Peers...), append(got.Pairs, e.Pairs...)
+		}
+		if diff := cmp.Diff(want, got, sameContent); diff != "" {
+			t.Fatal(diff)
+		}
+
+		got = Answered{}
 		for _, u := range Split(9, want.Peers, want.Pairs) {
 			if size := proto.Size(EncodeDown(u)); size > partBytes || u.Revision != 9 {
 				t.Fatalf("an update of %d bytes, revision %d", size, u.Revision)
@@ -83,6 +97,18 @@ func TestManyRowsAreSplit(t *testing.T) {
 		if len(u.Peers) > RowsMax || len(u.Pairs) > RowsMax {
 			t.Errorf("an update of %d peers and %d pairs", len(u.Peers), len(u.Pairs))
 		}
+		count += len(u.Peers) + len(u.Pairs)
+	}
+	for _, e := range Expects(1, 0, peers, pairs) {
+		if len(e.Peers) > RowsMax || len(e.Pairs) > RowsMax {
+			t.Errorf("%d peers and %d pairs are expected at once", len(e.Peers), len(e.Pairs))
+		}
+		count -= len(e.Peers) + len(e.Pairs)
+	}
+	if count != 0 || len(Expects(1, 0, nil, nil)) != 0 {
+		t.Errorf("%d rows fewer are expected", count)
+	}
+	for _, u := range Split(1, peers, pairs) {
 		count += len(u.Peers) + len(u.Pairs)
 	}
 	if count != len(peers)+len(pairs) || len(Split(1, nil, nil)) != 0 {

@@ -208,9 +208,15 @@ func (c *Core) changed(e Changed) error {
 		c.revoke(cmp.Or(change.New, change.Old).Name)
 	}
 	news := map[control.SessionID][]control.Down{}
+	rows := c.interest.Advance(next, delta)
+	for _, n := range rows {
+		for _, e := range n.Expect {
+			news[n.Session] = append(news[n.Session], e)
+		}
+	}
 	c.reassign(delta, news)
 	c.retunnel(delta, news)
-	for _, n := range c.interest.Advance(next, delta) {
+	for _, n := range rows {
 		for _, u := range control.Split(e.Revision, n.Peers, n.Pairs) {
 			news[n.Session] = append(news[n.Session], u)
 		}

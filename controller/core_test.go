@@ -333,7 +333,7 @@ func TestWhatDoesNotBelongInASessionEndsIt(t *testing.T) {
 func TestReleasedRowsAreNotToldOf(t *testing.T) {
 	r, h1, _, _ := newShop(t)
 	r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.0.12")
-	release := &control.Release{}
+	release := &control.Release{Expected: h1.expected}
 	for key := range h1.peers {
 		release.Peers = append(release.Peers, key)
 	}

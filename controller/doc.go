@@ -6,9 +6,9 @@
 // for the same events. It holds the world, what each session was assigned and
 // sent (resolver.Interest) and who acknowledged what (control.Ledger).
 //
-// To one host, the messages of one revision travel in one batch: first what is
-// taken away (Unassign), then what is given (Assign, Tunnels, Update), then the
-// Frontier. A host that a revision does not concern hears nothing of it.
+// To one host, the messages of one revision travel in one batch: first the pairs
+// that the rest needs (Expect), then what is taken away (Unassign), what is given
+// (Assign, Tunnels, Update), and the Frontier. A host that a revision does not concern hears nothing of it.
 //
 // What hosts do now is asked through their sessions (Asked) and told to who asked
 // (Told) without being kept. The Core only leads questions and answers to each

@@ -18,6 +18,7 @@ type measures struct {
 	answer    prometheus.Histogram
 	questions *prometheus.CounterVec // by status
 	told      *prometheus.CounterVec // by kind of row
+	expected  *prometheus.CounterVec // by kind of row
 	opened    prometheus.Counter
 	ended     *prometheus.CounterVec // by reason
 	denied    prometheus.Counter
@@ -70,18 +71,19 @@ func newMeasures() *measures {
 			"From a request's arrival until its answer was ready to be sent.", answerBuckets)),
 		questions: counters("dove_dpc_questions_answered_total", "Questions of dSwitches that were answered.", "status",
 			statusNames[control.Found], statusNames[control.NoEndpoint], statusNames[control.Refused], statusNames[control.Retry]),
-		told:   counters("dove_dpc_rows_told_total", "Rows that dSwitches held and were told anew because they changed.", "kind", kindPeer, kindPair),
-		opened: counter("dove_dpc_sessions_opened_total", "Sessions that dSwitches opened."),
-		ended:  counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedSlow),
-		denied: counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs."),
-		loads:  counter("dove_dpc_world_loads_total", "Times that all documents were read from the store."),
+		told:     counters("dove_dpc_rows_told_total", "Rows that dSwitches held and were told anew because they changed.", "kind", kindPeer, kindPair),
+		expected: counters("dove_dpc_rows_expected_total", "Rows that dSwitches were sent because they will need them, unasked.", "kind", kindPeer, kindPair),
+		opened:   counter("dove_dpc_sessions_opened_total", "Sessions that dSwitches opened."),
+		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedSlow),
+		denied:   counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs."),
+		loads:    counter("dove_dpc_world_loads_total", "Times that all documents were read from the store."),
 		receipts: prometheus.NewHistogram(histogram("dove_dpc_receipt_seconds",
 			"From a change's arrival until every host in session that it concerns had acknowledged it.", receiptBuckets)),
 	}
 }
 
 func (m *measures) all() []prometheus.Collector {
-	return []prometheus.Collector{m.steps, m.answer, m.questions, m.told, m.opened, m.ended, m.denied, m.loads, m.receipts}
+	return []prometheus.Collector{m.steps, m.answer, m.questions, m.told, m.expected, m.opened, m.ended, m.denied, m.loads, m.receipts}
 }
 
 // step notes how long an event took, and what came of it.
@@ -104,6 +106,9 @@ func (m *measures) sent(messages []control.Down) {
 			for _, a := range message.Answers {
 				m.questions.WithLabelValues(statusNames[a.Status]).Inc()
 			}
+		case *control.Expect:
+			m.expected.WithLabelValues(kindPeer).Add(float64(len(message.Peers)))
+			m.expected.WithLabelValues(kindPair).Add(float64(len(message.Pairs)))
 		case *control.Update:
 			m.told.WithLabelValues(kindPeer).Add(float64(len(message.Peers)))
 			m.told.WithLabelValues(kindPair).Add(float64(len(message.Pairs)))

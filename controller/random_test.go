@@ -233,7 +233,7 @@ func (w *walk) releaseSome() {
 	if d == nil {
 		return
 	}
-	release := &control.Release{}
+	release := &control.Release{Expected: d.expected}
 	peers := slices.SortedFunc(maps.Keys(d.peers), func(a, b control.PeerKey) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	for _, key := range peers {
 		if rapid.Bool().Draw(w.t, "release") {

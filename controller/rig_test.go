@@ -44,7 +44,9 @@ type dswitch struct {
 	peers    map[control.PeerKey]control.Peer
 	pairs    map[control.PairKey]*verdict.Table
 	tunnels  map[netip.Addr]dove.HostName
+	flows    map[flow]bool // that it found answers for, as long as both ends are held
 	frontier dove.Revision
+	expected uint64         // number of the last Expect
 	heard    []control.Down // since the last hear
 }
 
@@ -144,7 +146,7 @@ func (r *rig) resume(id control.Identity, hello *control.Hello, before *dswitch)
 	d := &dswitch{
 		id: r.last, identity: id, assigned: map[dove.Endpoint]*control.Assign{},
 		peers: map[control.PeerKey]control.Peer{}, pairs: map[control.PairKey]*verdict.Table{},
-		tunnels: map[netip.Addr]dove.HostName{},
+		tunnels: map[netip.Addr]dove.HostName{}, flows: map[flow]bool{},
 	}
 	if before != nil {
 		d.peers, d.pairs = maps.Clone(before.peers), maps.Clone(before.pairs)
@@ -215,6 +217,10 @@ func (d *dswitch) hear() []string {
 			words = append(words, fmt.Sprintf("tunnels +%d -%d", len(m.Add), len(m.Del)))
 		case *control.Update:
 			words = append(words, rows(m.Peers, m.Pairs)...)
+		case *control.Expect:
+			for _, row := range rows(m.Peers, m.Pairs) {
+				words = append(words, "expect "+row)
+			}
 		case *control.PolicyReply:
 			words = append(words, rows(m.Peers, m.Pairs)...)
 		case *control.Frontier:
@@ -308,11 +314,49 @@ func (r *rig) take(d *dswitch, m control.Down) {
 		}
 	case *control.PolicyReply:
 		d.hold(m.Peers, m.Pairs, true)
+		for _, a := range m.Answers {
+			if a.Status == control.Found {
+				d.flows[flow{a.Question.VNI, a.Question.Local, a.Question.Peer}] = true
+			}
+		}
 	case *control.Update:
 		d.hold(m.Peers, m.Pairs, false)
+	case *control.Expect:
+		if d.expected++; m.Number != d.expected {
+			r.t.Fatalf("Expect %d comes as number %d", m.Number, d.expected)
+		}
+		d.hold(m.Peers, m.Pairs, true)
 	case *control.Frontier:
 		d.frontier = m.Revision
 	}
+	for f := range d.flows {
+		r.checkFlow(d, f, m)
+	}
+}
+
+// flow is what may go on between an address of a host and a peer.
+type flow struct {
+	vni         dove.VNI
+	local, peer netip.Addr
+}
+
+// checkFlow says of a flow that after no message of a revision a packet of it
+// meets classes whose pair is not there.
+func (r *rig) checkFlow(d *dswitch, f flow, m control.Down) {
+	r.t.Helper()
+	row, held := d.peers[control.PeerKey{VNI: f.vni, Addr: f.peer}]
+	for _, a := range d.assigned {
+		i := slices.IndexFunc(a.Address, func(x control.Address) bool { return x.Addr == f.local })
+		if a.VNI != f.vni || i < 0 || !held || row.Absent {
+			continue
+		}
+		src, dst := a.Address[i].Class, row.Class
+		if d.pairs[control.PairKey{Domain: a.Domain, Src: src, Dst: dst}] == nil || d.pairs[control.PairKey{Domain: a.Domain, Src: dst, Dst: src}] == nil {
+			r.t.Fatalf("after %T %+v, %s lacks a pair of classes %d and %d for %v", m, m, d.identity.Host, src, dst, f)
+		}
+		return
+	}
+	delete(d.flows, f)
 }
 
 func (d *dswitch) hold(peers []control.Peer, pairs []control.Pair, awaited bool) {

@@ -120,7 +120,7 @@ func (c *Core) received(s *session, m control.Up) {
 			c.end(s, dove.Invalid, err.Error())
 		}
 	case *control.Release:
-		c.interest.Release(s.id, m.Peers, m.Pairs)
+		c.interest.Release(s.id, m.Expected, m.Peers, m.Pairs)
 	case *control.Report:
 		c.reported(s, m)
 	case *control.Heartbeat:

@@ -10,9 +10,11 @@ import (
 	"dove.network/world"
 )
 
-// News are the rows of one session that are not what it was last sent.
+// News are the rows of one session that are not what it was last sent, and
+// what must reach it before them.
 type News struct {
 	Session control.SessionID
+	Expect  []*control.Expect
 	Peers   []control.Peer // in order of keys
 	Pairs   []control.Pair
 }
@@ -76,7 +78,7 @@ func (i *Interest) Advance(next *world.World, d world.Delta) []News {
 	for _, domain := range d.Domains {
 		i.touchDomain(t, domain)
 	}
-	return i.renew(t)
+	return i.renew(t, i.renamed(last, next, d))
 }
 
 // touchEndpoint concerns those who hold one of its addresses.
@@ -185,11 +187,14 @@ func (i *Interest) touchSights(t touched, id control.SessionID, domain dove.Doma
 }
 
 // renew computes the touched rows and keeps those that differ.
-func (i *Interest) renew(t touched) []News {
+func (i *Interest) renew(t touched, renamed map[control.SessionID]renames) []News {
+	for id := range renamed {
+		t.of(id)
+	}
 	var all []News
 	for _, id := range slices.Sorted(maps.Keys(t)) {
 		host := i.sessions[id].host
-		news := News{Session: id}
+		news := News{Session: id, Expect: i.Expect(id, nil, i.follow(id, renamed[id]))}
 		for _, key := range slices.SortedFunc(maps.Keys(t[id].pairs), comparePairKeys) {
 			if row := i.view.Pair(host, key); !i.HasPair(id, row) {
 				i.Pair(id, row)
@@ -207,7 +212,7 @@ func (i *Interest) renew(t touched) []News {
 				news.Peers = append(news.Peers, control.Peer{Key: key, Absent: true})
 			}
 		}
-		if len(news.Peers)+len(news.Pairs) > 0 {
+		if len(news.Expect)+len(news.Peers)+len(news.Pairs) > 0 {
 			all = append(all, news)
 		}
 	}

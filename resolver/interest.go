@@ -30,17 +30,26 @@ type classes struct{ src, dst dove.Class }
 
 // holding is what one session was sent, by digest.
 type holding struct {
-	host   dove.HostName
-	peers  map[control.PeerKey]heldPeer
-	pairs  map[control.PairKey]control.Digest
-	absent map[dove.VNI]int
-	seen   map[classAt]*sight
+	host     dove.HostName
+	peers    map[control.PeerKey]heldPeer
+	pairs    map[control.PairKey]heldPair
+	absent   map[dove.VNI]int
+	seen     map[classAt]*sight
+	expected uint64 // number of its last Expect
 }
 
+// A row that came unasked has the number of its Expect: a Release from before
+// that does not mean it.
 type heldPeer struct {
-	digest control.Digest
-	absent bool
-	class  dove.Class
+	digest   control.Digest
+	absent   bool
+	class    dove.Class
+	expected uint64
+}
+
+type heldPair struct {
+	digest   control.Digest
+	expected uint64
 }
 
 // sight is whether the peers of a class had their location told.
@@ -66,7 +75,7 @@ func (i *Interest) Open(id control.SessionID, host dove.HostName) {
 	i.sessions[id] = &holding{
 		host:   host,
 		peers:  map[control.PeerKey]heldPeer{},
-		pairs:  map[control.PairKey]control.Digest{},
+		pairs:  map[control.PairKey]heldPair{},
 		absent: map[dove.VNI]int{},
 		seen:   map[classAt]*sight{},
 	}
@@ -79,7 +88,7 @@ func (i *Interest) Close(id control.SessionID) {
 	if h == nil {
 		return
 	}
-	i.Release(id, slices.Collect(maps.Keys(h.peers)), slices.Collect(maps.Keys(h.pairs)))
+	i.Release(id, h.expected, slices.Collect(maps.Keys(h.peers)), slices.Collect(maps.Keys(h.pairs)))
 	for vni := range i.marked {
 		drop(i.marked, vni, id)
 	}
@@ -101,8 +110,8 @@ func (i *Interest) Held(id control.SessionID) (peers, absent, pairs int) {
 
 // HasPair reports whether the session holds a pair with this content.
 func (i *Interest) HasPair(id control.SessionID, p control.Pair) bool {
-	digest, ok := i.sessions[id].pairs[p.Key]
-	return ok && digest == p.Digest()
+	held, ok := i.sessions[id].pairs[p.Key]
+	return ok && held.digest == p.Digest()
 }
 
 // HasPeer reports whether the session holds a peer row with this content.
@@ -114,6 +123,7 @@ func (i *Interest) HasPeer(id control.SessionID, p control.Peer) bool {
 // Peer notes that a session was sent a row, or holds it.
 func (i *Interest) Peer(id control.SessionID, p control.Peer) {
 	h := i.sessions[id]
+	expected := h.peers[p.Key].expected
 	i.forgetPeer(id, h, p.Key)
 	switch {
 	case p.Absent && p.TTL == 0:
@@ -131,7 +141,7 @@ func (i *Interest) Peer(id control.SessionID, p control.Peer) {
 		h.seen[at].rows++
 		h.seen[at].located = p.VTEP.IsValid()
 	}
-	h.peers[p.Key] = heldPeer{p.Digest(), p.Absent, p.Class}
+	h.peers[p.Key] = heldPeer{p.Digest(), p.Absent, p.Class, expected}
 	holders := i.peers[p.Key.VNI]
 	if holders == nil {
 		holders = map[netip.Addr][]control.SessionID{}
@@ -169,7 +179,7 @@ func (i *Interest) Pair(id control.SessionID, p control.Pair) {
 		i.forgetPair(id, h, p.Key)
 		return
 	}
-	h.pairs[p.Key] = p.Digest()
+	h.pairs[p.Key] = heldPair{p.Digest(), h.pairs[p.Key].expected}
 	holders := i.pairs[p.Key.Domain]
 	if holders == nil {
 		holders = map[classes][]control.SessionID{}
@@ -190,14 +200,20 @@ func (i *Interest) forgetPair(id control.SessionID, h *holding, key control.Pair
 	}
 }
 
-// Release notes that a session no longer holds rows.
-func (i *Interest) Release(id control.SessionID, peers []control.PeerKey, pairs []control.PairKey) {
+// Release notes that a session no longer holds rows. Those stay that came by
+// an Expect which the dSwitch had not seen: it has seen none later than the one with
+// the number expected.
+func (i *Interest) Release(id control.SessionID, expected uint64, peers []control.PeerKey, pairs []control.PairKey) {
 	h := i.sessions[id]
 	for _, key := range peers {
-		i.forgetPeer(id, h, key)
+		if h.peers[key].expected <= expected {
+			i.forgetPeer(id, h, key)
+		}
 	}
 	for _, key := range pairs {
-		i.forgetPair(id, h, key)
+		if h.pairs[key].expected <= expected {
+			i.forgetPair(id, h, key)
+		}
 	}
 }
 

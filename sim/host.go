@@ -151,6 +151,8 @@ func revisionOf(m control.Down) dove.Revision {
 		return m.Revision
 	case *control.Update:
 		return m.Revision
+	case *control.Expect:
+		return m.Revision
 	case *control.Frontier:
 		return m.Revision
 	}

@@ -32,6 +32,9 @@ func (t told) plus(m control.Down) told {
 	case *control.Update:
 		t.peers += len(m.Peers)
 		t.tables += len(m.Pairs)
+	case *control.Expect:
+		t.peers += len(m.Peers)
+		t.tables += len(m.Pairs)
 	case *control.Tunnels:
 		if m.Full {
 			break // the fleet as it is, at the beginning of a session

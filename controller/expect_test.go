@@ -1,0 +1,61 @@
+package controller
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"dove.network/control"
+)
+
+// A change of an endpoint's groups reaches each host with the pairs that flows
+// of the new class need, before the class; and again when the groups change back.
+func TestANewClassComesWithItsPairs(t *testing.T) {
+	r, h1, h2, h3 := newShop(t)
+	r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.0.12")
+	r.ask(h2, r.vni("acme"), "10.0.0.12", "10.0.0.11")
+	for _, d := range []*dswitch{h1, h2} {
+		d.hear()
+	}
+	rev := r.endpoint("acme", "web-1", "h1", "10.0.0.11", "web", "db")
+	expect(t, "the host of the endpoint", h1, "expect pair 3-5 allows", "expect pair 5-3 allows",
+		"assign web-1", "pair 2-3 gone", "pair 3-2 gone", "frontier")
+	expect(t, "the host of its peer", h2, "expect pair 3-5 allows", "expect pair 5-3 allows", "peer 10.0.0.11 at h1", "frontier")
+	expect(t, "a host that talks with neither", h3)
+	if got := r.core.Receipt(rev); got.Told != 2 {
+		t.Errorf("receipt %+v", got)
+	}
+	r.check()
+	r.endpoint("acme", "web-1", "h1", "10.0.0.11", "web")
+	expect(t, "the host of the endpoint, back", h1, "expect pair 2-3 allows", "expect pair 3-2 denies",
+		"assign web-1", "pair 3-5 gone", "pair 5-3 gone", "frontier")
+	expect(t, "the host of its peer, back", h2, "peer 10.0.0.11 at h1", "frontier")
+	r.check()
+}
+
+// A Release that was sent before an Expect does not mean what the Expect brings.
+func TestALateReleaseLeavesWhatIsExpected(t *testing.T) {
+	r, h1, h2, _ := newShop(t)
+	r.ask(h2, r.vni("acme"), "10.0.0.12", "10.0.0.11")
+	r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.0.12")
+	seen := h2.expected
+	r.endpoint("acme", "web-1", "h1", "10.0.0.11", "web", "db")
+	late := &control.Release{Expected: seen, Pairs: slices.Collect(maps.Keys(h2.pairs))}
+	if h2.expected == seen || len(late.Pairs) != 4 {
+		t.Fatalf("%d pairs, Expect %d after %d", len(late.Pairs), h2.expected, seen)
+	}
+	r.say(h2, late)
+	delete(h2.pairs, control.PairKey{Domain: late.Pairs[0].Domain, Src: 2, Dst: 3})
+	delete(h2.pairs, control.PairKey{Domain: late.Pairs[0].Domain, Src: 3, Dst: 2})
+	if _, _, pairs := r.core.interest.Held(h2.id); pairs != len(h2.pairs) {
+		t.Fatalf("the Core remembers %d pairs of %d", pairs, len(h2.pairs))
+	}
+	h2.hear()
+	r.blueprint("acme", fmt.Sprintf(shop, webDB))
+	expect(t, "a change of what was expected", h2, "peer 10.0.0.11 withheld", "pair 3-5 denies", "pair 5-3 denies", "frontier")
+	r.say(h2, &control.Release{Expected: h2.expected, Pairs: slices.Collect(maps.Keys(h2.pairs))})
+	if _, _, pairs := r.core.interest.Held(h2.id); pairs != 0 {
+		t.Fatalf("the Core remembers %d pairs that were released", pairs)
+	}
+}
