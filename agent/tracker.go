@@ -145,7 +145,7 @@ func sameOp(a, b dataplane.Op) bool {
 	case dataplane.SetPeer:
 		return a == b.(dataplane.SetPeer)
 	case dataplane.SetNetwork:
-		return a == b.(dataplane.SetNetwork)
+		return a.Network.Equal(b.(dataplane.SetNetwork).Network)
 	case dataplane.SetVTEP:
 		return true
 	default:

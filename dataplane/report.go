@@ -41,6 +41,9 @@ const (
 	NotSwitched            // the host's own stack tried to send into a guest port
 	Congested              // the underlay marked congestion, which its sender does not understand (RFC 6040)
 	ErrorLimit             // too many ICMP errors about one flow
+	NoRoute                // no router of the network leads to the destination
+	TTLExpired             // it may not go further than to the router
+	ToRouter               // to a router's own address, which answers nothing but echo
 	reasonEnd
 )
 
@@ -49,7 +52,7 @@ var reasonNames = [reasonEnd]string{
 	"fragment", "extension-header", "too-big", "no-endpoint", "hidden", "policy", "unknown-vtep",
 	"unknown-network", "not-here", "source-mismatch", "bad-overlay", "miss-limit", "hold-limit",
 	"flow-table-full", "flow-budget", "bad-reply", "underlay", "encap-failed", "not-switched",
-	"congested", "error-limit",
+	"congested", "error-limit", "no-route", "ttl-expired", "to-router",
 }
 
 func (r Reason) String() string {

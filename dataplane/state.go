@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"dove.network/dove"
@@ -48,7 +49,26 @@ type Network struct {
 	VNI    dove.VNI
 	Domain uint32 // the agent's handle of the class space (dove.Domain), not 0
 	MTU    uint16 // largest IP packet of a guest, bytes
+
+	// Gateways are the interfaces of routers on it. The switch answers ARP,
+	// neighbour discovery and echo for them; their addresses are nobody else's.
+	Gateways []Gateway
 }
+
+// Equal reports whether two networks have the same content.
+func (n Network) Equal(o Network) bool {
+	return n.VNI == o.VNI && n.Domain == o.Domain && n.MTU == o.MTU && slices.EqualFunc(n.Gateways, o.Gateways, Gateway.Equal)
+}
+
+// Gateway is the interface of a router on a network. What it tells guests comes
+// from the first address of the packet's family.
+type Gateway struct {
+	MAC   dove.MAC
+	Addrs []netip.Addr
+}
+
+// Equal reports whether two gateways have the same content.
+func (g Gateway) Equal(o Gateway) bool { return g.MAC == o.MAC && slices.Equal(g.Addrs, o.Addrs) }
 
 // Address is one address of a port or peer, and its class in the domain.
 type Address struct {
@@ -80,13 +100,33 @@ type PeerKey struct {
 // Peer is where and what an address is, as the DPC says. VTEP is the zero
 // netip.Addr when the location is withheld because nothing here may talk to it,
 // and then so is Other.
+//
+// With a Gateway the address is behind a router: a packet to it loses one of its
+// TTL or hop limit, and what comes from it is delivered from the Gateway. If the VTEP
+// is the switch's own, it leads to the port that has the address on network VNI.
 type Peer struct {
 	UID   dove.UID
 	MAC   dove.MAC
 	Class dove.Class
 	VTEP  netip.Addr
 	Other netip.Addr // VTEP of the host of its other binding: its packets may come from there too; zero: none
+
+	VNI     dove.VNI // the network that it is on, 0: that of its key
+	Gateway dove.MAC // zero: on the key's network itself; else the router's there
+	Far     dove.MAC // the router's on VNI: source of what is sent to it
+	MTU     uint16   // of VNI if it has a Gateway, 0: no less than that of the key's
 }
+
+// Network is where the peer of a key is: what a packet to it carries in its header.
+func (p Peer) Network(k PeerKey) dove.VNI {
+	if p.VNI == 0 {
+		return k.VNI
+	}
+	return p.VNI
+}
+
+// Routed reports whether the peer is behind a router.
+func (p Peer) Routed() bool { return p.Gateway != dove.MAC{} }
 
 // PairKey is an ordered pair of classes in a domain.
 type PairKey struct {
@@ -120,10 +160,13 @@ type (
 	// DelPeer forgets a remote address: its next packet misses.
 	DelPeer struct{ Key PeerKey }
 	// SetAbsent says that nobody has the address; packets to or from it are
-	// dropped as NoEndpoint for TTL, after which they miss again.
+	// dropped as NoEndpoint for TTL, after which they miss again. With NoRoute
+	// nobody could have it: it is of no subnet of the network and of none behind
+	// its routers, and they are dropped as NoRoute.
 	SetAbsent struct {
-		Key PeerKey
-		TTL time.Duration
+		Key     PeerKey
+		TTL     time.Duration
+		NoRoute bool
 	}
 	// DelAbsent takes a SetAbsent back.
 	DelAbsent struct{ Key PeerKey }

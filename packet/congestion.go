@@ -38,8 +38,12 @@ func MarkCongested(frame []byte, outer uint8) {
 // setTOS changes the TOS of an IPv4 header and keeps its checksum as right or
 // wrong as it was (RFC 1624).
 func setTOS(ip []byte, tos uint8) {
-	was := binary.BigEndian.Uint16(ip)
-	ip[1] = tos
-	check := ^binary.BigEndian.Uint16(ip[10:])
-	binary.BigEndian.PutUint16(ip[10:], ^fold(uint32(check)+uint32(^was)+uint32(binary.BigEndian.Uint16(ip))))
+	setWord(ip, 0, uint16(ip[0])<<8|uint16(tos), 10)
+}
+
+// setWord changes the word at a place of what the checksum at another covers.
+func setWord(b []byte, at int, is uint16, checkAt int) {
+	was, check := binary.BigEndian.Uint16(b[at:]), ^binary.BigEndian.Uint16(b[checkAt:])
+	binary.BigEndian.PutUint16(b[at:], is)
+	binary.BigEndian.PutUint16(b[checkAt:], ^fold(uint32(check)+uint32(^was)+uint32(is)))
 }

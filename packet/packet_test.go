@@ -27,7 +27,7 @@ var compareAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 
 func TestParse(t *testing.T) {
 	ip := func(e Ends, p dove.Protocol) Packet {
-		return Packet{SrcMAC: e.SrcMAC, DstMAC: e.DstMAC, Sender: e.SrcMAC, Src: e.Src, Dst: e.Dst, Protocol: p}
+		return Packet{SrcMAC: e.SrcMAC, DstMAC: e.DstMAC, Sender: e.SrcMAC, Src: e.Src, Dst: e.Dst, Protocol: p, TTL: 64}
 	}
 	ports := func(p Packet, src, dst uint16) Packet { p.SrcPort, p.DstPort = src, dst; return p }
 	icmp := func(p Packet, e Echo, typeCode uint16) Packet { p.Echo, p.TypeCode = e, typeCode; return p }

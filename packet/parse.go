@@ -82,6 +82,7 @@ type Packet struct {
 	Echo             Echo     // ICMP and ICMPv6
 	Flags            TCPFlags // TCP
 	TOS              uint8    // DSCP<<2 | ECN, IPv6: the traffic class
+	TTL              uint8    // IPv6: the hop limit
 
 	Piece   Piece  // of a fragmented packet; a Later one has no ports and no flags
 	PieceID uint32 // what a packet's pieces have in common
@@ -120,8 +121,15 @@ const (
 	icmpEchoReply = 0
 
 	icmpUnreachable         = 3
-	icmpFragmentationNeeded = 4 // code
+	icmpNoNetwork           = 0 // codes
+	icmpNoHost              = 1
+	icmpFragmentationNeeded = 4
+	icmpTimeExceeded        = 11
+	icmp6Unreachable        = 1
+	icmp6NoRoute            = 0 // codes
+	icmp6NoAddress          = 3
 	icmp6TooBig             = 2
+	icmp6TimeExceeded       = 3
 
 	icmpEcho       = 8
 	icmp6Echo      = 128
@@ -176,7 +184,7 @@ func (p *Packet) parseIPv4(b []byte) Fault {
 		return Malformed
 	}
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-	p.Protocol, p.TOS = dove.Protocol(b[9]), b[1]
+	p.Protocol, p.TOS, p.TTL = dove.Protocol(b[9]), b[1], b[8]
 	switch {
 	case p.Src == p.Dst:
 		return Malformed
@@ -228,7 +236,7 @@ func (p *Packet) parseIPv6(b []byte) Fault {
 		return Malformed
 	}
 	p.Src, p.Dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
-	p.Protocol, p.TOS = dove.Protocol(b[6]), b[0]<<4|b[1]>>4
+	p.Protocol, p.TOS, p.TTL = dove.Protocol(b[6]), b[0]<<4|b[1]>>4, b[7]
 	if p.Src == p.Dst || p.Src.Is4In6() || p.Dst.Is4In6() {
 		return Malformed
 	}
@@ -322,7 +330,7 @@ func (p *Packet) parseNeighbor(l4 []byte, hopLimit byte) Fault {
 	if target.IsMulticast() || target.Is4In6() {
 		return Malformed
 	}
-	p.Kind, p.Dst, p.Protocol, p.TOS = Solicit, target, 0, 0
+	p.Kind, p.Dst, p.Protocol, p.TOS, p.TTL = Solicit, target, 0, 0, 0
 	return OK
 }
 

@@ -175,7 +175,7 @@ var Reasons = []string{
 	"fragment", "extension-header", "too-big", "no-endpoint", "hidden", "policy", "unknown-vtep",
 	"unknown-network", "not-here", "source-mismatch", "bad-overlay", "miss-limit", "hold-limit",
 	"flow-table-full", "flow-budget", "bad-reply", "underlay", "encap-failed", "not-switched",
-	"congested", "error-limit",
+	"congested", "error-limit", "no-route", "ttl-expired", "to-router",
 }
 
 func (ApplyBlueprint) action()  {}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/packet"
 	"dove.network/scenario"
@@ -237,7 +236,7 @@ func (l simulated) lie(f scenario.Forge, from, to *guest, src, dst netip.Addr) (
 			return nil, fmt.Errorf("%s and %s are of one class: %w", f.From, f.To, scenario.ErrCannot)
 		}
 	case scenario.WrongNetwork:
-		for outer.VNI = dove.VNIMax; to.host.holds.networks[outer.VNI] != (dataplane.Network{}); outer.VNI-- {
+		for outer.VNI = dove.VNIMax; to.host.holds.networks[outer.VNI].VNI != 0; outer.VNI-- {
 		}
 	case scenario.UnknownVTEP:
 		outer.Src = netip.AddrFrom4([4]byte{203, 0, 113, 9}) // RFC 5737, TEST-NET-3

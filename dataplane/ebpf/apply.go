@@ -87,7 +87,7 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 		return fmt.Errorf("network with VNI %d, domain %d and MTU %d: none may be 0, and a VNI has 24 bits", n.VNI, n.Domain, n.MTU)
 	}
 	old, held := s.networks[n.VNI]
-	if held && old == n {
+	if held && old.Equal(n) {
 		return nil
 	}
 	if err := s.maps.Networks.Update(uint32(n.VNI), dswitchNetwork{Domain: n.Domain, Mtu: uint32(n.MTU)}, ebpf.UpdateAny); err != nil {
