@@ -143,7 +143,7 @@ func sameOp(a, b dataplane.Op) bool {
 	case dataplane.SetPair:
 		return a.Table.Equal(b.(dataplane.SetPair).Table)
 	case dataplane.SetPeer:
-		return a == b.(dataplane.SetPeer)
+		return a.Peer.Equal(b.(dataplane.SetPeer).Peer)
 	case dataplane.SetNetwork:
 		return a.Network.Equal(b.(dataplane.SetNetwork).Network)
 	case dataplane.SetVTEP:

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"dove.network/dove"
@@ -55,21 +54,6 @@ type Network struct {
 	Gateways []Gateway
 }
 
-// Equal reports whether two networks have the same content.
-func (n Network) Equal(o Network) bool {
-	return n.VNI == o.VNI && n.Domain == o.Domain && n.MTU == o.MTU && slices.EqualFunc(n.Gateways, o.Gateways, Gateway.Equal)
-}
-
-// Gateway is the interface of a router on a network. What it tells guests comes
-// from the first address of the packet's family.
-type Gateway struct {
-	MAC   dove.MAC
-	Addrs []netip.Addr
-}
-
-// Equal reports whether two gateways have the same content.
-func (g Gateway) Equal(o Gateway) bool { return g.MAC == o.MAC && slices.Equal(g.Addrs, o.Addrs) }
-
 // Address is one address of a port or peer, and its class in the domain.
 type Address struct {
 	Addr  netip.Addr
@@ -88,6 +72,10 @@ type Port struct {
 	Ifindex   int
 	Kind      DeviceKind
 	Other     netip.Addr // VTEP of the host of the endpoint's other binding; zero: none
+	Allowed   []Allowed  // what it may send from and receive beside its addresses
+	Open      bool       // port security is off: it may send from, and receives, what nobody else has
+	Class     dove.Class // of an open port, for what it sends from addresses of neither list
+	VLAN      uint16     // the tag of its frames on the device, 1 to 4094; 0: untagged
 	Standby   bool       // it is active at Other: what arrives for it goes there; what it sends is carried as of any port
 }
 
@@ -115,18 +103,8 @@ type Peer struct {
 	Gateway dove.MAC // zero: on the key's network itself; else the router's there
 	Far     dove.MAC // the router's on VNI: source of what is sent to it
 	MTU     uint16   // of VNI if it has a Gateway, 0: no less than that of the key's
+	Ways    []Way    // further next hops as good as this one, of a static route
 }
-
-// Network is where the peer of a key is: what a packet to it carries in its header.
-func (p Peer) Network(k PeerKey) dove.VNI {
-	if p.VNI == 0 {
-		return k.VNI
-	}
-	return p.VNI
-}
-
-// Routed reports whether the peer is behind a router.
-func (p Peer) Routed() bool { return p.Gateway != dove.MAC{} }
 
 // PairKey is an ordered pair of classes in a domain.
 type PairKey struct {

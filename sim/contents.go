@@ -109,7 +109,7 @@ func (s *Sim) compareRows(h *host, view *resolver.View) {
 	w := s.World()
 	for _, key := range slices.SortedFunc(maps.Keys(h.holds.peers), comparePeerKeys) {
 		is, meant := h.holds.peers[key], view.Peer(h.name, control.PeerKey(key))
-		if is != (dataplane.Peer{UID: meant.UID, MAC: meant.MAC, Class: meant.Class, VTEP: meant.VTEP}) {
+		if !is.Equal(dataplane.Peer{UID: meant.UID, MAC: meant.MAC, Class: meant.Class, VTEP: meant.VTEP}) {
 			s.fault("%s holds %s of network %d as %+v, meant: %+v", h.name, key.Addr, key.VNI, is, meant)
 		}
 	}

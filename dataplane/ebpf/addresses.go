@@ -31,6 +31,8 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 		return err
 	}
 	switch {
+	case p.Routed() || p.VNI != 0:
+		return fmt.Errorf("peer %v on network %d is behind a router: this switch does not know of these yet", k.Addr, k.VNI)
 	case !p.MAC.IsUnicast():
 		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
 	case !p.VTEP.IsValid() && p.Other.IsValid():

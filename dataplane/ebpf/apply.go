@@ -86,6 +86,9 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 	if n.VNI == 0 || n.VNI > dove.VNIMax || n.Domain == 0 || n.MTU == 0 {
 		return fmt.Errorf("network with VNI %d, domain %d and MTU %d: none may be 0, and a VNI has 24 bits", n.VNI, n.Domain, n.MTU)
 	}
+	if len(n.Gateways) > 0 {
+		return fmt.Errorf("network %d has gateways: this switch does not know of these yet", n.VNI)
+	}
 	old, held := s.networks[n.VNI]
 	if held && old.Equal(n) {
 		return nil

@@ -56,6 +56,8 @@ func (s *Switch) checkPort(p dataplane.Port) error {
 		return fmt.Errorf("port %d is on standby: the VTEP of where it is active is needed", p.ID)
 	case p.Other.IsValid() && (!p.Other.Is4() || p.Other == s.config.VTEP):
 		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed, and the underlay carries IPv4 only", p.ID, p.Other)
+	case len(p.Allowed) > 0 || p.Open || p.VLAN != 0:
+		return fmt.Errorf("port %d has allowed pairs, no port security or a VLAN: this switch does not know of these yet", p.ID)
 	case p.ID == 0 || p.ID > 65535 || !p.MAC.IsUnicast():
 		return fmt.Errorf("port %d with MAC %v: an id from 1 to 65535 and a unicast MAC are needed", p.ID, p.MAC)
 	case p.Kind != dataplane.Veth && p.Kind != dataplane.Tap:

@@ -30,16 +30,16 @@ func (a side) less(b side) bool {
 // flow is a conversation that policy allowed when it began.
 type flow struct {
 	initiator, responder side
-	uids                 [2]dove.UID      // of initiator and responder
-	port                 dataplane.PortID // whose budget it counts in
-	last                 time.Time        // when a packet of it last passed
-	replied              bool             // the responder has sent a packet
-	syn                  bool             // it began with the first packet of a TCP connection
-	confirmed            bool             // replied, and after syn the initiator went on
-	fin                  [2]bool          // initiator, responder: TCP FIN sent
-	reset                bool             // TCP RST sent
-	rule                 string           // what allows it
-	errors               bucket           // of ICMP errors about it
+	uids                 [2]dove.UID // of initiator and responder
+	entries              []entry
+	last                 time.Time // when a packet of it last passed
+	replied              bool      // the responder has sent a packet
+	syn                  bool      // it began with the first packet of a TCP connection
+	confirmed            bool      // replied, and after syn the initiator went on
+	fin                  [2]bool   // initiator, responder: TCP FIN sent
+	reset                bool      // TCP RST sent
+	rule                 string    // what allows it
+	errors               bucket    // of ICMP errors about it
 	packets, bytes       uint64
 }
 
@@ -80,8 +80,10 @@ func (s *Switch) note(f *flow, t *transit, fromInitiator bool, now time.Time) {
 	f.replied = f.replied || !fromInitiator
 	if f.replied && !f.confirmed && (!f.syn || fromInitiator && t.Flags&packet.SYN == 0) {
 		f.confirmed = true
-		s.unconfirmed--
-		s.ports[f.port].unconfirmed--
+		for _, e := range f.entries {
+			s.unconfirmed--
+			s.ports[e.port].unconfirmed--
+		}
 	}
 	f.fin[sender] = f.fin[sender] || t.Flags&packet.FIN != 0
 	f.reset = f.reset || t.Flags&packet.RST != 0
@@ -103,9 +105,9 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 	}
 	now := s.clock()
 	key, from, to := keyOf(t.tuple)
-	f := s.flows[key]
+	f := s.seek(key, dst)
 	if f != nil && !f.joins(from, src.uid, dst.uid) {
-		s.forget(key, f)
+		s.forget(f)
 		f = nil
 	}
 
@@ -136,6 +138,12 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 	t.judged = piece{t.Protocol, asked, [2]dove.UID{src.uid, dst.uid}, now, !fromInitiator}
 	switch {
 	case live:
+		if s.flows[key] == nil { // it began at the other end
+			if full := s.room(t.port, f.confirmed); full != dataplane.NotDropped {
+				return s.drop(t, full, "")
+			}
+			s.enter(key, f, t.port)
+		}
 		f.rule = rule
 		s.note(f, t, fromInitiator, now)
 		return s.forward(t, src, dst, "")
@@ -143,16 +151,16 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		return s.forward(t, src, dst, rule) // begins no flow
 	}
 	if f != nil {
-		s.forget(key, f)
+		s.forget(f)
 	}
 	if full := s.room(t.port, false); full != dataplane.NotDropped {
 		return s.drop(t, full, "")
 	}
 	f = &flow{
-		initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, port: t.port.ID, rule: rule,
+		initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, rule: rule,
 		syn: t.Flags&(packet.SYN|packet.ACK) == packet.SYN,
 	}
-	s.enter(key, f)
+	s.enter(key, f, t.port)
 	s.note(f, t, true, now)
 	return s.forward(t, src, dst, rule)
 }
@@ -201,17 +209,30 @@ func (s *Switch) room(p *port, confirmed bool) dataplane.Reason {
 	return dataplane.NotDropped
 }
 
-// forget deletes a flow and gives its place in a port's budget back.
-func (s *Switch) forget(key flowKey, f *flow) {
-	delete(s.flows, key)
-	p := s.ports[f.port]
-	if p != nil {
-		p.flows--
-	}
+// enter puts a flow into the table and counts it at a port.
+func (s *Switch) enter(key flowKey, f *flow, p *port) {
+	s.flows[key] = f
+	f.entries = append(f.entries, entry{key, p.ID})
+	p.flows++
 	if !f.confirmed {
-		s.unconfirmed--
+		s.unconfirmed++
+		p.unconfirmed++
+	}
+}
+
+// forget deletes a flow and gives its places in ports' budgets back.
+func (s *Switch) forget(f *flow) {
+	for _, e := range f.entries {
+		delete(s.flows, e.key)
+		p := s.ports[e.port]
 		if p != nil {
-			p.unconfirmed--
+			p.flows--
+		}
+		if !f.confirmed {
+			s.unconfirmed--
+			if p != nil {
+				p.unconfirmed--
+			}
 		}
 	}
 }
@@ -224,12 +245,12 @@ func (s *Switch) Expire() {
 	now := s.clock()
 	for key, f := range s.flows {
 		if f.expired(key.protocol, now) {
-			s.forget(key, f)
+			s.forget(f)
 		}
 	}
 	maps.DeleteFunc(s.pieces, func(_ pieceKey, p piece) bool { return now.Sub(p.at) > pieceLives })
-	for key, until := range s.absent {
-		if !now.Before(until) {
+	for key, a := range s.absent {
+		if !now.Before(a.until) {
 			delete(s.absent, key)
 		}
 	}

@@ -37,7 +37,7 @@ func (s *Switch) Carried(id dataplane.PortID) ([]dataplane.FlowState, error) {
 	now := s.clock()
 	var flows []dataplane.FlowState
 	for key, f := range s.flows {
-		if f.expired(key.protocol, now) || !s.has(id, key.vni, key.lo.addr) && !s.has(id, key.vni, key.hi.addr) {
+		if f.expired(key.protocol, now) || key.vni != s.ports[id].VNI || !s.has(id, key.vni, key.lo.addr) && !s.has(id, key.vni, key.hi.addr) {
 			continue
 		}
 		flows = append(flows, dataplane.FlowState{Tuple: f.tuple(key), State: f.bits(), Idle: now.Sub(f.last), UIDs: f.uids})
@@ -75,7 +75,7 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 	now := s.clock()
 	key, from, to := keyOf(c.Tuple)
 	f := &flow{
-		initiator: from, responder: to, uids: c.UIDs, port: p.ID, last: now.Add(-c.Idle),
+		initiator: from, responder: to, uids: c.UIDs, last: now.Add(-c.Idle),
 		replied:   c.State&dataplane.FlowReplied != 0,
 		syn:       c.State&dataplane.FlowSYN != 0,
 		confirmed: c.State&dataplane.FlowConfirmed != 0,
@@ -89,24 +89,13 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 		if held.packets > 0 && !held.expired(key.protocol, now) {
 			return dataplane.NotDropped
 		}
-		s.forget(key, held)
+		s.forget(held)
 	}
 	if full := s.room(p, f.confirmed); full != dataplane.NotDropped {
 		return full
 	}
-	s.enter(key, f)
+	s.enter(key, f, p)
 	return dataplane.NotDropped
-}
-
-// enter puts a flow into the table and counts it.
-func (s *Switch) enter(key flowKey, f *flow) {
-	p := s.ports[f.port]
-	s.flows[key] = f
-	p.flows++
-	if !f.confirmed {
-		s.unconfirmed++
-		p.unconfirmed++
-	}
 }
 
 func (f *flow) bits() (bits dataplane.FlowBits) {

@@ -16,7 +16,7 @@ func (s *Switch) about(t *transit, src, dst end) (dataplane.Outcome, []byte, boo
 	q := t.tuple
 	q.Protocol, q.SrcPort, q.DstPort = t.About.Protocol, t.About.SrcPort, t.About.DstPort
 	key, from, _ := keyOf(q)
-	f := s.flows[key]
+	f := s.seek(key, dst)
 	if f == nil || !f.joins(from, src.uid, dst.uid) || f.expired(q.Protocol, now) {
 		return dataplane.Outcome{}, nil, false
 	}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"time"
 
 	"dove.network/dataplane"
 	"dove.network/dove"
@@ -22,6 +21,7 @@ const (
 	hidden                 // not told: nothing here may talk to it
 	unplugged              // bound to this host, but no port has it yet
 	standby                // a port of this host has it, but its endpoint is active behind vtep
+	router                 // it is a router's own
 )
 
 // end is what is known of an address.
@@ -33,6 +33,12 @@ type end struct {
 	port  dataplane.PortID // local, standby
 	vtep  netip.Addr       // remote, standby
 	other netip.Addr       // of its other binding
+
+	vni     dove.VNI // the network that it is on
+	routed  bool     // that is, over a router
+	gateway dove.MAC // then: the router's on the key's network
+	far     dove.MAC // and on vni
+	mtu     uint16   // of vni, 0: not told
 }
 
 // plugged reports whether a port of this host has the address.
@@ -50,15 +56,23 @@ type port struct {
 	flows       int // begun here
 	unconfirmed int // of these
 	bucket      bucket
+	told        bucket // of ICMP messages to its guest
 }
 
-// find returns who has an address as seen from a network. A port comes before a peer.
+// find returns who has an address as seen from a network: a port, else a router,
+// else a peer.
 func (s *Switch) find(vni dove.VNI, addr netip.Addr) (end, bool) {
 	key := dataplane.PeerKey{VNI: vni, Addr: addr}
 	if e, ok := s.locals[key]; ok {
 		return e, true
 	}
+	if e, ok := s.gateways[key]; ok {
+		return e, true
+	}
 	e, ok := s.peers[key]
+	if ok && e.where == unplugged {
+		return s.plug(e, addr), true
+	}
 	return e, ok
 }
 
@@ -100,7 +114,7 @@ func (s *Switch) apply(op dataplane.Op) error {
 		if err := s.checkKey(op.Key); err != nil {
 			return err
 		}
-		s.absent[op.Key] = s.clock().Add(op.TTL)
+		s.absent[op.Key] = absence{s.clock().Add(op.TTL), op.NoRoute}
 	case dataplane.DelAbsent:
 		delete(s.absent, op.Key)
 	case dataplane.SetPair:
@@ -120,6 +134,10 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 	if n.VNI == 0 || n.VNI > dove.VNIMax || n.Domain == 0 || n.MTU == 0 {
 		return fmt.Errorf("network with VNI %d, domain %d and MTU %d: none may be 0, and a VNI has 24 bits", n.VNI, n.Domain, n.MTU)
 	}
+	if err := n.CheckGateways(); err != nil {
+		return err
+	}
+	s.setGateways(n)
 	s.networks[n.VNI] = n
 	return nil
 }
@@ -135,7 +153,8 @@ func (s *Switch) delNetwork(vni dove.VNI) error {
 			return fmt.Errorf("network %d still has peers: delete them first", vni)
 		}
 	}
-	maps.DeleteFunc(s.absent, func(key dataplane.PeerKey, _ time.Time) bool { return key.VNI == vni })
+	maps.DeleteFunc(s.absent, func(key dataplane.PeerKey, _ absence) bool { return key.VNI == vni })
+	s.setGateways(dataplane.Network{VNI: vni})
 	delete(s.networks, vni)
 	return nil
 }
@@ -169,6 +188,9 @@ func (s *Switch) setPort(p dataplane.Port) error {
 	if err := s.checkOther(p); err != nil {
 		return err
 	}
+	if len(p.Allowed) > 0 || p.Open || p.VLAN != 0 {
+		return fmt.Errorf("port %d has allowed pairs, no port security or a VLAN: this switch does not know of these yet", p.ID)
+	}
 	for id, o := range s.ports {
 		if id != p.ID && p.Ifindex != 0 && o.Ifindex == p.Ifindex {
 			return fmt.Errorf("port %d: port %d has device %s already: delete it first", p.ID, id, o.Device)
@@ -190,7 +212,7 @@ func (s *Switch) setPort(p dataplane.Port) error {
 	open.Port = p
 	open.Addresses = slices.Clone(p.Addresses)
 	for _, a := range p.Addresses {
-		e := end{where: local, uid: p.UID, mac: p.MAC, class: a.Class, port: p.ID, other: p.Other}
+		e := end{where: local, uid: p.UID, mac: p.MAC, class: a.Class, port: p.ID, other: p.Other, vni: p.VNI}
 		if p.Standby {
 			e.where, e.vtep = standby, p.Other
 		}
@@ -215,8 +237,8 @@ func (s *Switch) delPort(id dataplane.PortID) {
 		return
 	}
 	for key, f := range s.flows {
-		if s.has(id, key.vni, key.lo.addr) || s.has(id, key.vni, key.hi.addr) || f.port == id {
-			s.forget(key, f)
+		if s.leads(id, key.vni, key.lo.addr) || s.leads(id, key.vni, key.hi.addr) || f.takes(id) {
+			s.forget(f)
 		}
 	}
 	for _, a := range p.Addresses {
@@ -231,10 +253,16 @@ func (s *Switch) has(id dataplane.PortID, vni dove.VNI, addr netip.Addr) bool {
 }
 
 func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
-	if err := s.checkKey(k); err != nil {
+	if err := errors.Join(s.checkKey(k), p.CheckRoute(k)); err != nil {
 		return err
 	}
-	e := end{where: remote, uid: p.UID, mac: p.MAC, class: p.Class, vtep: p.VTEP, other: p.Other}
+	if len(p.Ways) > 0 {
+		return fmt.Errorf("peer %v on network %d has further ways: this switch does not know of these yet", k.Addr, k.VNI)
+	}
+	e := end{
+		where: remote, uid: p.UID, mac: p.MAC, class: p.Class, vtep: p.VTEP, other: p.Other,
+		vni: p.Network(k), routed: p.Routed(), gateway: p.Gateway, far: p.Far, mtu: p.MTU,
+	}
 	switch {
 	case !p.MAC.IsUnicast():
 		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)

@@ -43,7 +43,8 @@ type Switch struct {
 	ports       map[dataplane.PortID]*port
 	locals      map[dataplane.PeerKey]end // addresses of ports
 	peers       map[dataplane.PeerKey]end
-	absent      map[dataplane.PeerKey]time.Time // until when
+	gateways    map[dataplane.PeerKey]end // addresses of routers
+	absent      map[dataplane.PeerKey]absence
 	pairs       map[dataplane.PairKey]*verdict.Table
 	flows       map[flowKey]*flow
 	pieces      map[pieceKey]piece // first fragments
@@ -68,7 +69,8 @@ func New(config dataplane.Config, clock func() time.Time) *Switch {
 		ports:    map[dataplane.PortID]*port{},
 		locals:   map[dataplane.PeerKey]end{},
 		peers:    map[dataplane.PeerKey]end{},
-		absent:   map[dataplane.PeerKey]time.Time{},
+		gateways: map[dataplane.PeerKey]end{},
+		absent:   map[dataplane.PeerKey]absence{},
 		pairs:    map[dataplane.PairKey]*verdict.Table{},
 		flows:    map[flowKey]*flow{},
 		pieces:   map[pieceKey]piece{},
@@ -86,8 +88,8 @@ func (s *Switch) SetLimits(l Limits) {
 // FromGuest switches a frame that a guest sent on a port. It returns the frame
 // that leaves: to the port of a Delivered or Answered outcome, or with outer
 // headers (MACs zero) to the VTEP of a Tunneled one. Where the packet is dropped
-// as TooBig, it is the ICMP message to its sender, if one is due. The frame given
-// is not kept.
+// as TooBig, TTLExpired, NoEndpoint or NoRoute, it is the ICMP message to its sender, if one
+// is due. The frame given is not kept.
 func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome, []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,8 +176,8 @@ func (t *transit) parse(vni dove.VNI) packet.Fault {
 	return fault
 }
 
-// tooBig reports whether the guest's packet exceeds its network's MTU.
-func (t *transit) tooBig(n dataplane.Network) bool { return len(t.inner)-14 > int(n.MTU) }
+// tooBig reports whether the guest's packet exceeds an MTU.
+func (t *transit) tooBig(mtu uint16) bool { return len(t.inner)-14 > int(mtu) }
 
 var reasons = map[packet.Fault]dataplane.Reason{
 	packet.Malformed:       dataplane.Malformed,
@@ -204,16 +206,19 @@ func (s *Switch) fromGuest(t *transit) (dataplane.Outcome, []byte) {
 	if t.Kind != packet.IP {
 		return s.answer(t)
 	}
-	if n := s.networks[t.port.VNI]; t.tooBig(n) {
-		o, _ := s.drop(t, dataplane.TooBig, "")
-		if t.again {
-			return o, nil
-		}
-		return o, packet.TooBig(t.inner, n.MTU)
+	if n := s.networks[t.port.VNI]; t.tooBig(n.MTU) {
+		return s.refuse(t, dataplane.TooBig, n.MTU)
 	}
 	dst, ok := s.find(t.port.VNI, t.Dst)
-	if !ok {
+	switch {
+	case !ok:
 		return s.unknown(t, t.Dst)
+	case dst.where == router:
+		return s.pong(t, dst)
+	case dst.routed && t.TTL <= 1:
+		return s.refuse(t, dataplane.TTLExpired, 0)
+	case dst.routed && dst.mtu != 0 && t.tooBig(dst.mtu):
+		return s.refuse(t, dataplane.TooBig, dst.mtu)
 	}
 	return s.judge(t, src, dst)
 }
@@ -227,7 +232,11 @@ func (s *Switch) answer(t *transit) (dataplane.Outcome, []byte) {
 	case target.port == t.port.ID:
 		return s.drop(t, dataplane.NotUnicast, "")
 	}
-	return dataplane.Outcome{Action: dataplane.Answered, Port: t.port.ID}, packet.Answer(t.Packet, target.mac)
+	mac := target.mac
+	if target.routed {
+		mac = target.gateway
+	}
+	return dataplane.Outcome{Action: dataplane.Answered, Port: t.port.ID}, packet.Answer(t.Packet, mac)
 }
 
 func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
@@ -258,11 +267,11 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 	switch {
 	case outer.Applied && !(ok && dst.plugged() && dst.other == outer.Src):
 		return s.drop(t, dataplane.BadOverlay, "")
-	case !ok || !dst.plugged():
+	case !ok || !dst.plugged() || dst.routed:
 		return s.drop(t, dataplane.NotHere, "")
 	}
 	t.port = s.ports[dst.port]
-	if t.tooBig(network) {
+	if t.tooBig(network.MTU) {
 		return s.drop(t, dataplane.TooBig, "")
 	}
 	if outer.Applied {
@@ -272,6 +281,8 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 	switch {
 	case !ok:
 		return s.unknown(t, t.Src)
+	case src.where == router:
+		return s.drop(t, dataplane.SourceMismatch, "")
 	case !src.cameFrom(outer.Src):
 		return s.miss(t, dataplane.WantConfirm)
 	}
@@ -286,8 +297,11 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 // unknown deals with a packet from or to an address that the switch knows no
 // end for: nobody has it, or it must be asked for.
 func (s *Switch) unknown(t *transit, addr netip.Addr) (dataplane.Outcome, []byte) {
-	if until, ok := s.absent[dataplane.PeerKey{VNI: t.port.VNI, Addr: addr}]; ok && s.clock().Before(until) {
-		return s.drop(t, dataplane.NoEndpoint, "")
+	if _, routed := s.asked(t); routed && t.TTL <= 1 {
+		return s.refuse(t, dataplane.TTLExpired, 0)
+	}
+	if a, ok := s.absent[dataplane.PeerKey{VNI: t.port.VNI, Addr: addr}]; ok && s.clock().Before(a.until) {
+		return s.refuse(t, a.reason(), 0)
 	}
 	return s.miss(t, dataplane.WantPeer)
 }
@@ -325,14 +339,12 @@ func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outco
 		s.pieces[pieceKeyOf(t)] = t.judged
 	}
 	inner := t.arrived(dst)
-	if t.direction == dataplane.FromOverlay {
-		copy(inner[6:12], src.mac[:])
-	}
+	t.route(inner, src, dst)
 	if dst.where == local {
 		return dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dst.port}, inner
 	}
 	outer := packet.Outer{
-		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: t.port.VNI, Class: src.class,
+		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: dst.vni, Class: src.class,
 		TOS: s.config.DSCP.TOS(packet.Marked(t.TOS, t.outer.TOS)), Applied: t.direction == dataplane.FromOverlay,
 	}
 	return dataplane.Outcome{
