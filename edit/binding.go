@@ -7,7 +7,7 @@ import (
 	"dove.network/world"
 )
 
-// bind gives the endpoint to a host under a new epoch, unless it is there.
+// bind gives the endpoint to a host alone, under a new epoch, unless it is active there.
 func (s *seat) bind(host dove.HostName) {
 	if host == "" || host == s.doc.Host {
 		return
@@ -17,7 +17,7 @@ func (s *seat) bind(host dove.HostName) {
 		return
 	}
 	s.c.read(world.HostKey(host))
-	s.doc.Host = host
+	s.doc.Host, s.doc.Standby, s.doc.Activated = host, "", false
 	s.doc.Epoch = nextEpoch(s.w, s.old)
 }
 
@@ -27,7 +27,8 @@ func nextEpoch(w *world.World, old world.Endpoint) dove.Epoch {
 	return max(old.Epoch, dove.Epoch(w.Revision())) + 1
 }
 
-// BindEndpoint gives an endpoint to a host, under a new epoch if it was not there.
+// BindEndpoint gives an endpoint to a host, under a new epoch if it was not
+// active there; a move that is under way ends.
 func BindEndpoint(w *world.World, name dove.Endpoint, host dove.HostName, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 	if host == "" {
 		return dove.Txn{}, world.Endpoint{}, dove.Errorf(dove.Invalid, "binding endpoint %q: no host is named", name)
@@ -35,9 +36,10 @@ func BindEndpoint(w *world.World, name dove.Endpoint, host dove.HostName, ifMatc
 	return rebind(w, name, ifMatch, func(s *seat) { s.bind(host) })
 }
 
-// UnbindEndpoint takes an endpoint from its host, if it has one.
+// UnbindEndpoint takes an endpoint from its host, if it has one, and from that
+// of a standby.
 func UnbindEndpoint(w *world.World, name dove.Endpoint, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
-	return rebind(w, name, ifMatch, func(s *seat) { s.doc.Host = "" })
+	return rebind(w, name, ifMatch, func(s *seat) { s.doc.Host, s.doc.Standby, s.doc.Activated = "", "", false })
 }
 
 func rebind(w *world.World, name dove.Endpoint, ifMatch *dove.Revision, change func(*seat)) (dove.Txn, world.Endpoint, error) {
@@ -50,7 +52,7 @@ func rebind(w *world.World, name dove.Endpoint, ifMatch *dove.Revision, change f
 	if err := s.problems.err(fmt.Sprintf("binding endpoint %q", name)); err != nil {
 		return dove.Txn{}, world.Endpoint{}, err
 	}
-	if s.doc.Host == old.Host {
+	if equalEndpoints(s.doc, old) {
 		return dove.Txn{}, old, nil
 	}
 	s.c.put(s.doc)

@@ -51,7 +51,7 @@ func PutEndpoint(w *world.World, r EndpointRequest, chance Chance, ifMatch *dove
 	}
 	s := seat{w: w, request: r, c: begin(w)}
 	s.old, s.exists = w.Endpoint(name)
-	s.doc = world.Endpoint{Tenant: r.Tenant, ID: r.ID, UID: s.old.UID, MAC: s.old.MAC, Host: s.old.Host, Epoch: s.old.Epoch, Device: s.old.Device}
+	s.doc = world.Endpoint{Tenant: r.Tenant, ID: r.ID, UID: s.old.UID, MAC: s.old.MAC, Host: s.old.Host, Standby: s.old.Standby, Activated: s.old.Activated, Epoch: s.old.Epoch, Device: s.old.Device}
 	if !s.exists {
 		checkName(&s.problems, "id", string(r.ID))
 		s.doc.UID = chance.UID
@@ -240,6 +240,6 @@ func (s *seat) classes() error {
 }
 
 func equalEndpoints(a, b world.Endpoint) bool {
-	return a.UID == b.UID && a.Network == b.Network && a.MAC == b.MAC && a.Host == b.Host && a.Epoch == b.Epoch &&
+	return a.UID == b.UID && a.Network == b.Network && a.MAC == b.MAC && a.Host == b.Host && a.Standby == b.Standby && a.Activated == b.Activated && a.Epoch == b.Epoch &&
 		a.Device == b.Device && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Groups, b.Groups)
 }

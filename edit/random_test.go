@@ -82,7 +82,7 @@ func randomEdit(random *rand.Rand, w *world.World, at time.Time) (dove.Txn, erro
 	host := dove.HostName(pick("h1", "h2", "h3"))
 	endpoint := dove.Endpoint{Tenant: tenant, ID: dove.EndpointID(pick("e1", "e2", "e3", "e4", "e5"))}
 	chance := edit.Chance{UID: dove.UID(random.IntN(4)), Now: at}
-	switch random.IntN(23) {
+	switch random.IntN(27) {
 	case 16, 17:
 		request := edit.RouterRequest{Tenant: tenant, Name: pick("r1", "r2", "r3"), Networks: some("n1", "n2", "n3")}
 		if len(request.Networks) == 0 {
@@ -117,6 +117,12 @@ func randomEdit(random *rand.Rand, w *world.World, at time.Time) (dove.Txn, erro
 		return first(edit.BindEndpoint(w, endpoint, host, nil))
 	case 13:
 		return first(edit.UnbindEndpoint(w, endpoint, nil))
+	case 23, 24:
+		return first(edit.PrepareEndpoint(w, endpoint, host, nil))
+	case 25:
+		return first(edit.ActivateEndpoint(w, endpoint, host, nil))
+	case 26:
+		return first(edit.FinishEndpoint(w, endpoint, host, nil))
 	case 14:
 		return edit.DeleteEndpoint(w, endpoint, nil)
 	case 15:
@@ -251,6 +257,14 @@ func checkEndpoint(t *testing.T, w *world.World, n world.Network, e world.Endpoi
 	t.Helper()
 	if len(e.Addresses) == 0 {
 		t.Errorf("endpoint %s has no address", e.Full())
+	}
+	if e.Standby != "" && (e.Host == "" || e.Host == e.Standby) || e.Activated && e.Standby == "" {
+		t.Errorf("endpoint %s is bound to %q and %q, activated: %v", e.Full(), e.Host, e.Standby, e.Activated)
+	}
+	for _, h := range e.Bindings() {
+		if _, exists := w.Host(h); !exists {
+			t.Errorf("endpoint %s is bound to host %s, which is not there", e.Full(), h)
+		}
 	}
 	for _, a := range e.Addresses {
 		at, ok := w.EndpointAt(n.VNI, a)

@@ -278,8 +278,8 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 	record(&d.delta.Endpoints, old, new)
 	exchange(old, new, &d.endpoints, &d.byNetwork, &d.byMAC)
 	if old != nil {
-		if old.doc.Host != "" {
-			d.byHost.remove(old)
+		for _, h := range old.doc.Bindings() {
+			d.byHost.remove(bound{h, old})
 		}
 		for _, a := range old.doc.Addresses {
 			d.byAddress.remove(located{a, old})
@@ -290,8 +290,8 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 	}
 	if new != nil {
 		new.doc.intern()
-		if new.doc.Host != "" {
-			d.byHost.put(new)
+		for _, h := range new.doc.Bindings() {
+			d.byHost.put(bound{h, new})
 		}
 		for _, a := range new.doc.Addresses {
 			d.byAddress.put(located{a, new})
@@ -309,6 +309,7 @@ func (e *Endpoint) intern() {
 	e.Tenant = unique.Make(e.Tenant).Value()
 	e.Network = unique.Make(e.Network).Value()
 	e.Host = unique.Make(e.Host).Value()
+	e.Standby = unique.Make(e.Standby).Value()
 	e.Addresses = slices.Clip(e.Addresses)
 	e.Groups = slices.Clip(e.Groups)
 	for i, g := range e.Groups {

@@ -125,6 +125,29 @@ func (b Blueprint) DomainOf() dove.Domain { return dove.Domain{Tenant: b.Tenant,
 // Full returns the endpoint's full name.
 func (e Endpoint) Full() dove.Endpoint { return dove.Endpoint{Tenant: e.Tenant, ID: e.ID} }
 
+// Bindings returns the hosts that the endpoint is bound to, the one where it is
+// active first.
+func (e Endpoint) Bindings() []dove.HostName {
+	switch {
+	case e.Host == "":
+		return nil
+	case e.Standby == "":
+		return []dove.HostName{e.Host}
+	}
+	return []dove.HostName{e.Host, e.Standby}
+}
+
+// BoundTo reports whether the endpoint has a binding to a host, active or standby.
+func (e Endpoint) BoundTo(h dove.HostName) bool { return h != "" && (h == e.Host || h == e.Standby) }
+
+// Other returns the host of the other binding than that to h, "" if there is none.
+func (e Endpoint) Other(h dove.HostName) dove.HostName {
+	if h == e.Standby {
+		return e.Host
+	}
+	return e.Standby
+}
+
 // NetworkOf returns the full name of the endpoint's network.
 func (e Endpoint) NetworkOf() dove.Network { return dove.Network{Tenant: e.Tenant, Name: e.Network} }
 

@@ -69,7 +69,8 @@ type Route struct {
 
 // Endpoint is one interface of a workload. Class ids are not here: they follow
 // from Groups and the alloc documents. Host is "" while it is bound to none;
-// Epoch grows with each binding.
+// while it moves, Standby is the host of its other binding. Epoch grows with
+// each change of its bindings.
 type Endpoint struct {
 	Tenant    dove.Tenant     `json:"tenant"`
 	ID        dove.EndpointID `json:"id"`
@@ -79,6 +80,8 @@ type Endpoint struct {
 	Addresses []netip.Addr    `json:"addresses"`
 	Groups    []dove.Group    `json:"groups,omitempty"`
 	Host      dove.HostName   `json:"host,omitempty"`
+	Standby   dove.HostName   `json:"standby,omitempty"`   // never without Host, never the same
+	Activated bool            `json:"activated,omitempty"` // it was active at Standby before it was at Host; false: Standby is only prepared
 	Epoch     dove.Epoch      `json:"epoch,omitempty"`
 	Device    string          `json:"device,omitempty"` // "" = tap or dv and the first eleven characters of the id
 }

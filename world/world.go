@@ -34,7 +34,7 @@ type World struct {
 	byInterface tree[joint]
 	endpoints   tree[*held[Endpoint]]
 	byNetwork   tree[*held[Endpoint]]
-	byHost      tree[*held[Endpoint]] // bound ones
+	byHost      tree[bound]
 	byAddress   tree[located]
 	byMAC       tree[*held[Endpoint]]
 	byGroup     tree[membership]
@@ -65,6 +65,12 @@ type located struct {
 	endpoint *held[Endpoint]
 }
 
+// bound is an endpoint under a host of one of its bindings.
+type bound struct {
+	host     dove.HostName
+	endpoint *held[Endpoint]
+}
+
 // membership is an endpoint under one of its groups, by index.
 type membership struct {
 	endpoint *held[Endpoint]
@@ -91,7 +97,12 @@ func New() *World {
 		}),
 		endpoints: newTree(byEndpoint),
 		byNetwork: newTree(ordered(func(a, b *Endpoint) int { return compareNetwork(a.NetworkOf(), b.NetworkOf()) }, byEndpoint)),
-		byHost:    newTree(ordered(func(a, b *Endpoint) int { return strings.Compare(string(a.Host), string(b.Host)) }, byEndpoint)),
+		byHost: newTree(func(a, b bound) int {
+			if c := strings.Compare(string(a.host), string(b.host)); c != 0 {
+				return c
+			}
+			return byEndpoint(a.endpoint, b.endpoint)
+		}),
 		byMAC: newTree(ordered(func(a, b *Endpoint) int {
 			if c := compareNetwork(a.NetworkOf(), b.NetworkOf()); c != 0 {
 				return c
@@ -223,9 +234,16 @@ func (w *World) EndpointByMAC(n dove.Network, mac dove.MAC) (Endpoint, bool) {
 	}))
 }
 
-// EndpointsOn yields the endpoints that are bound to a host.
+// EndpointsOn yields the endpoints that are bound to a host, those of which it
+// is the standby too.
 func (w *World) EndpointsOn(h dove.HostName) iter.Seq[Endpoint] {
-	return docs(w.byHost.within(func(e *held[Endpoint]) int { return cmp.Compare(e.doc.Host, h) }))
+	return func(yield func(Endpoint) bool) {
+		for b := range w.byHost.within(func(b bound) int { return cmp.Compare(b.host, h) }) {
+			if !yield(b.endpoint.doc) {
+				return
+			}
+		}
+	}
 }
 
 // EndpointsIn yields the endpoints of a network.
