@@ -78,6 +78,9 @@ var (
 		p.Domain, p.Class = anyDomain.Draw(t, "domain"), anyClass.Draw(t, "class")
 		if rapid.Bool().Draw(t, "located") {
 			p.Host, p.VTEP = dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep")
+			if rapid.Bool().Draw(t, "moving") {
+				p.Other = anyAddr.Draw(t, "other")
+			}
 		}
 		return p
 	})
@@ -101,7 +104,21 @@ var (
 			anyEndpoint.Draw(t, "endpoint"), dove.Epoch(rapid.Uint64().Draw(t, "epoch")),
 			EndpointState(rapid.IntRange(1, 3).Draw(t, "state")),
 			rapid.StringMatching(`[a-z0-9.-]{3,15}`).Draw(t, "device"), anyText.Draw(t, "detail"),
+			rapid.Bool().Draw(t, "standby"), rapid.Bool().Draw(t, "carried"), rapid.Uint32().Draw(t, "flows"),
 		}
+	})
+	anyCarry = rapid.Custom(func(t *rapid.T) Carry {
+		c := Carry{
+			Endpoint: anyEndpoint.Draw(t, "endpoint"), Epoch: dove.Epoch(rapid.Uint64().Draw(t, "epoch")),
+			Lost: rapid.Uint64().Draw(t, "lost"), More: rapid.Bool().Draw(t, "more"),
+		}
+		for range rapid.IntRange(0, 4).Draw(t, "flows") {
+			c.Flows = append(c.Flows, FlowState{
+				anyTuple.Draw(t, "tuple"), rapid.Uint8().Draw(t, "state"), anyDelay.Draw(t, "idle"),
+				[2]dove.UID{dove.UID(rapid.Uint64().Draw(t, "initiator")), dove.UID(rapid.Uint64().Draw(t, "responder"))},
+			})
+		}
+		return c
 	})
 	anyTuple = rapid.Custom(func(t *rapid.T) Tuple {
 		q := anyQuestion.Draw(t, "ends")
@@ -155,7 +172,7 @@ func some[T any](t *rapid.T, g *rapid.Generator[T], label string) []T {
 }
 
 func anyUp(t *rapid.T) Up {
-	switch rapid.IntRange(0, 7).Draw(t, "kind") {
+	switch rapid.IntRange(0, 8).Draw(t, "kind") {
 	case 0:
 		return &Hello{
 			rapid.IntRange(1, 9).Draw(t, "version"), dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep"),
@@ -174,6 +191,8 @@ func anyUp(t *rapid.T) Up {
 		return &Release{rapid.Uint64().Draw(t, "expected"), some(t, anyPeerKey, "peers"), some(t, anyPairKey, "pairs")}
 	case 6:
 		return new(anyReport.Draw(t, "report"))
+	case 7:
+		return new(anyCarry.Draw(t, "carry"))
 	default:
 		return &Heartbeat{}
 	}
@@ -181,7 +200,7 @@ func anyUp(t *rapid.T) Up {
 
 func anyDown(t *rapid.T) Down {
 	rev := anyRevision.Draw(t, "revision")
-	switch rapid.IntRange(0, 10).Draw(t, "kind") {
+	switch rapid.IntRange(0, 12).Draw(t, "kind") {
 	case 0:
 		return &Welcome{rapid.IntRange(1, 9).Draw(t, "version"), anyText.Draw(t, "member"), rapid.Uint64().Draw(t, "incarnation"), rev}
 	case 1:
@@ -190,7 +209,10 @@ func anyDown(t *rapid.T) Down {
 			Epoch: dove.Epoch(rapid.Uint64().Draw(t, "epoch")), VNI: anyVNI.Draw(t, "vni"),
 			Network: dove.Network{Tenant: dove.Tenant(anyName.Draw(t, "owner")), Name: anyName.Draw(t, "network")},
 			Domain:  anyDomain.Draw(t, "domain"), MTU: rapid.Uint16Range(68, 65535).Draw(t, "mtu"), MAC: anyMAC.Draw(t, "mac"),
-			Device: rapid.StringMatching(`|tap[a-z0-9]{1,11}`).Draw(t, "device"),
+			Device: rapid.StringMatching(`|tap[a-z0-9]{1,11}`).Draw(t, "device"), Standby: rapid.Bool().Draw(t, "standby"),
+		}
+		if rapid.Bool().Draw(t, "moving") {
+			a.Other = Tunnel{dove.HostName(anyName.Draw(t, "other")), anyAddr.Draw(t, "vtep")}
 		}
 		for _, addr := range some(t, anyAddr, "addresses") {
 			a.Address = append(a.Address, Address{addr, anyClass.Draw(t, "class")})
@@ -226,6 +248,10 @@ func anyDown(t *rapid.T) Down {
 		return &Refusal{dove.Kind(rapid.IntRange(0, int(dove.Unavailable)).Draw(t, "kind")), anyText.Draw(t, "message")}
 	case 9:
 		return &Expect{rev, rapid.Uint64().Draw(t, "number"), some(t, anyPeer, "peers"), some(t, anyPair, "pairs")}
+	case 10:
+		return &CarryRequest{anyEndpoint.Draw(t, "endpoint"), dove.Epoch(rapid.Uint64().Draw(t, "epoch"))}
+	case 11:
+		return new(anyCarry.Draw(t, "carry"))
 	default:
 		return &Heartbeat{}
 	}
@@ -323,6 +349,21 @@ func TestDecodeNamesTheFieldAtFault(t *testing.T) {
 		{field: "inspect.probe.vni", down: &controlpb.Envelope{Message: &controlpb.Envelope_Inspect{Inspect: &controlpb.Inspect{Ask: &controlpb.Inspect_Probe{}}}}},
 		{field: "inspect.flows_of", down: EncodeDown(&Inspect{FlowsOf: "Acme"})},
 		{field: "inspect.observe", down: EncodeDown(&Inspect{Observe: "../acme"})},
+		{field: "update.peers[0].other", down: EncodeDown(&Update{Peers: []Peer{with(peer, func(p *Peer) { p.Host, p.VTEP, p.Other = "", netip.Addr{}, addr })}})},
+		{field: "update.peers[0].absent", down: &controlpb.Envelope{Message: &controlpb.Envelope_Update{Update: &controlpb.Update{
+			Peers: []*controlpb.Peer{{Key: encodePeerKey(key), Absent: true, Other: addr.AsSlice()}},
+		}}}},
+		{field: "assign.other.vtep", down: EncodeDown(with(&assign, func(a **Assign) { b := **a; b.Other = Tunnel{Host: "h"}; *a = &b }))},
+		{field: "carry_request.endpoint.tenant", down: EncodeDown(&CarryRequest{})},
+		{field: "carry.endpoint.tenant", up: EncodeUp(&Carry{})},
+		{field: "carry.flows", up: EncodeUp(&Carry{Endpoint: update.Endpoint, Flows: make([]FlowState, CarryBatch+1)})},
+		{field: "carry.flows[1].tuple.vni", down: EncodeDown(&Carry{Endpoint: update.Endpoint, Flows: []FlowState{{Tuple: tuple}, {}}})},
+		{field: "carry.flows[0].state", up: &controlpb.Envelope{Message: &controlpb.Envelope_Carry{Carry: &controlpb.Carry{
+			Endpoint: encodeEndpoint(update.Endpoint), Flows: []*controlpb.FlowState{{Tuple: encodeTuple(tuple), State: 256}},
+		}}}},
+		{field: "carry.flows[0].idle_ms", up: &controlpb.Envelope{Message: &controlpb.Envelope_Carry{Carry: &controlpb.Carry{
+			Endpoint: encodeEndpoint(update.Endpoint), Flows: []*controlpb.FlowState{{Tuple: encodeTuple(tuple), IdleMs: IdleMax + 1}},
+		}}}},
 		{field: "report.seen", up: EncodeUp(&Report{Seen: -1})},
 		{field: "report.finding.standing", up: EncodeUp(&Report{Finding: &Finding{}})},
 		{field: "report.finding.digest", up: &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: &controlpb.Report{
@@ -384,6 +425,8 @@ func FuzzDecode(f *testing.F) {
 			ID: 1, Seen: 2, Finding: &Finding{Standing: StandingDeny, Rule: "shop/x", Forth: Digest{1}, Flow: &FlowReport{Tuple: tuple}},
 			Flows: []FlowReport{{Tuple: tuple, Rule: "shop/x", Idle: time.Second}}, Events: []FlowEvent{{What: FlowDenied, Tuple: tuple, Reason: "policy"}},
 		}),
+		EncodeUp(&Carry{Endpoint: dove.Endpoint{Tenant: "t", ID: "e"}, Epoch: 4, Flows: []FlowState{{Tuple: tuple, State: 3, Idle: time.Second, UIDs: [2]dove.UID{1, 2}}}, More: true}),
+		EncodeDown(&CarryRequest{Endpoint: dove.Endpoint{Tenant: "t", ID: "e"}, Epoch: 4}),
 		EncodeDown(&Inspect{ID: 1, Probe: &tuple}),
 		EncodeDown(&Inspect{ID: 2, Observe: "acme"}),
 		EncodeDown(&Inspect{ID: 2, Stop: true}),

@@ -52,6 +52,9 @@ func DecodeUp(e *controlpb.Envelope) (Up, error) {
 	case *controlpb.Envelope_Report:
 		up = d.report(m.Report)
 		d.within("report")
+	case *controlpb.Envelope_Carry:
+		up = d.carry(m.Carry)
+		d.within("carry")
 	case *controlpb.Envelope_Heartbeat:
 		up = &Heartbeat{}
 	default:
@@ -94,10 +97,8 @@ func DecodeDown(e *controlpb.Envelope) (Down, error) {
 		down = &Tunnels{
 			Revision: d.revision("tunnels.revision", m.Tunnels.GetRevision()),
 			Full:     m.Tunnels.GetFull(),
-			Add: list(d, "tunnels.add", m.Tunnels.GetAdd(), func(t *controlpb.Tunnel) Tunnel {
-				return Tunnel{dove.HostName(d.name("host", t.GetHost())), d.addr("vtep", t.GetVtep())}
-			}),
-			Del: list(d, "tunnels.del", m.Tunnels.GetDel(), func(b []byte) netip.Addr { return d.addr("addr", b) }),
+			Add:      list(d, "tunnels.add", m.Tunnels.GetAdd(), d.tunnel),
+			Del:      list(d, "tunnels.del", m.Tunnels.GetDel(), func(b []byte) netip.Addr { return d.addr("addr", b) }),
 		}
 	case *controlpb.Envelope_PolicyReply:
 		down = &PolicyReply{
@@ -125,6 +126,12 @@ func DecodeDown(e *controlpb.Envelope) (Down, error) {
 	case *controlpb.Envelope_Inspect:
 		down = d.inspect(m.Inspect)
 		d.within("inspect")
+	case *controlpb.Envelope_CarryRequest:
+		down = &CarryRequest{Endpoint: d.endpoint(m.CarryRequest.GetEndpoint()), Epoch: dove.Epoch(m.CarryRequest.GetEpoch())}
+		d.within("carry_request")
+	case *controlpb.Envelope_Carry:
+		down = d.carry(m.Carry)
+		d.within("carry")
 	case *controlpb.Envelope_Refusal:
 		down = &Refusal{
 			Kind:    dove.Kind(d.number("refusal.kind", m.Refusal.GetKind(), uint32(dove.Internal), uint32(dove.Unavailable))),
@@ -303,6 +310,10 @@ func (d *door) digest(b []byte) Digest {
 
 func (d *door) delay(field string, ms uint32) time.Duration {
 	return time.Duration(d.number(field, ms, 0, uint32(DelayMax/time.Millisecond))) * time.Millisecond
+}
+
+func (d *door) tunnel(t *controlpb.Tunnel) Tunnel {
+	return Tunnel{dove.HostName(d.name("host", t.GetHost())), d.addr("vtep", t.GetVtep())}
 }
 
 func (d *door) endpoint(e *controlpb.Endpoint) dove.Endpoint {

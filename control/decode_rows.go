@@ -79,6 +79,9 @@ func (d *door) endpointUpdate(u *controlpb.EndpointUpdate) EndpointUpdate {
 		State:    EndpointState(d.number("state", uint32(u.GetState()), uint32(EndpointWaiting), uint32(EndpointFailed))),
 		Device:   d.device("device", u.GetDevice()),
 		Detail:   d.text("detail", u.GetDetail()),
+		Standby:  u.GetStandby(),
+		Carried:  u.GetCarried(),
+		Flows:    u.GetFlows(),
 	}
 }
 
@@ -102,6 +105,11 @@ func (d *door) assign(a *controlpb.Assign) *Assign {
 		return Address{Addr: d.addr("addr", x.GetAddr()), Class: d.class("class", x.GetClass())}
 	})
 	out.Subnets = list(d, "subnets", a.GetSubnets(), d.prefix)
+	out.Standby = a.GetStandby()
+	if a.Other != nil && d.err == nil {
+		out.Other = d.tunnel(a.Other)
+		d.within("other")
+	}
 	return out
 }
 
@@ -128,7 +136,7 @@ func (d *door) answer(a *controlpb.Answer) Answer {
 func (d *door) peer(p *controlpb.Peer) Peer {
 	key := d.key(p.GetKey())
 	if p.GetAbsent() {
-		if p.Endpoint != nil || p.Domain != nil || p.Uid != 0 || len(p.Mac) > 0 || p.Class != 0 || p.Host != "" || len(p.Vtep) > 0 {
+		if p.Endpoint != nil || p.Domain != nil || p.Uid != 0 || len(p.Mac) > 0 || p.Class != 0 || p.Host != "" || len(p.Vtep) > 0 || len(p.Other) > 0 {
 			d.fail("absent", "a row about an absent peer says more than its key and ttl")
 		}
 		return Peer{Key: key, Absent: true, TTL: d.delay("ttl_ms", p.GetTtlMs())}
@@ -147,6 +155,12 @@ func (d *door) peer(p *controlpb.Peer) Peer {
 	if len(p.GetVtep()) > 0 || p.GetHost() != "" {
 		out.Host = dove.HostName(d.name("host", p.GetHost()))
 		out.VTEP = d.addr("vtep", p.GetVtep())
+	}
+	if len(p.GetOther()) > 0 {
+		out.Other = d.addr("other", p.GetOther())
+		if !out.VTEP.IsValid() {
+			d.fail("other", "the row withholds where the peer is")
+		}
 	}
 	return out
 }

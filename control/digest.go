@@ -36,6 +36,7 @@ func (p Peer) Digest() Digest {
 	b = appendString(b, string(p.Domain.Tenant))
 	b = appendString(b, p.Domain.Name)
 	b = appendString(b, string(p.Host))
+	b = appendString(b, string(p.Other.AsSlice()))
 	sum := sha256.Sum256(b)
 	return Digest(sum[:16])
 }

@@ -53,6 +53,8 @@ func EncodeUp(m Up) *controlpb.Envelope {
 		}}}
 	case *Report:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: encodeReport(m)}}
+	case *Carry:
+		return encodeCarry(m)
 	case *Heartbeat:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Heartbeat{Heartbeat: &controlpb.Heartbeat{}}}
 	}
@@ -81,10 +83,8 @@ func EncodeDown(m Down) *controlpb.Envelope {
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Tunnels{Tunnels: &controlpb.Tunnels{
 			Revision: int64(m.Revision),
 			Full:     m.Full,
-			Add: each(m.Add, func(t Tunnel) *controlpb.Tunnel {
-				return &controlpb.Tunnel{Host: string(t.Host), Vtep: t.VTEP.AsSlice()}
-			}),
-			Del: each(m.Del, netip.Addr.AsSlice),
+			Add:      each(m.Add, encodeTunnel),
+			Del:      each(m.Del, netip.Addr.AsSlice),
 		}}}
 	case *PolicyReply:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_PolicyReply{PolicyReply: &controlpb.PolicyReply{
@@ -111,6 +111,10 @@ func EncodeDown(m Down) *controlpb.Envelope {
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Frontier{Frontier: &controlpb.Frontier{Revision: int64(m.Revision)}}}
 	case *Inspect:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Inspect{Inspect: encodeInspect(m)}}
+	case *CarryRequest:
+		return encodeCarryRequest(m)
+	case *Carry:
+		return encodeCarry(m)
 	case *Refusal:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Refusal{Refusal: &controlpb.Refusal{
 			Kind:    uint32(m.Kind),
@@ -132,6 +136,10 @@ func each[A, B any](list []A, f func(A) B) []B {
 		out[i] = f(a)
 	}
 	return out
+}
+
+func encodeTunnel(t Tunnel) *controlpb.Tunnel {
+	return &controlpb.Tunnel{Host: string(t.Host), Vtep: t.VTEP.AsSlice()}
 }
 
 func encodeEndpoint(e dove.Endpoint) *controlpb.Endpoint {
@@ -179,11 +187,14 @@ func encodeEndpointUpdate(u EndpointUpdate) *controlpb.EndpointUpdate {
 		State:    controlpb.EndpointUpdate_State(u.State),
 		Device:   u.Device,
 		Detail:   printable(u.Detail),
+		Standby:  u.Standby,
+		Carried:  u.Carried,
+		Flows:    u.Flows,
 	}
 }
 
 func encodeAssign(a *Assign) *controlpb.Assign {
-	return &controlpb.Assign{
+	out := &controlpb.Assign{
 		Revision:      int64(a.Revision),
 		Endpoint:      encodeEndpoint(a.Endpoint),
 		Uid:           uint64(a.UID),
@@ -201,7 +212,12 @@ func encodeAssign(a *Assign) *controlpb.Assign {
 		Subnets: each(a.Subnets, func(p netip.Prefix) *controlpb.Prefix {
 			return &controlpb.Prefix{Addr: p.Addr().AsSlice(), Bits: uint32(p.Bits())}
 		}),
+		Standby: a.Standby,
 	}
+	if a.Other != (Tunnel{}) {
+		out.Other = encodeTunnel(a.Other)
+	}
+	return out
 }
 
 func encodeAnswer(a Answer) *controlpb.Answer {
@@ -229,6 +245,7 @@ func encodePeer(p Peer) *controlpb.Peer {
 		Class:    uint32(p.Class),
 		Host:     string(p.Host),
 		Vtep:     p.VTEP.AsSlice(),
+		Other:    p.Other.AsSlice(),
 	}
 }
 

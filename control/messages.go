@@ -12,7 +12,7 @@ import (
 //
 //	1: 2026-11-22: the first.
 //	2: 2026-11-23: Inspect and Report.
-//	3: 2026-11-23: Expect.
+//	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry.
 const Version = 3
 
 // Limits of one message. What is longer is split by Parts and Split.
@@ -25,11 +25,12 @@ const (
 )
 
 // Up is a message from a dSwitch: *Hello, *Held, *PolicyRequest,
-// *EndpointUpdate, *Ack, *Release, *Report or *Heartbeat.
+// *EndpointUpdate, *Ack, *Release, *Report, *Carry or *Heartbeat.
 type Up interface{ up() }
 
 // Down is a message from a DPC member: *Welcome, *Assign, *Unassign, *Tunnels,
-// *PolicyReply, *Update, *Expect, *Frontier, *Inspect, *Refusal or *Heartbeat.
+// *PolicyReply, *Update, *Expect, *Frontier, *Inspect, *CarryRequest, *Carry,
+// *Refusal or *Heartbeat.
 type Down interface{ down() }
 
 // Hello opens a session. Incarnation and Seen say what the dSwitch knew last (0
@@ -86,13 +87,19 @@ type Question struct {
 	Outgoing bool
 }
 
-// EndpointUpdate says what became of an assignment on the host.
+// EndpointUpdate says what became of an assignment on the host. Standby repeats
+// the assignment's once it is in force. Carried says that the flows which the
+// other host carried for this epoch are in the switch, Flows of them, and that
+// the rows which they need are too.
 type EndpointUpdate struct {
 	Endpoint dove.Endpoint
 	Epoch    dove.Epoch
 	State    EndpointState
 	Device   string
 	Detail   string // why, where State is EndpointFailed
+	Standby  bool
+	Carried  bool
+	Flows    uint32
 }
 
 // EndpointState is the state of an assigned endpoint on its host.
@@ -130,7 +137,9 @@ type Welcome struct {
 }
 
 // Assign gives the host one of its own endpoints. It replaces an assignment of
-// the same endpoint with an older epoch or other content.
+// the same endpoint with an older epoch or other content. Other is the host of
+// the endpoint's other binding, zero if there is none or it cannot be reached;
+// with Standby, the endpoint is active there.
 type Assign struct {
 	Revision dove.Revision
 	Endpoint dove.Endpoint
@@ -144,6 +153,8 @@ type Assign struct {
 	Device   string // "" = either default name
 	Address  []Address
 	Subnets  []netip.Prefix
+	Standby  bool
+	Other    Tunnel
 }
 
 // Address is an address and its class in the network's domain.
@@ -253,7 +264,9 @@ type PairKey struct {
 // Peer is a row: what and where an address is. Absent rows are negative answers
 // and have only Key and TTL. A TTL of 0, only in an Update, takes the row back:
 // the dSwitch no longer holds anything of that key and asks when it needs to.
-// Host is "" and VTEP the zero Addr where the location is withheld.
+// Host is "" and VTEP the zero Addr where the location is withheld. Other is
+// the VTEP of the host of its other binding, the zero Addr if there is none or
+// the location is withheld.
 type Peer struct {
 	Key      PeerKey
 	Absent   bool
@@ -265,6 +278,7 @@ type Peer struct {
 	Class    dove.Class
 	Host     dove.HostName
 	VTEP     netip.Addr
+	Other    netip.Addr
 }
 
 // Pair is a row: the table of an ordered pair of classes. A nil Table says that
@@ -281,16 +295,19 @@ func (*EndpointUpdate) up() {}
 func (*Ack) up()            {}
 func (*Release) up()        {}
 func (*Report) up()         {}
+func (*Carry) up()          {}
 func (*Heartbeat) up()      {}
 
-func (*Welcome) down()     {}
-func (*Assign) down()      {}
-func (*Unassign) down()    {}
-func (*Tunnels) down()     {}
-func (*PolicyReply) down() {}
-func (*Update) down()      {}
-func (*Expect) down()      {}
-func (*Frontier) down()    {}
-func (*Inspect) down()     {}
-func (*Refusal) down()     {}
-func (*Heartbeat) down()   {}
+func (*Welcome) down()      {}
+func (*Assign) down()       {}
+func (*Unassign) down()     {}
+func (*Tunnels) down()      {}
+func (*PolicyReply) down()  {}
+func (*Update) down()       {}
+func (*Expect) down()       {}
+func (*Frontier) down()     {}
+func (*Inspect) down()      {}
+func (*CarryRequest) down() {}
+func (*Carry) down()        {}
+func (*Refusal) down()      {}
+func (*Heartbeat) down()    {}

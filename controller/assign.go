@@ -15,7 +15,7 @@ import (
 func (c *Core) assignAll(s *session, attached []control.EndpointUpdate) []control.Down {
 	var taken, given []control.Down
 	for e := range c.world.EndpointsOn(s.identity.Host) {
-		if a := assignment(c.world, e); a != nil {
+		if a := assignment(c.world, e, s.identity.Host); a != nil {
 			s.assigned[a.Endpoint] = a
 			given = append(given, a)
 		}
@@ -36,9 +36,14 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 	names := map[dove.Endpoint]bool{}
 	hosts := map[dove.Endpoint][]dove.HostName{}
 	concern := func(e *world.Endpoint) {
-		if e != nil && c.hosts[e.Host] != nil {
-			names[e.Full()] = true
-			hosts[e.Full()] = append(hosts[e.Full()], e.Host)
+		if e == nil {
+			return
+		}
+		for _, h := range e.Bindings() {
+			if c.hosts[h] != nil {
+				names[e.Full()] = true
+				hosts[e.Full()] = append(hosts[e.Full()], h)
+			}
 		}
 	}
 	for _, change := range delta.Endpoints {
@@ -50,6 +55,16 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 			concern(&e)
 		}
 	}
+	for _, change := range delta.Hosts {
+		if tunnel(change.Old) == tunnel(change.New) {
+			continue
+		}
+		for e := range c.world.EndpointsOn(cmp.Or(change.New, change.Old).Name) {
+			if e.Standby != "" {
+				concern(&e) // it is the other host of the other one's assignment
+			}
+		}
+	}
 	given := map[control.SessionID][]control.Down{}
 	for _, name := range sortedEndpoints(names) {
 		slices.Sort(hosts[name])
@@ -57,17 +72,19 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 			s := c.hosts[host]
 			was := s.assigned[name]
 			var is *control.Assign
-			if e, ok := c.world.Endpoint(name); ok && e.Host == host {
-				is = assignment(c.world, e)
+			if e, ok := c.world.Endpoint(name); ok && e.BoundTo(host) {
+				is = assignment(c.world, e, host)
 			}
 			switch {
 			case is == nil && was != nil:
 				delete(s.assigned, name)
 				delete(s.states, name)
+				delete(s.carries, name)
 				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: was.Epoch})
 			case is != nil && (was == nil || !same(was, is)):
 				if was != nil && was.Epoch != is.Epoch {
 					delete(s.states, name)
+					delete(s.carries, name)
 				}
 				s.assigned[name] = is
 				given[s.id] = append(given[s.id], is)
@@ -83,7 +100,7 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 func same(a, b *control.Assign) bool {
 	return a.Endpoint == b.Endpoint && a.UID == b.UID && a.Epoch == b.Epoch &&
 		a.VNI == b.VNI && a.Network == b.Network && a.Domain == b.Domain && a.MTU == b.MTU &&
-		a.MAC == b.MAC && a.Device == b.Device &&
+		a.MAC == b.MAC && a.Device == b.Device && a.Standby == b.Standby && a.Other == b.Other &&
 		slices.Equal(a.Address, b.Address) && slices.Equal(a.Subnets, b.Subnets)
 }
 

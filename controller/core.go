@@ -130,6 +130,7 @@ type session struct {
 	sent     time.Time // when it was last sent anything
 	assigned map[dove.Endpoint]*control.Assign
 	states   map[dove.Endpoint]control.EndpointUpdate
+	carries  map[dove.Endpoint]*carrying // what it was asked to carry
 }
 
 // NewCore returns a Core of the member with the name, for a world that was loaded.
@@ -179,6 +180,7 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 		c.ceased(e.Asker)
 	case Tick:
 		c.liveTick()
+		c.carryAgain()
 		for _, s := range c.inOrder() {
 			if now.Sub(s.sent) >= HeartbeatEvery {
 				c.send(s, &control.Heartbeat{})
@@ -226,8 +228,13 @@ func (c *Core) changed(e Changed) error {
 		c.send(c.sessions[id], append(news[id], &control.Frontier{Revision: e.Revision})...)
 	}
 	for _, change := range delta.Endpoints {
-		if was := change.Old; was != nil && was.Host != "" && c.hosts[was.Host] == nil && (change.New == nil || change.New.Host != was.Host) {
-			c.ledger.Miss(was.Host, e.Revision)
+		if change.Old == nil {
+			continue
+		}
+		for _, h := range change.Old.Bindings() {
+			if c.hosts[h] == nil && (change.New == nil || !change.New.BoundTo(h)) {
+				c.ledger.Miss(h, e.Revision)
+			}
 		}
 	}
 	for _, id := range c.ledger.Commit(e.Revision, told, c.now) {

@@ -22,14 +22,14 @@ const (
 
 // flowEnds are the names of a flow.
 type flowEnds struct {
-	network          dove.Network
-	from, to         dove.Endpoint // zero where nobody has the address
-	fromHost, toHost dove.HostName
+	network  dove.Network
+	from, to dove.Endpoint // zero where nobody has the address
+	fromHost dove.HostName // where it is active
 }
 
 // endsOf names the ends of a flow of a tenant that a host tells of. It is the
 // host's to tell if one end is an endpoint that is bound to it.
-func endsOf(w *world.World, tenant dove.Tenant, host dove.HostName, t control.Tuple) (ends flowEnds, ok bool) {
+func endsOf(w *world.World, tenant dove.Tenant, host dove.HostName, t control.Tuple) (ends flowEnds, its bool) {
 	n, exists := w.NetworkByVNI(t.VNI)
 	if !exists || n.Tenant != tenant {
 		return ends, false
@@ -37,11 +37,13 @@ func endsOf(w *world.World, tenant dove.Tenant, host dove.HostName, t control.Tu
 	ends.network = n.Full()
 	if e, ok := w.EndpointAt(t.VNI, t.Src); ok {
 		ends.from, ends.fromHost = e.Full(), e.Host
+		its = e.BoundTo(host)
 	}
 	if e, ok := w.EndpointAt(t.VNI, t.Dst); ok {
-		ends.to, ends.toHost = e.Full(), e.Host
+		ends.to = e.Full()
+		its = its || e.BoundTo(host)
 	}
-	return ends, host != "" && (ends.fromHost == host || ends.toHost == host)
+	return ends, its
 }
 
 // flowList puts together what hosts say of a tenant's flows.

@@ -91,8 +91,8 @@ func (c *Core) tell(host dove.HostName, r *control.Report, askers ...uint64) {
 func hostsOf(w *world.World, t dove.Tenant) map[dove.HostName]bool {
 	hosts := map[dove.HostName]bool{}
 	for e := range w.Endpoints(t) {
-		if e.Host != "" {
-			hosts[e.Host] = true
+		for _, h := range e.Bindings() {
+			hosts[h] = true
 		}
 	}
 	return hosts
@@ -257,7 +257,9 @@ func (c *Core) liveChanged(delta world.Delta) {
 			if touched[e.Tenant] == nil {
 				touched[e.Tenant] = map[dove.HostName]bool{}
 			}
-			touched[e.Tenant][e.Host] = true
+			for _, h := range e.Bindings() {
+				touched[e.Tenant][h] = true
+			}
 		}
 	}
 	for _, t := range slices.Sorted(maps.Keys(touched)) {

@@ -32,7 +32,7 @@ func TestSessionsHoldWhatTheResolverSays(t *testing.T) {
 			w.blueprint(tenant, fmt.Sprintf(shop, webApp))
 		}
 		steps := []func(){
-			w.editPolicy, w.putEndpoint, w.putEndpoint, w.bindEndpoint, w.bindEndpoint, w.deleteEndpoint,
+			w.editPolicy, w.putEndpoint, w.putEndpoint, w.bindEndpoint, w.bindEndpoint, w.moveEndpoint, w.moveEndpoint, w.deleteEndpoint,
 			w.openSession, w.openSession, w.askSome, w.askSome, w.askSome, w.releaseSome, w.closeSession, w.changeHost, w.sweep,
 		}
 		for range rapid.IntRange(10, 60).Draw(t, "steps") {
@@ -125,6 +125,21 @@ func (w *walk) bindEndpoint() {
 		return
 	}
 	txn, _, err := edit.BindEndpoint(w.core.World(), e, host, nil)
+	w.try(txn, err)
+}
+
+// moveEndpoint prepares, activates or finishes a move, as it comes.
+func (w *walk) moveEndpoint() {
+	e, _ := w.core.World().Endpoint(w.anyEndpoint())
+	decide := edit.PrepareEndpoint
+	host := w.anyHost()
+	if e.Standby != "" {
+		host = e.Standby
+		if decide = edit.ActivateEndpoint; rapid.Bool().Draw(w.t, "finish") {
+			decide = edit.FinishEndpoint
+		}
+	}
+	txn, _, err := decide(w.core.World(), e.Full(), host, nil)
 	w.try(txn, err)
 }
 

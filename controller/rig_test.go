@@ -401,8 +401,8 @@ func (r *rig) check() {
 		assigned := 0
 		for e := range w.EndpointsOn(host) {
 			assigned++
-			if a := d.assigned[e.Full()]; a == nil || !same(a, assignment(w, e)) {
-				r.t.Fatalf("revision %d: %s has assignment %+v, should have %+v", w.Revision(), host, a, assignment(w, e))
+			if a := d.assigned[e.Full()]; a == nil || !same(a, assignment(w, e, host)) {
+				r.t.Fatalf("revision %d: %s has assignment %+v, should have %+v", w.Revision(), host, a, assignment(w, e, host))
 			}
 		}
 		if assigned != len(d.assigned) {

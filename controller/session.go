@@ -22,6 +22,7 @@ func (c *Core) open(e Opened) {
 	s := &session{
 		id: e.Session, identity: e.Identity, software: h.Software, opened: c.now,
 		assigned: map[dove.Endpoint]*control.Assign{}, states: map[dove.Endpoint]control.EndpointUpdate{},
+		carries: map[dove.Endpoint]*carrying{},
 	}
 	c.sessions[s.id], c.hosts[s.identity.Host] = s, s
 	c.interest.Open(s.id, s.identity.Host)
@@ -39,6 +40,9 @@ func (c *Core) open(e Opened) {
 	c.send(s, append(batch, &control.Frontier{Revision: revision})...)
 	c.ledger.Open(s.id, s.identity.Host, revision)
 	c.liveOpened(s)
+	for _, name := range sortedEndpoints(s.assigned) {
+		c.carry(name)
+	}
 }
 
 // welcome says why a session must not open, nil if it may.
@@ -123,6 +127,8 @@ func (c *Core) received(s *session, m control.Up) {
 		c.interest.Release(s.id, m.Expected, m.Peers, m.Pairs)
 	case *control.Report:
 		c.reported(s, m)
+	case *control.Carry:
+		c.carried(s, m)
 	case *control.Heartbeat:
 	default:
 		c.end(s, dove.Invalid, fmt.Sprintf("%T does not belong in an open session", m))
@@ -164,6 +170,9 @@ func (c *Core) claim(s *session, u control.EndpointUpdate) {
 	a := s.assigned[u.Endpoint]
 	if a != nil && a.Epoch == u.Epoch {
 		s.states[u.Endpoint] = u
+		if a.Other != (control.Tunnel{}) {
+			c.carry(u.Endpoint)
+		}
 		return
 	}
 	denied := Denied{Session: s.id, Host: s.identity.Host, Endpoint: u.Endpoint}
@@ -180,8 +189,8 @@ func (c *Core) claim(s *session, u control.EndpointUpdate) {
 	c.send(s, &again)
 }
 
-// assignment is an endpoint as its host must plug it; nil if it has no network.
-func assignment(w *world.World, e world.Endpoint) *control.Assign {
+// assignment is an endpoint as one of its hosts must plug it; nil if it has no network.
+func assignment(w *world.World, e world.Endpoint, host dove.HostName) *control.Assign {
 	n, ok := w.Network(e.NetworkOf())
 	if !ok {
 		return nil
@@ -189,7 +198,10 @@ func assignment(w *world.World, e world.Endpoint) *control.Assign {
 	a := &control.Assign{
 		Revision: w.Revision(), Endpoint: e.Full(), UID: e.UID, Epoch: e.Epoch,
 		VNI: n.VNI, Network: n.Full(), Domain: n.DomainOf(), MTU: n.MTU,
-		MAC: e.MAC, Device: e.Device, Subnets: n.Subnets,
+		MAC: e.MAC, Device: e.Device, Subnets: n.Subnets, Standby: e.Standby == host,
+	}
+	if other, ok := w.Host(e.Other(host)); ok {
+		a.Other = tunnel(&other)
 	}
 	for _, addr := range e.Addresses {
 		a.Address = append(a.Address, control.Address{Addr: addr, Class: w.AddressClass(e, addr)})

@@ -10,7 +10,7 @@
 // hears of a change.
 //
 // What a host may see: it asks only from networks on which an endpoint is
-// bound to it and about pairs of which one class is of such an endpoint, and it is
+// bound to it (on standby too) and about pairs of which one class is of such an endpoint, and it is
 // given a location only if one of its endpoints on that network may talk
 // with the peer, in one direction at least.
 //

@@ -65,7 +65,7 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 	if ok {
 		local, ok = v.world.EndpointOn(network.Full(), q.Local)
 	}
-	if !ok || local.Host != host { // one text, so that a host learns nothing of others' networks
+	if !ok || !local.BoundTo(host) { // one text, so that a host learns nothing of others' networks
 		return refused("%s in VNI %d is not bound to host %s", q.Local, q.VNI, host)
 	}
 	peer := v.Peer(host, control.PeerKey{VNI: q.VNI, Addr: q.Peer})
@@ -112,6 +112,9 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 	}
 	if v.reaches(host, classAt{key.VNI, row.Class}, row.Domain) {
 		row.Host, row.VTEP = at.Name, at.VTEP
+		if other, ok := v.world.Host(e.Standby); ok && Joined(other) {
+			row.Other = other.VTEP
+		}
 	}
 	return row
 }
@@ -126,8 +129,8 @@ func (v *View) Pair(host dove.HostName, key control.PairKey) control.Pair {
 	return control.Pair{Key: key, Table: v.table(key)}
 }
 
-// Location returns the host that has an endpoint, if it is bound to a host
-// that has joined the fleet.
+// Location returns the host on which an endpoint is active, if it is bound to
+// a host that has joined the fleet.
 func Location(w *world.World, e world.Endpoint) (world.Host, bool) {
 	if e.Host == "" {
 		return world.Host{}, false
@@ -240,8 +243,13 @@ func (p *presence) equal(o *presence) bool {
 func (v *View) advance(next *world.World, d world.Delta) []dove.HostName {
 	suspects := map[dove.HostName]bool{}
 	suspect := func(e *world.Endpoint) {
-		if e != nil && v.presence[e.Host] != nil {
-			suspects[e.Host] = true
+		if e == nil {
+			return
+		}
+		for _, h := range e.Bindings() {
+			if v.presence[h] != nil {
+				suspects[h] = true
+			}
 		}
 	}
 	for _, c := range d.Endpoints {

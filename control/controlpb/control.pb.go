@@ -264,6 +264,7 @@ type Envelope struct {
 	//	*Envelope_Release
 	//	*Envelope_Heartbeat
 	//	*Envelope_Report
+	//	*Envelope_Carry
 	//	*Envelope_Welcome
 	//	*Envelope_Assign
 	//	*Envelope_Unassign
@@ -274,6 +275,7 @@ type Envelope struct {
 	//	*Envelope_Refusal
 	//	*Envelope_Inspect
 	//	*Envelope_Expect
+	//	*Envelope_CarryRequest
 	Message       isEnvelope_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -388,6 +390,15 @@ func (x *Envelope) GetReport() *Report {
 	return nil
 }
 
+func (x *Envelope) GetCarry() *Carry {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Carry); ok {
+			return x.Carry
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetWelcome() *Welcome {
 	if x != nil {
 		if x, ok := x.Message.(*Envelope_Welcome); ok {
@@ -478,6 +489,15 @@ func (x *Envelope) GetExpect() *Expect {
 	return nil
 }
 
+func (x *Envelope) GetCarryRequest() *CarryRequest {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_CarryRequest); ok {
+			return x.CarryRequest
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Message interface {
 	isEnvelope_Message()
 }
@@ -512,6 +532,10 @@ type Envelope_Heartbeat struct {
 
 type Envelope_Report struct {
 	Report *Report `protobuf:"bytes,8,opt,name=report,proto3,oneof"`
+}
+
+type Envelope_Carry struct {
+	Carry *Carry `protobuf:"bytes,9,opt,name=carry,proto3,oneof"`
 }
 
 type Envelope_Welcome struct {
@@ -554,6 +578,10 @@ type Envelope_Expect struct {
 	Expect *Expect `protobuf:"bytes,25,opt,name=expect,proto3,oneof"`
 }
 
+type Envelope_CarryRequest struct {
+	CarryRequest *CarryRequest `protobuf:"bytes,26,opt,name=carry_request,json=carryRequest,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Message() {}
 
 func (*Envelope_Held) isEnvelope_Message() {}
@@ -569,6 +597,8 @@ func (*Envelope_Release) isEnvelope_Message() {}
 func (*Envelope_Heartbeat) isEnvelope_Message() {}
 
 func (*Envelope_Report) isEnvelope_Message() {}
+
+func (*Envelope_Carry) isEnvelope_Message() {}
 
 func (*Envelope_Welcome) isEnvelope_Message() {}
 
@@ -589,6 +619,8 @@ func (*Envelope_Refusal) isEnvelope_Message() {}
 func (*Envelope_Inspect) isEnvelope_Message() {}
 
 func (*Envelope_Expect) isEnvelope_Message() {}
+
+func (*Envelope_CarryRequest) isEnvelope_Message() {}
 
 type Domain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1221,6 +1253,9 @@ type EndpointUpdate struct {
 	State         EndpointUpdate_State   `protobuf:"varint,3,opt,name=state,proto3,enum=dove.control.v1.EndpointUpdate_State" json:"state,omitempty"`
 	Device        string                 `protobuf:"bytes,4,opt,name=device,proto3" json:"device,omitempty"`
 	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	Standby       bool                   `protobuf:"varint,6,opt,name=standby,proto3" json:"standby,omitempty"`
+	Carried       bool                   `protobuf:"varint,7,opt,name=carried,proto3" json:"carried,omitempty"`
+	Flows         uint32                 `protobuf:"varint,8,opt,name=flows,proto3" json:"flows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1288,6 +1323,27 @@ func (x *EndpointUpdate) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *EndpointUpdate) GetStandby() bool {
+	if x != nil {
+		return x.Standby
+	}
+	return false
+}
+
+func (x *EndpointUpdate) GetCarried() bool {
+	if x != nil {
+		return x.Carried
+	}
+	return false
+}
+
+func (x *EndpointUpdate) GetFlows() uint32 {
+	if x != nil {
+		return x.Flows
+	}
+	return 0
 }
 
 type Ack struct {
@@ -1617,6 +1673,8 @@ type Assign struct {
 	Device        string                 `protobuf:"bytes,11,opt,name=device,proto3" json:"device,omitempty"`
 	Addresses     []*Address             `protobuf:"bytes,12,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	Subnets       []*Prefix              `protobuf:"bytes,13,rep,name=subnets,proto3" json:"subnets,omitempty"`
+	Standby       bool                   `protobuf:"varint,14,opt,name=standby,proto3" json:"standby,omitempty"`
+	Other         *Tunnel                `protobuf:"bytes,15,opt,name=other,proto3" json:"other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1738,6 +1796,20 @@ func (x *Assign) GetAddresses() []*Address {
 func (x *Assign) GetSubnets() []*Prefix {
 	if x != nil {
 		return x.Subnets
+	}
+	return nil
+}
+
+func (x *Assign) GetStandby() bool {
+	if x != nil {
+		return x.Standby
+	}
+	return false
+}
+
+func (x *Assign) GetOther() *Tunnel {
+	if x != nil {
+		return x.Other
 	}
 	return nil
 }
@@ -2026,6 +2098,7 @@ type Peer struct {
 	Class         uint32                 `protobuf:"varint,8,opt,name=class,proto3" json:"class,omitempty"`
 	Host          string                 `protobuf:"bytes,9,opt,name=host,proto3" json:"host,omitempty"`
 	Vtep          []byte                 `protobuf:"bytes,10,opt,name=vtep,proto3" json:"vtep,omitempty"`
+	Other         []byte                 `protobuf:"bytes,11,opt,name=other,proto3" json:"other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2126,6 +2199,13 @@ func (x *Peer) GetHost() string {
 func (x *Peer) GetVtep() []byte {
 	if x != nil {
 		return x.Vtep
+	}
+	return nil
+}
+
+func (x *Peer) GetOther() []byte {
+	if x != nil {
+		return x.Other
 	}
 	return nil
 }
@@ -2932,6 +3012,210 @@ func (x *FlowEvent) GetBytes() uint64 {
 	return 0
 }
 
+type FlowState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tuple         *Tuple                 `protobuf:"bytes,1,opt,name=tuple,proto3" json:"tuple,omitempty"`
+	State         uint32                 `protobuf:"varint,2,opt,name=state,proto3" json:"state,omitempty"`
+	IdleMs        uint64                 `protobuf:"varint,3,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	Initiator     uint64                 `protobuf:"varint,4,opt,name=initiator,proto3" json:"initiator,omitempty"`
+	Responder     uint64                 `protobuf:"varint,5,opt,name=responder,proto3" json:"responder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlowState) Reset() {
+	*x = FlowState{}
+	mi := &file_control_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowState) ProtoMessage() {}
+
+func (x *FlowState) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowState.ProtoReflect.Descriptor instead.
+func (*FlowState) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *FlowState) GetTuple() *Tuple {
+	if x != nil {
+		return x.Tuple
+	}
+	return nil
+}
+
+func (x *FlowState) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *FlowState) GetIdleMs() uint64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
+}
+
+func (x *FlowState) GetInitiator() uint64 {
+	if x != nil {
+		return x.Initiator
+	}
+	return 0
+}
+
+func (x *FlowState) GetResponder() uint64 {
+	if x != nil {
+		return x.Responder
+	}
+	return 0
+}
+
+type CarryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Endpoint      *Endpoint              `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarryRequest) Reset() {
+	*x = CarryRequest{}
+	mi := &file_control_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarryRequest) ProtoMessage() {}
+
+func (x *CarryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarryRequest.ProtoReflect.Descriptor instead.
+func (*CarryRequest) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *CarryRequest) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *CarryRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type Carry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Endpoint      *Endpoint              `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Flows         []*FlowState           `protobuf:"bytes,3,rep,name=flows,proto3" json:"flows,omitempty"`
+	Lost          uint64                 `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
+	More          bool                   `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Carry) Reset() {
+	*x = Carry{}
+	mi := &file_control_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Carry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Carry) ProtoMessage() {}
+
+func (x *Carry) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Carry.ProtoReflect.Descriptor instead.
+func (*Carry) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Carry) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *Carry) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Carry) GetFlows() []*FlowState {
+	if x != nil {
+		return x.Flows
+	}
+	return nil
+}
+
+func (x *Carry) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *Carry) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2948,7 +3232,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2960,7 +3244,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2973,7 +3257,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{35}
+	return file_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Report) GetId() uint64 {
@@ -3036,7 +3320,7 @@ var File_control_proto protoreflect.FileDescriptor
 
 const file_control_proto_rawDesc = "" +
 	"\n" +
-	"\rcontrol.proto\x12\x0fdove.control.v1\"\xfc\a\n" +
+	"\rcontrol.proto\x12\x0fdove.control.v1\"\xf2\b\n" +
 	"\bEnvelope\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.dove.control.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x04held\x18\x02 \x01(\v2\x15.dove.control.v1.HeldH\x00R\x04held\x12G\n" +
@@ -3045,7 +3329,8 @@ const file_control_proto_rawDesc = "" +
 	"\x03ack\x18\x05 \x01(\v2\x14.dove.control.v1.AckH\x00R\x03ack\x124\n" +
 	"\arelease\x18\x06 \x01(\v2\x18.dove.control.v1.ReleaseH\x00R\arelease\x12:\n" +
 	"\theartbeat\x18\a \x01(\v2\x1a.dove.control.v1.HeartbeatH\x00R\theartbeat\x121\n" +
-	"\x06report\x18\b \x01(\v2\x17.dove.control.v1.ReportH\x00R\x06report\x124\n" +
+	"\x06report\x18\b \x01(\v2\x17.dove.control.v1.ReportH\x00R\x06report\x12.\n" +
+	"\x05carry\x18\t \x01(\v2\x16.dove.control.v1.CarryH\x00R\x05carry\x124\n" +
 	"\awelcome\x18\x10 \x01(\v2\x18.dove.control.v1.WelcomeH\x00R\awelcome\x121\n" +
 	"\x06assign\x18\x11 \x01(\v2\x17.dove.control.v1.AssignH\x00R\x06assign\x127\n" +
 	"\bunassign\x18\x12 \x01(\v2\x19.dove.control.v1.UnassignH\x00R\bunassign\x124\n" +
@@ -3055,7 +3340,8 @@ const file_control_proto_rawDesc = "" +
 	"\bfrontier\x18\x16 \x01(\v2\x19.dove.control.v1.FrontierH\x00R\bfrontier\x124\n" +
 	"\arefusal\x18\x17 \x01(\v2\x18.dove.control.v1.RefusalH\x00R\arefusal\x124\n" +
 	"\ainspect\x18\x18 \x01(\v2\x18.dove.control.v1.InspectH\x00R\ainspect\x121\n" +
-	"\x06expect\x18\x19 \x01(\v2\x17.dove.control.v1.ExpectH\x00R\x06expectB\t\n" +
+	"\x06expect\x18\x19 \x01(\v2\x17.dove.control.v1.ExpectH\x00R\x06expect\x12D\n" +
+	"\rcarry_request\x18\x1a \x01(\v2\x1d.dove.control.v1.CarryRequestH\x00R\fcarryRequestB\t\n" +
 	"\amessage\"4\n" +
 	"\x06Domain\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
@@ -3100,13 +3386,16 @@ const file_control_proto_rawDesc = "" +
 	"\boutgoing\x18\x04 \x01(\bR\boutgoing\"X\n" +
 	"\rPolicyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x127\n" +
-	"\tquestions\x18\x02 \x03(\v2\x19.dove.control.v1.QuestionR\tquestions\"\x8f\x02\n" +
+	"\tquestions\x18\x02 \x03(\v2\x19.dove.control.v1.QuestionR\tquestions\"\xd9\x02\n" +
 	"\x0eEndpointUpdate\x125\n" +
 	"\bendpoint\x18\x01 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12;\n" +
 	"\x05state\x18\x03 \x01(\x0e2%.dove.control.v1.EndpointUpdate.StateR\x05state\x12\x16\n" +
 	"\x06device\x18\x04 \x01(\tR\x06device\x12\x16\n" +
-	"\x06detail\x18\x05 \x01(\tR\x06detail\"C\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\x12\x18\n" +
+	"\astandby\x18\x06 \x01(\bR\astandby\x12\x18\n" +
+	"\acarried\x18\a \x01(\bR\acarried\x12\x14\n" +
+	"\x05flows\x18\b \x01(\rR\x05flows\"C\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aWAITING\x10\x01\x12\n" +
@@ -3131,7 +3420,7 @@ const file_control_proto_rawDesc = "" +
 	"\x05class\x18\x02 \x01(\rR\x05class\"0\n" +
 	"\x06Prefix\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x12\n" +
-	"\x04bits\x18\x02 \x01(\rR\x04bits\"\xae\x03\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\"\xf7\x03\n" +
 	"\x06Assign\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x125\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x10\n" +
@@ -3146,7 +3435,9 @@ const file_control_proto_rawDesc = "" +
 	" \x01(\fR\x03mac\x12\x16\n" +
 	"\x06device\x18\v \x01(\tR\x06device\x126\n" +
 	"\taddresses\x18\f \x03(\v2\x18.dove.control.v1.AddressR\taddresses\x121\n" +
-	"\asubnets\x18\r \x03(\v2\x17.dove.control.v1.PrefixR\asubnets\"s\n" +
+	"\asubnets\x18\r \x03(\v2\x17.dove.control.v1.PrefixR\asubnets\x12\x18\n" +
+	"\astandby\x18\x0e \x01(\bR\astandby\x12-\n" +
+	"\x05other\x18\x0f \x01(\v2\x17.dove.control.v1.TunnelR\x05other\"s\n" +
 	"\bUnassign\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x125\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x14\n" +
@@ -3172,7 +3463,7 @@ const file_control_proto_rawDesc = "" +
 	"\x05FOUND\x10\x01\x12\x0f\n" +
 	"\vNO_ENDPOINT\x10\x02\x12\v\n" +
 	"\aREFUSED\x10\x03\x12\t\n" +
-	"\x05RETRY\x10\x04\"\xab\x02\n" +
+	"\x05RETRY\x10\x04\"\xc1\x02\n" +
 	"\x04Peer\x12*\n" +
 	"\x03key\x18\x01 \x01(\v2\x18.dove.control.v1.PeerKeyR\x03key\x12\x16\n" +
 	"\x06absent\x18\x02 \x01(\bR\x06absent\x12\x15\n" +
@@ -3184,7 +3475,8 @@ const file_control_proto_rawDesc = "" +
 	"\x05class\x18\b \x01(\rR\x05class\x12\x12\n" +
 	"\x04host\x18\t \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\n" +
-	" \x01(\fR\x04vtep\"H\n" +
+	" \x01(\fR\x04vtep\x12\x14\n" +
+	"\x05other\x18\v \x01(\fR\x05other\"H\n" +
 	"\x04Pair\x12*\n" +
 	"\x03key\x18\x01 \x01(\v2\x18.dove.control.v1.PairKeyR\x03key\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\fR\x05table\"\xc6\x01\n" +
@@ -3260,7 +3552,22 @@ const file_control_proto_rawDesc = "" +
 	"\x05BEGUN\x10\x01\x12\t\n" +
 	"\x05ENDED\x10\x02\x12\n" +
 	"\n" +
-	"\x06DENIED\x10\x03\"\x89\x02\n" +
+	"\x06DENIED\x10\x03\"\xa4\x01\n" +
+	"\tFlowState\x12,\n" +
+	"\x05tuple\x18\x01 \x01(\v2\x16.dove.control.v1.TupleR\x05tuple\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\rR\x05state\x12\x17\n" +
+	"\aidle_ms\x18\x03 \x01(\x04R\x06idleMs\x12\x1c\n" +
+	"\tinitiator\x18\x04 \x01(\x04R\tinitiator\x12\x1c\n" +
+	"\tresponder\x18\x05 \x01(\x04R\tresponder\"[\n" +
+	"\fCarryRequest\x125\n" +
+	"\bendpoint\x18\x01 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xae\x01\n" +
+	"\x05Carry\x125\n" +
+	"\bendpoint\x18\x01 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
+	"\x05flows\x18\x03 \x03(\v2\x1a.dove.control.v1.FlowStateR\x05flows\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\x04R\x04lost\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"\x89\x02\n" +
 	"\x06Report\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x03R\x04seen\x122\n" +
@@ -3286,7 +3593,7 @@ func file_control_proto_rawDescGZIP() []byte {
 }
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_control_proto_goTypes = []any{
 	(EndpointUpdate_State)(0), // 0: dove.control.v1.EndpointUpdate.State
 	(Answer_Status)(0),        // 1: dove.control.v1.Answer.Status
@@ -3327,7 +3634,10 @@ var file_control_proto_goTypes = []any{
 	(*Finding)(nil),           // 36: dove.control.v1.Finding
 	(*FlowReport)(nil),        // 37: dove.control.v1.FlowReport
 	(*FlowEvent)(nil),         // 38: dove.control.v1.FlowEvent
-	(*Report)(nil),            // 39: dove.control.v1.Report
+	(*FlowState)(nil),         // 39: dove.control.v1.FlowState
+	(*CarryRequest)(nil),      // 40: dove.control.v1.CarryRequest
+	(*Carry)(nil),             // 41: dove.control.v1.Carry
+	(*Report)(nil),            // 42: dove.control.v1.Report
 }
 var file_control_proto_depIdxs = []int32{
 	11, // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
@@ -3337,67 +3647,74 @@ var file_control_proto_depIdxs = []int32{
 	16, // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
 	17, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
 	18, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
-	39, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
-	19, // 8: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
-	22, // 9: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
-	23, // 10: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
-	25, // 11: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
-	29, // 12: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
-	30, // 13: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
-	32, // 14: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
-	33, // 15: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
-	35, // 16: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
-	31, // 17: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
-	5,  // 18: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
-	7,  // 19: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
-	8,  // 20: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
-	9,  // 21: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
-	10, // 22: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
-	15, // 23: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
-	9,  // 24: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
-	10, // 25: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
-	15, // 26: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
-	13, // 27: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
-	6,  // 28: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
-	0,  // 29: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
-	7,  // 30: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
-	8,  // 31: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
-	6,  // 32: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 33: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
-	20, // 34: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
-	21, // 35: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
-	6,  // 36: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
-	24, // 37: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
-	13, // 38: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
-	1,  // 39: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
-	5,  // 40: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
-	7,  // 41: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
-	6,  // 42: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 43: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
-	8,  // 44: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
-	26, // 45: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
-	27, // 46: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
-	28, // 47: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
-	27, // 48: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
-	28, // 49: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
-	27, // 50: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
-	28, // 51: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
-	34, // 52: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
-	2,  // 53: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
-	37, // 54: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
-	34, // 55: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
-	3,  // 56: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
-	34, // 57: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
-	36, // 58: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
-	37, // 59: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
-	38, // 60: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
-	4,  // 61: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
-	4,  // 62: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
-	62, // [62:63] is the sub-list for method output_type
-	61, // [61:62] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	42, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
+	41, // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
+	19, // 9: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
+	22, // 10: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
+	23, // 11: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
+	25, // 12: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
+	29, // 13: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
+	30, // 14: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
+	32, // 15: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
+	33, // 16: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
+	35, // 17: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
+	31, // 18: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
+	40, // 19: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
+	5,  // 20: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
+	7,  // 21: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
+	8,  // 22: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
+	9,  // 23: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
+	10, // 24: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
+	15, // 25: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
+	9,  // 26: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
+	10, // 27: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
+	15, // 28: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
+	13, // 29: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
+	6,  // 30: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
+	0,  // 31: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
+	7,  // 32: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
+	8,  // 33: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
+	6,  // 34: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 35: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
+	20, // 36: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
+	21, // 37: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
+	24, // 38: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
+	6,  // 39: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
+	24, // 40: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
+	13, // 41: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
+	1,  // 42: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
+	5,  // 43: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
+	7,  // 44: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
+	6,  // 45: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 46: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
+	8,  // 47: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
+	26, // 48: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
+	27, // 49: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
+	28, // 50: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
+	27, // 51: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
+	28, // 52: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
+	27, // 53: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
+	28, // 54: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
+	34, // 55: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
+	2,  // 56: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
+	37, // 57: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
+	34, // 58: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
+	3,  // 59: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
+	34, // 60: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
+	34, // 61: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
+	6,  // 62: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
+	6,  // 63: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
+	39, // 64: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
+	36, // 65: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
+	37, // 66: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
+	38, // 67: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
+	4,  // 68: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
+	4,  // 69: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
+	69, // [69:70] is the sub-list for method output_type
+	68, // [68:69] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -3414,6 +3731,7 @@ func file_control_proto_init() {
 		(*Envelope_Release)(nil),
 		(*Envelope_Heartbeat)(nil),
 		(*Envelope_Report)(nil),
+		(*Envelope_Carry)(nil),
 		(*Envelope_Welcome)(nil),
 		(*Envelope_Assign)(nil),
 		(*Envelope_Unassign)(nil),
@@ -3424,6 +3742,7 @@ func file_control_proto_init() {
 		(*Envelope_Refusal)(nil),
 		(*Envelope_Inspect)(nil),
 		(*Envelope_Expect)(nil),
+		(*Envelope_CarryRequest)(nil),
 	}
 	file_control_proto_msgTypes[31].OneofWrappers = []any{
 		(*Inspect_Probe)(nil),
@@ -3437,7 +3756,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   36,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -37,7 +37,8 @@ const (
 // Control is served by every DPC member over mutual TLS.
 type ControlClient interface {
 	// Conversation is one session. Up go hello, held, policy_request,
-	// endpoint_update, ack, release, report and heartbeat; the rest and heartbeat go down.
+	// endpoint_update, ack, release, report, carry and heartbeat; the rest, carry and
+	// heartbeat go down.
 	Conversation(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Envelope, Envelope], error)
 }
 
@@ -69,7 +70,8 @@ type Control_ConversationClient = grpc.BidiStreamingClient[Envelope, Envelope]
 // Control is served by every DPC member over mutual TLS.
 type ControlServer interface {
 	// Conversation is one session. Up go hello, held, policy_request,
-	// endpoint_update, ack, release, report and heartbeat; the rest and heartbeat go down.
+	// endpoint_update, ack, release, report, carry and heartbeat; the rest, carry and
+	// heartbeat go down.
 	Conversation(grpc.BidiStreamingServer[Envelope, Envelope]) error
 	mustEmbedUnimplementedControlServer()
 }

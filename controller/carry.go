@@ -1,0 +1,105 @@
+package controller
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// carrying is what a session was asked to carry of an endpoint that moves, and
+// for which session. Of the flows themselves nothing is kept.
+type carrying struct {
+	epoch dove.Epoch
+	to    control.SessionID
+	asked time.Time
+	flows int // handed on
+}
+
+// carry asks the host that an endpoint moves from for its flows, once both
+// hosts have its port as the present bindings want it and for as long as the other host does not
+// say that it has them.
+func (c *Core) carry(name dove.Endpoint) {
+	e, ok := c.world.Endpoint(name)
+	if !ok || e.Standby == "" {
+		return
+	}
+	from, to := c.hosts[Source(e)], c.hosts[e.Other(Source(e))]
+	if from == nil || to == nil || !from.enforces(e) || !to.enforces(e) {
+		return
+	}
+	if to.states[name].Carried {
+		delete(from.carries, name)
+		return
+	}
+	if was := from.carries[name]; was != nil && was.epoch == e.Epoch && was.to == to.id && c.now.Sub(was.asked) < control.CarryAgain {
+		return
+	}
+	from.carries[name] = &carrying{epoch: e.Epoch, to: to.id, asked: c.now}
+	c.send(from, &control.CarryRequest{Endpoint: name, Epoch: e.Epoch})
+}
+
+// Source returns the host of an endpoint that moves whose flows the other one
+// needs: where it is active until it is activated on the other, and from then on
+// where it was.
+func Source(e world.Endpoint) dove.HostName {
+	if e.Activated {
+		return e.Standby
+	}
+	return e.Host
+}
+
+// enforces reports whether the session's host says that an endpoint's port is
+// open, in the part that its present bindings give it there.
+func (s *session) enforces(e world.Endpoint) bool {
+	u, ok := s.states[e.Full()]
+	return ok && u.State == control.EndpointActive && u.Epoch == e.Epoch && u.Standby == (e.Standby == s.identity.Host)
+}
+
+// carryAgain asks once more where no answer did what it should.
+func (c *Core) carryAgain() {
+	for _, s := range c.inOrder() {
+		for _, name := range sortedEndpoints(s.carries) {
+			c.carry(name)
+		}
+	}
+}
+
+// carried hands on to the other host what a host carries: only what was asked
+// for, and only flows of the endpoint.
+func (c *Core) carried(s *session, m *control.Carry) {
+	deny := func(format string, args ...any) {
+		c.effects = append(c.effects, Denied{Session: s.id, Host: s.identity.Host, Endpoint: m.Endpoint, Detail: fmt.Sprintf(format, args...)})
+	}
+	e, ok := c.world.Endpoint(m.Endpoint)
+	k := s.carries[m.Endpoint]
+	if !ok || k == nil || k.epoch != m.Epoch || k.epoch != e.Epoch {
+		if a := s.assigned[m.Endpoint]; a == nil || a.Epoch <= m.Epoch { // else it was asked under bindings that are no more
+			deny("nobody asked for its flows under epoch %d", m.Epoch)
+		}
+		return
+	}
+	n, _ := c.world.Network(e.NetworkOf())
+	for _, f := range m.Flows {
+		if !carries(e, n.VNI, f) {
+			deny("flow %+v is none of the endpoint's", f)
+			return
+		}
+	}
+	if k.flows += len(m.Flows); k.flows > 2*control.CarryMax { // twice: a request may come again while the first is answered
+		deny("%d flows are more than it may carry", k.flows)
+		return
+	}
+	if to := c.sessions[k.to]; to != nil {
+		c.send(to, m)
+	}
+}
+
+// carries reports whether a flow is one of the endpoint.
+func carries(e world.Endpoint, vni dove.VNI, f control.FlowState) bool {
+	t := f.Tuple
+	return t.VNI == vni && (slices.Contains(e.Addresses, t.Src) && f.UIDs[0] == e.UID || slices.Contains(e.Addresses, t.Dst) && f.UIDs[1] == e.UID)
+}
