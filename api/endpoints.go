@@ -30,8 +30,10 @@ type Endpoint struct {
 	MAC       string          `json:"mac"`
 	Addresses []string        `json:"addresses" nullable:"false"`
 	Groups    []string        `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP."`
-	Host      dove.HostName   `json:"host,omitempty" doc:"The host that it is bound to."`
-	Epoch     dove.Epoch      `json:"epoch,omitempty" doc:"Grows with each binding."`
+	Host      dove.HostName   `json:"host,omitempty" doc:"The host that it is bound to, and active on."`
+	Standby   dove.HostName   `json:"standby,omitempty" doc:"The host of its other binding, while it moves."`
+	Move      *Move           `json:"move,omitempty" doc:"How far it is, while it moves. Missing in a watch."`
+	Epoch     dove.Epoch      `json:"epoch,omitempty" doc:"Grows with each change of its bindings."`
 	Device    string          `json:"device,omitempty" doc:"Missing: tap or dv and the first eleven characters of the id."`
 	State     string          `json:"state,omitempty" enum:"unbound,unknown,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, waiting for its device, active once the switch enforces for it. Missing in a watch."`
 	Detail    string          `json:"detail,omitempty" doc:"Why it failed."`
@@ -65,8 +67,9 @@ func (in EndpointPath) name() dove.Endpoint {
 }
 func (in EndpointPath) key() string { return world.EndpointKey(in.name()) }
 
-// renderEndpoint looks the endpoints' states up among the sessions once.
-func renderEndpoint(w *world.World, sessions []control.SessionStatus) func(world.Endpoint) Endpoint {
+// renderEndpoint looks the endpoints' states up among the sessions once. Without
+// receipts it tells nothing of moves.
+func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt func(dove.Revision) control.Receipt) func(world.Endpoint) Endpoint {
 	type place struct {
 		endpoint dove.Endpoint
 		host     dove.HostName
@@ -80,7 +83,7 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus) func(world
 	return func(e world.Endpoint) Endpoint {
 		out := Endpoint{
 			Tenant: e.Tenant, ID: e.ID, UID: fmt.Sprintf("%016x", uint64(e.UID)), Network: e.Network, MAC: e.MAC.String(),
-			Addresses: []string{}, Groups: []string{}, Host: e.Host, Epoch: e.Epoch, Device: e.Device,
+			Addresses: []string{}, Groups: []string{}, Host: e.Host, Standby: e.Standby, Epoch: e.Epoch, Device: e.Device,
 			State: "unbound", Revision: w.DocRevision(e.Key()),
 		}
 		for _, a := range e.Addresses {
@@ -89,11 +92,18 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus) func(world
 		for _, g := range e.Groups {
 			out.Groups = append(out.Groups, g.Blueprint+"/"+g.Name)
 		}
+		state := func(h dove.HostName) (control.EndpointUpdate, bool) {
+			u, ok := states[place{e.Full(), h}]
+			return u, ok && u.Epoch == e.Epoch
+		}
 		if e.Host != "" {
 			out.State = "unknown"
-			if u, ok := states[place{e.Full(), e.Host}]; ok && u.Epoch == e.Epoch {
+			if u, ok := state(e.Host); ok {
 				out.State, out.Detail = stateNames[u.State], u.Detail
 			}
+		}
+		if receipt != nil {
+			out.Move = moveOf(w, e, state, receipt)
 		}
 		return out
 	}
@@ -121,7 +131,7 @@ func (s *server) endpoints(api huma.API) {
 		if err := in.named(w, in.Tenant); err != nil {
 			return nil, s.problem(err)
 		}
-		render := renderEndpoint(w, s.Backend.SessionsOf(hostsOf(in.candidates(w, in.Tenant))...))
+		render := renderEndpoint(w, s.Backend.SessionsOf(hostsOf(in.candidates(w, in.Tenant))...), s.Backend.Receipt)
 		chosen := where(in.candidates(w, in.Tenant), in.wants, func(e world.Endpoint) bool {
 			return (!address.IsValid() || slices.Contains(e.Addresses, address)) && (in.State == "" || render(e).State == in.State)
 		})
@@ -142,7 +152,7 @@ func (s *server) endpoints(api huma.API) {
 		if !ok {
 			return nil, missing("endpoint", in.name().String())
 		}
-		out := renderEndpoint(w, s.Backend.SessionsOf(e.Host))(e)
+		out := renderEndpoint(w, s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e)
 		return answer(out, out.Revision), nil
 	})
 	register(api, huma.Operation{
@@ -180,7 +190,7 @@ func (s *server) endpoints(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "bind-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}/binding", Tags: tags,
 		Summary:     "Bind an endpoint to a host",
-		Description: "The binding gets a new epoch: what the previous host still says of the endpoint counts no more.",
+		Description: "The binding gets a new epoch: what the previous host still says of the endpoint counts no more. It moves at once, and its flows are judged anew; a prepared move is given up. Without loss it moves by the operations on its bindings.",
 	}, func(ctx context.Context, in *struct {
 		EndpointPath
 		Conditions
@@ -205,7 +215,7 @@ func (s *server) endpoints(api huma.API) {
 
 func (s *server) writeEndpoint(ctx context.Context, in EndpointPath, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, world.Endpoint, error)) (*Written[Endpoint], error) {
 	return write(ctx, s, in.key(), c, decide, func(e world.Endpoint, r dove.Revision) Endpoint {
-		out := renderEndpoint(s.Backend.World(), s.Backend.SessionsOf(e.Host))(e)
+		out := renderEndpoint(s.Backend.World(), s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e)
 		out.Revision = r
 		return out
 	})
@@ -215,7 +225,9 @@ func (s *server) writeEndpoint(ctx context.Context, in EndpointPath, c Condition
 func hostsOf(all iter.Seq[world.Endpoint]) []dove.HostName {
 	hosts := map[dove.HostName]bool{}
 	for e := range all {
-		hosts[e.Host] = true
+		for _, h := range e.Bindings() {
+			hosts[h] = true
+		}
 	}
 	return slices.Sorted(maps.Keys(hosts))
 }
@@ -224,7 +236,7 @@ func hostsOf(all iter.Seq[world.Endpoint]) []dove.HostName {
 type EndpointFilter struct {
 	Network string        `query:"network" maxLength:"63" doc:"Only those on this network."`
 	Group   string        `query:"group" maxLength:"127" doc:"Only those in this group, BLUEPRINT/GROUP."`
-	Host    dove.HostName `query:"host" maxLength:"63" doc:"Only those bound to this host."`
+	Host    dove.HostName `query:"host" maxLength:"63" doc:"Only those bound to this host, on standby too."`
 	Address string        `query:"address" maxLength:"45" example:"10.0.1.2" doc:"Only those with this address."`
 	State   string        `query:"state" enum:"unbound,unknown,waiting,active,failed" doc:"Only those in this state on their hosts."`
 }
@@ -269,6 +281,6 @@ func (f EndpointFilter) candidates(w *world.World, t dove.Tenant) iter.Seq[world
 
 // wants reports whether an endpoint's document is as wanted.
 func (f EndpointFilter) wants(e world.Endpoint) bool {
-	return (f.Network == "" || e.Network == f.Network) && (f.Host == "" || e.Host == f.Host) &&
+	return (f.Network == "" || e.Network == f.Network) && (f.Host == "" || e.BoundTo(f.Host)) &&
 		(f.Group == "" || slices.ContainsFunc(e.Groups, func(g dove.Group) bool { return g.Blueprint+"/"+g.Name == f.Group }))
 }

@@ -133,6 +133,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s.routers(api)
 	s.blueprints(api)
 	s.endpoints(api)
+	s.moves(api)
 	s.hosts(api)
 	s.tokens(api)
 	s.resolutions(api)

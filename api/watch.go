@@ -183,7 +183,7 @@ func changesOf(w *world.World, d world.Delta, t dove.Tenant) []WatchChange {
 	router := renderRouter(w)
 	add(&out, "router", t, d.Routers, func(doc world.Router) (dove.Tenant, string) { return doc.Tenant, doc.Name },
 		func(doc world.Router) any { r := router(doc); r.Revision = d.Revision; return r })
-	endpoint := renderEndpoint(w, nil)
+	endpoint := renderEndpoint(w, nil, nil)
 	add(&out, "endpoint", t, d.Endpoints, func(doc world.Endpoint) (dove.Tenant, string) { return doc.Tenant, string(doc.ID) },
 		func(doc world.Endpoint) any { r := endpoint(doc); r.Revision, r.State = d.Revision, ""; return r })
 	return out

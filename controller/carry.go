@@ -27,7 +27,7 @@ func (c *Core) carry(name dove.Endpoint) {
 	if !ok || e.Standby == "" {
 		return
 	}
-	from, to := c.hosts[Source(e)], c.hosts[e.Other(Source(e))]
+	from, to := c.hosts[e.Source()], c.hosts[e.Other(e.Source())]
 	if from == nil || to == nil || !from.enforces(e) || !to.enforces(e) {
 		return
 	}
@@ -40,16 +40,6 @@ func (c *Core) carry(name dove.Endpoint) {
 	}
 	from.carries[name] = &carrying{epoch: e.Epoch, to: to.id, asked: c.now}
 	c.send(from, &control.CarryRequest{Endpoint: name, Epoch: e.Epoch})
-}
-
-// Source returns the host of an endpoint that moves whose flows the other one
-// needs: where it is active until it is activated on the other, and from then on
-// where it was.
-func Source(e world.Endpoint) dove.HostName {
-	if e.Activated {
-		return e.Standby
-	}
-	return e.Host
 }
 
 // enforces reports whether the session's host says that an endpoint's port is

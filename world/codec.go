@@ -140,6 +140,16 @@ func (e Endpoint) Bindings() []dove.HostName {
 // BoundTo reports whether the endpoint has a binding to a host, active or standby.
 func (e Endpoint) BoundTo(h dove.HostName) bool { return h != "" && (h == e.Host || h == e.Standby) }
 
+// Source returns the host of an endpoint that moves whose flows the other one
+// needs: where it is active until it is activated on the other, and from then on
+// where it was.
+func (e Endpoint) Source() dove.HostName {
+	if e.Activated {
+		return e.Standby
+	}
+	return e.Host
+}
+
 // Other returns the host of the other binding than that to h, "" if there is none.
 func (e Endpoint) Other(h dove.HostName) dove.HostName {
 	if h == e.Standby {

@@ -128,6 +128,54 @@ func (c *Client) UnbindEndpoint(ctx context.Context, e dove.Endpoint, ifMatch *d
 	return do[api.Endpoint](ctx, c, request{method: http.MethodDelete, path: endpointPath(e, "binding"), ifMatch: ifMatch})
 }
 
+// PrepareEndpoint prepares the move of an endpoint to a host.
+func (c *Client) PrepareEndpoint(ctx context.Context, e dove.Endpoint, host dove.HostName, ifMatch *dove.Revision) (api.Endpoint, error) {
+	return do[api.Endpoint](ctx, c, request{method: http.MethodPut, path: endpointPath(e, "bindings", string(host)), ifMatch: ifMatch})
+}
+
+// ActivateEndpoint makes an endpoint's standby binding to a host the active
+// one. Forced, it does so before that is prepared.
+func (c *Client) ActivateEndpoint(ctx context.Context, e dove.Endpoint, host dove.HostName, force bool, ifMatch *dove.Revision) (api.Endpoint, error) {
+	return do[api.Endpoint](ctx, c, request{method: http.MethodPost, path: endpointPath(e, "bindings", string(host), "activate"), query: forced(force), ifMatch: ifMatch})
+}
+
+// FinishEndpoint takes an endpoint's standby binding to a host away. Forced, it
+// does so before all hosts know where the endpoint is.
+func (c *Client) FinishEndpoint(ctx context.Context, e dove.Endpoint, host dove.HostName, force bool, ifMatch *dove.Revision) (api.Endpoint, error) {
+	return do[api.Endpoint](ctx, c, request{method: http.MethodDelete, path: endpointPath(e, "bindings", string(host)), query: forced(force), ifMatch: ifMatch})
+}
+
+func forced(force bool) url.Values {
+	if !force {
+		return nil
+	}
+	return url.Values{"force": {"true"}}
+}
+
+// endpointPause is how long WaitEndpoint waits before it asks again.
+const endpointPause = 20 * time.Millisecond
+
+// WaitEndpoint returns an endpoint once it is as it should be, or as it stands
+// when ctx is done.
+func (c *Client) WaitEndpoint(ctx context.Context, name dove.Endpoint, should func(api.Endpoint) bool) (api.Endpoint, error) {
+	var last api.Endpoint
+	for {
+		e, err := c.Endpoint(ctx, name)
+		switch {
+		case err != nil && ctx.Err() != nil && last.ID != "":
+			return last, nil
+		case err != nil || should(e):
+			return e, err
+		}
+		last = e
+		select {
+		case <-ctx.Done():
+			return last, nil
+		case <-time.After(endpointPause):
+		}
+	}
+}
+
 // DeleteEndpoint deletes an endpoint.
 func (c *Client) DeleteEndpoint(ctx context.Context, e dove.Endpoint, ifMatch *dove.Revision) (dove.Revision, error) {
 	return remove(ctx, c, ifMatch, endpointPath(e)...)

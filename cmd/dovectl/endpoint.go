@@ -22,7 +22,8 @@ host says where it is. The dSwitch of that host waits for the endpoint's device
 and connects it.`,
 	},
 		a.endpointCreateCommand(), listed(a.endpointsCommand()), a.endpointGetCommand(),
-		a.endpointAttachCommand(), a.endpointMoveCommand(), a.endpointDetachCommand(), a.endpointDeleteCommand())
+		a.endpointAttachCommand(), a.endpointMoveCommand(), a.endpointPrepareCommand(), a.endpointActivateCommand(), a.endpointFinishCommand(),
+		a.endpointDetachCommand(), a.endpointDeleteCommand())
 }
 
 func (a *app) endpointCreateCommand() *cobra.Command {
@@ -77,6 +78,9 @@ func (a *app) wroteEndpoint(ctx context.Context, c *client.Client, e api.Endpoin
 		if e.Host != "" {
 			where = "on " + string(e.Host)
 		}
+		if e.Standby != "" {
+			where += ", standby on " + string(e.Standby)
+		}
 		fmt.Fprintf(w, "endpoint %s (%s, %s): revision %d\n", e.ID, strings.Join(e.Addresses, ", "), where, e.Revision)
 	}); err != nil {
 		return err
@@ -103,7 +107,7 @@ func (a *app) endpointsCommand() *cobra.Command {
 			return a.emit(all, func(w io.Writer) {
 				row(w, "ID", "ADDRESSES", "NETWORK", "GROUPS", "HOST", "STATE")
 				for _, e := range all {
-					row(w, e.ID, strings.Join(e.Addresses, ","), e.Network, strings.Join(e.Groups, ","), e.Host, a.endpointState(e))
+					row(w, e.ID, strings.Join(e.Addresses, ","), e.Network, strings.Join(e.Groups, ","), hostsOf(e), a.endpointState(e))
 				}
 			})
 		}),
@@ -141,7 +145,14 @@ func (a *app) endpointGetCommand() *cobra.Command {
 				row(w, "mac:", e.MAC)
 				row(w, "groups:", strings.Join(e.Groups, ", "))
 				row(w, "host:", e.Host)
+				if e.Standby != "" {
+					row(w, "standby:", e.Standby)
+				}
 				row(w, "state:", a.endpointState(e))
+				if m := e.Move; m != nil {
+					row(w, "move:", moveSaid(*m))
+					row(w, "flows taken over:", m.Flows)
+				}
 				if e.Device != "" {
 					row(w, "device:", e.Device)
 				}

@@ -34,8 +34,10 @@ connects it. An endpoint that is on another host stays there: move it.`,
 func (a *app) endpointMoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "move ID HOST", Short: "move an endpoint to another host", Args: cobra.ExactArgs(2),
-		Long: `Moves an endpoint to another host. Its connections survive if its device is
-there by then, or soon. Whoever talks to it is told where it is now.`,
+		Long: `Moves an endpoint to another host at once. Its connections survive if its
+device is there by then, or soon, and policy allows them either way. Whoever
+talks to it is told where it is now. To move it without losing a packet, use
+dovectl endpoint prepare, activate and finish.`,
 		Example:           "  dovectl endpoint move web-1 h2 --wait",
 		ValidArgsFunction: a.completed(endpointNames, hostNames),
 	}

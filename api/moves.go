@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// Move says how far an endpoint with two bindings is.
+type Move struct {
+	Step  string   `json:"step" enum:"preparing,prepared,activating,confirmed" doc:"prepared: it may be activated on its standby host. confirmed: the workload may go on at the host where it is active now."`
+	Flows uint32   `json:"flows" doc:"How many flows the host that it moves to has taken over, as far as it said."`
+	Waits []string `json:"waits" nullable:"false" doc:"What the step waits for. Of confirmed: what finishing it waits for."`
+}
+
+// BindingPath names a binding of an endpoint in a request.
+type BindingPath struct {
+	EndpointPath
+	Host dove.HostName `path:"host" maxLength:"63"`
+}
+
+// Force has a step of a move done though the one before is not complete.
+type Force struct {
+	Force bool `query:"force" doc:"Do it though the step before is not complete, and lose packets and flows."`
+}
+
+// moveOf says how far the move of an endpoint is: nil if it has but one
+// binding. States are what its hosts said of it.
+func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (control.EndpointUpdate, bool), receipt func(dove.Revision) control.Receipt) *Move {
+	if e.Standby == "" {
+		return nil
+	}
+	m := Move{Step: "prepared", Waits: []string{}}
+	if e.Activated {
+		m.Step = "confirmed"
+	}
+	from := e.Source()
+	to := e.Other(from)
+	for _, host := range []dove.HostName{from, to} {
+		u, ok := states(host)
+		switch {
+		case !ok:
+			m.Waits = append(m.Waits, fmt.Sprintf("host %s does not say yet whether its port is open", host))
+		case u.State != control.EndpointActive || u.Standby != (host == e.Standby):
+			m.Waits = append(m.Waits, strings.TrimSpace(fmt.Sprintf("host %s: its port is %s %s", host, stateNames[u.State], u.Detail)))
+		case host == to && !u.Carried && len(m.Waits) == 0:
+			m.Waits = append(m.Waits, fmt.Sprintf("host %s does not have the flows of host %s yet", to, from))
+		case host == to:
+			m.Flows = u.Flows
+		}
+	}
+	late := unaware(w, e, receipt(w.DocRevision(e.Key())))
+	if len(m.Waits) > 0 || !e.Activated && len(late) > 0 {
+		m.Step = map[bool]string{false: "preparing", true: "activating"}[e.Activated]
+	}
+	m.Waits = append(m.Waits, late...)
+	return &m
+}
+
+// unaware names the hosts that may send to an endpoint and need not know yet
+// where it is: those with endpoints of its tenant that a receipt waits for, or
+// that have no session.
+func unaware(w *world.World, e world.Endpoint, r control.Receipt) []string {
+	var waits []string
+	if !r.Complete && len(r.Pending) == 0 {
+		waits = append(waits, fmt.Sprintf("revision %d is under way", r.Revision))
+	}
+	hosts := slices.Concat(r.Pending, r.Unconfirmed)
+	slices.Sort(hosts)
+	for _, h := range slices.Compact(hosts) {
+		for other := range w.EndpointsOn(h) {
+			if other.Tenant == e.Tenant {
+				waits = append(waits, fmt.Sprintf("host %s has not acknowledged revision %d", h, r.Revision))
+				break
+			}
+		}
+	}
+	return waits
+}
+
+func (s *server) moves(api huma.API) {
+	const path = "/v1/tenants/{tenant}/endpoints/{endpoint}/bindings/{host}"
+	tags := []string{"endpoints"}
+	type input struct {
+		BindingPath
+		Conditions
+		Force
+	}
+	// complete refuses a step of a move before the one before is complete.
+	complete := func(w *world.World, in *input, what string) error {
+		e, _ := w.Endpoint(in.name())
+		m := renderEndpoint(w, s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e).Move
+		if in.Force.Force || m == nil || len(m.Waits) == 0 {
+			return nil
+		}
+		return dove.Errorf(dove.Conflict, "%s of endpoint %q on host %q would lose packets: it is %s: %s (wait, or force it)", what, in.name(), in.Host, m.Step, strings.Join(m.Waits, "; "))
+	}
+	register(api, huma.Operation{
+		OperationID: "prepare-endpoint", Method: http.MethodPut, Path: path, Tags: tags,
+		Summary: "Prepare the move of an endpoint to a host",
+		Description: "The endpoint gets a second binding, on standby. It is prepared once all hosts believe what comes for it from there, its port there is open, " +
+			"and its flows are there.",
+	}, func(ctx context.Context, in *struct {
+		BindingPath
+		Conditions
+	}) (*Written[Endpoint], error) {
+		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+			return edit.PrepareEndpoint(w, in.name(), in.Host, ifMatch)
+		})
+	})
+	register(api, huma.Operation{
+		OperationID: "activate-endpoint", Method: http.MethodPost, Path: path + "/activate", Tags: tags,
+		Summary: "Make an endpoint's standby binding the active one",
+		Description: "The binding that was active becomes the standby, and what still arrives there is handed on. Refused with 409 before the move is prepared. " +
+			"It is confirmed once the workload may go on at the host. Until it is finished, it may be activated back.",
+	}, func(ctx context.Context, in *input) (*Written[Endpoint], error) {
+		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+			txn, e, err := edit.ActivateEndpoint(w, in.name(), in.Host, ifMatch)
+			if err == nil && !txn.Empty() {
+				err = complete(w, in, "activation")
+			}
+			return txn, e, err
+		})
+	})
+	register(api, huma.Operation{
+		OperationID: "finish-endpoint", Method: http.MethodDelete, Path: path, Tags: tags,
+		Summary:     "Take an endpoint's standby binding away",
+		Description: "After an activation it ends the move: refused with 409 before all hosts know where the endpoint is. Before one it gives the move up.",
+	}, func(ctx context.Context, in *input) (*Written[Endpoint], error) {
+		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
+			txn, doc, err := edit.FinishEndpoint(w, in.name(), in.Host, ifMatch)
+			if e, _ := w.Endpoint(in.name()); err == nil && e.Activated {
+				err = complete(w, in, "the end of the move")
+			}
+			return txn, doc, err
+		})
+	})
+}

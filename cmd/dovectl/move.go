@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"dove.network/api"
+	"dove.network/api/client"
+	"dove.network/dove"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) endpointPrepareCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "prepare ID HOST", Short: "prepare to move an endpoint without loss", Args: cobra.ExactArgs(2),
+		Long: `Gives an endpoint a second binding, on standby. The dSwitch there waits for the
+endpoint's device and opens its port; all hosts believe from then on what comes
+for the endpoint from either host, and its flows are taken over. It stays active
+where it is.`,
+		Example:           "  dovectl endpoint prepare web-1 h2 --wait",
+		ValidArgsFunction: a.completed(endpointNames, hostNames),
+	}
+	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until it is prepared")
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		e, err := write.on(c).PrepareEndpoint(ctx, endpointName(t, args[0]), dove.HostName(args[1]), write.condition())
+		if err != nil {
+			return err
+		}
+		return a.moved(ctx, e, func() (api.Endpoint, error) {
+			return wait(ctx, c, e, "prepared", func(e api.Endpoint) bool { return e.Move == nil || e.Move.Step != "preparing" })
+		})
+	})
+	return cmd
+}
+
+func (a *app) endpointActivateCommand() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use: "activate ID", ValidArgsFunction: a.completed(endpointNames), Short: "make the standby host of an endpoint the active one", Args: cobra.ExactArgs(1),
+		Long: `Makes the standby host of an endpoint the active one, and the other way round.
+It is refused before the move is prepared; with --wait it waits for that first,
+and then until the workload may go on at its new host. Until the move is
+finished, activating again goes back.`,
+		Example: "  dovectl endpoint activate web-1 --wait",
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "do it though it is not prepared: packets and flows are lost")
+	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until it is prepared, and then until it is confirmed")
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		e, err := a.moving(ctx, c, endpointName(t, args[0]))
+		if err != nil {
+			return err
+		}
+		if a.waits && !force {
+			if e, err = wait(ctx, c, e, "prepared", settled); err != nil {
+				return err
+			}
+		}
+		e, err = write.on(c).ActivateEndpoint(ctx, endpointName(t, args[0]), e.Standby, force, write.conditionOr(e.Revision))
+		if err != nil {
+			return err
+		}
+		return a.moved(ctx, e, func() (api.Endpoint, error) {
+			return wait(ctx, c, e, "confirmed", func(e api.Endpoint) bool { return e.Move == nil || e.Move.Step == "confirmed" })
+		})
+	})
+	return cmd
+}
+
+func (a *app) endpointFinishCommand() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use: "finish ID", ValidArgsFunction: a.completed(endpointNames), Short: "end the move of an endpoint, or give it up", Args: cobra.ExactArgs(1),
+		Long: `Takes the binding to the standby host away, whose dSwitch closes the port. After
+an activation that ends the move: it is refused before all hosts know where the
+endpoint is; with --wait it waits for that first. Before one it gives the move
+up.`,
+		Example: "  dovectl endpoint finish web-1 --wait",
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "do it though not all hosts know where it is: packets are lost")
+	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until all hosts know where it is, and then until it is done")
+	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		e, err := a.moving(ctx, c, endpointName(t, args[0]))
+		if err != nil {
+			return err
+		}
+		activated := e.Move.Step == "activating" || e.Move.Step == "confirmed"
+		if a.waits && !force && activated {
+			if e, err = wait(ctx, c, e, "finished", settled); err != nil {
+				return err
+			}
+		}
+		e, err = write.on(c).FinishEndpoint(ctx, endpointName(t, args[0]), e.Standby, force, write.conditionOr(e.Revision))
+		return a.wroteEndpoint(ctx, c, e, err, func(ctx context.Context, c *client.Client, rev dove.Revision) error {
+			if !a.waits {
+				return nil
+			}
+			return a.await(ctx, c, rev, waitTimeout, a.err)
+		})
+	})
+	return cmd
+}
+
+// settled says of a move that nothing holds its next step up.
+func settled(e api.Endpoint) bool { return e.Move == nil || len(e.Move.Waits) == 0 }
+
+// moving reads an endpoint that is on its way.
+func (a *app) moving(ctx context.Context, c *client.Client, name dove.Endpoint) (api.Endpoint, error) {
+	e, err := c.Endpoint(ctx, name)
+	if err == nil && e.Move == nil {
+		err = dove.Errorf(dove.Conflict, "endpoint %s does not move: begin with dovectl endpoint prepare %s HOST", e.ID, e.ID)
+	}
+	return e, err
+}
+
+// moveFlags let the caller wait for a step of a move.
+func (a *app) moveFlags(cmd *cobra.Command, usage string) func(ctx context.Context, c *client.Client, e api.Endpoint, what string, should func(api.Endpoint) bool) (api.Endpoint, error) {
+	cmd.Flags().BoolVar(&a.waits, "wait", false, usage)
+	timeout := cmd.Flags().Duration("timeout", waitTimeout, "how long to wait at most")
+	return func(ctx context.Context, c *client.Client, e api.Endpoint, what string, should func(api.Endpoint) bool) (api.Endpoint, error) {
+		limited, cancel := context.WithTimeout(ctx, *timeout)
+		defer cancel()
+		said := ""
+		e, err := c.WaitEndpoint(limited, dove.Endpoint{Tenant: e.Tenant, ID: e.ID}, func(e api.Endpoint) bool {
+			if should(e) {
+				return true
+			}
+			if line := fmt.Sprintf("endpoint %s is %s", e.ID, moveSaid(*e.Move)); line != said {
+				said = line
+				fmt.Fprintln(a.err, line)
+			}
+			return false
+		})
+		switch {
+		case err != nil:
+			return e, err
+		case !should(e):
+			return e, coded{exitIncomplete, fmt.Errorf("endpoint %s is not %s after %s: %s", e.ID, what, timeout, moveSaid(*e.Move))}
+		case e.Move == nil:
+			return e, errors.New("somebody else ended the move of endpoint " + string(e.ID))
+		}
+		return e, nil
+	}
+}
+
+// moved shows an endpoint after a step of its move, and waits if that was asked for.
+func (a *app) moved(ctx context.Context, e api.Endpoint, wait func() (api.Endpoint, error)) error {
+	began := time.Now()
+	var waited error
+	if a.waits {
+		var now api.Endpoint
+		if now, waited = wait(); now.ID != "" {
+			e = now
+		}
+	}
+	if waited != nil && a.form == "table" {
+		return waited
+	}
+	return errors.Join(a.emit(e, func(w io.Writer) {
+		said := ""
+		if e.Move != nil {
+			said = ", " + e.Move.Step
+		}
+		if a.waits {
+			said += fmt.Sprintf(" after %s, %d flows taken over", time.Since(began).Round(time.Millisecond), e.Move.Flows)
+		}
+		fmt.Fprintf(w, "endpoint %s (on %s, standby on %s)%s: revision %d\n", e.ID, e.Host, e.Standby, said, e.Revision)
+	}), waited)
+}
+
+// moveSaid says in one line how far a move is.
+func moveSaid(m api.Move) string {
+	if len(m.Waits) == 0 {
+		return m.Step
+	}
+	return m.Step + ": " + strings.Join(m.Waits, "; ")
+}
+
+// hostsOf names the hosts of an endpoint, the one where it is active first.
+func hostsOf(e api.Endpoint) string {
+	if e.Standby == "" {
+		return string(e.Host)
+	}
+	return string(e.Host) + ",(" + string(e.Standby) + ")"
+}
