@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -13,6 +14,15 @@ type Config struct {
 	VTEP     netip.Addr // this host's underlay address
 	Underlay string     // name of the device that carries it
 	DSCP     DSCP       // of outer headers
+}
+
+// CheckVTEP checks that an address can be another VTEP's: of the family of this
+// host's own, or neither reaches the other.
+func (c Config) CheckVTEP(a netip.Addr) error {
+	if !a.IsValid() || a.Is4() != c.VTEP.Is4() || a.Is4In6() || a.Zone() != "" {
+		return fmt.Errorf("VTEP %v: the underlay of this host has addresses like %v, and others do not reach it", a, c.VTEP)
+	}
+	return nil
 }
 
 // DSCP says how the outer header's is chosen. The zero value copies the inner

@@ -332,40 +332,57 @@ func TestChecksums(t *testing.T) {
 }
 
 func TestOverlay(t *testing.T) {
-	outer := Outer{SrcMAC: macA, DstMAC: macB, Src: netip.MustParseAddr("192.0.2.1"), Dst: netip.MustParseAddr("192.0.2.2"),
-		SrcPort: 0xc123, VNI: 0xabcdef, Class: 0x1234}
+	for name, ends := range map[string]Ends{"ipv4": v4, "ipv6": v6} {
+		t.Run(name, func(t *testing.T) { testOverlay(t, ends) })
+	}
+}
+
+func testOverlay(t *testing.T, ends Ends) {
+	outer := Outer{SrcMAC: macA, DstMAC: macB, Src: ends.Src, Dst: ends.Dst, SrcPort: 0xc123, TOS: 0xb9, VNI: 0xabcdef, Class: 0x1234}
 	inner := UDP(v6, 1, 2, []byte("payload"))
 	frame := outer.Encap(inner)
+	size := OverlaySize(ends.Dst)
+	vxlan := size - 8
 	wantHeader := []byte{0x88, 0, 0x12, 0x34, 0xab, 0xcd, 0xef, 0}
-	if got := frame[42:50]; !bytes.Equal(got, wantHeader) {
+	if got := frame[vxlan:size]; !bytes.Equal(got, wantHeader) {
 		t.Errorf("VXLAN header % x, want % x", got, wantHeader)
 	}
 	got, body, fault := Decap(append(frame, 0, 0)) // with padding
 	if got != outer || !bytes.Equal(body, inner) || fault != OK {
 		t.Errorf("got %+v, % x, %v", got, body, fault)
 	}
+	if p, fault := Parse(frame); fault != OK || p.Src != ends.Src || p.Dst != ends.Dst || p.SrcPort != 0xc123 || p.DstPort != OverlayPort || p.TOS != 0xb9 {
+		t.Errorf("the outer packet is %+v, %v", p, fault)
+	}
 
-	cut := bytes.Clone(frame[:OverlaySize+13])
-	binary.BigEndian.PutUint16(cut[16:], uint16(len(cut)-14))
-	tests := []struct {
+	cut := bytes.Clone(frame[:size+13])
+	type test struct {
 		name  string
 		frame []byte
 		want  Fault
-	}{
+	}
+	tests := []test{
 		{"empty", nil, NotOverlay},
-		{"ipv6", UDP(v6, 1, OverlayPort, make([]byte, 40)), NotOverlay},
-		{"tcp", TCP(v4, 1, OverlayPort, 0, make([]byte, 40)), NotOverlay},
-		{"other port", with(frame, 36, 0, 53), NotOverlay},
-		{"first fragment", with(frame, 20, 0x20), NotOverlay},
-		{"later fragment", with(frame, 21, 1), NotOverlay},
+		{"tcp", TCP(ends, 1, OverlayPort, 0, make([]byte, 40)), NotOverlay},
+		{"other port", with(frame, vxlan-6, 0, 53), NotOverlay},
 		{"longer than the frame", frame[:len(frame)-1], NotOverlay},
+		{"of the other family", with(frame, 14, frame[14]^2<<4), NotOverlay},
 		{"no inner Ethernet", cut, Malformed},
-		{"no group policy", with(frame, 42, 0x08), BadOverlay},
-		{"no VNI", with(frame, 42, 0x80), BadOverlay},
-		{"reserved flag", with(frame, 42, 0x8c), BadOverlay},
-		{"policy applied", with(frame, 43, 0x08), OK},
-		{"do not learn", with(frame, 43, 0x40), BadOverlay},
-		{"reserved byte", with(frame, 49, 1), BadOverlay},
+		{"no group policy", with(frame, vxlan, 0x08), BadOverlay},
+		{"no VNI", with(frame, vxlan, 0x80), BadOverlay},
+		{"reserved flag", with(frame, vxlan, 0x8c), BadOverlay},
+		{"policy applied", with(frame, vxlan+1, 0x08), OK},
+		{"do not learn", with(frame, vxlan+1, 0x40), BadOverlay},
+		{"reserved byte", with(frame, size-1, 1), BadOverlay},
+	}
+	if ends.Src.Is4() {
+		binary.BigEndian.PutUint16(cut[16:], uint16(len(cut)-14))
+		tests = append(tests, test{"first fragment", with(frame, 20, 0x20), NotOverlay}, test{"later fragment", with(frame, 21, 1), NotOverlay},
+			test{"shorter than UDP", with(frame, 16, 0, 27), NotOverlay})
+	} else {
+		binary.BigEndian.PutUint16(cut[18:], uint16(len(cut)-54))
+		tests = append(tests, test{"fragment", with(frame, 20, 44), NotOverlay}, test{"hop-by-hop options", with(frame, 20, 0), NotOverlay},
+			test{"shorter than UDP", with(frame, 18, 0, 7), NotOverlay})
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

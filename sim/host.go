@@ -215,7 +215,7 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 			s.soon(func() { h.react(agent.Missed{Miss: m}) })
 		}
 	case dataplane.Tunneled:
-		s.judged(left[packet.OverlaySize:], out.Rule)
+		s.judged(left[packet.OverlaySize(out.VTEP):], out.Rule)
 		switch to := s.byVTEP[out.VTEP]; {
 		case to == nil:
 			s.fault("%s sends to %s, where no host is", h.name, out.VTEP)

@@ -30,17 +30,22 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 	if err := s.checkKey(k); err != nil {
 		return err
 	}
-	switch {
-	case p.Routed() || p.VNI != 0:
+	if p.Routed() || p.VNI != 0 {
 		return fmt.Errorf("peer %v on network %d is behind a router: this switch does not know of these yet", k.Addr, k.VNI)
-	case !p.MAC.IsUnicast():
+	}
+	if !p.MAC.IsUnicast() {
 		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
-	case !p.VTEP.IsValid() && p.Other.IsValid():
+	}
+	if !p.VTEP.IsValid() && p.Other.IsValid() {
 		return fmt.Errorf("peer %v on network %d is hidden, but its other binding at %v is not: give both VTEPs or none", k.Addr, k.VNI, p.Other)
-	case p.Other.IsValid() && !p.Other.Is4():
-		return fmt.Errorf("peer %v on network %d has its other binding at VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.Other)
-	case p.VTEP.IsValid() && !p.VTEP.Is4():
-		return fmt.Errorf("peer %v on network %d is behind VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.VTEP)
+	}
+	for _, vtep := range []netip.Addr{p.VTEP, p.Other} {
+		if !vtep.IsValid() {
+			continue
+		}
+		if err := s.config.CheckVTEP(vtep); err != nil {
+			return fmt.Errorf("peer %v on network %d: %w", k.Addr, k.VNI, err)
+		}
 	}
 	s.peers[k] = p
 	return s.put(k)
@@ -54,7 +59,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 		d := p.dest(k.Addr, s.networks[k.VNI])
 		if p.Other.IsValid() {
 			// Its VTEP is there before it is on standby, and after.
-			d.Vtep, d.Hop = vtepKey(p.Other), s.hopTo(p.Other)
+			d.Vtep, d.Hop = addrWords(p.Other), s.hopTo(p.Other)
 			s.setOther(&d, p.Other)
 		}
 		return d, true
@@ -71,7 +76,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	case p.VTEP == s.config.VTEP:
 		d.Kind = uint8(dswitchDestKindDEST_HERE)
 	}
-	d.Vtep, d.Hop = vtepKey(p.VTEP), s.hopTo(p.VTEP)
+	d.Vtep, d.Hop = addrWords(p.VTEP), s.hopTo(p.VTEP)
 	if s.vteps[p.VTEP] {
 		d.Flags = destAdmitted
 	}
@@ -83,7 +88,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 
 // setOther says where the other binding of an address is.
 func (s *Switch) setOther(d *dswitchDest, vtep netip.Addr) {
-	d.Other = vtepKey(vtep)
+	d.Other = addrWords(vtep)
 	if s.vteps[vtep] {
 		d.Flags |= destOtherAdmitted
 	}

@@ -3,6 +3,7 @@ package ebpf
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -45,6 +46,7 @@ func TestAgree(t *testing.T) {
 type twins struct {
 	testing.TB
 	r         *rand.Rand
+	vteps     []netip.Addr
 	kernel    *Switch
 	soft      *soft.Switch
 	ports     map[dataplane.PortID]dataplane.Port
@@ -72,11 +74,19 @@ var (
 		netip.MustParseAddr("192.0.2.1"), // the switches' own
 		netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("192.0.2.4"),
 	}
+	twinVTEPs6 = []netip.Addr{ // on another underlay, of even seeds
+		netip.MustParseAddr("2001:db8::1"),
+		netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::1:0:2"), netip.MustParseAddr("2001:db8:0:1::2"),
+	}
 	twinVNIs = []dove.VNI{7, 0xabcdef}
 )
 
 func newTwins(t testing.TB, seed uint64, o Options) *twins {
-	config := dataplane.Config{VTEP: twinVTEPs[0]}
+	vteps := twinVTEPs
+	if seed%2 == 0 {
+		vteps = twinVTEPs6
+	}
+	config := dataplane.Config{VTEP: vteps[0]}
 	o.Config, o.FlowsPerPort = config, 40
 	kernel, err := OpenForTests(o)
 	if err != nil {
@@ -89,7 +99,7 @@ func newTwins(t testing.TB, seed uint64, o Options) *twins {
 	})
 	start := time.Now()
 	w := &twins{
-		TB: t, r: rand.New(rand.NewPCG(seed, 0)), kernel: kernel,
+		TB: t, r: rand.New(rand.NewPCG(seed, 0)), vteps: vteps, kernel: kernel,
 		soft:  soft.New(config, func() time.Time { return start }),
 		ports: map[dataplane.PortID]dataplane.Port{}, peers: map[dataplane.PeerKey]dataplane.Peer{}, networkOf: map[dataplane.PortID]dove.VNI{},
 		kinds: map[dataplane.Action]int{}, why: map[dataplane.Reason]int{},
@@ -145,7 +155,7 @@ func (w *twins) guest(id dataplane.PortID, frame []byte) {
 func (w *twins) fromWire() {
 	from, to, src, dst := w.pick()
 	o := packet.Outer{
-		SrcMAC: twinMAC(201), DstMAC: twinMAC(200), Src: one(w.r, twinVTEPs...), Dst: twinVTEPs[0], SrcPort: 0xc000,
+		SrcMAC: twinMAC(201), DstMAC: twinMAC(200), Src: one(w.r, w.vteps...), Dst: w.vteps[0], SrcPort: 0xc000,
 		VNI: one(w.r, twinVNIs...), Class: w.class(), TOS: one[uint8](w.r, 0, 0, 1, 2, 3, 0xb8),
 	}
 	if p, ok := w.ports[dataplane.PortID(1+w.r.IntN(4))]; ok && w.chance(95) {
@@ -167,7 +177,7 @@ func (w *twins) fromWire() {
 	}
 	w.byOther(&o, src, dst)
 	if w.chance(3) {
-		o.Dst = twinVTEPs[1]
+		o.Dst = w.vteps[1]
 	}
 	pieces := w.pieces(w.inner(from, to, twinMAC(from), src, dst))
 	if len(pieces) > 1 || len(pieces[0]) > 80 && w.chance(50) {
@@ -177,17 +187,18 @@ func (w *twins) fromWire() {
 		return
 	}
 	frame := o.Encap(pieces[0])
+	vxlan := packet.OverlaySize(o.Dst) - 8
 	if w.chance(5) {
-		frame[14+20+8+w.r.IntN(8)] ^= 1 << w.r.IntN(8)
+		frame[vxlan+w.r.IntN(8)] ^= 1 << w.r.IntN(8)
 	}
 	if w.chance(3) {
-		at := 12 + w.r.IntN(30)
+		at := 12 + w.r.IntN(vxlan-12)
 		if at != 14 { // options go to the kernel, as semantics.md says
 			frame[at] ^= 1 << w.r.IntN(8)
 		}
 	}
 	if w.chance(2) {
-		frame = frame[:34+w.r.IntN(len(frame)-34)]
+		frame = frame[:vxlan-8+w.r.IntN(len(frame)-vxlan+8)]
 	}
 	w.wire(frame)
 }
@@ -234,7 +245,7 @@ func (w *twins) goOn() {
 	if w.chance(10) {
 		class = w.class()
 	}
-	w.wire(packet.Outer{Src: peer.VTEP, Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: c.vni, Class: class, TOS: one[uint8](w.r, 0, 2, 3)}.Encap(frame))
+	w.wire(packet.Outer{Src: peer.VTEP, Dst: w.vteps[0], SrcPort: 0xc000, VNI: c.vni, Class: class, TOS: one[uint8](w.r, 0, 2, 3)}.Encap(frame))
 }
 
 func (w *twins) inject() {
@@ -279,12 +290,15 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 	switch memory.Action {
 	case dataplane.Tunneled:
 		k, kernelInner, kernelFault := packet.Decap(kernelFrame)
+		if label := binary.BigEndian.Uint32(kernelFrame[14:]) & 0xfffff; k.Dst.Is6() && label != uint32(k.SrcPort) {
+			w.Fatalf("%s: the flow label is %x, the source port %x", what, label, k.SrcPort)
+		}
 		s, softInner, softFault := packet.Decap(softFrame)
 		k.SrcMAC, k.DstMAC, k.SrcPort = s.SrcMAC, s.DstMAC, s.SrcPort
 		if k != s || kernelFault != softFault || !bytes.Equal(kernelInner, softInner) {
 			w.Fatalf("after %d ops, %s:\nin memory  %x\nin the kernel %x", w.ops, what, softFrame, kernelFrame)
 		}
-		if sum := checksum(kernelFrame[14:34]); sum != 0 {
+		if sum := checksum(kernelFrame[14:34]); k.Dst.Is4() && sum != 0 {
 			w.Fatalf("%s: the outer header's checksum is wrong: %x", what, kernelFrame[14:34])
 		}
 	case dataplane.Dropped:
@@ -346,7 +360,7 @@ func (w *twins) walk(steps int) {
 	for _, vni := range twinVNIs {
 		w.give(dataplane.SetNetwork{Network: dataplane.Network{VNI: vni, Domain: 1, MTU: 1450}})
 	}
-	for _, a := range twinVTEPs[1:] {
+	for _, a := range w.vteps[1:] {
 		w.give(dataplane.SetVTEP{Addr: a})
 	}
 	for id := range dataplane.PortID(4) {

@@ -1,7 +1,6 @@
 package ebpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -153,15 +152,11 @@ func remove(m *ebpf.Map, key any) error {
 	return nil
 }
 
-// vtepKey is an IPv4 address as the maps have it.
-func vtepKey(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.NativeEndian.Uint32(b[:])
-}
+func vtepKey(a netip.Addr) dswitchVtepKey { return dswitchVtepKey{Addr: addrWords(a)} }
 
 func (s *Switch) setVTEP(a netip.Addr) error {
-	if !a.Is4() {
-		return fmt.Errorf("VTEP %v: the underlay carries IPv4 only", a)
+	if err := s.config.CheckVTEP(a); err != nil {
+		return err
 	}
 	if s.vteps[a] {
 		return nil
@@ -175,7 +170,7 @@ func (s *Switch) setVTEP(a netip.Addr) error {
 		}
 		s.vtepNumbers[a] = number
 	}
-	if err := s.maps.Vteps.Update(key, number, ebpf.UpdateAny); err != nil {
+	if err := s.maps.Vteps.Update(key, dswitchVtep{Number: number}, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("VTEP %v: map vteps: %w", a, err)
 	}
 	s.vteps[a] = true
@@ -184,7 +179,7 @@ func (s *Switch) setVTEP(a netip.Addr) error {
 
 // admit tells the destinations behind a VTEP whether it is of the fleet.
 func (s *Switch) admit(a netip.Addr) error {
-	key := vtepKey(a)
+	key := addrWords(a)
 	var errs []error
 	for k, p := range s.places {
 		if p.dest.Vtep == key && p.dest.Kind == uint8(dswitchDestKindDEST_REMOTE) || p.dest.Other == key {

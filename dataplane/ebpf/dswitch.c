@@ -99,7 +99,7 @@ int guest_out(struct __sk_buff *skb)
 // network here? It fills in what is known of the network.
 static __always_inline int admitted(struct packet *p, int well_formed)
 {
-	if (!bpf_map_lookup_elem(&vteps, &p->vtep))
+	if (!bpf_map_lookup_elem(&vteps, p->vtep))
 		return UNKNOWN_VTEP;
 	if (!well_formed)
 		return BAD_OVERLAY;
@@ -152,29 +152,46 @@ int wire_in(struct __sk_buff *skb)
 
 	linear(skb, OUTER_SIZE + ETH_SIZE + 40); // the inner headers of most packets too
 	struct ethernet *e = (void *)(long)skb->data;
-	struct outer *at = (void *)(e + 1);
-	if (!c || skb->vlan_present || (void *)at + 28 > (void *)(long)skb->data_end || e->type != ETH_IPV4)
+	struct overlay *at = (void *)e + OUTER_SIZE - sizeof(*at);
+	if (!c || skb->vlan_present || (void *)at + 8 > (void *)(long)skb->data_end || e->type != (outer6 ? ETH_IPV6 : ETH_IPV4))
 		goto other;
-	if (at->version >> 4 != 4 || at->proto != PROTO_UDP || at->dst != c->vtep)
-		goto other;
-	frame = bpf_ntohs(at->total);
-	if (at->fragment & bpf_htons(0x3fff) || at->version != 0x45) {
-		if (at->version == 0x45 && !(at->fragment & bpf_htons(0x1fff)) && at->dst_port != bpf_htons(OVERLAY_PORT))
+	if (outer6) {
+		struct ipv6 *ip = (void *)(e + 1);
+		if ((ip->version & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000) || !same16(ip->dst, c->vtep))
 			goto other;
-		return leave(skb, &p); // the kernel reassembles and skips options, vx_in judges
+		if (ip->next == PROTO_FRAGMENT)
+			return leave(skb, &p); // the kernel reassembles, vx_in judges
+		frame = bpf_ntohs(ip->payload);
+		if (ip->next != PROTO_UDP || frame > length - ETH_SIZE - sizeof(*ip))
+			goto other;
+		copy16(p.vtep, ip->src);
+		p.outer_tos = bpf_ntohl(ip->version) >> 20;
+	} else {
+		struct ipv4 *ip = (void *)(e + 1);
+		if (ip->version >> 4 != 4 || ip->proto != PROTO_UDP || ip->dst != c->vtep[3])
+			goto other;
+		if (ip->fragment & bpf_htons(0x3fff) || ip->version != 0x45) {
+			if (ip->version == 0x45 && !(ip->fragment & bpf_htons(0x1fff)) && at->dst_port != bpf_htons(OVERLAY_PORT))
+				goto other;
+			return leave(skb, &p); // the kernel reassembles and skips options, vx_in judges
+		}
+		frame = bpf_ntohs(ip->total);
+		if (frame > length - ETH_SIZE || frame < sizeof(*ip))
+			goto other;
+		frame -= sizeof(*ip);
+		map4(p.vtep, ip->src);
+		p.outer_tos = ip->tos;
 	}
-	if (at->dst_port != bpf_htons(OVERLAY_PORT) || frame > length - ETH_SIZE || frame < 28)
+	if (at->dst_port != bpf_htons(OVERLAY_PORT) || frame < 8)
 		goto other;
 
 	if (!testing)
 		p.wire = skb->gso_size ? WIRE_MERGED : WIRE_SINGLE;
-	p.vtep = at->src;
-	frame -= 36; // the inner frame, or less than nothing
+	frame -= sizeof(*at); // the inner frame, or less than nothing
 	if ((__s32)frame < ETH_SIZE || (void *)(at + 1) > (void *)(long)skb->data_end) {
 		int reason = admitted(&p, 1);
 		return drop_for(&p, length, reason == UNKNOWN_VTEP ? reason : MALFORMED);
 	}
-	p.outer_tos = at->tos;
 	p.class = bpf_ntohs(at->class);
 	p.vni = bpf_ntohl(at->vni) >> 8;
 	int well_formed = at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff));
@@ -213,9 +230,12 @@ static __noinline int decapsulated(struct __sk_buff *skb, struct packet *p)
 	struct bpf_tunnel_key key = {};
 	__u32 gbp = 0;
 
-	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), outer6 ? BPF_F_TUNINFO_IPV6 : 0))
 		return 0;
-	p->vtep = bpf_htonl(key.remote_ipv4);
+	if (outer6)
+		__builtin_memcpy(p->vtep, key.remote_ipv6, 16);
+	else
+		map4(p->vtep, bpf_htonl(key.remote_ipv4));
 	p->vni = key.tunnel_id;
 	if (bpf_skb_get_tunnel_opt(skb, &gbp, sizeof(gbp)) != sizeof(gbp))
 		return 0;
@@ -266,8 +286,9 @@ int up_in(struct __sk_buff *skb)
 		p->mtu = port->mtu;
 		return from_guest(skb, p, port, k.ifindex);
 	}
-	__be32 *addr = bpf_map_lookup_elem(&vtep_addrs, &vtep);
-	p->vtep = addr ? *addr : 0;
+	struct vtep_key *addr = bpf_map_lookup_elem(&vtep_addrs, &vtep);
+	if (addr)
+		__builtin_memcpy(p->vtep, addr->addr, 16);
 	return from_overlay(skb, p, 1);
 }
 

@@ -53,14 +53,15 @@ type dswitchDest struct {
 	Class   uint16
 	Uid     uint64
 	Ifindex uint32
-	Vtep    uint32
 	Port    uint32
 	Mac     [6]uint8
 	Mtu     uint16
 	Vni     uint32
 	Addr    [4]uint32
-	Hop     uint32
-	Other   uint32
+	Vtep    [4]uint32
+	Hop     [4]uint32
+	Other   [4]uint32
+	Pad     uint32
 }
 
 type dswitchDestKind uint32
@@ -168,7 +169,7 @@ type dswitchOutcome struct {
 	Table  uint32
 	Port   uint32
 	Vni    uint32
-	Vtep   uint32
+	Vtep   [4]uint32
 	Hinted uint8
 	Pad    [3]uint8
 }
@@ -208,7 +209,7 @@ type dswitchPacket struct {
 	Port          uint32
 	Size          uint32
 	L4Size        uint32
-	Vtep          uint32
+	Vtep          [4]uint32
 	Class         uint16
 	Direction     uint8
 	Wire          uint8
@@ -362,10 +363,11 @@ type dswitchSampleKey struct {
 
 type dswitchSettings struct {
 	_             structs.HostLayout
-	Vtep          uint32
+	Vtep          [4]uint32
 	Underlay      uint32
 	Up            uint32
 	Dscp          uint32
+	_             [4]byte
 	MissInterval  uint64
 	MissBurst     uint64
 	ErrorInterval uint64
@@ -376,6 +378,17 @@ type dswitchSettings struct {
 type dswitchTable struct {
 	_      structs.HostLayout
 	Digest [16]uint8
+}
+
+type dswitchVtep struct {
+	_      structs.HostLayout
+	Number uint32
+	Flags  uint32
+}
+
+type dswitchVtepKey struct {
+	_    structs.HostLayout
+	Addr [4]uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -418,6 +431,7 @@ const (
 	dswitchVarNamedEvent     = "named_event"
 	dswitchVarNamedGcArgs    = "named_gc_args"
 	dswitchVarNamedReason    = "named_reason"
+	dswitchVarOuter6         = "outer6"
 	dswitchVarTesting        = "testing"
 )
 
@@ -511,6 +525,7 @@ type dswitchVariableSpecs struct {
 	NamedEvent     *ebpf.VariableSpec `ebpf:"named_event"`
 	NamedGcArgs    *ebpf.VariableSpec `ebpf:"named_gc_args"`
 	NamedReason    *ebpf.VariableSpec `ebpf:"named_reason"`
+	Outer6         *ebpf.VariableSpec `ebpf:"outer6"`
 	Testing        *ebpf.VariableSpec `ebpf:"testing"`
 }
 
@@ -598,6 +613,7 @@ type dswitchVariables struct {
 	NamedEvent     *ebpf.Variable `ebpf:"named_event"`
 	NamedGcArgs    *ebpf.Variable `ebpf:"named_gc_args"`
 	NamedReason    *ebpf.Variable `ebpf:"named_reason"`
+	Outer6         *ebpf.Variable `ebpf:"outer6"`
 	Testing        *ebpf.Variable `ebpf:"testing"`
 }
 

@@ -23,6 +23,8 @@ type fabric struct {
 	trip
 	r         *rand.Rand
 	near, far *site
+	third     netip.Addr // the VTEP of another host of the fleet
+	stranger  netip.Addr // of none
 	world     *worlds.World
 	domain    *policy.Domain
 	vni       dove.VNI
@@ -52,13 +54,11 @@ const (
 	worldDomain = 3
 )
 
-var otherVTEP = netip.MustParseAddr("192.0.2.3") // a third host of the fleet
-
 func newFabric(t testing.TB, seed uint64, o Options) *fabric {
 	r := rand.New(rand.NewPCG(seed, 0))
 	open := func(name string, number byte) *site {
 		h := &site{
-			name: name, number: number, vtep: netip.AddrFrom4([4]byte{172, 16, number, byte(r.IntN(256))}),
+			name: name, number: number, vtep: siteVTEP(seed, number, byte(r.IntN(256))),
 			peers: map[netip.Addr]bool{}, pairs: map[dataplane.PairKey]bool{}, dropped: map[string]uint64{},
 		}
 		o.Config = dataplane.Config{VTEP: h.vtep}
@@ -73,7 +73,15 @@ func newFabric(t testing.TB, seed uint64, o Options) *fabric {
 		})
 		return h
 	}
-	return &fabric{TB: t, r: r, near: open("near", 1), far: open("far", 2)}
+	return &fabric{TB: t, r: r, near: open("near", 1), far: open("far", 2), third: siteVTEP(seed, 3, 0), stranger: siteVTEP(seed, 99, 0)}
+}
+
+// siteVTEP is a host's address on an underlay of IPv6 if the seed is even.
+func siteVTEP(seed uint64, number, last byte) netip.Addr {
+	if seed%2 == 0 {
+		return netip.AddrFrom16([16]byte{0: 0xfd, 7: number, 15: last})
+	}
+	return netip.AddrFrom4([4]byte{172, 16, number, last})
 }
 
 // fail says what was wrong, and of which world.
@@ -122,7 +130,7 @@ func (f *fabric) enter() {
 	for _, h := range []*site{f.near, f.far} {
 		f.apply(h, []dataplane.Op{
 			dataplane.SetNetwork{Network: dataplane.Network{VNI: f.vni, Domain: worldDomain, MTU: worldMTU}},
-			dataplane.SetVTEP{Addr: f.other(h).vtep}, dataplane.SetVTEP{Addr: otherVTEP},
+			dataplane.SetVTEP{Addr: f.other(h).vtep}, dataplane.SetVTEP{Addr: f.third},
 		})
 	}
 	f.tell()

@@ -67,30 +67,12 @@ func (h *host) counted(t *testing.T, r dataplane.Reason, rule string, mark uint6
 	return false
 }
 
-// fragments cuts an outer packet in two.
-func fragments(frame []byte) [][]byte {
-	const header = 14 + 20
-	const cut = 64
-	make1 := func(from, to int, flags uint16) []byte {
-		b := append(append([]byte(nil), frame[:header]...), frame[header+from:header+to]...)
-		ip := b[14:header]
-		total := len(b) - 14
-		ip[2], ip[3] = byte(total>>8), byte(total)
-		ip[4], ip[5] = 0x12, 0x34
-		offset := flags | uint16(from/8)
-		ip[6], ip[7] = byte(offset>>8), byte(offset)
-		ip[10], ip[11] = 0, 0
-		sum := checksum(ip)
-		ip[10], ip[11] = byte(sum>>8), byte(sum)
-		return b
-	}
-	return [][]byte{make1(0, cut, 0x2000), make1(cut, len(frame)-header, 0)}
-}
+func TestForged(t *testing.T) { overEach(t, forged) }
 
-func TestForged(t *testing.T) {
-	hosts := newHosts(t, 2)
+func forged(t *testing.T, hosts []*host) {
 	h, attacker := hosts[0], hosts[1]
-	where := map[byte]netip.Addr{1: h.vtep, 2: attacker.vtep, 3: h.vtep, 5: netip.MustParseAddr("192.0.2.5")}
+	underlay := netip.PrefixFrom(h.vtep, 0)
+	where := map[byte]netip.Addr{1: h.vtep, 2: attacker.vtep, 3: h.vtep, 5: numbered(underlay, 5)}
 	table := allowing(allowed("web", dove.ProtocolTCP, 80, 80))
 	for _, h := range hosts {
 		h.answers = everyone(where, table)
@@ -115,7 +97,7 @@ func TestForged(t *testing.T) {
 	}
 	bend := func(change func(o *packet.Outer)) packet.Outer { o := outer; change(&o); return o }
 	broken := outer.Encap(syn(2, 1, 80))
-	broken[42] = 0x08 // no group policy id
+	broken[packet.OverlaySize(h.vtep)-8] = 0x08 // no group policy id
 
 	for _, c := range []struct {
 		name   string
@@ -123,7 +105,7 @@ func TestForged(t *testing.T) {
 		reason dataplane.Reason
 		rule   string
 	}{
-		{"unknown outer source", [][]byte{bend(func(o *packet.Outer) { o.Src = netip.MustParseAddr("192.0.2.99") }).Encap(syn(2, 1, 80))}, dataplane.UnknownVTEP, ""},
+		{"unknown outer source", [][]byte{bend(func(o *packet.Outer) { o.Src = numbered(underlay, 99) }).Encap(syn(2, 1, 80))}, dataplane.UnknownVTEP, ""},
 		{"no group policy id", [][]byte{broken}, dataplane.BadOverlay, ""},
 		{"foreign VNI", [][]byte{bend(func(o *packet.Outer) { o.VNI = 9 }).Encap(syn(2, 1, 80))}, dataplane.UnknownNetwork, ""},
 		{"not a port of this host", [][]byte{outer.Encap(syn(2, 77, 80))}, dataplane.NotHere, ""},
@@ -134,7 +116,7 @@ func TestForged(t *testing.T) {
 		{"source that nobody has", [][]byte{outer.Encap(syn(200, 1, 80))}, dataplane.NoEndpoint, ""},
 		{"forbidden port", [][]byte{outer.Encap(syn(2, 1, 22))}, dataplane.Policy, verdict.DefaultDeny},
 		{"forbidden port, to a tap", [][]byte{outer.Encap(syn(2, 3, 22))}, dataplane.Policy, verdict.DefaultDeny},
-		{"forbidden port, in fragments", fragments(outer.Encap(syn(2, 1, 22))), dataplane.Policy, verdict.DefaultDeny},
+		{"forbidden port, in fragments", packet.Fragments(outer.Encap(syn(2, 1, 22)), 64, 0x1234), dataplane.Policy, verdict.DefaultDeny},
 		{"ARP through the tunnel", [][]byte{outer.Encap(packet.ARPRequest(guestMAC(2), guestAddr4(2), guestAddr4(1)))}, dataplane.NotUnicast, ""},
 	} {
 		before := h.count(t, c.reason, c.rule)

@@ -19,12 +19,23 @@ struct ethernet {
 	__be16 type;
 } __attribute__((packed));
 
-struct outer {
+struct ipv4 {
 	__u8 version, tos;
 	__be16 total, id, fragment;
 	__u8 ttl, proto;
 	__be16 check;
 	__be32 src, dst;
+} __attribute__((packed));
+
+struct ipv6 {
+	__be32 version;
+	__be16 payload;
+	__u8 next, hop_limit;
+	__be32 src[4], dst[4];
+} __attribute__((packed));
+
+// overlay is what follows the outer IP header.
+struct overlay {
 	__be16 src_port, dst_port, udp_length, udp_check;
 	__u8 flags, flags2;
 	__be16 class;
@@ -73,46 +84,76 @@ static __always_inline __be16 outer_check(__u8 tos, __be16 total, __be32 src, __
 	return ~((s >> 16) + s);
 }
 
-// tunnel encapsulates. The kernel finds the MAC of the next hop, and keeps it
-// found; the next hop itself is known, or it would look for a route each time.
+// underlay sends an encapsulated packet. The kernel finds the MAC of the next
+// hop, and keeps it found; the next hop itself is known, or it would look for a
+// route each time.
+static __always_inline int underlay(const struct settings *c, const struct dest *dst)
+{
+	struct bpf_redir_neigh hop = {.nh_family = outer6 ? 10 /* AF_INET6 */ : 2 /* AF_INET */};
+	__u32 known = outer6 ? dst->hop[0] : dst->hop[3]; // neither is 0 of an address
+
+	if (outer6)
+		__builtin_memcpy(hop.ipv6_nh, dst->hop, 16);
+	else
+		hop.ipv4_nh = known;
+	return bpf_redirect_neigh(c->underlay, known ? &hop : 0, known ? sizeof(hop) : 0, 0);
+}
+
+// tunnel encapsulates.
 static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const struct dest *src, const struct dest *dst)
 {
-	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
-			    BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_SIZE) | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
+	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (outer6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) |
+			    BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_SIZE) |
+			    BPF_F_ADJ_ROOM_NO_CSUM_RESET;
 	__u32 total = skb->len - ETH_SIZE + OUTER_SIZE, length = skb->len;
 	struct settings *c = settings();
 
 	if (!c || total > 0xffff || bpf_skb_adjust_room(skb, OUTER_SIZE, BPF_ADJ_ROOM_MAC, flags))
 		return drop_for(p, length, ENCAP_FAILED);
 	void *data = (void *)(long)skb->data;
-	struct outer *o = data + ETH_SIZE;
-	struct ethernet *inner = (void *)(o + 1), *first = data;
+	struct ethernet *inner = data + OUTER_SIZE, *first = data;
+	struct overlay *o = (void *)inner - sizeof(*o);
 	if ((void *)(inner + 1) > (void *)(long)skb->data_end)
 		return drop_for(p, length, ENCAP_FAILED);
-	first->type = ETH_IPV4;
 	copy_mac(inner->dst, dst->mac);
 	copy_mac(inner->src, src->mac);
 	inner->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
-	o->version = 0x45;
-	o->tos = c->dscp == COPY_DSCP ? p->tos : (c->dscp | (p->tos & ECN));
-	o->total = bpf_htons(total);
-	o->id = 0;
-	o->fragment = bpf_htons(0x4000);
-	o->ttl = 64;
-	o->proto = PROTO_UDP;
-	o->src = c->vtep;
-	o->dst = dst->vtep;
-	o->check = outer_check(o->tos, o->total, o->src, o->dst);
-	o->src_port = bpf_htons(source_port(p));
+	__u8 tos = c->dscp == COPY_DSCP ? p->tos : (c->dscp | (p->tos & ECN));
+	__u16 port = source_port(p);
+	if (outer6) {
+		struct ipv6 *ip = data + ETH_SIZE;
+		total -= sizeof(*ip);
+		first->type = ETH_IPV6;
+		ip->version = bpf_htonl(6u << 28 | (__u32)tos << 20 | port); // the flow's label (RFC 6438)
+		ip->payload = bpf_htons(total);
+		ip->next = PROTO_UDP;
+		ip->hop_limit = 64;
+		__builtin_memcpy(ip->src, c->vtep, 16);
+		__builtin_memcpy(ip->dst, dst->vtep, 16);
+	} else {
+		struct ipv4 *ip = data + ETH_SIZE;
+		first->type = ETH_IPV4;
+		ip->version = 0x45;
+		ip->tos = tos;
+		ip->total = bpf_htons(total);
+		ip->id = 0;
+		ip->fragment = bpf_htons(0x4000);
+		ip->ttl = 64;
+		ip->proto = PROTO_UDP;
+		ip->src = c->vtep[3];
+		ip->dst = dst->vtep[3];
+		ip->check = outer_check(ip->tos, ip->total, ip->src, ip->dst);
+		total -= sizeof(*ip);
+	}
+	o->src_port = bpf_htons(port);
 	o->dst_port = bpf_htons(OVERLAY_PORT);
-	o->udp_length = bpf_htons(total - 20);
-	o->udp_check = 0;
+	o->udp_length = bpf_htons(total);
+	o->udp_check = 0; // over IPv6 too (RFC 6935)
 	o->flags = 0x88;
 	o->flags2 = p->direction == IN_OVERLAY ? APPLIED : 0; // it was for a port that is on standby here
 	o->class = bpf_htons(src->class);
 	o->vni = bpf_htonl(p->vni << 8);
-	struct bpf_redir_neigh hop = {.nh_family = 2 /* AF_INET */, .ipv4_nh = dst->hop};
-	return bpf_redirect_neigh(c->underlay, hop.ipv4_nh ? &hop : 0, hop.ipv4_nh ? sizeof(hop) : 0, 0);
+	return underlay(c, dst);
 }
 
 // forward sends a frame without outer headers where its judgement says.
@@ -173,26 +214,36 @@ __noinline int hand_on(struct __sk_buff *skb, struct packet *p, __u32 length)
 			return drop_for(p, length, ENCAP_FAILED);
 		tos |= ECN;
 	}
-	struct ethernet *e = (void *)(long)skb->data;
-	struct outer *o = (void *)(e + 1);
-	struct ethernet *inner = (void *)(o + 1);
+	void *data = (void *)(long)skb->data;
+	struct ethernet *inner = data + OUTER_SIZE;
+	struct overlay *o = (void *)inner - sizeof(*o);
 	if ((void *)(inner + 1) > (void *)(long)skb->data_end)
 		return drop_for(p, length, ENCAP_FAILED);
 	copy_mac(inner->dst, dst->mac);
 	copy_mac(inner->src, src->mac);
-	o->tos = c->dscp == COPY_DSCP ? tos : (c->dscp | (tos & ECN));
-	o->id = 0;
-	o->fragment = bpf_htons(0x4000);
-	o->ttl = 64;
-	o->src = c->vtep;
-	o->dst = dst->vtep;
-	o->check = outer_check(o->tos, o->total, o->src, o->dst);
+	tos = c->dscp == COPY_DSCP ? tos : (c->dscp | (tos & ECN));
+	if (outer6) {
+		struct ipv6 *ip = data + ETH_SIZE;
+		__u32 label = bpf_ntohl(ip->version) & 0xfffff;
+		ip->version = bpf_htonl(6u << 28 | (__u32)tos << 20 | label);
+		ip->hop_limit = 64;
+		__builtin_memcpy(ip->src, c->vtep, 16);
+		__builtin_memcpy(ip->dst, dst->vtep, 16);
+	} else {
+		struct ipv4 *ip = data + ETH_SIZE;
+		ip->tos = tos;
+		ip->id = 0;
+		ip->fragment = bpf_htons(0x4000);
+		ip->ttl = 64;
+		ip->src = c->vtep[3];
+		ip->dst = dst->vtep[3];
+		ip->check = outer_check(ip->tos, ip->total, ip->src, ip->dst);
+	}
 	o->udp_check = 0;
 	o->flags2 = APPLIED;
 	o->class = bpf_htons(src->class);
 	tell(p, TUNNELED, src, dst);
-	struct bpf_redir_neigh hop = {.nh_family = 2 /* AF_INET */, .ipv4_nh = dst->hop};
-	return bpf_redirect_neigh(c->underlay, hop.ipv4_nh ? &hop : 0, hop.ipv4_nh ? sizeof(hop) : 0, 0);
+	return underlay(c, dst);
 }
 
 // unwrap takes the outer headers off and delivers to a local port.
@@ -234,10 +285,10 @@ __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 	if (!c || !s || !paced(&s->miss_at[p->direction == IN_OVERLAY], c->miss_interval, c->miss_burst))
 		return drop_for(p, length, MISS_LIMIT);
 	if (p->direction == IN_OVERLAY) {
-		__u32 *at = bpf_map_lookup_elem(&vteps, &p->vtep);
+		struct vtep *at = bpf_map_lookup_elem(&vteps, p->vtep);
 		if (!at)
 			return drop_for(p, length, UNKNOWN_VTEP);
-		vtep = *at;
+		vtep = at->number;
 	}
 	struct ethernet *e = (void *)(long)skb->data;
 	if ((void *)(e + 1) > (void *)(long)skb->data_end)

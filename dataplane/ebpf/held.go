@@ -54,17 +54,19 @@ func (s *Switch) adoptNetworks() error {
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map networks: %w", err)
 	}
-	var addr, number uint32
+	var addr dswitchVtepKey
+	var v dswitchVtep
 	entries = s.maps.Vteps.Iterate()
-	for entries.Next(&addr, &number) {
-		s.vteps[vtepAddr(addr)] = true
+	for entries.Next(&addr, &v) {
+		s.vteps[mappedAddr(addr.Addr)] = true
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map vteps: %w", err)
 	}
+	var number uint32
 	entries = s.maps.VtepAddrs.Iterate()
-	for entries.Next(&number, &addr) && addr != 0 {
-		s.vtepNumbers[vtepAddr(addr)] = number
+	for entries.Next(&number, &addr) && addr != (dswitchVtepKey{}) {
+		s.vtepNumbers[mappedAddr(addr.Addr)] = number
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map vtep_addrs: %w", err)
@@ -81,12 +83,6 @@ func (s *Switch) adoptNetworks() error {
 	return nil
 }
 
-func vtepAddr(key uint32) netip.Addr {
-	var b [4]byte
-	binary.NativeEndian.PutUint32(b[:], key)
-	return netip.AddrFrom4(b)
-}
-
 func peerKey(k dswitchEndpointKey) dataplane.PeerKey {
 	return dataplane.PeerKey{VNI: dove.VNI(k.Vni), Addr: mappedAddr(k.Addr)}
 }
@@ -98,6 +94,13 @@ func mappedAddr(a [4]uint32) netip.Addr {
 		binary.NativeEndian.PutUint32(b[4*i:], w)
 	}
 	return netip.AddrFrom16(b).Unmap()
+}
+
+// addr4 reads an IPv4 address of the maps.
+func addr4(a uint32) netip.Addr {
+	var b [4]byte
+	binary.NativeEndian.PutUint32(b[:], a)
+	return netip.AddrFrom4(b)
 }
 
 func (s *Switch) adoptTables() error {
@@ -242,8 +245,8 @@ func (s *Switch) adoptAddresses() error {
 		s.places[k] = &place{slot, d}
 		if p := s.ports[dataplane.PortID(d.Port)]; d.Port != 0 && p != nil {
 			p.UID = dove.UID(d.Uid)
-			if d.Other != 0 {
-				p.Other, p.Standby = vtepAddr(d.Other), d.Kind == uint8(dswitchDestKindDEST_STANDBY)
+			if d.Other != [4]uint32{} {
+				p.Other, p.Standby = mappedAddr(d.Other), d.Kind == uint8(dswitchDestKindDEST_STANDBY)
 			}
 			p.Addresses = append(p.Addresses, dataplane.Address{Addr: k.Addr, Class: dove.Class(d.Class)})
 			s.owners[k] = p.ID
@@ -268,11 +271,11 @@ func (s *Switch) adoptAddresses() error {
 
 func peerOf(d dswitchDest) dataplane.Peer {
 	p := dataplane.Peer{UID: dove.UID(d.Uid), MAC: d.Mac, Class: dove.Class(d.Class)}
-	if d.Vtep != 0 {
-		p.VTEP = vtepAddr(d.Vtep)
+	if d.Vtep != [4]uint32{} {
+		p.VTEP = mappedAddr(d.Vtep)
 	}
-	if d.Other != 0 {
-		p.Other = vtepAddr(d.Other)
+	if d.Other != [4]uint32{} {
+		p.Other = mappedAddr(d.Other)
 	}
 	return p
 }

@@ -18,7 +18,7 @@ type hops struct {
 	underlay int // ifindex
 	routes   *netlink.Handle
 	changes  *nl.NetlinkSocket
-	known    map[netip.Addr]uint32 // as dest.hop
+	known    map[netip.Addr][4]uint32 // as dest.hop
 }
 
 // openHops begins to follow the routes of the calling thread's network namespace.
@@ -27,17 +27,19 @@ func openHops(underlay int) (*hops, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for routes: %w", err)
 	}
-	changes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE)
+	changes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
+		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE)
 	if err != nil {
 		routes.Close()
 		return nil, fmt.Errorf("follow routes: %w", err)
 	}
-	return &hops{underlay: underlay, routes: routes, changes: changes, known: map[netip.Addr]uint32{}}, nil
+	return &hops{underlay: underlay, routes: routes, changes: changes, known: map[netip.Addr][4]uint32{}}, nil
 }
 
-// to returns the next hop to a VTEP, 0 where the kernel must choose for each
+// to returns the next hop to a VTEP, zero where the kernel must choose for each
 // packet: over several paths, or where there is none now.
-func (h *hops) to(vtep netip.Addr) uint32 {
+func (h *hops) to(vtep netip.Addr) [4]uint32 {
 	hop, known := h.known[vtep]
 	if !known {
 		hop = h.find(vtep)
@@ -46,29 +48,29 @@ func (h *hops) to(vtep netip.Addr) uint32 {
 	return hop
 }
 
-func (h *hops) find(vtep netip.Addr) uint32 {
+func (h *hops) find(vtep netip.Addr) (none [4]uint32) {
 	options := &netlink.RouteGetOptions{OifIndex: h.underlay, FIBMatch: true}
 	found, err := h.routes.RouteGetWithOptions(net.IP(vtep.AsSlice()), options)
 	if err != nil || len(found) != 1 {
-		return 0
+		return none
 	}
 	r := found[0]
 	switch {
 	case r.Type != unix.RTN_UNICAST || r.LinkIndex != h.underlay || len(r.MultiPath) > 0 || r.Via != nil || r.Encap != nil:
-		return 0
+		return none
 	case r.Gw == nil:
-		return vtepKey(vtep)
+		return addrWords(vtep)
 	}
 	gateway, _ := netip.AddrFromSlice(r.Gw)
-	if gateway = gateway.Unmap(); !gateway.Is4() {
-		return 0
+	if gateway = gateway.Unmap(); gateway.Is4() != vtep.Is4() {
+		return none
 	}
-	return vtepKey(gateway)
+	return addrWords(gateway)
 }
 
-func (s *Switch) hopTo(vtep netip.Addr) uint32 {
+func (s *Switch) hopTo(vtep netip.Addr) (none [4]uint32) {
 	if s.hops == nil {
-		return 0 // without devices
+		return none // without devices
 	}
 	return s.hops.to(vtep)
 }
@@ -97,7 +99,7 @@ func (s *Switch) renewHops() {
 		return
 	}
 	for k, p := range s.places {
-		if p.dest.Vtep != 0 {
+		if p.dest.Vtep != ([4]uint32{}) {
 			_ = s.put(k) // a slot that is there can be written
 		}
 	}

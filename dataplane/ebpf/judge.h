@@ -73,16 +73,21 @@ static __always_inline int against(const struct packet *p, const struct flow *f)
 	       (p->echo == ECHO_REPLY && f->initiator == p->swapped);
 }
 
+static __always_inline int same_vtep(const __be32 *a, const __be32 *b)
+{
+	return outer6 ? same16(a, b) : a[3] == b[3];
+}
+
 // by_other reports whether a packet came by the host of an address's other binding.
 static __always_inline int by_other(const struct packet *p, const struct dest *d)
 {
-	return d->other == p->vtep && d->flags & DEST_OTHER_ADMITTED;
+	return same_vtep(d->other, p->vtep) && d->flags & DEST_OTHER_ADMITTED;
 }
 
 // came_from reports whether a packet came from where its source is.
 static __always_inline int came_from(const struct packet *p, const struct dest *src)
 {
-	if (src->kind == DEST_REMOTE && src->vtep == p->vtep && src->flags & DEST_ADMITTED)
+	if (src->kind == DEST_REMOTE && same_vtep(src->vtep, p->vtep) && src->flags & DEST_ADMITTED)
 		return 1;
 	return by_other(p, src);
 }

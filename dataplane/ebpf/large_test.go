@@ -13,8 +13,9 @@ import (
 // TestLargeFirstPacket has hosts forget each other in the midst of a
 // connection, so that packets far longer than the MTU, which the kernel cuts
 // only on the wire, wait for an answer and come back whole.
-func TestLargeFirstPacket(t *testing.T) {
-	hosts := newHosts(t, 2)
+func TestLargeFirstPacket(t *testing.T) { overEach(t, largeFirstPacket) }
+
+func largeFirstPacket(t *testing.T, hosts []*host) {
 	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[1].vtep, 4: hosts[0].vtep}
 	known := everyone(where, allowing(allowed("web", dove.ProtocolTCP, 80, 80)))
 	var longest atomic.Int64

@@ -27,7 +27,7 @@ enum dest_kind {
 #define DEST_ON_TAP 4         // flag: its port's device is a tap
 
 struct settings {
-	__be32 vtep;
+	__be32 vtep[4];
 	__u32 underlay;        // ifindex
 	__u32 up;              // ifindex of the agent's tap
 	__u32 dscp;            // of outer headers, << 2; COPY_DSCP: the inner one
@@ -86,14 +86,25 @@ struct dest {
 	__u16 class;
 	__u64 uid;
 	__u32 ifindex; // local
-	__be32 vtep;   // remote, standby; of an active port with another binding it is other
 	__u32 port;    // local
 	__u8 mac[6];
 	__u16 mtu;     // local
 	__u32 vni;
 	__be32 addr[4]; // with vni, whose slot it is
-	__be32 hop;     // remote: next hop to vtep on the underlay, 0: ask the kernel's routes
-	__be32 other;   // VTEP of its other binding, 0: none
+	__be32 vtep[4];  // remote, standby; of an active port with another binding it is other
+	__be32 hop[4];   // remote: next hop to vtep on the underlay, zero: ask the kernel's routes
+	__be32 other[4]; // VTEP of its other binding, zero: none
+	__u32 pad;
+};
+
+// An address of the underlay; IPv4 is mapped into ::ffff:0:0/96, as everywhere.
+struct vtep_key {
+	__be32 addr[4];
+};
+
+struct vtep {
+	__u32 number; // in vtep_addrs
+	__u32 flags;
 };
 
 struct pair_key {
@@ -249,7 +260,7 @@ struct outcome {
 	__u32 table;
 	__u32 port;
 	__u32 vni;
-	__be32 vtep;
+	__be32 vtep[4];
 	__u8 hinted;
 	__u8 pad[3];
 };
@@ -282,8 +293,8 @@ MAP(config, BPF_MAP_TYPE_ARRAY, __u32, struct settings, 1);
 MAP(ports, BPF_MAP_TYPE_HASH, struct port_key, struct port, 4096);
 MAP(port_states, BPF_MAP_TYPE_ARRAY, __u32, struct port_state, 65536);
 MAP(networks, BPF_MAP_TYPE_HASH, __u32, struct network, 4096);
-SPARSE_MAP(vteps, BPF_MAP_TYPE_HASH, __be32, __u32, 65536); // -> index
-MAP(vtep_addrs, BPF_MAP_TYPE_ARRAY, __u32, __be32, 65536);   // index -> address
+SPARSE_MAP(vteps, BPF_MAP_TYPE_HASH, struct vtep_key, struct vtep, 65536);
+MAP(vtep_addrs, BPF_MAP_TYPE_ARRAY, __u32, struct vtep_key, 65536); // by number
 SPARSE_MAP(endpoints, BPF_MAP_TYPE_HASH, struct endpoint_key, __u32, 65536); // -> slot
 MAP(dests, BPF_MAP_TYPE_ARRAY, __u32, struct dest, 65536);
 SPARSE_MAP(absent, BPF_MAP_TYPE_HASH, struct endpoint_key, __u64, 65536); // -> end, ns

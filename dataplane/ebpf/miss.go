@@ -89,7 +89,7 @@ func (s *Switch) Discard(m dataplane.Miss, r dataplane.Reason) {
 	d := dataplane.Drop{At: time.Now(), Port: m.Port, Direction: m.Direction, Reason: r, Tuple: m.Tuple}
 	size := len(m.Frame) - vnetSize
 	if m.Direction == dataplane.FromOverlay {
-		size += packet.OverlaySize
+		size += packet.OverlaySize(s.config.VTEP)
 	}
 	if s.tally.discard(d, size) {
 		s.report(d)

@@ -18,6 +18,7 @@ import (
 
 	"dove.network/dataplane"
 	"dove.network/dove"
+	"dove.network/packet"
 	"dove.network/privtest"
 )
 
@@ -65,6 +66,15 @@ func (n *namespace) do(fn func() error) error {
 	return <-done
 }
 
+// allowIPv6 lets a device have IPv6 addresses, also where new ones are not.
+func (n *namespace) allowIPv6(t testing.TB, device string) {
+	t.Helper()
+	err := n.do(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/disable_ipv6", []byte("0"), 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (n *namespace) ip(t testing.TB, args string) {
 	t.Helper()
 	run(t, "ip", append([]string{"-n", n.name}, strings.Fields(args)...)...)
@@ -82,6 +92,7 @@ func run(t testing.TB, name string, args ...string) {
 type host struct {
 	*namespace
 	vtep     netip.Addr
+	mtu      int // of guests
 	sw       *Switch
 	pins     string
 	answers  func(dataplane.Miss) []dataplane.Op
@@ -110,10 +121,35 @@ func testPinDir(t testing.TB, name string) string {
 // bridge in a namespace of its own.
 func newHosts(t testing.TB, n int) []*host {
 	t.Helper()
+	return newHostsOver(t, underlays["IPv4"], n)
+}
+
+// underlays are the networks that hosts may be on.
+var underlays = map[string]netip.Prefix{"IPv4": netip.MustParsePrefix("192.0.2.0/24"), "IPv6": netip.MustParsePrefix("2001:db8::/64")}
+
+// overEach runs a test on two hosts over each underlay.
+func overEach(t *testing.T, run func(t *testing.T, hosts []*host)) {
+	privtest.Require(t)
+	for name, prefix := range underlays {
+		t.Run(name, func(t *testing.T) { run(t, newHostsOver(t, prefix, 2)) })
+	}
+}
+
+// numbered is an address of a prefix by its last byte.
+func numbered(p netip.Prefix, last byte) netip.Addr {
+	a := p.Addr().AsSlice()
+	a[len(a)-1] = last
+	addr, _ := netip.AddrFromSlice(a)
+	return addr
+}
+
+func newHostsOver(t testing.TB, underlay netip.Prefix, n int) []*host {
+	t.Helper()
 	privtest.Require(t)
 	var hosts []*host
 	for i := range n {
-		h := &host{namespace: newNamespace(t, fmt.Sprint("h", i+1)), vtep: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})}
+		h := &host{namespace: newNamespace(t, fmt.Sprint("h", i+1)), vtep: numbered(underlay, byte(i+1))}
+		h.mtu = 1500 - packet.OverlaySize(h.vtep)
 		h.pins = testPinDir(t, h.name)
 		hosts = append(hosts, h)
 	}
@@ -129,7 +165,12 @@ func newHosts(t testing.TB, n int) []*host {
 		}
 	}
 	for _, h := range hosts {
-		h.ip(t, fmt.Sprintf("addr add %v/24 dev under", h.vtep))
+		nodad := ""
+		if h.vtep.Is6() {
+			nodad = " nodad"
+			h.allowIPv6(t, "under")
+		}
+		h.ip(t, fmt.Sprintf("addr add %v/%d dev under%s", h.vtep, underlay.Bits(), nodad))
 		h.ip(t, "link set under up")
 	}
 	for _, h := range hosts {
@@ -140,7 +181,7 @@ func newHosts(t testing.TB, n int) []*host {
 			}
 			<-h.ended
 		})
-		ops := []dataplane.Op{dataplane.SetNetwork{Network: dataplane.Network{VNI: testVNI, Domain: testDomain, MTU: 1450}}}
+		ops := []dataplane.Op{dataplane.SetNetwork{Network: dataplane.Network{VNI: testVNI, Domain: testDomain, MTU: uint16(h.mtu)}}}
 		for _, o := range hosts {
 			if o != h {
 				ops = append(ops, dataplane.SetVTEP{Addr: o.vtep})
@@ -227,11 +268,8 @@ func (h *host) plug(t testing.TB, number byte, kind dataplane.DeviceKind) *guest
 		relayTaps(t, h.namespace, device, g.namespace, "eth0")
 		g.ip(t, fmt.Sprintf("link set eth0 address %v", guestMAC(number)))
 	}
-	err := g.do(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", []byte("0"), 0) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.ip(t, "link set eth0 mtu 1450 up")
+	g.allowIPv6(t, "eth0")
+	g.ip(t, fmt.Sprintf("link set eth0 mtu %d up", h.mtu))
 	g.ip(t, fmt.Sprintf("addr add %v/24 dev eth0", guestAddr4(number)))
 	g.ip(t, fmt.Sprintf("addr add %v/64 dev eth0 nodad", guestAddr6(number)))
 

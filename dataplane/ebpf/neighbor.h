@@ -13,13 +13,6 @@ struct advertisement {
 	__u8 mac[6];
 } __attribute__((packed));
 
-struct ipv6 {
-	__be32 version;
-	__be16 payload;
-	__u8 next, hop_limit;
-	__be32 src[4], dst[4];
-} __attribute__((packed));
-
 static __always_inline int answer_arp(struct __sk_buff *skb, const struct packet *p, const __u8 *mac)
 {
 	struct ethernet *e = (void *)(long)skb->data;

@@ -5,7 +5,12 @@
 #pragma once
 
 #define ETH_SIZE 14
-#define OUTER_SIZE 50 // IPv4, UDP, VXLAN, inner Ethernet
+
+// Constant after load: 1 where the underlay is IPv6. What the other family needs
+// is no part of the programs then.
+volatile const __u8 outer6 = 0;
+
+#define OUTER_SIZE (outer6 ? 70 : 50) // IP, UDP, VXLAN, inner Ethernet
 
 #define ETH_IPV4 bpf_htons(0x0800)
 #define ETH_ARP bpf_htons(0x0806)
@@ -14,6 +19,7 @@
 #define PROTO_ICMP 1
 #define PROTO_TCP 6
 #define PROTO_UDP 17
+#define PROTO_FRAGMENT 44 // IPv6
 #define PROTO_ICMPV6 58
 #define PROTO_SCTP 132
 
@@ -66,7 +72,7 @@ struct packet {
 	__u32 vni, domain, port;
 	__u32 size;     // of Ethernet's payload, or of one segment's
 	__u32 l4_size;  // of IP's payload, without extension headers
-	__be32 vtep;    // outer source
+	__be32 vtep[4]; // outer source
 	__u16 class;    // group id of the overlay header
 	__u8 direction; // IN_GUEST, IN_OVERLAY
 	__u8 wire;      // packet_wire
@@ -461,7 +467,7 @@ __noinline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 si
 {
 	if (!p)
 		return MALFORMED;
-	at &= 63; // the verifier knows no better
+	at &= 127; // the verifier knows no better
 	linear(skb, at + ETH_SIZE + 20);
 	linear(skb, headers_end(skb, p, at));
 	void *frame = (void *)(long)skb->data + at, *end = (void *)(long)skb->data_end;

@@ -13,8 +13,9 @@ import (
 
 // TestPathMTU has guests whose devices carry more than their network: they are
 // told, and their connections go on with what passes.
-func TestPathMTU(t *testing.T) {
-	hosts := newHosts(t, 2)
+func TestPathMTU(t *testing.T) { overEach(t, pathMTU) }
+
+func pathMTU(t *testing.T, hosts []*host) {
 	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[1].vtep, 4: hosts[0].vtep}
 	table := allowing(allowed("tcp", dove.ProtocolTCP, 0, 65535), allowed("udp", dove.ProtocolUDP, 0, 65535))
 	for _, h := range hosts {
@@ -36,8 +37,8 @@ func TestPathMTU(t *testing.T) {
 	for _, pair := range [][2]byte{{1, 2}, {4, 3}, {1, 4}} {
 		from, to := guests[pair[0]], pair[1]
 		for _, a := range guestAddrs(to) {
-			if mtu := from.learnt(t, a); mtu != 1450 {
-				t.Errorf("guest %d to %v: path MTU %d, want 1450", pair[0], a, mtu)
+			if mtu := from.learnt(t, a); mtu != hosts[0].mtu {
+				t.Errorf("guest %d to %v: path MTU %d, want %d", pair[0], a, mtu, hosts[0].mtu)
 			}
 			c, err := from.dial(t, netip.AddrPortFrom(a, 80), 5*time.Second)
 			if err != nil {

@@ -54,8 +54,10 @@ func (s *Switch) checkPort(p dataplane.Port) error {
 	switch {
 	case !p.Other.IsValid() && p.Standby:
 		return fmt.Errorf("port %d is on standby: the VTEP of where it is active is needed", p.ID)
-	case p.Other.IsValid() && (!p.Other.Is4() || p.Other == s.config.VTEP):
-		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed, and the underlay carries IPv4 only", p.ID, p.Other)
+	case p.Other.IsValid() && p.Other == s.config.VTEP:
+		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed", p.ID, p.Other)
+	case p.Other.IsValid() && s.config.CheckVTEP(p.Other) != nil:
+		return fmt.Errorf("port %d: its other binding: %w", p.ID, s.config.CheckVTEP(p.Other))
 	case len(p.Allowed) > 0 || p.Open || p.VLAN != 0:
 		return fmt.Errorf("port %d has allowed pairs, no port security or a VLAN: this switch does not know of these yet", p.ID)
 	case p.ID == 0 || p.ID > 65535 || !p.MAC.IsUnicast():

@@ -1,9 +1,7 @@
 package ebpf
 
 import (
-	"encoding/binary"
 	"fmt"
-	"net/netip"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -25,7 +23,7 @@ func OpenForTests(o Options) (*Switch, error) {
 	if err := s.load(true); err != nil {
 		return nil, err
 	}
-	settings := dswitchSettings{Vtep: vtepKey(o.Config.VTEP), Underlay: 1, Up: 1, Dscp: dscp(o.Config.DSCP)}
+	settings := dswitchSettings{Vtep: addrWords(o.Config.VTEP), Underlay: 1, Up: 1, Dscp: dscp(o.Config.DSCP)}
 	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
 		return nil, fmt.Errorf("map config: %w", err)
 	}
@@ -111,9 +109,7 @@ func (s *Switch) outcomeOf(o dswitchOutcome) dataplane.Outcome {
 	case dataplane.Delivered, dataplane.Answered:
 		result.Port = dataplane.PortID(o.Port)
 	case dataplane.Tunneled:
-		var b [4]byte
-		binary.NativeEndian.PutUint32(b[:], o.Vtep)
-		result.VTEP, result.VNI, result.Class = netip.AddrFrom4(b), dove.VNI(o.Vni), dove.Class(o.Class)
+		result.VTEP, result.VNI, result.Class = mappedAddr(o.Vtep), dove.VNI(o.Vni), dove.Class(o.Class)
 	case dataplane.Missed:
 		result.Want = dataplane.Want(o.Want)
 	}

@@ -52,9 +52,9 @@ func (w *twins) op() dataplane.Op {
 	case n < 4:
 		return dataplane.DelNetwork{VNI: one(w.r, twinVNIs...)}
 	case n < 9:
-		return dataplane.SetVTEP{Addr: one(w.r, twinVTEPs[1:]...)}
+		return dataplane.SetVTEP{Addr: one(w.r, w.vteps[1:]...)}
 	case n < 11:
-		return dataplane.DelVTEP{Addr: one(w.r, twinVTEPs...)}
+		return dataplane.DelVTEP{Addr: one(w.r, w.vteps...)}
 	case n < 26:
 		return dataplane.SetPort{Port: w.port(dataplane.PortID(1 + w.r.IntN(4)))}
 	case n < 28:
@@ -71,15 +71,15 @@ func (w *twins) op() dataplane.Op {
 		return dataplane.SetPair{Key: w.pair(), Table: one(w.r, w.tables...)}
 	}
 	k := w.key()
-	p := dataplane.Peer{UID: w.uid(), MAC: twinMAC(int(k.Addr.As16()[15])), Class: w.class(), VTEP: one(w.r, twinVTEPs[1:]...)}
+	p := dataplane.Peer{UID: w.uid(), MAC: twinMAC(int(k.Addr.As16()[15])), Class: w.class(), VTEP: one(w.r, w.vteps[1:]...)}
 	switch w.r.IntN(12) {
 	case 0, 1:
 		p.VTEP = netip.Addr{}
 	case 2:
-		p.VTEP = twinVTEPs[0]
+		p.VTEP = w.vteps[0]
 	}
 	if w.chance(25) {
-		p.Other = one(w.r, twinVTEPs...)
+		p.Other = one(w.r, w.vteps...)
 	}
 	return dataplane.SetPeer{Key: k, Peer: p}
 }
@@ -90,7 +90,7 @@ func (w *twins) port(id dataplane.PortID) dataplane.Port {
 		Kind: one(w.r, dataplane.Veth, dataplane.Tap),
 	}
 	if w.chance(40) {
-		p.Other, p.Standby = one(w.r, twinVTEPs[1:]...), w.chance(50)
+		p.Other, p.Standby = one(w.r, w.vteps[1:]...), w.chance(50)
 	}
 	seen := map[netip.Addr]bool{}
 	for range 1 + w.r.IntN(3) {

@@ -211,7 +211,7 @@ func (s *Switch) Flows() ([]dataplane.Flow, error) {
 // eachOf yields all flows, with their two sides.
 func (s *Switch) eachOf(yield func(f *dswitchFlow, vni uint32, lo, hi netip.AddrPort, protocol uint8)) error {
 	if err := eachFlow(s, s.maps.Flows4, func(k *dswitchFlow4Key, f *dswitchFlow) {
-		yield(f, k.Vni, netip.AddrPortFrom(vtepAddr(k.Lo), k.LoPort), netip.AddrPortFrom(vtepAddr(k.Hi), k.HiPort), k.Proto)
+		yield(f, k.Vni, netip.AddrPortFrom(addr4(k.Lo), k.LoPort), netip.AddrPortFrom(addr4(k.Hi), k.HiPort), k.Proto)
 	}); err != nil {
 		return fmt.Errorf("map flows4: %w", err)
 	}

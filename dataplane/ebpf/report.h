@@ -31,12 +31,12 @@ static __always_inline void tell(const struct packet *p, enum action action, con
 		.table = p->table,
 		.port = p->port,
 		.vni = p->vni,
-		.vtep = p->vtep,
 		.class = p->class,
 		.hinted = p->hinted,
 	};
+	__builtin_memcpy(o.vtep, p->vtep, 16);
 	if (action == TUNNELED && src && dst) {
-		o.vtep = dst->vtep;
+		__builtin_memcpy(o.vtep, dst->vtep, 16);
 		o.class = src->class;
 	}
 	if (action == DELIVERED && dst)

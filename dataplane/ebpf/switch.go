@@ -22,7 +22,7 @@ import (
 )
 
 // layout names what the maps look like. Maps of another layout are not taken over.
-const layout = "v2"
+const layout = "v3"
 
 // Options say where a switch works and how much it may hold. Zero fields have
 // the stated defaults. How many entries the flow tables have is decided when
@@ -170,8 +170,8 @@ func Check(o Options) error {
 	if major < 6 || major == 6 && minor < 6 {
 		return fmt.Errorf("the kernel is %d.%d: the switch needs Linux 6.6 or newer", major, minor)
 	}
-	if !o.Config.VTEP.Is4() {
-		return fmt.Errorf("VTEP address %v: the underlay carries IPv4 only, give an IPv4 address", o.Config.VTEP)
+	if !o.Config.VTEP.IsValid() {
+		return errors.New("no VTEP address: give this host's address in the underlay, IPv4 or IPv6")
 	}
 	if err := os.MkdirAll(o.PinDir, 0o700); err != nil {
 		return fmt.Errorf("pin directory (is a BPF file system mounted there? ip netns exec hides it, dswitch --netns does not): %w", err)
@@ -265,6 +265,11 @@ func (s *Switch) load(outcomes bool) error {
 			spec.Maps[name].MaxEntries = held
 		}
 	}
+	if s.config.VTEP.Is6() {
+		if err := spec.Variables["outer6"].Set(uint8(1)); err != nil {
+			return fmt.Errorf("set the programs up for IPv6: %w", err)
+		}
+	}
 	if outcomes {
 		if err := spec.Variables["testing"].Set(uint8(1)); err != nil {
 			return fmt.Errorf("set the programs up for tests: %w", err)
@@ -301,7 +306,7 @@ func (s *Switch) pinnedFlows() map[string]uint32 {
 // content and not the programs', so that swapped programs find it.
 func (s *Switch) configure(underlay, up int) error {
 	settings := dswitchSettings{
-		Vtep:          vtepKey(s.config.VTEP),
+		Vtep:          addrWords(s.config.VTEP),
 		Underlay:      uint32(underlay),
 		Up:            uint32(up),
 		Dscp:          dscp(s.config.DSCP),

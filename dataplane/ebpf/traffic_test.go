@@ -120,8 +120,9 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum>>16 + sum)
 }
 
-func TestTraffic(t *testing.T) {
-	hosts := newHosts(t, 2)
+func TestTraffic(t *testing.T) { overEach(t, traffic) }
+
+func traffic(t *testing.T, hosts []*host) {
 	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[1].vtep, 4: hosts[0].vtep}
 	table := allowing(allowed("web", dove.ProtocolTCP, 80, 80), allowed("ping", dove.ProtocolICMP, 0x800, 0x800),
 		allowed("ping6", dove.ProtocolICMPv6, 0x8000, 0x8000), allowed("dns", dove.ProtocolUDP, 53, 53))

@@ -1,11 +1,13 @@
 package ebpf
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 
+	"dove.network/dataplane"
 	"dove.network/privtest"
 )
 
@@ -16,11 +18,14 @@ const verifiedMost = 100_000
 // TestVerified loads every variant of the programs.
 func TestVerified(t *testing.T) {
 	privtest.Require(t)
-	for _, outcomes := range []bool{false, true} {
-		s := newSwitch(Options{read: loadDswitch, Flows: 1})
+	for _, v := range []struct {
+		vtep     netip.Addr
+		outcomes bool
+	}{{twinVTEPs[0], false}, {twinVTEPs6[0], false}, {twinVTEPs[0], true}, {twinVTEPs6[0], true}} {
+		s := newSwitch(Options{Config: dataplane.Config{VTEP: v.vtep}, read: loadDswitch, Flows: 1})
 		s.testing = true
 		began := time.Now()
-		if err := s.load(outcomes); err != nil {
+		if err := s.load(v.outcomes); err != nil {
 			t.Fatalf("%+v", err)
 		}
 		took := time.Since(began)
@@ -31,10 +36,10 @@ func TestVerified(t *testing.T) {
 				t.Fatal(err)
 			}
 			n, _ := info.VerifiedInstructions()
-			t.Logf("outcomes %v: %s: %d instructions verified", outcomes, info.Name, n)
+			t.Logf("%v: %s: %d instructions verified", v, info.Name, n)
 			sum += n
 		}
-		t.Logf("outcomes %v: %d in all, loaded in %v", outcomes, sum, took)
+		t.Logf("%v: %d in all, loaded in %v", v, sum, took)
 		if sum > verifiedMost {
 			t.Errorf("%d instructions are verified, at most %d: what is called from several places and is not static is verified once", sum, verifiedMost)
 		}

@@ -96,8 +96,8 @@ func (s *Switch) apply(op dataplane.Op) error {
 	case dataplane.DelNetwork:
 		return s.delNetwork(op.VNI)
 	case dataplane.SetVTEP:
-		if !op.Addr.Is4() {
-			return fmt.Errorf("VTEP %v: the underlay carries IPv4 only", op.Addr)
+		if err := s.config.CheckVTEP(op.Addr); err != nil {
+			return err
 		}
 		s.vteps[op.Addr] = true
 	case dataplane.DelVTEP:
@@ -225,8 +225,10 @@ func (s *Switch) checkOther(p dataplane.Port) error {
 	switch {
 	case !p.Other.IsValid() && p.Standby:
 		return fmt.Errorf("port %d is on standby: the VTEP of where it is active is needed", p.ID)
-	case p.Other.IsValid() && (!p.Other.Is4() || p.Other == s.config.VTEP):
-		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed, and the underlay carries IPv4 only", p.ID, p.Other)
+	case p.Other.IsValid() && p.Other == s.config.VTEP:
+		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed", p.ID, p.Other)
+	case p.Other.IsValid() && s.config.CheckVTEP(p.Other) != nil:
+		return fmt.Errorf("port %d: its other binding: %w", p.ID, s.config.CheckVTEP(p.Other))
 	}
 	return nil
 }
@@ -270,10 +272,10 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 		return fmt.Errorf("peer %v on network %d is hidden, but its other binding at %v is not: give both VTEPs or none", k.Addr, k.VNI, p.Other)
 	case !p.VTEP.IsValid():
 		e.where = hidden
-	case p.Other.IsValid() && !p.Other.Is4():
-		return fmt.Errorf("peer %v on network %d has its other binding at VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.Other)
-	case !p.VTEP.Is4():
-		return fmt.Errorf("peer %v on network %d is behind VTEP %v: the underlay carries IPv4 only", k.Addr, k.VNI, p.VTEP)
+	case s.config.CheckVTEP(p.VTEP) != nil:
+		return fmt.Errorf("peer %v on network %d: %w", k.Addr, k.VNI, s.config.CheckVTEP(p.VTEP))
+	case p.Other.IsValid() && s.config.CheckVTEP(p.Other) != nil:
+		return fmt.Errorf("peer %v on network %d: %w", k.Addr, k.VNI, s.config.CheckVTEP(p.Other))
 	case p.VTEP == s.config.VTEP:
 		e.where = unplugged
 	}
