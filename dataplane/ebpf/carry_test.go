@@ -1,15 +1,18 @@
 package ebpf
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
+	"testing"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"dove.network/dataplane"
+	"dove.network/dove"
 	"dove.network/packet"
 )
 
@@ -72,5 +75,86 @@ func (w *twins) carry() {
 	kernelErr, softErr := w.kernel.Adopt(id, flows), w.soft.Adopt(id, flows)
 	if diff := gocmp.Diff(fmt.Sprint(softErr), fmt.Sprint(kernelErr)); diff != "" {
 		w.Fatalf("after %d ops, port %d adopts %+v: (-in memory +in the kernel)\n%s", w.ops, id, flows, diff)
+	}
+}
+
+func TestHandedOn(t *testing.T) { handedOn(t, Options{}) }
+
+// handedOn asks about what arrives at a port on standby, and hands it on.
+func handedOn(t testing.TB, o Options) {
+	s := newLone(t, o)
+	p := s.ports[1].Port
+	p.Other, p.Standby = twinVTEPs[2], true
+	k := dataplane.PairKey{Domain: testDomain, Src: guestClass(2), Dst: guestClass(1)}
+	if err := s.Apply([]dataplane.Op{dataplane.SetVTEP{Addr: twinVTEPs[2]}, dataplane.SetPort{Port: p}}); err != nil {
+		t.Fatal(err)
+	}
+	in := packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: testVNI, Class: guestClass(2)}
+	got, frame, err := s.FromWire(in.Encap(packet.UDP(back, 1, 2, nil)))
+	m, ok := s.MissOf(frame)
+	if err != nil || !ok || got != (dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantPair}) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	table := allowing(allowed("udp", dove.ProtocolUDP, 0, 65535))
+	if err := s.Apply([]dataplane.Op{dataplane.SetPair{Key: k, Table: table}}); err != nil {
+		t.Fatal(err)
+	}
+	got, frame, err = s.ReInject(m)
+	want := packet.Outer{Src: twinVTEPs[0], Dst: twinVTEPs[2], VNI: testVNI, Class: guestClass(2), Applied: true}
+	outer, inner, fault := packet.Decap(frame)
+	outer.SrcMAC, outer.DstMAC, outer.SrcPort = dove.MAC{}, dove.MAC{}, 0
+	if err != nil || got.Action != dataplane.Tunneled || fault != packet.OK || outer != want || !bytes.Equal(inner, packet.UDP(back, 1, 2, nil)) {
+		t.Errorf("%+v, %v: %+v (%v), %x", got, err, outer, fault, inner)
+	}
+}
+
+func TestInherit(t *testing.T) { inherit(t, Options{}) }
+
+// inherit moves an endpoint away from another one on its host: the flow that only
+// its state lets through goes on, and takes room of who stays.
+func inherit(t testing.TB, o Options) {
+	o.FlowsPerPort = 2
+	s := newLone(t, o)
+	stays := dataplane.Port{
+		ID: 2, UID: 3, VNI: testVNI, MAC: guestMAC(3), Kind: dataplane.Veth,
+		Addresses: []dataplane.Address{{Addr: guestAddr4(3), Class: guestClass(2)}},
+	}
+	if err := s.Apply([]dataplane.Op{dataplane.SetVTEP{Addr: twinVTEPs[2]}, dataplane.SetPort{Port: stays},
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: testDomain, Src: guestClass(2), Dst: guestClass(1)}, Table: allowing()}}); err != nil {
+		t.Fatal(err)
+	}
+	ends := packet.Ends{SrcMAC: guestMAC(1), DstMAC: guestMAC(3), Src: guestAddr4(1), Dst: guestAddr4(3)}
+	answers := func(want dataplane.Outcome) {
+		t.Helper()
+		if got, _, err := s.FromGuest(2, packet.UDP(ends.Reverse(), 53, 1, nil)); err != nil || got != want {
+			t.Errorf("an answer: %+v, %v, want %+v", got, err, want)
+		}
+	}
+	for _, frame := range [][]byte{packet.UDP(ends, 1, 53, nil), packet.UDP(out, 1, 53, nil)} {
+		if got, _, err := s.FromGuest(1, frame); err != nil || got.Rule != "udp" {
+			t.Fatalf("a first packet: %+v, %v", got, err)
+		}
+		answers(dataplane.Outcome{Action: dataplane.Delivered, Port: 1})
+	}
+	moved := s.ports[1].Port
+	moved.Other, moved.Standby = twinVTEPs[2], true
+	if err := s.Apply([]dataplane.Op{
+		dataplane.SetPort{Port: moved},
+		dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: guestAddr4(1)}, Peer: dataplane.Peer{
+			UID: 1, MAC: guestMAC(1), Class: guestClass(1), VTEP: twinVTEPs[2],
+		}},
+		dataplane.DelPort{ID: 1},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	answers(dataplane.Outcome{Action: dataplane.Tunneled, VTEP: twinVTEPs[2], VNI: testVNI, Class: guestClass(2)})
+	states := func(id uint32) (state dswitchPortState) {
+		if err := s.maps.PortStates.Lookup(id, &state); err != nil {
+			t.Fatal(err)
+		}
+		return state
+	}
+	if gone, heir := states(1), states(2); gone.Flows != 0 || gone.Unconfirmed != 0 || heir.Flows != 1 || heir.Unconfirmed != 0 {
+		t.Errorf("the moved port has %+v, who stays %+v", gone, heir)
 	}
 }

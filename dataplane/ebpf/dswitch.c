@@ -293,25 +293,51 @@ int up_in(struct __sk_buff *skb)
 }
 
 struct gc_walk {
-	__u32 now, port, deleted;
+	__u32 now, port, moved, deleted;
 };
 
-static __always_inline int has_address(__u32 port, __u32 vni, const __be32 *addr)
+// port_with is the port that has an address, 0: none.
+static __always_inline __u32 port_with(__u32 vni, const __be32 *addr)
 {
 	struct endpoint_key k = {.vni = vni};
 	__builtin_memcpy(k.addr, addr, 16);
 	__u32 *slot = bpf_map_lookup_elem(&endpoints, &k);
 	struct dest *d = slot ? dest_at(*slot) : 0;
-	return d && is_port(d) && d->port == port;
+	return d && is_port(d) ? d->port : 0;
+}
+
+// inherit leaves a flow to the port of its other end.
+static __always_inline void inherit(struct flow *f, __u32 heir)
+{
+	__u32 port = f->port;
+	struct port_state *from = bpf_map_lookup_elem(&port_states, &port), *to = bpf_map_lookup_elem(&port_states, &heir);
+	if (!from || !to)
+		return;
+	less(&from->flows);
+	__sync_fetch_and_add(&to->flows, 1);
+	if (!(f->state & FLOW_CONFIRMED)) {
+		less(&from->unconfirmed);
+		__sync_fetch_and_add(&to->unconfirmed, 1);
+	}
+	f->port = heir;
 }
 
 // over reports whether a flow is to be forgotten.
-static __always_inline int over(const struct flow *f, __u8 proto, __u32 vni, const __be32 *lo, const __be32 *hi,
+static __always_inline int over(struct flow *f, __u8 proto, __u32 vni, const __be32 *lo, const __be32 *hi,
 				const struct gc_walk *w)
 {
 	if (expired(f, proto, w->now))
 		return 1;
-	return w->port && (f->port == w->port || has_address(w->port, vni, lo) || has_address(w->port, vni, hi));
+	if (!w->port)
+		return 0;
+	__u32 a = port_with(vni, lo), b = port_with(vni, hi);
+	if (a != w->port && b != w->port)
+		return f->port == w->port;
+	__u32 heir = a == w->port ? b : a;
+	if (!w->moved || !heir || heir == w->port)
+		return 1;
+	inherit(f, heir);
+	return 0;
 }
 
 static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_walk *w)
@@ -341,7 +367,7 @@ static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_wa
 SEC("syscall")
 int gc(struct gc_args *args)
 {
-	struct gc_walk w = {.now = bpf_ktime_get_ns() >> TICK_SHIFT, .port = args->port}; // no coarse clock here
+	struct gc_walk w = {.now = bpf_ktime_get_ns() >> TICK_SHIFT, .port = args->port, .moved = args->moved}; // no coarse clock here
 
 	bpf_for_each_map_elem(&flows4, gc_one4, &w, 0);
 	bpf_for_each_map_elem(&flows6, gc_one6, &w, 0);

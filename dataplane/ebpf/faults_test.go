@@ -117,6 +117,8 @@ var faults = []struct{ name, file, is, be string }{
 	{"what was handed on has a source of our own", "move.h", "copy_mac(e->src, p->mac);", "copy_mac(e->src, dst->mac);"},
 	{"a carried flow sets back one that goes on", "move.h", "(held->packets[0] || held->packets[1]) && ", "0 && "},
 	{"a flow is adopted that is over", "move.h", "if (expired(&new, a->proto, now))", "if (0)"},
+	{"who stays loses the flows of who moves", "dswitch.c", "if (!w->moved || !heir || heir == w->port)", "if (1)"},
+	{"flows of who moves are nobody's", "dswitch.c", "\tinherit(f, heir);\n", ""},
 	{"a carried flow is its responder's", "move.h", "new.initiator = from;", "new.initiator = !from;"},
 	{"a carried flow that is not confirmed takes no room of those", "judge.h", "long failed, done = f->state & FLOW_CONFIRMED;", "long failed, done = 1;"},
 	{"a packet to a group passes by its MAC", "packet.h", "if (p->dst_group || b[16] >= 224)", "if (b[16] >= 224)"},
@@ -140,6 +142,8 @@ var checks = []struct {
 	{"errors about a flow", errorsAboutFlow},
 	{"pieces", pieces},
 	{"left fleet", leftFleet},
+	{"handed on", handedOn},
+	{"inherit", inherit},
 	{"agree, seed 2", func(t testing.TB, o Options) { newTwins(t, 2, o).walk(4000) }},
 }
 

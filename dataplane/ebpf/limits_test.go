@@ -255,6 +255,18 @@ func leftFleet(t testing.TB, o Options) {
 		t.Fatal(err)
 	}
 	answers(delivered)
+
+	// The host of another binding may leave, too.
+	peer := dataplane.Peer{UID: 2, MAC: guestMAC(2), Class: guestClass(2), VTEP: twinVTEPs[2], Other: twinVTEPs[1]}
+	move := dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: guestAddr4(2)}, Peer: peer}
+	if err := s.Apply([]dataplane.Op{dataplane.SetVTEP{Addr: twinVTEPs[2]}, move}); err != nil {
+		t.Fatal(err)
+	}
+	answers(delivered)
+	if err := s.Apply([]dataplane.Op{dataplane.DelVTEP{Addr: twinVTEPs[1]}}); err != nil {
+		t.Fatal(err)
+	}
+	answers(dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.UnknownVTEP})
 }
 
 // TestErasedTable keeps what a table has counted, by the names of its rules.

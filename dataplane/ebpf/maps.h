@@ -267,6 +267,7 @@ struct outcome {
 
 struct gc_args {
 	__u32 port;    // forget this one's flows too, 0: none
+	__u32 moved;   // its endpoint lives on elsewhere: not those with another port
 	__u32 deleted; // out
 };
 

@@ -166,7 +166,7 @@ func (s *Switch) delPort(id dataplane.PortID) error {
 		errs = append(errs, s.detachPort(p))
 	}
 	errs = append(errs, remove(s.maps.Ports, dswitchPortKey{Ifindex: uint32(p.Ifindex)}))
-	_, err := s.collect(id)
+	_, err := s.collect(id, p.Standby)
 	errs = append(errs, err)
 	delete(s.ports, id)
 	s.changed = true

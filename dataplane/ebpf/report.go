@@ -279,15 +279,18 @@ func (s *Switch) Expire() error {
 			return err
 		}
 	}
-	_, err := s.collect(0)
+	_, err := s.collect(0, false)
 	return err
 }
 
 // collect runs the program that walks the flow tables, to forget what has
-// expired and what is of a port, if one is given. It returns how many flows it
-// deleted.
-func (s *Switch) collect(id dataplane.PortID) (uint32, error) {
+// expired and what is of a port, if one is given; if its endpoint has moved, then
+// not what goes on at the other end. It returns how many flows it deleted.
+func (s *Switch) collect(id dataplane.PortID, moved bool) (uint32, error) {
 	args, out := dswitchGcArgs{Port: uint32(id)}, make([]byte, binary.Size(dswitchGcArgs{}))
+	if moved {
+		args.Moved = 1
+	}
 	if _, err := s.programs.Gc.Run(&ebpf.RunOptions{Context: args, ContextOut: out}); err != nil {
 		return 0, fmt.Errorf("forget old flows: %w", err)
 	}

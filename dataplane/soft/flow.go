@@ -213,10 +213,20 @@ func (s *Switch) room(p *port, confirmed bool) dataplane.Reason {
 func (s *Switch) enter(key flowKey, f *flow, p *port) {
 	s.flows[key] = f
 	f.entries = append(f.entries, entry{key, p.ID})
-	p.flows++
+	s.charge(p.ID, f, 1)
+}
+
+// charge takes places in a port's budget for a flow, or gives them back.
+func (s *Switch) charge(id dataplane.PortID, f *flow, places int) {
+	p := s.ports[id]
+	if p != nil {
+		p.flows += places
+	}
 	if !f.confirmed {
-		s.unconfirmed++
-		p.unconfirmed++
+		s.unconfirmed += places
+		if p != nil {
+			p.unconfirmed += places
+		}
 	}
 }
 
@@ -224,16 +234,7 @@ func (s *Switch) enter(key flowKey, f *flow, p *port) {
 func (s *Switch) forget(f *flow) {
 	for _, e := range f.entries {
 		delete(s.flows, e.key)
-		p := s.ports[e.port]
-		if p != nil {
-			p.flows--
-		}
-		if !f.confirmed {
-			s.unconfirmed--
-			if p != nil {
-				p.unconfirmed--
-			}
-		}
+		s.charge(e.port, f, -1)
 	}
 }
 

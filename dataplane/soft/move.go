@@ -98,6 +98,27 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 	return dataplane.NotDropped
 }
 
+// inherit leaves a flow of a port that goes to the port of its other end, if that
+// is here: the end that goes from here lives on elsewhere.
+func (s *Switch) inherit(f *flow, id dataplane.PortID) {
+	var kept []entry
+	for _, e := range f.entries {
+		s.charge(e.port, f, -1)
+		stays := e.key.lo.addr
+		if s.leads(id, e.key.vni, stays) {
+			stays = e.key.hi.addr
+		}
+		heir, ok := s.locals[dataplane.PeerKey{VNI: e.key.vni, Addr: stays}]
+		if !ok || heir.port == id {
+			delete(s.flows, e.key)
+			continue
+		}
+		s.charge(heir.port, f, 1)
+		kept = append(kept, entry{e.key, heir.port})
+	}
+	f.entries = kept
+}
+
 func (f *flow) bits() (bits dataplane.FlowBits) {
 	for bit, set := range map[dataplane.FlowBits]bool{
 		dataplane.FlowReplied:      f.replied,

@@ -244,3 +244,29 @@ func TestAdoptRefuses(t *testing.T) {
 		t.Error("accepted a hidden peer whose other VTEP is told")
 	}
 }
+
+// TestInherit moves alice away from bob: her flow with him goes on, and takes
+// room of his.
+func TestInherit(t *testing.T) {
+	for _, standby := range []bool{true, false} {
+		w := newWorld(t)
+		w.guest(alice, packet.UDP(v4(alice, bob), 1, 53, nil), delivered(bob, "dns"))
+		w.guest(alice, packet.UDP(v4(alice, rita), 1, 53, nil), tunneled(there, "dns"))
+		p := portOf(alice, 1001, 10)
+		p.Other, p.Standby = third, standby
+		w.apply(dataplane.SetPort{Port: p})
+		w.apply(peerOf(alice, 1001, 10, third)...)
+		w.apply(dataplane.DelPort{ID: alice})
+		answer := packet.UDP(v4(bob, alice), 53, 1, nil)
+		if !standby {
+			w.guest(bob, answer, denied("default-deny"))
+			w.flows(0)
+			continue
+		}
+		if w.ports[bob].flows != 1 || w.ports[bob].unconfirmed != 1 || w.unconfirmed != 1 {
+			t.Errorf("bob has %+v", w.ports[bob])
+		}
+		w.guest(bob, answer, dataplane.Outcome{Action: dataplane.Tunneled, VTEP: third, VNI: vni, Class: 20})
+		w.flows(1)
+	}
+}

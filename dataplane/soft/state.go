@@ -239,7 +239,11 @@ func (s *Switch) delPort(id dataplane.PortID) {
 		return
 	}
 	for key, f := range s.flows {
-		if s.leads(id, key.vni, key.lo.addr) || s.leads(id, key.vni, key.hi.addr) || f.takes(id) {
+		switch {
+		case !s.leads(id, key.vni, key.lo.addr) && !s.leads(id, key.vni, key.hi.addr) && !f.takes(id):
+		case p.Standby:
+			s.inherit(f, id)
+		default:
 			s.forget(f)
 		}
 	}
