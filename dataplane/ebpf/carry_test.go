@@ -14,6 +14,7 @@ import (
 	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/packet"
+	"dove.network/verdict"
 )
 
 // byOther has a packet come from the host of an endpoint's other binding: of its
@@ -105,6 +106,49 @@ func handedOn(t testing.TB, o Options) {
 	outer.SrcMAC, outer.DstMAC, outer.SrcPort = dove.MAC{}, dove.MAC{}, 0
 	if err != nil || got.Action != dataplane.Tunneled || fault != packet.OK || outer != want || !bytes.Equal(inner, packet.UDP(back, 1, 2, nil)) {
 		t.Errorf("%+v, %v: %+v (%v), %x", got, err, outer, fault, inner)
+	}
+}
+
+func TestCarried(t *testing.T) { carriedFlow(t, Options{}) }
+
+// carriedFlow has an answer arrive where nobody asked: it passes once the flow
+// is adopted, as long as policy allows the question.
+func carriedFlow(t testing.TB, o Options) {
+	from, to := newLone(t, o), newLone(t, o)
+	for _, s := range []*Switch{from, to} {
+		if err := s.Apply([]dataplane.Op{dataplane.SetPair{
+			Key: dataplane.PairKey{Domain: testDomain, Src: guestClass(2), Dst: guestClass(1)}, Table: allowing(),
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := packet.TCP(back, 80, 1000, packet.ACK, nil)
+	for _, frame := range [][]byte{packet.TCP(out, 1000, 80, packet.SYN, nil), packet.TCP(back, 80, 1000, packet.SYN|packet.ACK, nil), packet.TCP(out, 1000, 80, packet.ACK, nil)} {
+		if o := sends(t, from, frame); o.Action != dataplane.Tunneled && o.Action != dataplane.Delivered {
+			t.Fatalf("%+v", o)
+		}
+	}
+	flows, err := from.Carried(1)
+	if err != nil || len(flows) != 1 || flows[0].State != dataplane.FlowReplied|dataplane.FlowSYN|dataplane.FlowConfirmed {
+		t.Fatalf("carried %+v, %v", flows, err)
+	}
+	denied := dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.Policy, Rule: verdict.DefaultDeny}
+	if o := sends(t, to, answer); o != denied {
+		t.Errorf("without its flow: %+v", o)
+	}
+	if err := to.Adopt(1, flows); err != nil {
+		t.Fatal(err)
+	}
+	if o := sends(t, to, answer); o != (dataplane.Outcome{Action: dataplane.Delivered, Port: 1}) {
+		t.Errorf("with its flow: %+v", o)
+	}
+	if err := to.Apply([]dataplane.Op{dataplane.SetPair{
+		Key: dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)}, Table: allowing(),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if o := sends(t, to, answer); o != denied {
+		t.Errorf("with its flow, but against policy: %+v", o)
 	}
 }
 
