@@ -143,6 +143,7 @@ type dswitchFlow6Key struct {
 type dswitchGcArgs struct {
 	_       structs.HostLayout
 	Port    uint32
+	Moved   uint32
 	Deleted uint32
 }
 
