@@ -126,8 +126,8 @@ type Release struct {
 // Heartbeat keeps a quiet session alive, either way.
 type Heartbeat struct{}
 
-// Welcome answers Hello. Until the next Frontier follow all of the host's
-// assignments, the full list of tunnels, and the held rows that differ; an
+// Welcome answers Hello. Until the next Frontier follow the pairs of classes that
+// changed meanwhile (Expect), all of the host's assignments, the full list of tunnels, and the held rows that differ; an
 // assignment that is not among them is gone.
 type Welcome struct {
 	Version     int

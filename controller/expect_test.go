@@ -59,3 +59,26 @@ func TestALateReleaseLeavesWhatIsExpected(t *testing.T) {
 		t.Fatalf("the Core remembers %d pairs that were released", pairs)
 	}
 }
+
+// A change while a host has no session reaches it in the same order when it is back.
+func TestANewClassComesWithItsPairsAfterAnOutage(t *testing.T) {
+	r, h1, h2, _ := newShop(t)
+	r.endpoint("acme", "web-2", "h1", "10.0.0.21", "web") // goes on being what web-1 was
+	r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.0.12")
+	r.ask(h2, r.vni("acme"), "10.0.0.12", "10.0.0.11")
+	seen := r.core.World().Revision()
+	for _, d := range []*dswitch{h1, h2} {
+		r.step(Closed{d.id})
+	}
+	r.endpoint("acme", "web-1", "h1", "10.0.0.11", "web", "db")
+	delete(r.switches, h1.id)
+	delete(r.switches, h2.id)
+	h1 = r.resume(h1.identity, h1.hello(1, seen), h1)
+	expect(t, "the host of the endpoint", h1, "*control.Welcome", "expect pair 2-5 allows", "expect pair 3-5 allows",
+		"expect pair 5-2 allows", "expect pair 5-3 allows", "expect pair 5-5 allows",
+		"assign web-1", "assign web-2", "assign web-1", "tunnels +2 -0", "frontier")
+	h2 = r.resume(h2.identity, h2.hello(1, seen), h2)
+	expect(t, "the host of its peer", h2, "*control.Welcome", "expect pair 3-3 allows", "expect pair 3-5 allows", "expect pair 5-3 allows",
+		"assign app-1", "assign app-1", "tunnels +2 -0", "peer 10.0.0.11 at h1", "frontier")
+	r.check()
+}

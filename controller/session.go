@@ -31,9 +31,12 @@ func (c *Core) open(e Opened) {
 	batch := []control.Down{&control.Welcome{
 		Version: control.Version, Member: c.member, Incarnation: c.world.Incarnation(), Revision: revision,
 	}}
+	peers, pairs := c.compare(s, h)
+	for _, e := range c.lacks(s, h, peers) {
+		batch = append(batch, e)
+	}
 	batch = append(batch, c.assignAll(s, h.Attached)...)
 	batch = append(batch, c.allTunnels(s)...)
-	peers, pairs := c.compare(s, h)
 	for _, u := range control.Split(revision, peers, pairs) {
 		batch = append(batch, u)
 	}
@@ -92,6 +95,15 @@ func (c *Core) compare(s *session, h *control.Hello) (peers []control.Peer, pair
 		}
 	}
 	return peers, pairs
+}
+
+// lacks sends a session that opens the pairs of classes that are new to it.
+func (c *Core) lacks(s *session, h *control.Hello, changed []control.Peer) []*control.Expect {
+	held := make([]control.PairKey, len(h.Pairs))
+	for i, p := range h.Pairs {
+		held[i] = p.Key
+	}
+	return c.interest.Expect(s.id, nil, c.interest.Lacks(s.id, changed, held))
 }
 
 // allTunnels lists the fleet, except the host itself.

@@ -259,7 +259,11 @@ func (x *Lossless) restart(ctx context.Context, st *Stage, i int, edit bool) (st
 	}
 	var rev dove.Revision
 	if edit {
-		made, what, err := x.edit(ctx, st, edits)
+		kinds := edits
+		if i%4 == 3 && x.GroupEdits > 0 {
+			kinds = groupEdits
+		}
+		made, what, err := x.edit(ctx, st, kinds)
 		rev, name = made, name+", with "+what
 		if err != nil {
 			return name, err

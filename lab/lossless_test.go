@@ -12,7 +12,7 @@ import (
 // TestLossless loses nothing while programs are restarted and policies edited.
 func TestLossless(t *testing.T) {
 	var told strings.Builder
-	x := &Lossless{Out: &told, Software: "test", Restarts: 5, Edits: 5, DPCRestarts: 1, Rate: 2000}
+	x := &Lossless{Out: &told, Software: "test", Restarts: 5, Edits: 5, GroupEdits: 5, DPCRestarts: 1, Rate: 2000}
 	report, err := x.Run(t.Context(), Options{Name: fmt.Sprintf("ll-%d", os.Getpid()), Bin: programs(t)})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, told.String())

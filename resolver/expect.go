@@ -103,12 +103,88 @@ func (i *Interest) follow(id control.SessionID, r renames) []control.Pair {
 			}
 		}
 	}
+	return i.unheld(id, needed, control.HeldMax)
+}
+
+// LacksMax is how many pairs a session is sent unasked when it opens.
+const LacksMax = 1024
+
+// Lacks returns pairs that flows of a session that opens may need and that it
+// does not hold, because classes changed while nobody told it: those of peers whose
+// rows changed, of classes that it holds pairs of with a class that nobody here
+// has any more, and of classes of its host that it holds no pair of. What is left
+// out is asked for.
+func (i *Interest) Lacks(id control.SessionID, changed []control.Peer, held []control.PairKey) []control.Pair {
+	h := i.sessions[id]
+	present := i.view.of(h.host)
+	known := map[dove.Domain]map[dove.Class]bool{} // of which a pair is held
+	alive := map[dove.Domain]map[dove.Class]bool{} // that local addresses and peers have
+	suspect := map[dove.Domain]map[dove.Class]bool{}
+	mark := func(in map[dove.Domain]map[dove.Class]bool, d dove.Domain, c dove.Class) {
+		if in[d] == nil {
+			in[d] = map[dove.Class]bool{}
+		}
+		in[d][c] = true
+	}
+	domains := map[dove.VNI]dove.Domain{}
+	others := map[dove.VNI]map[dove.Class]bool{} // classes that a local address may meet there
+	meet := func(vni dove.VNI, c dove.Class) {
+		n, ok := i.view.world.NetworkByVNI(vni)
+		if !ok {
+			return
+		}
+		if others[vni] == nil {
+			domains[vni], others[vni] = n.DomainOf(), map[dove.Class]bool{}
+		}
+		others[vni][c] = true
+		mark(alive, n.DomainOf(), c)
+	}
+	for vni, classes := range present.networks {
+		for _, c := range classes {
+			meet(vni, c)
+		}
+	}
+	for at := range h.seen {
+		meet(at.vni, at.class)
+	}
+	for _, key := range held {
+		mark(known, key.Domain, key.Src)
+		mark(known, key.Domain, key.Dst)
+		if is := alive[key.Domain]; !is[key.Src] || !is[key.Dst] {
+			mark(suspect, key.Domain, key.Src)
+			mark(suspect, key.Domain, key.Dst)
+		}
+	}
+	for _, row := range changed {
+		if !row.Absent {
+			mark(suspect, row.Domain, row.Class)
+		}
+	}
+	needed := map[control.PairKey]bool{}
+	for vni, classes := range present.networks {
+		d := domains[vni]
+		for _, local := range classes {
+			for other := range others[vni] {
+				if suspect[d][other] || len(known[d]) > 0 && !known[d][local] {
+					needed[control.PairKey{Domain: d, Src: local, Dst: other}] = true
+					needed[control.PairKey{Domain: d, Src: other, Dst: local}] = true
+				}
+			}
+		}
+	}
+	return i.unheld(id, needed, LacksMax)
+}
+
+// unheld returns the rows of those pairs that a session does not hold and may,
+// in order of keys, at most so many.
+func (i *Interest) unheld(id control.SessionID, needed map[control.PairKey]bool, most int) []control.Pair {
+	h := i.sessions[id]
 	var pairs []control.Pair
 	for _, key := range slices.SortedFunc(maps.Keys(needed), comparePairKeys) {
 		if _, held := h.pairs[key]; held {
 			continue // what changed of it is news
 		}
-		if row := i.view.Pair(h.host, key); row.Table != nil {
+		if row := i.view.Pair(h.host, key); row.Table != nil && len(pairs) < most {
 			pairs = append(pairs, row)
 		}
 	}
