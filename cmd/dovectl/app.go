@@ -47,20 +47,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 		err = errors.New("interrupted")
 	}
 	if !a.started {
-		err = coded{exitRefused, fmt.Errorf("%w\nusage: %s (--help says more)", err, used(root, args))}
+		err = coded{exitRefused, manual.Misuse(root, args, err)}
 	}
 	if c, ok := errors.AsType[coded](err); !ok || c.error != nil {
 		a.complain(err)
 	}
 	return exitCode(err)
-}
-
-// used says how the command that args name is used.
-func used(root *cobra.Command, args []string) string {
-	if cmd, _, err := root.Find(args); err == nil {
-		return cmd.UseLine()
-	}
-	return root.UseLine()
 }
 
 func (a *app) root() *cobra.Command {
@@ -144,11 +136,7 @@ func folder(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return nil
 		}
-		cmd.SuggestionsMinimumDistance = 2
-		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-			return fmt.Errorf("%s has no command %q: did you mean %q?", cmd.CommandPath(), args[0], near[0])
-		}
-		return fmt.Errorf("%s has no command %q: --help lists them", cmd.CommandPath(), args[0])
+		return manual.NoCommand(cmd, args[0])
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return coded{exitRefused, fmt.Errorf("%s needs a command: %s --help lists them", cmd.CommandPath(), cmd.CommandPath())}

@@ -27,15 +27,8 @@ var errFailed = errors.New("not everything held")
 // refused says that the command line names what does not exist.
 type refused struct{ error }
 
-// Exit codes.
-const (
-	exitFailure = 1
-	exitRefused = 2 // the command line is at fault
-)
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	root := &cobra.Command{
 		Use:   "dovelab",
 		Short: "Several DOVE hosts on one machine, with the real programs",
@@ -60,31 +53,15 @@ and Linux 6.6 or newer, touches nothing outside its own namespaces and
 	root.SetVersionTemplate("dovelab {{.Version}}\n")
 	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), losslessCommand(), manual.Command())
 	manual.Plain(root)
-	started := false
-	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
-	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
-	case errors.Is(err, errFailed):
-		os.Exit(exitFailure)
-	case started:
+	code, err := manual.Execute(ctx, root, os.Args[1:])
+	stop()
+	if _, ok := errors.AsType[refused](err); ok {
+		code = manual.Refused
+	}
+	if err != nil && !errors.Is(err, errFailed) {
 		fmt.Fprintln(os.Stderr, "dovelab:", err)
-		if _, ok := errors.AsType[refused](err); ok {
-			os.Exit(exitRefused)
-		}
-		os.Exit(exitFailure)
-	default:
-		fmt.Fprintf(os.Stderr, "dovelab: %v\nusage: %s (--help says more)\n", err, used(root, os.Args[1:]))
-		os.Exit(exitRefused)
 	}
-}
-
-// used says how the command that args name is used.
-func used(root *cobra.Command, args []string) string {
-	if cmd, _, err := root.Find(args); err == nil {
-		return cmd.UseLine()
-	}
-	return root.Use + " COMMAND"
+	os.Exit(code)
 }
 
 // programs is the folder with dpc, dswitch and dovectl: beside this program.

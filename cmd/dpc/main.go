@@ -27,12 +27,12 @@ var version = "unknown"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command().ExecuteContext(ctx)
+	code, err := manual.Execute(ctx, command(), os.Args[1:])
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "dpc: %v\n", err)
-		os.Exit(1)
 	}
+	os.Exit(code)
 }
 
 // command returns the command line.
@@ -57,5 +57,6 @@ running member.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(initCommand(), runCommand(), restoredCommand(), manual.Command())
+	manual.Plain(root)
 	return root
 }

@@ -29,12 +29,12 @@ var version = "unknown" // set by the build
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command().ExecuteContext(ctx)
+	code, err := manual.Execute(ctx, command(), os.Args[1:])
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "dswitch:", err)
-		os.Exit(1)
 	}
+	os.Exit(code)
 }
 
 func command() *cobra.Command {
@@ -72,6 +72,7 @@ would need. Guests lose their network. The host's certificate stays.`
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runs, join, remove, manual.Command())
 	root.AddCommand(askCommands()...)
+	manual.Plain(root)
 	return root
 }
 
