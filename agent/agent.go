@@ -27,7 +27,8 @@ type Options struct {
 	Dial func(context.Context) (control.HostConn, error)
 	// Prepare readies a device before it becomes a port.
 	Prepare func(Device) error
-	// Expire has the switch forget what is too old; called once a second.
+	// Expire has the switch forget what is too old. It is called once a second, or
+	// less often where it takes long, and the others are called meanwhile.
 	Expire func() error
 	// Save writes down what the next start needs.
 	Save   func(Saved) error
@@ -44,16 +45,24 @@ type Agent struct {
 	news     chan news    // from the goroutine that keeps the session
 	calls    chan func()
 	flows    chan FlowsRead // one at a time
-	reader   sync.WaitGroup
+	expired  chan expiry    // the same
+	reader   sync.WaitGroup // of flows, and their expiry
 	stopped  chan struct{}
 	drops    ring
 	trouble  string // why the last attempt to open a session failed
 	measures *measures
 }
 
+// expiry is what became of Expire.
+type expiry struct {
+	took time.Duration
+	err  error
+}
+
 const (
 	tickEvery   = 100 * time.Millisecond
 	expireEvery = time.Second
+	expireRest  = 20 // times as long as Expire took, until the next at the earliest
 	missBatch   = 64 // misses in one step
 )
 
@@ -66,6 +75,7 @@ func New(o Options) *Agent {
 		news:     make(chan news, 64),
 		calls:    make(chan func()),
 		flows:    make(chan FlowsRead, 1),
+		expired:  make(chan expiry, 1),
 		stopped:  make(chan struct{}),
 		drops:    newRing(),
 		measures: newMeasures(),
@@ -104,6 +114,10 @@ func (a *Agent) loop(ctx context.Context) {
 	defer tick.Stop()
 	expire := time.NewTicker(expireEvery)
 	defer expire.Stop()
+	var expireAfter time.Time // zero while one is under way, and if there is nothing to call
+	if a.options.Expire != nil {
+		expireAfter = time.Now()
+	}
 	misses, devices, drops, hints := a.options.Misses, a.options.Devices, a.options.Drops, a.options.Hints
 	for {
 		select {
@@ -148,11 +162,20 @@ func (a *Agent) loop(ctx context.Context) {
 			call()
 		case <-tick.C:
 			a.step(Tick{})
-		case <-expire.C:
-			if a.options.Expire != nil {
-				if err := a.options.Expire(); err != nil {
-					a.log.Error("expiry of flows failed", "err", err)
-				}
+		case now := <-expire.C:
+			if expireAfter.IsZero() || now.Before(expireAfter) {
+				continue
+			}
+			expireAfter = time.Time{}
+			a.reader.Go(func() { // it looks at every flow
+				began := time.Now()
+				err := a.options.Expire()
+				a.expired <- expiry{time.Since(began), err}
+			})
+		case e := <-a.expired:
+			expireAfter = time.Now().Add(expireRest * e.took)
+			if e.err != nil {
+				a.log.Error("expiry of flows failed", "err", e.err)
 			}
 		}
 	}

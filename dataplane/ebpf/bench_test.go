@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"dove.network/dataplane"
 	"dove.network/dove"
@@ -100,6 +101,39 @@ func BenchmarkFlip(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		key := dataplane.PairKey{Domain: testDomain, Src: 10, Dst: 11}
 		if err := s.Apply([]dataplane.Op{dataplane.SetPair{Key: key, Table: tables[i%2]}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkExpire looks for what has expired among a million flows that have not.
+func BenchmarkExpire(b *testing.B) {
+	privtest.Require(b)
+	const flows = 1_000_000
+	s, err := OpenForTests(Options{Config: dataplane.Config{VTEP: netip.MustParseAddr("192.0.2.1")}, Flows: flows})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		b.Fatal(err)
+	}
+	const batch = 4096
+	const confirmed = 32 // FLOW_CONFIRMED
+	keys, values := make([]dswitchFlow4Key, batch), make([]dswitchFlow, batch)
+	for n := 0; n < flows; n += batch {
+		for i := range batch {
+			keys[i] = dswitchFlow4Key{Vni: 1, Lo: uint32(n + i), Hi: ^uint32(0), Proto: 17}
+			values[i] = dswitchFlow{Last: uint32(now.Nano() / tick), Proto: 17, State: confirmed}
+		}
+		size := min(batch, flows-n)
+		if _, err := s.maps.Flows4.BatchUpdate(keys[:size], values[:size], nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if err := s.Expire(); err != nil {
 			b.Fatal(err)
 		}
 	}

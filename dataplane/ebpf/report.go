@@ -266,8 +266,15 @@ func (s *Switch) Sizes() (dataplane.Sizes, error) {
 }
 
 // Expire forgets flows and absent marks whose time is over. They have no effect
-// before, but take up room. Call it every few seconds.
+// before, but take up room. Call it every few seconds: it looks at each flow, some
+// 0.1 s for a million, and meanwhile Apply goes on.
 func (s *Switch) Expire() error {
+	err := s.expireAbsent()
+	_, failed := s.collect(0, false)
+	return errors.Join(err, failed)
+}
+
+func (s *Switch) expireAbsent() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := monotonic()
@@ -279,14 +286,15 @@ func (s *Switch) Expire() error {
 			return err
 		}
 	}
-	_, err := s.collect(0, false)
-	return err
+	return nil
 }
 
 // collect runs the program that walks the flow tables, to forget what has
 // expired and what is of a port, if one is given; if its endpoint has moved, then
 // not what goes on at the other end. It returns how many flows it deleted.
 func (s *Switch) collect(id dataplane.PortID, moved bool) (uint32, error) {
+	s.walking.Lock()
+	defer s.walking.Unlock()
 	args, out := dswitchGcArgs{Port: uint32(id)}, make([]byte, binary.Size(dswitchGcArgs{}))
 	if moved {
 		args.Moved = 1

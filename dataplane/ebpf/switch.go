@@ -95,6 +95,7 @@ type Switch struct {
 	drops    chan dataplane.Drop
 	hints    chan dataplane.Hint
 
+	walking     sync.Mutex // through the flow tables; taken after mu
 	mu          sync.Mutex
 	networks    map[dove.VNI]dataplane.Network
 	vteps       map[netip.Addr]bool
@@ -416,6 +417,8 @@ func (s *Switch) Close() error {
 			errs = append(errs, l.Close())
 		}
 	}
+	s.walking.Lock()
+	defer s.walking.Unlock()
 	return errors.Join(append(errs, s.programs.Close(), s.maps.Close(), s.inner.Close(), s.grace.Close())...)
 }
 
