@@ -165,7 +165,7 @@ func (f *footprint) judge(p *problems, w *world.World, old *blueprint.Blueprint)
 	wanted, changed := map[string]bool{}, map[string]world.Network{}
 	for _, n := range b.Networks {
 		wanted[n.Name] = true
-		doc := &world.Network{Tenant: b.Tenant, Name: n.Name, Domain: b.Domain, Blueprint: b.Name, Subnets: n.Subnets, MTU: DefaultMTU}
+		doc := &world.Network{Tenant: b.Tenant, Name: n.Name, Domain: b.Domain, Blueprint: b.Name, Subnets: n.Subnets, MTU: DefaultMTU(w)}
 		is, exists := w.Network(doc.Full())
 		switch {
 		case !exists:

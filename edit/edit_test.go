@@ -23,7 +23,7 @@ func TestEndpointDefaults(t *testing.T) {
 		t.Errorf("made %+v", e)
 	}
 	n, _ := b.w.Network(e.NetworkOf())
-	if n.VNI != 4096+1 || n.Domain != "shop" || n.MTU != edit.DefaultMTU { // back has the first
+	if n.VNI != 4096+1 || n.Domain != "shop" || n.MTU != 1450 { // back has the first
 		t.Errorf("network %+v", n)
 	}
 	at, ok := b.w.EndpointAt(n.VNI, e.Addresses[1])
@@ -159,7 +159,7 @@ func TestRefusals(t *testing.T) {
 		"no subnets":                 {network(edit.NetworkRequest{Tenant: "acme", Name: "n", Domain: "shop"}), dove.Invalid, []string{"subnet"}},
 		"delete blueprint's network": {delete(edit.DeleteNetwork(b.w, dove.Network{Tenant: "acme", Name: "front"}, now, nil)), dove.Conflict, []string{`made by blueprint "shop"`, "has endpoints"}},
 		"VTEP taken":                 {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("192.0.2.1"), nil)), dove.Conflict, []string{`VTEP 192.0.2.1 is that of host "h1"`}},
-		"VTEP of IPv6":               {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("2001:db8::1"), nil)), dove.Unsupported, []string{"the underlay of this version is IPv4"}},
+		"VTEP of another family":     {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("2001:db8::1"), nil)), dove.Conflict, []string{"cannot reach host \"h1\""}},
 		"no VTEP":                    {second(edit.PutHost(b.w, "h3_", netip.Addr{}, nil)), dove.Invalid, []string{"no unicast address", "h3_"}},
 		"VTEP of the host itself":    {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("127.0.0.1"), nil)), dove.Invalid, []string{"no unicast address that others reach"}},
 		"VTEP of everybody":          {second(edit.PutHost(b.w, "h3", netip.MustParseAddr("255.255.255.255"), nil)), dove.Invalid, []string{"no unicast address that others reach"}},

@@ -35,14 +35,17 @@ func PutHost(w *world.World, name dove.HostName, vtep netip.Addr, ifMatch *dove.
 
 // checkVTEP checks that an address can be the host's alone.
 func checkVTEP(p *problems, w *world.World, name dove.HostName, vtep netip.Addr) {
-	const hint = "give the address of the host in the underlay, such as 192.0.2.1"
+	const hint = "give the address of the host in the underlay, such as 192.0.2.1 or 2001:db8::1"
 	if !vtep.IsGlobalUnicast() || vtep.Is4In6() || vtep.Zone() != "" { // also not the host itself, nor its whole link
 		p.add(dove.Invalid, "vtep", hint, "VTEP %q is no unicast address that others reach", vtep)
 		return
 	}
-	if !vtep.Is4() {
-		p.add(dove.Unsupported, "vtep", hint, "VTEP %s is an IPv6 address: the underlay of this version is IPv4", vtep)
-		return
+	for h := range w.Hosts() {
+		if h.Name != name && h.VTEP.IsValid() && h.VTEP.Is4() != vtep.Is4() {
+			p.add(dove.Conflict, "vtep", "a fleet is on one underlay: the first host decides whether it is IPv4 or IPv6",
+				"VTEP %s cannot reach host %q at %s", vtep, h.Name, h.VTEP)
+			return
+		}
 	}
 	if other, taken := w.HostByVTEP(vtep); taken && other.Name != name {
 		p.add(dove.Conflict, "vtep", "delete that host first if it is gone", "VTEP %s is that of host %q", vtep, other.Name)

@@ -13,13 +13,22 @@ import (
 	"dove.network/world"
 )
 
-// MTUs of a network in bytes. The default leaves VXLAN over IPv4 its 50 bytes
-// of an underlay's 1500.
+// MTUs of a network in bytes.
 const (
-	DefaultMTU = 1450
-	MTUMin     = 1280 // IPv6's least
-	MTUMax     = 9166 // a jumbo frame of 9216 less 50
+	MTUMin = 1280 // IPv6's least
+	MTUMax = 9166 // a jumbo frame of 9216 less 50
 )
+
+// DefaultMTU is what an underlay of 1500 carries: VXLAN takes 50 bytes of it over
+// IPv4, and 70 over IPv6. A fleet without hosts is taken for one of IPv4.
+func DefaultMTU(w *world.World) uint16 {
+	for h := range w.Hosts() {
+		if h.VTEP.Is6() {
+			return 1430
+		}
+	}
+	return 1450
+}
 
 // NetworkRequest asks for a network that no blueprint makes.
 type NetworkRequest struct {
@@ -60,7 +69,7 @@ func PutNetwork(w *world.World, r NetworkRequest, now time.Time, ifMatch *dove.R
 	case r.MTU == 0 && exists:
 		doc.MTU = old.MTU
 	case r.MTU == 0:
-		doc.MTU = DefaultMTU
+		doc.MTU = DefaultMTU(w)
 	case r.MTU < MTUMin || r.MTU > MTUMax:
 		p.add(dove.Invalid, "mtu", "", "an MTU of %d is not between %d and %d", r.MTU, MTUMin, MTUMax)
 	}

@@ -268,7 +268,7 @@ func (l *Lab) benchHosts(ctx context.Context, s *subject) error {
 			return err
 		}
 		l.hosts = append(l.hosts, h)
-		if err := l.connect(h.ns, name, underlayAddr(byte(i+1))); err != nil {
+		if err := l.connect(h.ns, name, l.opt.addr(byte(i+1))); err != nil {
 			return err
 		}
 		namespaces[i] = h.ns

@@ -46,7 +46,7 @@ func inventoryPath(name string) string { return filepath.Join(Root, name, "lab.j
 
 // SaveInventory writes what the lab has now.
 func (l *Lab) SaveInventory() error {
-	inv := Inventory{Name: l.opt.Name, PID: os.Getpid(), Metrics: netip.AddrPortFrom(underlayAddr(254), dpcMetricsPort)}
+	inv := Inventory{Name: l.opt.Name, PID: os.Getpid(), Metrics: netip.AddrPortFrom(l.opt.addr(dpcNumber), dpcMetricsPort)}
 	for _, h := range l.hosts {
 		inv.Hosts = append(inv.Hosts, Node{h.Name, h.VTEP, h.dir, h.metrics()})
 	}

@@ -26,6 +26,7 @@ type Options struct {
 	Name string // of namespaces and the state folder: letters, digits, hyphens
 	Bin  string // folder with dpc, dswitch and dovectl
 	MTU  int    // of the underlay, bytes; 0 = 1500
+	IPv6 bool   // of the underlay
 	Log  *slog.Logger
 }
 
@@ -56,14 +57,27 @@ type Host struct {
 	args []string // how its dswitch is run
 }
 
-// underlay is the lab's underlay network (RFC 5737, TEST-NET-1): host i has
-// .i, the DPC has .254.
-var underlay = netip.MustParsePrefix("192.0.2.0/24")
+// The lab's underlay network is for documentation (RFC 5737, RFC 3849): the
+// last byte of host i is i, that of the DPC dpcNumber.
+var (
+	underlay4 = netip.MustParsePrefix("192.0.2.0/24")
+	underlay6 = netip.MustParsePrefix("2001:db8::/64")
+)
 
-func underlayAddr(last byte) netip.Addr {
-	a := underlay.Addr().As4()
-	a[3] = last
-	return netip.AddrFrom4(a)
+const dpcNumber = 254
+
+func (o Options) underlay() netip.Prefix {
+	if o.IPv6 {
+		return underlay6
+	}
+	return underlay4
+}
+
+func (o Options) addr(last byte) netip.Addr {
+	a := o.underlay().Addr().AsSlice()
+	a[len(a)-1] = last
+	addr, _ := netip.AddrFromSlice(a)
+	return addr
 }
 
 // New sweeps what dead labs left, then makes the fabric and starts a DPC.
@@ -107,7 +121,7 @@ func New(ctx context.Context, opt Options) (_ *Lab, err error) {
 	if l.dpcNS, err = l.namespace("dpc"); err != nil {
 		return nil, err
 	}
-	if err := l.connect(l.dpcNS, "dpc", underlayAddr(254)); err != nil {
+	if err := l.connect(l.dpcNS, "dpc", l.opt.addr(dpcNumber)); err != nil {
 		return nil, err
 	}
 	return l, l.startDPC(ctx)
@@ -133,12 +147,19 @@ func (l *Lab) connect(ns *Namespace, port string, addr netip.Addr) error {
 	if err := l.fabric.IP(fmt.Sprintf("link set %s master fab0 up", port)); err != nil {
 		return err
 	}
-	return ns.IP(fmt.Sprintf("addr add %s/%d dev u0", addr, underlay.Bits()), "link set u0 up")
+	nodad := ""
+	if addr.Is6() {
+		nodad = " nodad"
+		if err := ns.Sysctl("net/ipv6/conf/u0/disable_ipv6=0", "net/ipv6/conf/u0/accept_ra=0"); err != nil {
+			return err
+		}
+	}
+	return ns.IP(fmt.Sprintf("addr add %s/%d dev u0%s", addr, l.opt.underlay().Bits(), nodad), "link set u0 up")
 }
 
 // AddHost makes a host, lets it join and starts its dswitch.
 func (l *Lab) AddHost(ctx context.Context, name string) (*Host, error) {
-	h := &Host{Name: name, VTEP: underlayAddr(byte(len(l.hosts) + 1)), dir: filepath.Join(l.dir, name)}
+	h := &Host{Name: name, VTEP: l.opt.addr(byte(len(l.hosts) + 1)), dir: filepath.Join(l.dir, name)}
 	if len(l.hosts) >= 200 {
 		return nil, errors.New("a lab has at most 200 hosts")
 	}

@@ -52,7 +52,13 @@ func programs(t *testing.T) string {
 // newLab makes a lab that ends with the test.
 func newLab(t *testing.T, name string) *Lab {
 	t.Helper()
-	l, err := New(t.Context(), Options{Name: fmt.Sprintf("%s-%d", name, os.Getpid()), Bin: programs(t)})
+	return newLabWith(t, Options{Name: name})
+}
+
+func newLabWith(t *testing.T, opt Options) *Lab {
+	t.Helper()
+	opt.Name, opt.Bin = fmt.Sprintf("%s-%d", opt.Name, os.Getpid()), programs(t)
+	l, err := New(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,32 +90,44 @@ func TestScenarios(t *testing.T) {
 	for i, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel() // each in its own namespaces; most of the time is waiting
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := scenario.Parse(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l := newLab(t, fmt.Sprintf("s%d", i))
-			st, err := NewStage(t.Context(), l, s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer st.Close()
-			started := time.Now()
-			defer func() { t.Logf("steps took %v", time.Since(started)) }()
-			tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, _ string, err error) {
-				if err != nil && !errors.Is(err, scenario.ErrCannot) {
-					line, _, _ := strings.Cut(step.Action.String(), "\n")
-					t.Errorf("%s:%d: %s: %v", file, step.Line, line, err)
-				}
-			})
-			if want := cannot[filepath.Base(file)]; tally.Skipped != want {
-				t.Errorf("%d steps could not be carried out, want %d", tally.Skipped, want)
-			}
+			play(t, file, newLab(t, fmt.Sprintf("s%d", i)))
 		})
+	}
+	// What the underlay's family could matter to is played over IPv6 too.
+	for i, name := range []string{"forged-frames.dove", "kill-dswitch.dove", "move.dove"} {
+		t.Run("over IPv6, "+name, func(t *testing.T) {
+			t.Parallel()
+			play(t, "../scenarios/"+name, newLabWith(t, Options{Name: fmt.Sprintf("six%d", i), IPv6: true}))
+		})
+	}
+}
+
+// play plays a scenario in a lab that is new.
+func play(t *testing.T, file string, l *Lab) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := scenario.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := NewStage(t.Context(), l, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	started := time.Now()
+	defer func() { t.Logf("steps took %v", time.Since(started)) }()
+	tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, _ string, err error) {
+		if err != nil && !errors.Is(err, scenario.ErrCannot) {
+			line, _, _ := strings.Cut(step.Action.String(), "\n")
+			t.Errorf("%s:%d: %s: %v", file, step.Line, line, err)
+		}
+	})
+	if want := cannot[filepath.Base(file)]; tally.Skipped != want {
+		t.Errorf("%d steps could not be carried out, want %d", tally.Skipped, want)
 	}
 }
 

@@ -35,7 +35,7 @@ func (l *Lab) program(name string) string { return filepath.Join(l.opt.Bin, name
 // startDPC makes the DPC's state and runs it.
 func (l *Lab) startDPC(ctx context.Context) error {
 	state := filepath.Join(l.dir, "dpc")
-	addr := underlayAddr(254)
+	addr := l.opt.addr(dpcNumber)
 	admin := filepath.Join(state, "admin.yaml")
 	if err := runCmd(l.dpcNS.Command(ctx, l.program("dpc"), "init", "--state", state, "--name", "dpc-1",
 		"--advertise", netip.AddrPortFrom(addr, apiPort).String())); err != nil {
@@ -67,7 +67,7 @@ func (l *Lab) waitDPC(ctx context.Context) error {
 
 // runDPC starts the dpc over the state that is there.
 func (l *Lab) runDPC() (err error) {
-	addr := underlayAddr(254)
+	addr := l.opt.addr(dpcNumber)
 	l.dpc, err = start(l.dpcNS, filepath.Join(l.dir, "dpc.log"), l.program("dpc"), "run",
 		"--state", filepath.Join(l.dir, "dpc"), "--name", "dpc-1",
 		"--api", netip.AddrPortFrom(addr, apiPort).String(),
@@ -81,7 +81,7 @@ func (l *Lab) runDPC() (err error) {
 func (l *Lab) startSwitch(ctx context.Context, h *Host) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	addr := underlayAddr(254)
+	addr := l.opt.addr(dpcNumber)
 	if _, err := l.api.PutHost(ctx, dove.HostName(h.Name), api.HostSpec{VTEP: h.VTEP}, nil); err != nil {
 		return err
 	}

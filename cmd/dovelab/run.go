@@ -27,6 +27,7 @@ func runCommand() *cobra.Command {
 		chosen = sim.Levels
 	}
 	verbose := false
+	var underlay *family
 	cmd := &cobra.Command{
 		Use:   "run FILE...",
 		Short: "Run scenarios, each at every level",
@@ -40,7 +41,8 @@ step: where a packet went, which rule decided, who was told. It exits with 0 if
 all steps held that a level has means for.`,
 		Example: `  dovelab run scenarios/*.dove
   dovelab run scenarios/move.dove --level soft --verbose
-  dovelab run scenarios/cut-host.dove --level soft,kernel`,
+  dovelab run scenarios/cut-host.dove --level soft,kernel
+  dovelab run scenarios/move.dove --level kernel --underlay 6`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			for _, l := range chosen {
@@ -58,7 +60,7 @@ all steps held that a level has means for.`,
 					return fmt.Errorf("%s: %w", file, err)
 				}
 			}
-			r := runner{out: cmd.OutOrStdout(), verbose: verbose}
+			r := runner{out: cmd.OutOrStdout(), verbose: verbose, ipv6: *underlay == 6}
 			held := 0
 			for i, s := range scenarios {
 				if cmd.Context().Err() != nil {
@@ -77,6 +79,7 @@ all steps held that a level has means for.`,
 		},
 	}
 	cmd.Flags().StringSliceVar(&chosen, "level", chosen, "levels, of "+strings.Join(levels, ", "))
+	underlay = underlayFlag(cmd)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "tell what happened in each step, not only in those that do not hold")
 	return cmd
 }
@@ -85,6 +88,7 @@ all steps held that a level has means for.`,
 type runner struct {
 	out     io.Writer
 	verbose bool
+	ipv6    bool     // the underlay of kernel
 	skipped int      // steps
 	reasons []string // why steps of the present run are skipped
 }
@@ -129,6 +133,7 @@ func (r *runner) at(ctx context.Context, level string, s *scenario.Scenario) (ta
 	if err != nil {
 		return tally, err
 	}
+	opt.IPv6 = r.ipv6
 	l, err := lab.New(ctx, opt)
 	if err != nil {
 		return tally, err

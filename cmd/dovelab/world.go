@@ -55,7 +55,7 @@ func upCommand() *cobra.Command {
 		Short: "Build the demo's world and leave it running",
 		Args:  cobra.NoArgs,
 	}
-	name := nameFlag(cmd)
+	name, underlay := nameFlag(cmd), underlayFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, err := options(*name); err != nil {
 			return err
@@ -64,7 +64,7 @@ func upCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		holder := exec.Command(self, "hold", "--name", *name)
+		holder := exec.Command(self, "hold", "--name", *name, "--underlay", underlay.String())
 		holder.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		out, err := holder.StdoutPipe()
 		if err != nil {
@@ -132,12 +132,13 @@ Try:
 // run in it.
 func holdCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "hold", Hidden: true, Args: cobra.NoArgs}
-	name := nameFlag(cmd)
+	name, underlay := nameFlag(cmd), underlayFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		opt, err := options(*name)
 		if err != nil {
 			return err
 		}
+		opt.IPv6 = *underlay == 6
 		l, st, _, err := lab.World(cmd.Context(), opt, func(s scenario.Step) {
 			line, _, _ := strings.Cut(s.Action.String(), "\n")
 			fmt.Println("  ", strings.TrimSuffix(line, " <<END"))

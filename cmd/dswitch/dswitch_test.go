@@ -51,7 +51,7 @@ func TestSettings(t *testing.T) {
 	}{
 		"nothing":       {nil, "dpc: no DPC member is named"},
 		"many":          {[]string{"--dpc=x", "--underlay=::1", "--state=here", "--rows=1"}, "dpc: \"x\" is not of the form HOST:PORT"},
-		"family":        {[]string{"--dpc=x:1", "--underlay=fd00::1"}, "the underlay carries IPv4 only"},
+		"family":        {[]string{"--dpc=x:1", "--underlay=fe80::1"}, "not an address of one host that others reach"},
 		"token":         {[]string{"--dpc=x:1", "--join=abc"}, "join: this is no dove-join token"},
 		"join, no more": {[]string{"join"}, "join: the join token is missing"},
 		"plug":          {[]string{"plug", "web-1", "dvx"}, "is not of the form tenant/id"},

@@ -23,6 +23,7 @@ import (
 	"dove.network/dataplane"
 	"dove.network/dataplane/ebpf"
 	"dove.network/dove"
+	"dove.network/packet"
 	"dove.network/vif"
 )
 
@@ -86,7 +87,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	host := agent.New(agent.Options{
 		Config: agent.Config{
 			Host: identity.Host, VTEP: identity.VTEP, Software: "dswitch " + version,
-			Rows: s.Rows, MTU: underlay.MTU - overhead, Own: []string{underlay.Name, s.Up, s.VXLAN},
+			Rows: s.Rows, MTU: underlay.MTU - packet.OverlaySize(identity.VTEP), Own: []string{underlay.Name, s.Up, s.VXLAN},
 		},
 		Restored: agent.Restored{Saved: saved, Switch: agent.Contents(switcher.Held())},
 		Switch:   switcher,
@@ -133,9 +134,6 @@ func gatherer(host *agent.Agent, facts []prometheus.Collector) (prometheus.Gathe
 	registry.MustRegister(own, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return registry, nil
 }
-
-// overhead is what the overlay adds to an IP packet: inner Ethernet, VXLAN, UDP, IPv4.
-const overhead = 14 + 8 + 8 + 20
 
 // open opens the switch on the device that carries the host's underlay address.
 func open(s *settings, vtep netip.Addr, underlay vif.UnderlayDevice) (*ebpf.Switch, error) {

@@ -52,7 +52,7 @@ func defaults() *settings {
 
 func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.Host, "host", s.Host, "`NAME` of this host in DOVE (default: as its certificate says; to join, this machine's name)")
-	f.TextVar(&s.Underlay, "underlay", s.Underlay, "underlay `ADDRESS` of this host, IPv4 (default: as its certificate says)")
+	f.TextVar(&s.Underlay, "underlay", s.Underlay, "underlay `ADDRESS` of this host, IPv4 or IPv6 as the fleet's are (default: as its certificate says)")
 	f.StringSliceVar(&s.DPC, "dpc", s.DPC, "`HOST:PORT` of the control server of each DPC member, tried in turn")
 	f.StringVar(&s.State, "state", s.State, "`FOLDER` for the host's key and certificate, what a restart needs, and the local socket")
 	f.StringVar(&s.Pins, "pins", s.Pins, "`FOLDER` on a BPF file system for programs and maps, of this switch alone")
@@ -92,8 +92,8 @@ func (s *settings) checkPlaces() faults {
 			f.add(x[0], fmt.Sprintf("%q is not an absolute path", x[1]), "")
 		}
 	}
-	if s.Underlay.IsValid() && (!s.Underlay.Is4() || s.Underlay.IsUnspecified() || s.Underlay.IsMulticast()) {
-		f.add("underlay", fmt.Sprintf("%s is not an IPv4 address of one host", s.Underlay), "the underlay carries IPv4 only in this version")
+	if s.Underlay.IsValid() && (s.Underlay.Is4In6() || s.Underlay.Zone() != "" || !s.Underlay.IsGlobalUnicast()) {
+		f.add("underlay", fmt.Sprintf("%s is not an address of one host that others reach", s.Underlay), "give one such as 192.0.2.1 or 2001:db8::1")
 	}
 	if s.Host != "" {
 		if err := dove.CheckName(s.Host); err != nil {
