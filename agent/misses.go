@@ -142,17 +142,19 @@ func (c *Core) knows(key questionKey) bool {
 	if n == nil {
 		return false
 	}
-	class := dove.ClassNone
+	var far []dove.Class
 	if l, ok := c.locals[key.peerKey()]; ok {
-		class = l.class
+		far = []dove.Class{l.class}
 	} else if held := n.peers[key.peer]; held == nil || held.digest == (control.Digest{}) {
 		return false
 	} else if held.row.Absent {
 		return true
 	} else {
-		class = held.row.Class
+		far = held.row.Classes()
 	}
-	return n.domain.pairs[classes{key.class, class}] != nil && n.domain.pairs[classes{class, key.class}] != nil
+	return !slices.ContainsFunc(far, func(class dove.Class) bool {
+		return n.domain.pairs[classes{key.class, class}] == nil || n.domain.pairs[classes{class, key.class}] == nil
+	})
 }
 
 // awaits reports whether a question about the address waits for its answer.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -19,6 +20,7 @@ type network struct {
 	name   dove.Network
 	domain *domain
 	mtu    uint16
+	gates  []control.Gateway
 	ports  int
 	absent int // rows of peers that are negative
 	peers  map[netip.Addr]*peer
@@ -84,11 +86,15 @@ func (c *Core) handle(d dove.Domain) uint32 {
 // refreshNetwork has the switch know the network as the assignment says it.
 func (c *Core) refreshNetwork(a *assignment) {
 	n := c.networks[a.VNI]
-	if n.name == a.Network && n.mtu == a.MTU {
+	if n.name == a.Network && n.mtu == a.MTU && reflect.DeepEqual(n.gates, a.Gateways) {
 		return
 	}
-	n.name, n.mtu = a.Network, a.MTU
-	c.tracker.set(dataplane.SetNetwork{Network: dataplane.Network{VNI: n.vni, Domain: n.domain.handle, MTU: n.mtu}})
+	n.name, n.mtu, n.gates = a.Network, a.MTU, a.Gateways
+	known := dataplane.Network{VNI: n.vni, Domain: n.domain.handle, MTU: n.mtu}
+	for _, g := range a.Gateways {
+		known.Gateways = append(known.Gateways, dataplane.Gateway(g))
+	}
+	c.tracker.set(dataplane.SetNetwork{Network: known})
 }
 
 // leaveNetwork counts one port less; after the last one, nothing of the network
@@ -179,7 +185,7 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 		if fresh {
 			n.absent++
 		}
-		c.tracker.set(dataplane.SetAbsent{Key: key, TTL: ttl})
+		c.tracker.set(dataplane.SetAbsent{Key: key, TTL: ttl, NoRoute: row.NoRoute})
 		c.negatives[row.Key] = c.now.Add(ttl)
 	} else {
 		if _, negative := c.negatives[row.Key]; negative {
@@ -187,9 +193,21 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 			n.absent--
 			c.tracker.remove(target{kind: kindAbsent, vni: key.VNI, addr: key.Addr})
 		}
-		c.tracker.set(dataplane.SetPeer{Key: key, Peer: dataplane.Peer{UID: row.UID, MAC: row.MAC, Class: row.Class, VTEP: row.VTEP}})
+		c.tracker.set(dataplane.SetPeer{Key: key, Peer: rowInSwitch(row)})
 	}
 	held.row, held.digest = row, digest
+}
+
+// rowInSwitch is a row as the switch has it.
+func rowInSwitch(row control.Peer) dataplane.Peer {
+	p := dataplane.Peer{UID: row.UID, MAC: row.MAC, Class: row.Class, VTEP: row.VTEP}
+	if row.Gateway != (dove.MAC{}) {
+		p.Gateway, p.VNI, p.Far, p.MTU = row.Gateway, row.VNI, row.Far, row.MTU
+		for _, w := range row.Ways {
+			p.Ways = append(p.Ways, dataplane.Way{UID: w.UID, MAC: w.MAC, Class: w.Class, VTEP: w.VTEP, VNI: w.VNI, Far: w.Far})
+		}
+	}
+	return p
 }
 
 // dropPeer no longer holds a row of an address, negative or not.

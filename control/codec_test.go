@@ -71,7 +71,7 @@ var (
 	anyPeer = rapid.Custom(func(t *rapid.T) Peer {
 		p := Peer{Key: anyPeerKey.Draw(t, "key")}
 		if rapid.Bool().Draw(t, "absent") {
-			p.Absent, p.TTL = true, anyDelay.Draw(t, "ttl")
+			p.Absent, p.TTL, p.NoRoute = true, anyDelay.Draw(t, "ttl"), rapid.Bool().Draw(t, "no route")
 			return p
 		}
 		p.Endpoint, p.UID, p.MAC = anyEndpoint.Draw(t, "endpoint"), dove.UID(rapid.Uint64().Draw(t, "uid")), anyMAC.Draw(t, "mac")
@@ -82,7 +82,24 @@ var (
 				p.Other = anyAddr.Draw(t, "other")
 			}
 		}
+		if rapid.Bool().Draw(t, "routed") {
+			p.Gateway, p.VNI, p.Far, p.MTU = anyMAC.Draw(t, "gateway"), anyVNI.Draw(t, "far network"), anyMAC.Draw(t, "far"), rapid.Uint16Range(68, 65535).Draw(t, "mtu")
+			p.Ways = some(t, anyWay, "ways")
+		}
 		return p
+	})
+	anyWay = rapid.Custom(func(t *rapid.T) Way {
+		w := Way{
+			Endpoint: anyEndpoint.Draw(t, "endpoint"), UID: dove.UID(rapid.Uint64().Draw(t, "uid")), MAC: anyMAC.Draw(t, "mac"),
+			Class: anyClass.Draw(t, "class"), VNI: anyVNI.Draw(t, "vni"), Far: anyMAC.Draw(t, "far"),
+		}
+		if rapid.Bool().Draw(t, "located") {
+			w.Host, w.VTEP = dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep")
+		}
+		return w
+	})
+	anyGateway = rapid.Custom(func(t *rapid.T) Gateway {
+		return Gateway{anyMAC.Draw(t, "mac"), some(t, anyAddr, "addrs")}
 	})
 	anyPair = rapid.Custom(func(t *rapid.T) Pair {
 		p := Pair{Key: anyPairKey.Draw(t, "key")}
@@ -219,6 +236,7 @@ func anyDown(t *rapid.T) Down {
 			p, _ := addr.Prefix(rapid.IntRange(0, addr.BitLen()).Draw(t, "bits"))
 			a.Subnets = append(a.Subnets, p)
 		}
+		a.Gateways = some(t, anyGateway, "gateways")
 		return a
 	case 2:
 		return &Unassign{rev, anyEndpoint.Draw(t, "endpoint"), dove.Epoch(rapid.Uint64().Draw(t, "epoch"))}
@@ -338,6 +356,11 @@ func TestDecodeNamesTheFieldAtFault(t *testing.T) {
 		{field: "policy_reply.answers[0].status", down: EncodeDown(&PolicyReply{Answers: []Answer{{Question: question}}})},
 		{field: "policy_reply.answers[0].question.vni", down: EncodeDown(&PolicyReply{Answers: []Answer{{Status: Retry}}})},
 		{field: "update.peers[0].mac", down: EncodeDown(&Update{Peers: []Peer{with(peer, func(p *Peer) { p.MAC = dove.MAC{} })}})},
+		{field: "update.peers[0].ways", down: EncodeDown(&Update{Peers: []Peer{with(peer, func(p *Peer) {
+			p.Gateway, p.VNI, p.Far, p.MTU = p.MAC, 7, p.MAC, 1450
+			p.Ways = make([]Way, WaysMax+1)
+		})}})},
+		{field: "update.peers[0].mtu", down: EncodeDown(&Update{Peers: []Peer{with(peer, func(p *Peer) { p.Gateway, p.VNI, p.Far = p.MAC, 7, p.MAC })}})},
 		{field: "update.peers[0].host", down: EncodeDown(&Update{Peers: []Peer{with(peer, func(p *Peer) { p.Host = "" })}})},
 		{field: "update.pairs[0].table", down: &controlpb.Envelope{Message: &controlpb.Envelope_Update{Update: &controlpb.Update{
 			Pairs: []*controlpb.Pair{{Key: encodePairKey(PairKey{Domain: domain, Src: 2, Dst: 3}), Table: []byte{1}}},

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"net/netip"
+
 	"dove.network/control/controlpb"
 	"dove.network/dove"
 	"dove.network/verdict"
@@ -110,6 +112,9 @@ func (d *door) assign(a *controlpb.Assign) *Assign {
 		out.Other = d.tunnel(a.Other)
 		d.within("other")
 	}
+	out.Gateways = list(d, "gateways", a.GetGateways(), func(g *controlpb.Gateway) Gateway {
+		return Gateway{MAC: d.mac(g.GetMac()), Addrs: list(d, "addrs", g.GetAddrs(), func(b []byte) netip.Addr { return d.addr("addr", b) })}
+	})
 	return out
 }
 
@@ -136,10 +141,10 @@ func (d *door) answer(a *controlpb.Answer) Answer {
 func (d *door) peer(p *controlpb.Peer) Peer {
 	key := d.key(p.GetKey())
 	if p.GetAbsent() {
-		if p.Endpoint != nil || p.Domain != nil || p.Uid != 0 || len(p.Mac) > 0 || p.Class != 0 || p.Host != "" || len(p.Vtep) > 0 || len(p.Other) > 0 {
+		if p.Endpoint != nil || p.Domain != nil || p.Uid != 0 || len(p.Mac) > 0 || p.Class != 0 || p.Host != "" || len(p.Vtep) > 0 || len(p.Other) > 0 || len(p.Gateway) > 0 || len(p.Ways) > 0 {
 			d.fail("absent", "a row about an absent peer says more than its key and ttl")
 		}
-		return Peer{Key: key, Absent: true, TTL: d.delay("ttl_ms", p.GetTtlMs())}
+		return Peer{Key: key, Absent: true, TTL: d.delay("ttl_ms", p.GetTtlMs()), NoRoute: p.GetNoRoute()}
 	}
 	out := Peer{
 		Key:      key,
@@ -161,6 +166,37 @@ func (d *door) peer(p *controlpb.Peer) Peer {
 		if !out.VTEP.IsValid() {
 			d.fail("other", "the row withholds where the peer is")
 		}
+	}
+	if p.GetNoRoute() {
+		d.fail("no_route", "only a row about an absent peer says so")
+	}
+	if len(p.GetGateway()) > 0 {
+		out.Gateway = d.mac(p.GetGateway())
+		out.VNI = d.vni("vni", p.GetVni())
+		out.Far = d.mac(p.GetFar())
+		out.MTU = uint16(d.number("mtu", p.GetMtu(), 68, 65535))
+	} else if len(p.GetWays()) > 0 {
+		d.fail("ways", "only a row behind a router has several")
+	}
+	if n := len(p.GetWays()); n > WaysMax {
+		d.fail("ways", "%d further ways are more than %d", n, WaysMax)
+	}
+	out.Ways = list(d, "ways", p.GetWays(), d.way)
+	return out
+}
+
+func (d *door) way(w *controlpb.Way) Way {
+	out := Way{
+		Endpoint: d.endpoint(w.GetEndpoint()),
+		UID:      dove.UID(w.GetUid()),
+		MAC:      d.mac(w.GetMac()),
+		Class:    d.class("class", w.GetClass()),
+		VNI:      d.vni("vni", w.GetVni()),
+		Far:      d.mac(w.GetFar()),
+	}
+	if len(w.GetVtep()) > 0 || w.GetHost() != "" {
+		out.Host = dove.HostName(d.name("host", w.GetHost()))
+		out.VTEP = d.addr("vtep", w.GetVtep())
 	}
 	return out
 }

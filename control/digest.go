@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+
+	"dove.network/dove"
 )
 
 // Digest names a row by its content: equal digests, equal content. The zero
@@ -19,9 +21,12 @@ func (p Peer) Digest() Digest {
 		return Digest{}
 	}
 	b := make([]byte, 0, 512)
-	if p.Absent {
+	switch {
+	case p.NoRoute:
+		b = append(b, 2)
+	case p.Absent:
 		b = append(b, 1)
-	} else {
+	default:
 		b = append(b, 0)
 	}
 	b = binary.BigEndian.AppendUint32(b, uint32(p.Key.VNI))
@@ -37,6 +42,23 @@ func (p Peer) Digest() Digest {
 	b = appendString(b, p.Domain.Name)
 	b = appendString(b, string(p.Host))
 	b = appendString(b, string(p.Other.AsSlice()))
+	if p.Gateway != (dove.MAC{}) {
+		b = append(b, p.Gateway[:]...)
+		b = append(b, p.Far[:]...)
+		b = binary.BigEndian.AppendUint32(b, uint32(p.VNI))
+		b = binary.BigEndian.AppendUint16(b, p.MTU)
+		for _, w := range p.Ways {
+			b = binary.BigEndian.AppendUint64(b, uint64(w.UID))
+			b = binary.BigEndian.AppendUint16(b, uint16(w.Class))
+			b = binary.BigEndian.AppendUint32(b, uint32(w.VNI))
+			b = append(b, w.MAC[:]...)
+			b = append(b, w.Far[:]...)
+			b = appendString(b, string(w.VTEP.AsSlice()))
+			b = appendString(b, string(w.Endpoint.Tenant))
+			b = appendString(b, string(w.Endpoint.ID))
+			b = appendString(b, string(w.Host))
+		}
+	}
 	sum := sha256.Sum256(b)
 	return Digest(sum[:16])
 }

@@ -213,6 +213,9 @@ func encodeAssign(a *Assign) *controlpb.Assign {
 			return &controlpb.Prefix{Addr: p.Addr().AsSlice(), Bits: uint32(p.Bits())}
 		}),
 		Standby: a.Standby,
+		Gateways: each(a.Gateways, func(g Gateway) *controlpb.Gateway {
+			return &controlpb.Gateway{Mac: g.MAC[:], Addrs: each(g.Addrs, netip.Addr.AsSlice)}
+		}),
 	}
 	if a.Other != (Tunnel{}) {
 		out.Other = encodeTunnel(a.Other)
@@ -234,9 +237,9 @@ func encodeAnswer(a Answer) *controlpb.Answer {
 
 func encodePeer(p Peer) *controlpb.Peer {
 	if p.Absent {
-		return &controlpb.Peer{Key: encodePeerKey(p.Key), Absent: true, TtlMs: milliseconds(p.TTL)}
+		return &controlpb.Peer{Key: encodePeerKey(p.Key), Absent: true, TtlMs: milliseconds(p.TTL), NoRoute: p.NoRoute}
 	}
-	return &controlpb.Peer{
+	out := &controlpb.Peer{
 		Key:      encodePeerKey(p.Key),
 		Endpoint: encodeEndpoint(p.Endpoint),
 		Uid:      uint64(p.UID),
@@ -247,6 +250,16 @@ func encodePeer(p Peer) *controlpb.Peer {
 		Vtep:     p.VTEP.AsSlice(),
 		Other:    p.Other.AsSlice(),
 	}
+	if p.Gateway != (dove.MAC{}) {
+		out.Gateway, out.Vni, out.Far, out.Mtu = p.Gateway[:], uint32(p.VNI), p.Far[:], uint32(p.MTU)
+		out.Ways = each(p.Ways, func(w Way) *controlpb.Way {
+			return &controlpb.Way{
+				Endpoint: encodeEndpoint(w.Endpoint), Uid: uint64(w.UID), Mac: w.MAC[:], Class: uint32(w.Class),
+				Host: string(w.Host), Vtep: w.VTEP.AsSlice(), Vni: uint32(w.VNI), Far: w.Far[:],
+			}
+		})
+	}
+	return out
 }
 
 func encodePair(p Pair) *controlpb.Pair {

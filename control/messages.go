@@ -12,7 +12,7 @@ import (
 //
 //	1: 2026-11-22: the first.
 //	2: 2026-11-23: Inspect and Report.
-//	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry.
+//	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers.
 const Version = 3
 
 // Limits of one message. What is longer is split by Parts and Split.
@@ -155,6 +155,13 @@ type Assign struct {
 	Subnets  []netip.Prefix
 	Standby  bool
 	Other    Tunnel
+	Gateways []Gateway // interfaces of routers on the network
+}
+
+// Gateway is a router's interface on a network.
+type Gateway struct {
+	MAC   dove.MAC
+	Addrs []netip.Addr
 }
 
 // Address is an address and its class in the network's domain.
@@ -262,15 +269,19 @@ type PairKey struct {
 }
 
 // Peer is a row: what and where an address is. Absent rows are negative answers
-// and have only Key and TTL. A TTL of 0, only in an Update, takes the row back:
+// and have only Key, TTL and NoRoute. A TTL of 0, only in an Update, takes the row back:
 // the dSwitch no longer holds anything of that key and asks when it needs to.
 // Host is "" and VTEP the zero Addr where the location is withheld. Other is
 // the VTEP of the host of its other binding, the zero Addr if there is none or
 // the location is withheld.
+//
+// With a Gateway the address is behind a router, on another network or at the
+// end of a static route, which may have several Ways of equal worth.
 type Peer struct {
 	Key      PeerKey
 	Absent   bool
 	TTL      time.Duration // of a negative answer, at most DelayMax
+	NoRoute  bool          // of a negative answer: nothing leads to the address, whoever may have it
 	Endpoint dove.Endpoint
 	UID      dove.UID
 	MAC      dove.MAC
@@ -279,6 +290,36 @@ type Peer struct {
 	Host     dove.HostName
 	VTEP     netip.Addr
 	Other    netip.Addr
+
+	Gateway dove.MAC // the router's on Key's network; zero: no router is between
+	VNI     dove.VNI // behind a router: the network of the endpoint
+	Far     dove.MAC // and the router's MAC there
+	MTU     uint16   // and its MTU
+	Ways    []Way    // further next hops of a static route, at most WaysMax
+}
+
+// WaysMax is how many further ways a row may have.
+const WaysMax = 7
+
+// Way is a further way to an address behind a router: what Peer says of the first.
+type Way struct {
+	Endpoint dove.Endpoint
+	UID      dove.UID
+	MAC      dove.MAC
+	Class    dove.Class
+	Host     dove.HostName
+	VTEP     netip.Addr
+	VNI      dove.VNI
+	Far      dove.MAC
+}
+
+// Classes lists the class of the row, and those of its further ways.
+func (p Peer) Classes() []dove.Class {
+	all := []dove.Class{p.Class}
+	for _, w := range p.Ways {
+		all = append(all, w.Class)
+	}
+	return all
 }
 
 // Pair is a row: the table of an ordered pair of classes. A nil Table says that

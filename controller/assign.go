@@ -65,6 +65,15 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 			}
 		}
 	}
+	for _, change := range delta.Routers {
+		for _, r := range []*world.Router{change.Old, change.New} {
+			for _, f := range interfaces(r) {
+				for e := range c.world.EndpointsIn(r.NetworkOf(f)) {
+					concern(&e)
+				}
+			}
+		}
+	}
 	given := map[control.SessionID][]control.Down{}
 	for _, name := range sortedEndpoints(names) {
 		slices.Sort(hosts[name])
@@ -101,7 +110,16 @@ func same(a, b *control.Assign) bool {
 	return a.Endpoint == b.Endpoint && a.UID == b.UID && a.Epoch == b.Epoch &&
 		a.VNI == b.VNI && a.Network == b.Network && a.Domain == b.Domain && a.MTU == b.MTU &&
 		a.MAC == b.MAC && a.Device == b.Device && a.Standby == b.Standby && a.Other == b.Other &&
-		slices.Equal(a.Address, b.Address) && slices.Equal(a.Subnets, b.Subnets)
+		slices.Equal(a.Address, b.Address) && slices.Equal(a.Subnets, b.Subnets) &&
+		slices.EqualFunc(a.Gateways, b.Gateways, func(x, y control.Gateway) bool { return x.MAC == y.MAC && slices.Equal(x.Addrs, y.Addrs) })
+}
+
+// interfaces are those of a router, none of nil.
+func interfaces(r *world.Router) []world.Interface {
+	if r == nil {
+		return nil
+	}
+	return r.Interfaces
 }
 
 func sortedEndpoints[V any](set map[dove.Endpoint]V) []dove.Endpoint {

@@ -215,6 +215,11 @@ func assignment(w *world.World, e world.Endpoint, host dove.HostName) *control.A
 	if other, ok := w.Host(e.Other(host)); ok {
 		a.Other = tunnel(&other)
 	}
+	for r := range w.RoutersOn(n.Full()) {
+		if f, ok := r.On(n.Name); ok {
+			a.Gateways = append(a.Gateways, control.Gateway{MAC: f.MAC, Addrs: f.Gateways(n)})
+		}
+	}
 	for _, addr := range e.Addresses {
 		a.Address = append(a.Address, control.Address{Addr: addr, Class: w.AddressClass(e, addr)})
 	}

@@ -3,6 +3,7 @@ package resolver
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"dove.network/control"
@@ -54,14 +55,14 @@ func (i *Interest) Advance(next *world.World, d world.Delta) []News {
 		}
 	}
 	for _, c := range d.Networks {
-		if !Rehomed(c) {
-			continue
+		if c.Old == nil || c.New == nil || Rehomed(c) || c.Old.MTU != c.New.MTU || !slices.Equal(c.Old.Subnets, c.New.Subnets) {
+			i.touchAround(t, last, c.Old)
+			i.touchAround(t, next, c.New)
 		}
-		for _, n := range []*world.Network{c.Old, c.New} {
-			if n != nil {
-				i.touchNetwork(t, n.VNI)
-			}
-		}
+	}
+	for _, c := range d.Routers {
+		i.touchRouter(t, last, c.Old)
+		i.touchRouter(t, next, c.New)
 	}
 	for _, c := range d.Classes {
 		for _, a := range []*world.ClassAlloc{c.Old, c.New} {
@@ -91,11 +92,57 @@ func (i *Interest) touchEndpoint(t touched, w *world.World, e *world.Endpoint) {
 		return
 	}
 	for _, a := range e.Addresses {
-		for _, id := range i.peers[n.VNI][a] {
-			t.of(id).peers[control.PeerKey{VNI: n.VNI, Addr: a}] = true
+		i.touchAddress(t, n.VNI, a)
+		for beside := range w.Beside(n.Full()) {
+			i.touchAddress(t, beside.VNI, a)
 		}
-		for _, id := range i.marked[n.VNI] {
-			t.of(id).appears[control.PeerKey{VNI: n.VNI, Addr: a}] = true
+		for near, to := range w.RoutesVia(n, a) {
+			i.touchPrefix(t, near.VNI, to)
+		}
+	}
+}
+
+// touchAddress concerns those who hold an address as seen from a network.
+func (i *Interest) touchAddress(t touched, vni dove.VNI, a netip.Addr) {
+	for _, id := range i.peers[vni][a] {
+		t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
+	}
+	for _, id := range i.marked[vni] {
+		t.of(id).appears[control.PeerKey{VNI: vni, Addr: a}] = true
+	}
+}
+
+// touchPrefix concerns those who hold any address of a prefix as seen from a network.
+func (i *Interest) touchPrefix(t touched, vni dove.VNI, within netip.Prefix) {
+	for a, ids := range i.peers[vni] {
+		if within.Contains(a) {
+			for _, id := range ids {
+				t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
+			}
+		}
+	}
+}
+
+// touchAround concerns those who hold anything of a network, or of one that a
+// router joins with it.
+func (i *Interest) touchAround(t touched, w *world.World, n *world.Network) {
+	if n == nil {
+		return
+	}
+	i.touchNetwork(t, n.VNI)
+	for beside := range w.Beside(n.Full()) {
+		i.touchNetwork(t, beside.VNI)
+	}
+}
+
+// touchRouter concerns those who hold anything of a router's networks.
+func (i *Interest) touchRouter(t touched, w *world.World, r *world.Router) {
+	if r == nil {
+		return
+	}
+	for _, f := range r.Interfaces {
+		if n, ok := w.Network(r.NetworkOf(f)); ok {
+			i.touchNetwork(t, n.VNI)
 		}
 	}
 }
@@ -180,7 +227,7 @@ func (i *Interest) touchSights(t touched, id control.SessionID, domain dove.Doma
 		return
 	}
 	for key, held := range h.peers {
-		if !held.absent && turned[classAt{key.VNI, held.class}] {
+		if slices.ContainsFunc(held.classes, func(c dove.Class) bool { return turned[classAt{key.VNI, c}] }) {
 			t.of(id).peers[key] = true
 		}
 	}

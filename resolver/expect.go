@@ -71,7 +71,7 @@ func (i *Interest) renamed(last, next *world.World, d world.Delta) map[control.S
 			if was == is || !slices.Contains(c.Old.Addresses, a) {
 				continue
 			}
-			for _, id := range i.concerned(n.VNI, a, c.New.Host) {
+			for _, id := range i.concerned(next, n, a, c.New.Host) {
 				if all[id] == nil {
 					all[id] = renames{}
 				}
@@ -82,9 +82,22 @@ func (i *Interest) renamed(last, next *world.World, d world.Delta) map[control.S
 	return all
 }
 
-// concerned are the sessions that hold an address, and those of its host.
-func (i *Interest) concerned(vni dove.VNI, a netip.Addr, host dove.HostName) []control.SessionID {
-	return slices.Concat(i.peers[vni][a], i.byHost[host])
+// concerned are the sessions that hold an address, also from beyond a router or
+// as next hop of a route, and those of its host.
+func (i *Interest) concerned(w *world.World, n world.Network, a netip.Addr, host dove.HostName) []control.SessionID {
+	all := slices.Concat(i.peers[n.VNI][a], i.byHost[host])
+	for beside := range w.Beside(n.Full()) {
+		all = append(all, i.peers[beside.VNI][a]...)
+	}
+	for near, to := range w.RoutesVia(n, a) {
+		for held, ids := range i.peers[near.VNI] {
+			if to.Contains(held) {
+				all = append(all, ids...)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // follow returns the pairs that a session needs for what it holds, once

@@ -43,7 +43,7 @@ type holding struct {
 type heldPeer struct {
 	digest   control.Digest
 	absent   bool
-	class    dove.Class
+	classes  []dove.Class // of all its ways, each once; nil if absent
 	expected uint64
 }
 
@@ -123,7 +123,7 @@ func (i *Interest) HasPeer(id control.SessionID, p control.Peer) bool {
 // Peer notes that a session was sent a row, or holds it.
 func (i *Interest) Peer(id control.SessionID, p control.Peer) {
 	h := i.sessions[id]
-	expected := h.peers[p.Key].expected
+	held := heldPeer{digest: p.Digest(), absent: p.Absent, expected: h.peers[p.Key].expected}
 	i.forgetPeer(id, h, p.Key)
 	switch {
 	case p.Absent && p.TTL == 0:
@@ -134,14 +134,16 @@ func (i *Interest) Peer(id control.SessionID, p control.Peer) {
 	case p.Absent:
 		h.absent[p.Key.VNI]++
 	default:
-		at := classAt{p.Key.VNI, p.Class}
-		if h.seen[at] == nil {
-			h.seen[at] = &sight{}
+		held.classes = []dove.Class{p.Class}
+		h.see(classAt{p.Key.VNI, p.Class}, p.VTEP.IsValid())
+		for _, w := range p.Ways {
+			if !slices.Contains(held.classes, w.Class) {
+				held.classes = append(held.classes, w.Class)
+				h.see(classAt{p.Key.VNI, w.Class}, w.VTEP.IsValid())
+			}
 		}
-		h.seen[at].rows++
-		h.seen[at].located = p.VTEP.IsValid()
 	}
-	h.peers[p.Key] = heldPeer{p.Digest(), p.Absent, p.Class, expected}
+	h.peers[p.Key] = held
 	holders := i.peers[p.Key.VNI]
 	if holders == nil {
 		holders = map[netip.Addr][]control.SessionID{}
@@ -166,10 +168,21 @@ func (i *Interest) forgetPeer(id control.SessionID, h *holding, key control.Peer
 		}
 		return
 	}
-	at := classAt{key.VNI, held.class}
-	if h.seen[at].rows--; h.seen[at].rows == 0 {
-		delete(h.seen, at)
+	for _, class := range held.classes {
+		at := classAt{key.VNI, class}
+		if h.seen[at].rows--; h.seen[at].rows == 0 {
+			delete(h.seen, at)
+		}
 	}
+}
+
+// see notes that a row has a class, and whether its location was told.
+func (h *holding) see(at classAt, located bool) {
+	if h.seen[at] == nil {
+		h.seen[at] = &sight{}
+	}
+	h.seen[at].rows++
+	h.seen[at].located = located
 }
 
 // Pair notes that a session was sent a row, or holds it.

@@ -80,13 +80,19 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 		Question: q, Status: control.Found, Domain: domain,
 		Local: v.world.AddressClass(local, q.Local), Peer: peer.Class,
 	}
-	from, to := answer.Local, answer.Peer
-	if !q.Outgoing {
-		from, to = to, from
-	}
-	pairs := []control.Pair{v.Pair(host, control.PairKey{Domain: domain, Src: from, Dst: to})}
-	if from != to {
-		pairs = append(pairs, v.Pair(host, control.PairKey{Domain: domain, Src: to, Dst: from}))
+	var pairs []control.Pair
+	for i, class := range peer.Classes() {
+		from, to := answer.Local, class
+		if !q.Outgoing {
+			from, to = to, from
+		}
+		if i > 0 && slices.ContainsFunc(pairs, func(p control.Pair) bool { return p.Key.Src == from && p.Key.Dst == to }) {
+			continue // an equal way of a class that is answered
+		}
+		pairs = append(pairs, v.Pair(host, control.PairKey{Domain: domain, Src: from, Dst: to}))
+		if from != to {
+			pairs = append(pairs, v.Pair(host, control.PairKey{Domain: domain, Src: to, Dst: from}))
+		}
 	}
 	return control.Answered{Answer: answer, Peers: []control.Peer{peer}, Pairs: pairs}
 }
@@ -98,23 +104,37 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 	if _, present := v.of(host).networks[key.VNI]; !ok || !present {
 		return control.Peer{Key: key, Absent: true}
 	}
-	e, ok := v.world.EndpointOn(network.Full(), key.Addr)
-	if !ok {
-		return control.Peer{Key: key, Absent: true, TTL: NegativeTTL}
-	}
-	at, ok := Location(v.world, e)
-	if !ok {
-		return control.Peer{Key: key, Absent: true, TTL: NegativeTTL}
-	}
-	row := control.Peer{
-		Key: key, Endpoint: e.Full(), UID: e.UID, MAC: e.MAC,
-		Domain: network.DomainOf(), Class: v.world.AddressClass(e, key.Addr),
-	}
-	if v.reaches(host, classAt{key.VNI, row.Class}, row.Domain) {
-		row.Host, row.VTEP = at.Name, at.VTEP
-		if other, ok := v.world.Host(e.Standby); ok && Joined(other) {
+	reach := v.world.Reach(network, key.Addr)
+	row := control.Peer{Key: key, Domain: network.DomainOf()}
+	found := false
+	for _, way := range reach.Ways {
+		at, ok := Location(v.world, way.Endpoint)
+		if !ok {
+			continue
+		}
+		out := control.Way{
+			Endpoint: way.Endpoint.Full(), UID: way.Endpoint.UID, MAC: way.Endpoint.MAC,
+			Class: v.world.AddressClass(way.Endpoint, way.Addr), VNI: way.Network.VNI, Far: way.Far,
+		}
+		located := v.reaches(host, classAt{key.VNI, out.Class}, row.Domain)
+		if located {
+			out.Host, out.VTEP = at.Name, at.VTEP
+		}
+		if found {
+			row.Ways = append(row.Ways, out)
+			continue
+		}
+		found = true
+		if other, ok := v.world.Host(way.Endpoint.Standby); ok && located && Joined(other) {
 			row.Other = other.VTEP
 		}
+		row.Endpoint, row.UID, row.MAC, row.Class, row.Host, row.VTEP = out.Endpoint, out.UID, out.MAC, out.Class, out.Host, out.VTEP
+		if way.Gateway != (dove.MAC{}) {
+			row.Gateway, row.VNI, row.Far, row.MTU = way.Gateway, out.VNI, out.Far, way.Network.MTU
+		}
+	}
+	if !found {
+		return control.Peer{Key: key, Absent: true, TTL: NegativeTTL, NoRoute: reach.NoRoute}
 	}
 	return row
 }

@@ -133,7 +133,7 @@ func (x Answer_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Answer_Status.Descriptor instead.
 func (Answer_Status) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{22, 0}
+	return file_control_proto_rawDescGZIP(), []int{23, 0}
 }
 
 type Finding_Standing int32
@@ -197,7 +197,7 @@ func (x Finding_Standing) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Finding_Standing.Descriptor instead.
 func (Finding_Standing) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{32, 0}
+	return file_control_proto_rawDescGZIP(), []int{34, 0}
 }
 
 type FlowEvent_What int32
@@ -249,7 +249,7 @@ func (x FlowEvent_What) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FlowEvent_What.Descriptor instead.
 func (FlowEvent_What) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{34, 0}
+	return file_control_proto_rawDescGZIP(), []int{36, 0}
 }
 
 type Envelope struct {
@@ -1675,6 +1675,7 @@ type Assign struct {
 	Subnets       []*Prefix              `protobuf:"bytes,13,rep,name=subnets,proto3" json:"subnets,omitempty"`
 	Standby       bool                   `protobuf:"varint,14,opt,name=standby,proto3" json:"standby,omitempty"`
 	Other         *Tunnel                `protobuf:"bytes,15,opt,name=other,proto3" json:"other,omitempty"`
+	Gateways      []*Gateway             `protobuf:"bytes,16,rep,name=gateways,proto3" json:"gateways,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1814,6 +1815,65 @@ func (x *Assign) GetOther() *Tunnel {
 	return nil
 }
 
+func (x *Assign) GetGateways() []*Gateway {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
+}
+
+type Gateway struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mac           []byte                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
+	Addrs         [][]byte               `protobuf:"bytes,2,rep,name=addrs,proto3" json:"addrs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gateway) Reset() {
+	*x = Gateway{}
+	mi := &file_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gateway) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gateway) ProtoMessage() {}
+
+func (x *Gateway) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
+func (*Gateway) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Gateway) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Gateway) GetAddrs() [][]byte {
+	if x != nil {
+		return x.Addrs
+	}
+	return nil
+}
+
 type Unassign struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -1825,7 +1885,7 @@ type Unassign struct {
 
 func (x *Unassign) Reset() {
 	*x = Unassign{}
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1897,7 @@ func (x *Unassign) String() string {
 func (*Unassign) ProtoMessage() {}
 
 func (x *Unassign) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1910,7 @@ func (x *Unassign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unassign.ProtoReflect.Descriptor instead.
 func (*Unassign) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{19}
+	return file_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Unassign) GetRevision() int64 {
@@ -1884,7 +1944,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +1956,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +1969,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{20}
+	return file_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Tunnel) GetHost() string {
@@ -1938,7 +1998,7 @@ type Tunnels struct {
 
 func (x *Tunnels) Reset() {
 	*x = Tunnels{}
-	mi := &file_control_proto_msgTypes[21]
+	mi := &file_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2010,7 @@ func (x *Tunnels) String() string {
 func (*Tunnels) ProtoMessage() {}
 
 func (x *Tunnels) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[21]
+	mi := &file_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2023,7 @@ func (x *Tunnels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnels.ProtoReflect.Descriptor instead.
 func (*Tunnels) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{21}
+	return file_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Tunnels) GetRevision() int64 {
@@ -2009,7 +2069,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_control_proto_msgTypes[22]
+	mi := &file_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2081,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[22]
+	mi := &file_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2094,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{22}
+	return file_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Answer) GetQuestion() *Question {
@@ -2099,13 +2159,19 @@ type Peer struct {
 	Host          string                 `protobuf:"bytes,9,opt,name=host,proto3" json:"host,omitempty"`
 	Vtep          []byte                 `protobuf:"bytes,10,opt,name=vtep,proto3" json:"vtep,omitempty"`
 	Other         []byte                 `protobuf:"bytes,11,opt,name=other,proto3" json:"other,omitempty"`
+	NoRoute       bool                   `protobuf:"varint,12,opt,name=no_route,json=noRoute,proto3" json:"no_route,omitempty"`
+	Gateway       []byte                 `protobuf:"bytes,13,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Vni           uint32                 `protobuf:"varint,14,opt,name=vni,proto3" json:"vni,omitempty"`
+	Far           []byte                 `protobuf:"bytes,15,opt,name=far,proto3" json:"far,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,16,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Ways          []*Way                 `protobuf:"bytes,17,rep,name=ways,proto3" json:"ways,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_control_proto_msgTypes[23]
+	mi := &file_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2183,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[23]
+	mi := &file_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2196,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{23}
+	return file_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Peer) GetKey() *PeerKey {
@@ -2210,6 +2276,148 @@ func (x *Peer) GetOther() []byte {
 	return nil
 }
 
+func (x *Peer) GetNoRoute() bool {
+	if x != nil {
+		return x.NoRoute
+	}
+	return false
+}
+
+func (x *Peer) GetGateway() []byte {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+func (x *Peer) GetVni() uint32 {
+	if x != nil {
+		return x.Vni
+	}
+	return 0
+}
+
+func (x *Peer) GetFar() []byte {
+	if x != nil {
+		return x.Far
+	}
+	return nil
+}
+
+func (x *Peer) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *Peer) GetWays() []*Way {
+	if x != nil {
+		return x.Ways
+	}
+	return nil
+}
+
+type Way struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Endpoint      *Endpoint              `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Uid           uint64                 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	Class         uint32                 `protobuf:"varint,4,opt,name=class,proto3" json:"class,omitempty"`
+	Host          string                 `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
+	Vtep          []byte                 `protobuf:"bytes,6,opt,name=vtep,proto3" json:"vtep,omitempty"`
+	Vni           uint32                 `protobuf:"varint,7,opt,name=vni,proto3" json:"vni,omitempty"`
+	Far           []byte                 `protobuf:"bytes,8,opt,name=far,proto3" json:"far,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Way) Reset() {
+	*x = Way{}
+	mi := &file_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Way) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Way) ProtoMessage() {}
+
+func (x *Way) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Way.ProtoReflect.Descriptor instead.
+func (*Way) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Way) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *Way) GetUid() uint64 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *Way) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Way) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+func (x *Way) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Way) GetVtep() []byte {
+	if x != nil {
+		return x.Vtep
+	}
+	return nil
+}
+
+func (x *Way) GetVni() uint32 {
+	if x != nil {
+		return x.Vni
+	}
+	return 0
+}
+
+func (x *Way) GetFar() []byte {
+	if x != nil {
+		return x.Far
+	}
+	return nil
+}
+
 type Pair struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           *PairKey               `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2220,7 +2428,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_control_proto_msgTypes[24]
+	mi := &file_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2232,7 +2440,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[24]
+	mi := &file_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2245,7 +2453,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{24}
+	return file_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Pair) GetKey() *PairKey {
@@ -2275,7 +2483,7 @@ type PolicyReply struct {
 
 func (x *PolicyReply) Reset() {
 	*x = PolicyReply{}
-	mi := &file_control_proto_msgTypes[25]
+	mi := &file_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2495,7 @@ func (x *PolicyReply) String() string {
 func (*PolicyReply) ProtoMessage() {}
 
 func (x *PolicyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[25]
+	mi := &file_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2508,7 @@ func (x *PolicyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyReply.ProtoReflect.Descriptor instead.
 func (*PolicyReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{25}
+	return file_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PolicyReply) GetId() uint64 {
@@ -2349,7 +2557,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_control_proto_msgTypes[26]
+	mi := &file_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2569,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[26]
+	mi := &file_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2582,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{26}
+	return file_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Update) GetRevision() int64 {
@@ -2410,7 +2618,7 @@ type Expect struct {
 
 func (x *Expect) Reset() {
 	*x = Expect{}
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2630,7 @@ func (x *Expect) String() string {
 func (*Expect) ProtoMessage() {}
 
 func (x *Expect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2643,7 @@ func (x *Expect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expect.ProtoReflect.Descriptor instead.
 func (*Expect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{27}
+	return file_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Expect) GetRevision() int64 {
@@ -2475,7 +2683,7 @@ type Frontier struct {
 
 func (x *Frontier) Reset() {
 	*x = Frontier{}
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2695,7 @@ func (x *Frontier) String() string {
 func (*Frontier) ProtoMessage() {}
 
 func (x *Frontier) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2708,7 @@ func (x *Frontier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frontier.ProtoReflect.Descriptor instead.
 func (*Frontier) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{28}
+	return file_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Frontier) GetRevision() int64 {
@@ -2520,7 +2728,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2740,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2753,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{29}
+	return file_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Refusal) GetKind() uint32 {
@@ -2576,7 +2784,7 @@ type Tuple struct {
 
 func (x *Tuple) Reset() {
 	*x = Tuple{}
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2796,7 @@ func (x *Tuple) String() string {
 func (*Tuple) ProtoMessage() {}
 
 func (x *Tuple) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2809,7 @@ func (x *Tuple) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tuple.ProtoReflect.Descriptor instead.
 func (*Tuple) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{30}
+	return file_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Tuple) GetVni() uint32 {
@@ -2662,7 +2870,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2882,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2895,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{31}
+	return file_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Inspect) GetId() uint64 {
@@ -2782,7 +2990,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2794,7 +3002,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2807,7 +3015,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{32}
+	return file_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Finding) GetStanding() Finding_Standing {
@@ -2865,7 +3073,7 @@ type FlowReport struct {
 
 func (x *FlowReport) Reset() {
 	*x = FlowReport{}
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2877,7 +3085,7 @@ func (x *FlowReport) String() string {
 func (*FlowReport) ProtoMessage() {}
 
 func (x *FlowReport) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2890,7 +3098,7 @@ func (x *FlowReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowReport.ProtoReflect.Descriptor instead.
 func (*FlowReport) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{33}
+	return file_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FlowReport) GetTuple() *Tuple {
@@ -2942,7 +3150,7 @@ type FlowEvent struct {
 
 func (x *FlowEvent) Reset() {
 	*x = FlowEvent{}
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3162,7 @@ func (x *FlowEvent) String() string {
 func (*FlowEvent) ProtoMessage() {}
 
 func (x *FlowEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3175,7 @@ func (x *FlowEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowEvent.ProtoReflect.Descriptor instead.
 func (*FlowEvent) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{34}
+	return file_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FlowEvent) GetWhat() FlowEvent_What {
@@ -3025,7 +3233,7 @@ type FlowState struct {
 
 func (x *FlowState) Reset() {
 	*x = FlowState{}
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +3245,7 @@ func (x *FlowState) String() string {
 func (*FlowState) ProtoMessage() {}
 
 func (x *FlowState) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +3258,7 @@ func (x *FlowState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowState.ProtoReflect.Descriptor instead.
 func (*FlowState) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{35}
+	return file_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FlowState) GetTuple() *Tuple {
@@ -3098,7 +3306,7 @@ type CarryRequest struct {
 
 func (x *CarryRequest) Reset() {
 	*x = CarryRequest{}
-	mi := &file_control_proto_msgTypes[36]
+	mi := &file_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3110,7 +3318,7 @@ func (x *CarryRequest) String() string {
 func (*CarryRequest) ProtoMessage() {}
 
 func (x *CarryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[36]
+	mi := &file_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3123,7 +3331,7 @@ func (x *CarryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarryRequest.ProtoReflect.Descriptor instead.
 func (*CarryRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{36}
+	return file_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CarryRequest) GetEndpoint() *Endpoint {
@@ -3153,7 +3361,7 @@ type Carry struct {
 
 func (x *Carry) Reset() {
 	*x = Carry{}
-	mi := &file_control_proto_msgTypes[37]
+	mi := &file_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3373,7 @@ func (x *Carry) String() string {
 func (*Carry) ProtoMessage() {}
 
 func (x *Carry) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[37]
+	mi := &file_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3386,7 @@ func (x *Carry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Carry.ProtoReflect.Descriptor instead.
 func (*Carry) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{37}
+	return file_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Carry) GetEndpoint() *Endpoint {
@@ -3232,7 +3440,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_control_proto_msgTypes[38]
+	mi := &file_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3244,7 +3452,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[38]
+	mi := &file_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3257,7 +3465,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{38}
+	return file_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Report) GetId() uint64 {
@@ -3420,7 +3628,7 @@ const file_control_proto_rawDesc = "" +
 	"\x05class\x18\x02 \x01(\rR\x05class\"0\n" +
 	"\x06Prefix\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x12\n" +
-	"\x04bits\x18\x02 \x01(\rR\x04bits\"\xf7\x03\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\"\xad\x04\n" +
 	"\x06Assign\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x125\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x10\n" +
@@ -3437,7 +3645,11 @@ const file_control_proto_rawDesc = "" +
 	"\taddresses\x18\f \x03(\v2\x18.dove.control.v1.AddressR\taddresses\x121\n" +
 	"\asubnets\x18\r \x03(\v2\x17.dove.control.v1.PrefixR\asubnets\x12\x18\n" +
 	"\astandby\x18\x0e \x01(\bR\astandby\x12-\n" +
-	"\x05other\x18\x0f \x01(\v2\x17.dove.control.v1.TunnelR\x05other\"s\n" +
+	"\x05other\x18\x0f \x01(\v2\x17.dove.control.v1.TunnelR\x05other\x124\n" +
+	"\bgateways\x18\x10 \x03(\v2\x18.dove.control.v1.GatewayR\bgateways\"1\n" +
+	"\aGateway\x12\x10\n" +
+	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x14\n" +
+	"\x05addrs\x18\x02 \x03(\fR\x05addrs\"s\n" +
 	"\bUnassign\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x125\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x14\n" +
@@ -3463,7 +3675,7 @@ const file_control_proto_rawDesc = "" +
 	"\x05FOUND\x10\x01\x12\x0f\n" +
 	"\vNO_ENDPOINT\x10\x02\x12\v\n" +
 	"\aREFUSED\x10\x03\x12\t\n" +
-	"\x05RETRY\x10\x04\"\xc1\x02\n" +
+	"\x05RETRY\x10\x04\"\xd6\x03\n" +
 	"\x04Peer\x12*\n" +
 	"\x03key\x18\x01 \x01(\v2\x18.dove.control.v1.PeerKeyR\x03key\x12\x16\n" +
 	"\x06absent\x18\x02 \x01(\bR\x06absent\x12\x15\n" +
@@ -3476,7 +3688,22 @@ const file_control_proto_rawDesc = "" +
 	"\x04host\x18\t \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\n" +
 	" \x01(\fR\x04vtep\x12\x14\n" +
-	"\x05other\x18\v \x01(\fR\x05other\"H\n" +
+	"\x05other\x18\v \x01(\fR\x05other\x12\x19\n" +
+	"\bno_route\x18\f \x01(\bR\anoRoute\x12\x18\n" +
+	"\agateway\x18\r \x01(\fR\agateway\x12\x10\n" +
+	"\x03vni\x18\x0e \x01(\rR\x03vni\x12\x10\n" +
+	"\x03far\x18\x0f \x01(\fR\x03far\x12\x10\n" +
+	"\x03mtu\x18\x10 \x01(\rR\x03mtu\x12(\n" +
+	"\x04ways\x18\x11 \x03(\v2\x14.dove.control.v1.WayR\x04ways\"\xc2\x01\n" +
+	"\x03Way\x125\n" +
+	"\bendpoint\x18\x01 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\x04R\x03uid\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\fR\x03mac\x12\x14\n" +
+	"\x05class\x18\x04 \x01(\rR\x05class\x12\x12\n" +
+	"\x04host\x18\x05 \x01(\tR\x04host\x12\x12\n" +
+	"\x04vtep\x18\x06 \x01(\fR\x04vtep\x12\x10\n" +
+	"\x03vni\x18\a \x01(\rR\x03vni\x12\x10\n" +
+	"\x03far\x18\b \x01(\fR\x03far\"H\n" +
 	"\x04Pair\x12*\n" +
 	"\x03key\x18\x01 \x01(\v2\x18.dove.control.v1.PairKeyR\x03key\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\fR\x05table\"\xc6\x01\n" +
@@ -3593,7 +3820,7 @@ func file_control_proto_rawDescGZIP() []byte {
 }
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_control_proto_goTypes = []any{
 	(EndpointUpdate_State)(0), // 0: dove.control.v1.EndpointUpdate.State
 	(Answer_Status)(0),        // 1: dove.control.v1.Answer.Status
@@ -3618,26 +3845,28 @@ var file_control_proto_goTypes = []any{
 	(*Address)(nil),           // 20: dove.control.v1.Address
 	(*Prefix)(nil),            // 21: dove.control.v1.Prefix
 	(*Assign)(nil),            // 22: dove.control.v1.Assign
-	(*Unassign)(nil),          // 23: dove.control.v1.Unassign
-	(*Tunnel)(nil),            // 24: dove.control.v1.Tunnel
-	(*Tunnels)(nil),           // 25: dove.control.v1.Tunnels
-	(*Answer)(nil),            // 26: dove.control.v1.Answer
-	(*Peer)(nil),              // 27: dove.control.v1.Peer
-	(*Pair)(nil),              // 28: dove.control.v1.Pair
-	(*PolicyReply)(nil),       // 29: dove.control.v1.PolicyReply
-	(*Update)(nil),            // 30: dove.control.v1.Update
-	(*Expect)(nil),            // 31: dove.control.v1.Expect
-	(*Frontier)(nil),          // 32: dove.control.v1.Frontier
-	(*Refusal)(nil),           // 33: dove.control.v1.Refusal
-	(*Tuple)(nil),             // 34: dove.control.v1.Tuple
-	(*Inspect)(nil),           // 35: dove.control.v1.Inspect
-	(*Finding)(nil),           // 36: dove.control.v1.Finding
-	(*FlowReport)(nil),        // 37: dove.control.v1.FlowReport
-	(*FlowEvent)(nil),         // 38: dove.control.v1.FlowEvent
-	(*FlowState)(nil),         // 39: dove.control.v1.FlowState
-	(*CarryRequest)(nil),      // 40: dove.control.v1.CarryRequest
-	(*Carry)(nil),             // 41: dove.control.v1.Carry
-	(*Report)(nil),            // 42: dove.control.v1.Report
+	(*Gateway)(nil),           // 23: dove.control.v1.Gateway
+	(*Unassign)(nil),          // 24: dove.control.v1.Unassign
+	(*Tunnel)(nil),            // 25: dove.control.v1.Tunnel
+	(*Tunnels)(nil),           // 26: dove.control.v1.Tunnels
+	(*Answer)(nil),            // 27: dove.control.v1.Answer
+	(*Peer)(nil),              // 28: dove.control.v1.Peer
+	(*Way)(nil),               // 29: dove.control.v1.Way
+	(*Pair)(nil),              // 30: dove.control.v1.Pair
+	(*PolicyReply)(nil),       // 31: dove.control.v1.PolicyReply
+	(*Update)(nil),            // 32: dove.control.v1.Update
+	(*Expect)(nil),            // 33: dove.control.v1.Expect
+	(*Frontier)(nil),          // 34: dove.control.v1.Frontier
+	(*Refusal)(nil),           // 35: dove.control.v1.Refusal
+	(*Tuple)(nil),             // 36: dove.control.v1.Tuple
+	(*Inspect)(nil),           // 37: dove.control.v1.Inspect
+	(*Finding)(nil),           // 38: dove.control.v1.Finding
+	(*FlowReport)(nil),        // 39: dove.control.v1.FlowReport
+	(*FlowEvent)(nil),         // 40: dove.control.v1.FlowEvent
+	(*FlowState)(nil),         // 41: dove.control.v1.FlowState
+	(*CarryRequest)(nil),      // 42: dove.control.v1.CarryRequest
+	(*Carry)(nil),             // 43: dove.control.v1.Carry
+	(*Report)(nil),            // 44: dove.control.v1.Report
 }
 var file_control_proto_depIdxs = []int32{
 	11, // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
@@ -3647,19 +3876,19 @@ var file_control_proto_depIdxs = []int32{
 	16, // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
 	17, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
 	18, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
-	42, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
-	41, // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
+	44, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
+	43, // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
 	19, // 9: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
 	22, // 10: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
-	23, // 11: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
-	25, // 12: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
-	29, // 13: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
-	30, // 14: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
-	32, // 15: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
-	33, // 16: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
-	35, // 17: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
-	31, // 18: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
-	40, // 19: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
+	24, // 11: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
+	26, // 12: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
+	31, // 13: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
+	32, // 14: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
+	34, // 15: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
+	35, // 16: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
+	37, // 17: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
+	33, // 18: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
+	42, // 19: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
 	5,  // 20: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
 	7,  // 21: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
 	8,  // 22: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
@@ -3678,43 +3907,46 @@ var file_control_proto_depIdxs = []int32{
 	5,  // 35: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
 	20, // 36: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
 	21, // 37: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
-	24, // 38: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
-	6,  // 39: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
-	24, // 40: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
-	13, // 41: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
-	1,  // 42: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
-	5,  // 43: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
-	7,  // 44: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
-	6,  // 45: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 46: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
-	8,  // 47: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
-	26, // 48: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
-	27, // 49: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
-	28, // 50: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
-	27, // 51: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
-	28, // 52: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
-	27, // 53: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
-	28, // 54: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
-	34, // 55: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
-	2,  // 56: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
-	37, // 57: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
-	34, // 58: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
-	3,  // 59: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
-	34, // 60: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
-	34, // 61: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
-	6,  // 62: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
-	6,  // 63: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
-	39, // 64: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
-	36, // 65: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
-	37, // 66: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
-	38, // 67: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
-	4,  // 68: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
-	4,  // 69: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
-	69, // [69:70] is the sub-list for method output_type
-	68, // [68:69] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	25, // 38: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
+	23, // 39: dove.control.v1.Assign.gateways:type_name -> dove.control.v1.Gateway
+	6,  // 40: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
+	25, // 41: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
+	13, // 42: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
+	1,  // 43: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
+	5,  // 44: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
+	7,  // 45: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
+	6,  // 46: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 47: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
+	29, // 48: dove.control.v1.Peer.ways:type_name -> dove.control.v1.Way
+	6,  // 49: dove.control.v1.Way.endpoint:type_name -> dove.control.v1.Endpoint
+	8,  // 50: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
+	27, // 51: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
+	28, // 52: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
+	30, // 53: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
+	28, // 54: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
+	30, // 55: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
+	28, // 56: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
+	30, // 57: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
+	36, // 58: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
+	2,  // 59: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
+	39, // 60: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
+	36, // 61: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
+	3,  // 62: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
+	36, // 63: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
+	36, // 64: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
+	6,  // 65: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
+	6,  // 66: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
+	41, // 67: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
+	38, // 68: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
+	39, // 69: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
+	40, // 70: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
+	4,  // 71: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
+	4,  // 72: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
+	72, // [72:73] is the sub-list for method output_type
+	71, // [71:72] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -3744,7 +3976,7 @@ func file_control_proto_init() {
 		(*Envelope_Expect)(nil),
 		(*Envelope_CarryRequest)(nil),
 	}
-	file_control_proto_msgTypes[31].OneofWrappers = []any{
+	file_control_proto_msgTypes[33].OneofWrappers = []any{
 		(*Inspect_Probe)(nil),
 		(*Inspect_FlowsOf)(nil),
 		(*Inspect_Observe)(nil),
@@ -3756,7 +3988,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   39,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
