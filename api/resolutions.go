@@ -47,10 +47,21 @@ type ResolvedPeer struct {
 	MAC      string          `json:"mac"`
 	Class    dove.Class      `json:"class"`
 	Domain   string          `json:"domain"`
+	Router   string          `json:"router,omitempty" doc:"The router between; missing if none is."`
+	Network  string          `json:"network,omitempty" doc:"Behind a router: where the endpoint is."`
+	Route    string          `json:"route,omitempty" doc:"The static route that leads there."`
+	Ways     []ResolvedWay   `json:"ways,omitempty" doc:"Further next hops of the route: each flow takes one."`
 	Host     dove.HostName   `json:"host,omitempty"`
 	VTEP     string          `json:"vtep,omitempty"`
 	Withheld bool            `json:"withheld,omitempty" doc:"The host is not told where the peer is."`
 	Why      string          `json:"why,omitempty" doc:"Why the place is withheld."`
+}
+
+// ResolvedWay is a further next hop of a static route.
+type ResolvedWay struct {
+	Endpoint dove.EndpointID `json:"endpoint"`
+	Class    dove.Class      `json:"class"`
+	Host     dove.HostName   `json:"host,omitempty" doc:"Missing if it is withheld."`
 }
 
 // ResolvedPair is the table from one class to another.
@@ -120,9 +131,20 @@ func resolve(w *world.World, t dove.Tenant, in Resolving) (Resolution, error) {
 		out.Status = "found"
 	case control.NoEndpoint:
 		out.Status = "no-endpoint"
-		out.Detail = fmt.Sprintf("nobody has %s on network %s", q.Peer, network.Full())
-		if e, ok := w.EndpointOn(network.Full(), q.Peer); ok {
-			out.Detail = nowhere(w, e)
+		reach := w.Reach(network, q.Peer)
+		switch {
+		case len(reach.Ways) > 0:
+			out.Detail = nowhere(w, reach.Ways[0].Endpoint)
+		case reach.Route.IsValid():
+			out.Detail = fmt.Sprintf("no endpoint has a next hop of the route to %s of router %s", reach.Route, reach.Router)
+		case reach.Router != "":
+			out.Detail = fmt.Sprintf("nobody has %s behind router %s", q.Peer, reach.Router)
+		case reach.NoRoute && !router(w, network):
+			out.Detail = fmt.Sprintf("nobody has %s on network %s, and no router is on it", q.Peer, network.Full())
+		case reach.NoRoute:
+			out.Detail = fmt.Sprintf("no router of network %s leads to %s", network.Full(), q.Peer)
+		default:
+			out.Detail = fmt.Sprintf("nobody has %s on network %s", q.Peer, network.Full())
 		}
 		return out, nil
 	default:
@@ -130,8 +152,32 @@ func resolve(w *world.World, t dove.Tenant, in Resolving) (Resolution, error) {
 		return out, nil
 	}
 	out.Peer = renderPeer(local.Host, answered.Peers[0])
-	out.Forth, out.Back = renderPair(answered.Pairs[0]), renderPair(answered.Pairs[len(answered.Pairs)-1])
+	if reach := w.Reach(network, q.Peer); reach.Router != "" {
+		out.Peer.Router = reach.Router
+		far, _ := w.NetworkByVNI(answered.Peers[0].VNI)
+		out.Peer.Network = far.Name
+		if reach.Route.IsValid() {
+			out.Peer.Route = reach.Route.String()
+		}
+		for _, way := range answered.Peers[0].Ways {
+			out.Peer.Ways = append(out.Peer.Ways, ResolvedWay{way.Endpoint.ID, way.Class, way.Host})
+		}
+	}
+	forth := answered.Pairs[0]
+	back := forth
+	if forth.Key.Src != forth.Key.Dst {
+		back = answered.Pairs[1]
+	}
+	out.Forth, out.Back = renderPair(forth), renderPair(back)
 	return out, nil
+}
+
+// router reports whether any is on a network.
+func router(w *world.World, n world.Network) bool {
+	for range w.RoutersOn(n.Full()) {
+		return true
+	}
+	return false
 }
 
 // nowhere says why an endpoint is at no host that has joined, "" if it is.

@@ -26,6 +26,7 @@ type Why struct {
 	Protocol  string        `json:"protocol"`
 	Port      uint16        `json:"port" doc:"Destination port; for icmp and icmpv6 type*256+code; 0 for protocols without."`
 	Domain    string        `json:"domain,omitempty" doc:"Of both; missing if they are not of one."`
+	Router    string        `json:"router,omitempty" doc:"The router that joins their networks; missing if they are on one, or none does."`
 	Forth     string        `json:"forth,omitempty" doc:"Names the table from one to the other by its content, as switches hold it."`
 	Back      string        `json:"back,omitempty" doc:"Names the table of the other direction."`
 	From      WhyPlace      `json:"from"`
@@ -133,7 +134,7 @@ func (f Flow) question() (explain.Question, error) {
 func renderWhy(a explain.Answer) Why {
 	out := Why{
 		Revision: a.Revision, Reaches: a.Reaches(), Allowed: a.Allowed, Rule: a.Rule, Nearest: a.Nearest, Failed: a.Failed,
-		Obstacles: append([]string{}, a.Obstacles...), Protocol: a.Protocol.String(), Port: a.Port, Domain: a.Domain.Name,
+		Obstacles: append([]string{}, a.Obstacles...), Protocol: a.Protocol.String(), Port: a.Port, Domain: a.Domain.Name, Router: a.Router,
 		From: renderPlace(a.From), To: renderPlace(a.To),
 	}
 	if a.Forth != (verdict.Digest{}) {

@@ -35,11 +35,11 @@ func endsOf(w *world.World, tenant dove.Tenant, host dove.HostName, t control.Tu
 		return ends, false
 	}
 	ends.network = n.Full()
-	if e, ok := w.EndpointAt(t.VNI, t.Src); ok {
+	if e, ok := w.Seen(t.VNI, t.Src); ok {
 		ends.from, ends.fromHost = e.Full(), e.Host
 		its = e.BoundTo(host)
 	}
-	if e, ok := w.EndpointAt(t.VNI, t.Dst); ok {
+	if e, ok := w.Seen(t.VNI, t.Dst); ok {
 		ends.to = e.Full()
 		its = its || e.BoundTo(host)
 	}

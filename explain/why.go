@@ -48,6 +48,7 @@ type Answer struct {
 	Protocol dove.Protocol // ICMP or ICMPv6 as the addresses want it
 	Port     uint16
 	Domain   dove.Domain // of both; zero if they are not of one
+	Router   string      // joins their networks; "" if they are on one, or none does
 
 	// Allowed is the verdict of policy and Rule what gave it. For
 	// verdict.DefaultDeny, Nearest names the rule that came nearest to allowing
@@ -91,7 +92,10 @@ func Why(w *world.World, q Question) (Answer, error) {
 	var srcDomain, dstDomain dove.Domain
 	a.From, srcDomain, srcSignature = place(w, from, src)
 	a.To, dstDomain, dstSignature = place(w, to, dst)
-	a.Obstacles = obstacles(a.From, a.To)
+	if r, ok := w.Between(a.From.Network, a.To.Network); ok {
+		a.Router = r.Name
+	}
+	a.Obstacles = obstacles(a)
 	if srcDomain != dstDomain || srcDomain == (dove.Domain{}) {
 		a.Rule = verdict.DefaultDeny
 		a.Obstacles = append(a.Obstacles, fmt.Sprintf("networks %s and %s are not of one domain: nothing passes between domains", a.From.Network, a.To.Network))
@@ -153,10 +157,11 @@ func place(w *world.World, e world.Endpoint, addr netip.Addr) (Place, dove.Domai
 }
 
 // obstacles says what policy has no part in.
-func obstacles(from, to Place) []string {
+func obstacles(a Answer) []string {
 	var all []string
-	if from.Network != to.Network {
-		all = append(all, fmt.Sprintf("networks %s and %s are not connected: put both endpoints on one network", from.Network, to.Network))
+	from, to := a.From, a.To
+	if from.Network != to.Network && a.Router == "" {
+		all = append(all, fmt.Sprintf("no router joins networks %s and %s: make one that does, or put both endpoints on one network", from.Network, to.Network))
 	}
 	ends := []Place{from, to}
 	if from.Endpoint == to.Endpoint {

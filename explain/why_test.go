@@ -18,7 +18,8 @@ import (
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 const shop = `{apiVersion: dove/v1, kind: Blueprint, name: shop,
-networks: {front: {subnets: [10.0.0.0/24, "fd00::/64"]}, back: {subnets: [10.0.0.0/24]}},
+networks: {front: {subnets: [10.0.0.0/24, "fd00::/64"]}, back: {subnets: [10.0.0.0/24]}, store: {subnets: [10.0.5.0/24]}},
+routers: {core: {networks: [front, store]}},
 groups: {web: {network: front}, app: {network: front}, db: {network: front, isolated: true}},
 policies: [
  {name: web-app, from: web, to: app, allow: [tcp/8080, icmp]},
@@ -59,6 +60,7 @@ func shopWorld(t *testing.T) *world.World {
 		{Tenant: "acme", ID: "db-1", Host: "h2", Groups: []string{"shop/db"}, Addresses: []string{"10.0.0.13"}},
 		{Tenant: "acme", ID: "db-2", Groups: []string{"shop/db"}, Addresses: []string{"10.0.0.14"}},
 		{Tenant: "acme", ID: "app-b", Host: "h1", Network: "back", Groups: []string{"shop/app"}, Addresses: []string{"10.0.0.11"}},
+		{Tenant: "acme", ID: "app-s", Host: "h1", Network: "store", Groups: []string{"shop/app"}, Addresses: []string{"10.0.5.11"}},
 		{Tenant: "acme", ID: "lone", Host: "h1", Network: "front", Groups: []string{}, Addresses: []string{"10.0.0.15"}},
 		{Tenant: "bolt", ID: "app-1", Host: "h1", Groups: []string{"shop/app"}, Addresses: []string{"10.0.0.12"}},
 	} {
@@ -88,8 +90,10 @@ func TestWhy(t *testing.T) {
 		{"lone", "app-1", dove.ProtocolTCP, 8080, false, verdict.DefaultDeny, "shop/web-app: from", ""},
 		{"app-1", "db-1", dove.ProtocolTCP, 5432, true, "shop/app-db", "", "has not joined"},
 		{"app-1", "db-2", dove.ProtocolTCP, 5432, true, "shop/app-db", "", "bound to no host"},
-		{"web-1", "app-b", dove.ProtocolTCP, 8080, true, "shop/web-app", "", "not connected"},
-		{"web-1", "back/10.0.0.11", dove.ProtocolTCP, 8080, true, "shop/web-app", "", "not connected"},
+		{"web-1", "app-s", dove.ProtocolTCP, 8080, true, "shop/web-app", "", ""},
+		{"app-b", "app-s", dove.ProtocolTCP, 8080, true, "shop/app/members", "", "no router joins"},
+		{"web-1", "app-b", dove.ProtocolTCP, 8080, true, "shop/web-app", "", "no router joins"},
+		{"web-1", "back/10.0.0.11", dove.ProtocolTCP, 8080, true, "shop/web-app", "", "no router joins"},
 		{"front/10.0.0.11", "app-1/fd00::12", dove.ProtocolTCP, 8080, false, "", "", "no address family"},
 		{"10.0.0.12", "10.0.0.13", dove.ProtocolTCP, 5432, true, "shop/app-db", "", "has not joined"},
 	}

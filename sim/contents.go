@@ -12,6 +12,7 @@ import (
 	"dove.network/dove"
 	"dove.network/resolver"
 	"dove.network/verdict"
+	"dove.network/world"
 )
 
 // contents are what a switch holds, by the ops that it took.
@@ -100,7 +101,22 @@ func (s *Sim) comparePorts(h *host) {
 		}
 		if n, ok := w.Network(e.NetworkOf()); !ok || n.VNI != p.VNI || e.MAC != p.MAC || !slices.Equal(addresses, p.Addresses) {
 			s.fault("%s has a port for %s as %+v, meant: addresses %v, MAC %s", h.name, p.Endpoint, p, addresses, e.MAC)
+		} else {
+			s.compareGateways(h, n)
 		}
+	}
+}
+
+// compareGateways checks that the switch answers for the routers of a network,
+// and for nobody else.
+func (s *Sim) compareGateways(h *host, n world.Network) {
+	var meant []dataplane.Gateway
+	for r := range s.World().RoutersOn(n.Full()) {
+		f, _ := r.On(n.Name)
+		meant = append(meant, dataplane.Gateway{MAC: f.MAC, Addrs: f.Gateways(n)})
+	}
+	if is := h.holds.networks[n.VNI].Gateways; !slices.EqualFunc(is, meant, dataplane.Gateway.Equal) {
+		s.fault("%s answers on network %s for routers %v, meant: %v", h.name, n.Full(), is, meant)
 	}
 }
 
@@ -109,7 +125,15 @@ func (s *Sim) compareRows(h *host, view *resolver.View) {
 	w := s.World()
 	for _, key := range slices.SortedFunc(maps.Keys(h.holds.peers), comparePeerKeys) {
 		is, meant := h.holds.peers[key], view.Peer(h.name, control.PeerKey(key))
-		if !is.Equal(dataplane.Peer{UID: meant.UID, MAC: meant.MAC, Class: meant.Class, VTEP: meant.VTEP}) {
+		is.Other = netip.Addr{}
+		row := dataplane.Peer{
+			UID: meant.UID, MAC: meant.MAC, Class: meant.Class, VTEP: meant.VTEP,
+			VNI: meant.VNI, Gateway: meant.Gateway, Far: meant.Far, MTU: meant.MTU,
+		}
+		for _, w := range meant.Ways {
+			row.Ways = append(row.Ways, dataplane.Way{UID: w.UID, MAC: w.MAC, Class: w.Class, VTEP: w.VTEP, VNI: w.VNI, Far: w.Far})
+		}
+		if !is.Equal(row) {
 			s.fault("%s holds %s of network %d as %+v, meant: %+v", h.name, key.Addr, key.VNI, is, meant)
 		}
 	}

@@ -132,7 +132,7 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 	switch d := x.drops[0]; d.reason {
 	case dataplane.Policy:
 		return Finding{Outcome: scenario.Deny, Rule: d.rule}
-	case dataplane.NoEndpoint:
+	case dataplane.NoEndpoint, dataplane.NoRoute:
 		return Finding{Outcome: scenario.NoEndpoint}
 	case dataplane.HoldLimit:
 		if s.outage.Any() != "" {
@@ -149,19 +149,19 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 	}
 }
 
-// meant reports whether a guest is who has the address on the sender's network.
+// meant reports whether a guest is who has the address as the sender sees it.
 func (s *Sim) meant(p Packet, g *guest) bool {
 	to, ok := s.owner(p)
 	return ok && to.Full() == g.endpoint && to.UID == g.uid
 }
 
-// owner returns who has the address on the sender's network.
+// owner returns who has the address as the sender sees it.
 func (s *Sim) owner(p Packet) (world.Endpoint, bool) {
 	from, ok := s.World().Endpoint(p.From)
 	if !ok {
 		return world.Endpoint{}, false
 	}
-	return s.World().EndpointOn(from.NetworkOf(), p.Dst)
+	return whose(s.World(), from, p.Dst)
 }
 
 // firstPort is where source ports begin, below which are those of services.

@@ -90,6 +90,7 @@ func (s *Sim) plugged(e dove.Endpoint) *guest {
 // send lets frame make a frame for an address once its MAC is known, and sends it.
 func (g *guest) send(src, dst netip.Addr, frame func(packet.Ends) []byte) {
 	ends := packet.Ends{SrcMAC: g.mac, Src: src, Dst: dst}
+	dst = g.next(dst)
 	ready := func(mac dove.MAC) {
 		ends.DstMAC = mac
 		g.emit(frame(ends))
@@ -104,6 +105,38 @@ func (g *guest) send(src, dst netip.Addr, frame func(packet.Ends) []byte) {
 	} else {
 		g.emit(packet.Solicitation(g.mac, src, dst))
 	}
+}
+
+// next is where a packet for an address goes first: to itself if it is on a
+// subnet of the guest's network, else to the router that leads there, as an operator
+// would have written it down; to itself where there is none.
+func (g *guest) next(dst netip.Addr) netip.Addr {
+	w := g.sim.World()
+	e, _ := w.Endpoint(g.endpoint)
+	n, ok := w.Network(e.NetworkOf())
+	if !ok || slices.ContainsFunc(n.Subnets, func(s netip.Prefix) bool { return s.Contains(dst) }) {
+		return dst
+	}
+	gateway := dst
+	for r := range w.RoutersOn(n.Full()) {
+		near, _ := r.On(n.Name)
+		at := slices.IndexFunc(near.Gateways(n), func(a netip.Addr) bool { return a.Is4() == dst.Is4() })
+		if at < 0 {
+			continue
+		}
+		leads := false
+		for _, f := range r.Interfaces {
+			far, _ := w.Network(r.NetworkOf(f))
+			leads = leads || slices.ContainsFunc(far.Subnets, func(s netip.Prefix) bool { return s.Contains(dst) })
+		}
+		if leads || gateway == dst {
+			gateway = near.Gateways(n)[at]
+		}
+		if leads {
+			break
+		}
+	}
+	return gateway
 }
 
 // emit hands a frame to the switch.

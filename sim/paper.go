@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -23,7 +24,7 @@ func judge(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p P
 	if !ok || !plugged(p.From) {
 		return Finding{Instead: p.From.String() + " is not plugged in"}
 	}
-	to, ok := w.EndpointOn(from.NetworkOf(), p.Dst)
+	to, ok := whose(w, from, p.Dst)
 	if !ok || to.Host == "" {
 		return Finding{Outcome: scenario.NoEndpoint}
 	}
@@ -35,6 +36,26 @@ func judge(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p P
 	default:
 		return Finding{Outcome: scenario.Allow, Rule: rule}
 	}
+}
+
+// whose finds who has an address as an endpoint sees it, the slow obvious way: on
+// its own network, or on one that a router joins with it.
+func whose(w *world.World, from world.Endpoint, addr netip.Addr) (world.Endpoint, bool) {
+	for n := range w.Networks(from.Tenant) {
+		joined := n.Name == from.Network
+		for r := range w.Routers(from.Tenant) {
+			near, far := false, false
+			for _, f := range r.Interfaces {
+				near = near || f.Network == from.Network
+				far = far || f.Network == n.Name
+			}
+			joined = joined || near && far
+		}
+		if e, ok := w.EndpointOn(n.Full(), addr); ok && joined {
+			return e, true
+		}
+	}
+	return world.Endpoint{}, false
 }
 
 // byOracle reads the blueprints.
@@ -171,7 +192,7 @@ func (l *paper) open(p Packet) (conversation, string, error) {
 func (c asked) ends() (from, to dove.UID) {
 	w := c.level.world
 	e, _ := w.Endpoint(c.From)
-	o, _ := w.EndpointOn(e.NetworkOf(), c.Dst)
+	o, _ := whose(w, e, c.Dst)
 	return e.UID, o.UID
 }
 

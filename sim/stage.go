@@ -201,7 +201,7 @@ func (st *stage) foresee(p Packet) error {
 		return nil
 	}
 	from, _ := st.World().Endpoint(p.From)
-	to, _ := st.World().EndpointOn(from.NetworkOf(), p.Dst)
+	to, _ := whose(st.World(), from, p.Dst)
 	if why := st.outage.Between(from.Host, to.Host); why != "" {
 		return fmt.Errorf("%s, and there are no links on paper: %w", why, scenario.ErrCannot)
 	}

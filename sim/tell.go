@@ -202,7 +202,7 @@ func tellOnPaper(w *world.World, p Packet, seen Finding) string {
 // because names a rule that denied, and for the default what was near.
 func because(w *world.World, p Packet, rule string) string {
 	from, _ := w.Endpoint(p.From)
-	to, ok := w.EndpointOn(from.NetworkOf(), p.Dst)
+	to, ok := whose(w, from, p.Dst)
 	if rule != verdict.DefaultDeny || !ok {
 		return rule
 	}

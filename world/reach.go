@@ -82,6 +82,19 @@ func (w *World) Reach(n Network, addr netip.Addr) Reach {
 	return out
 }
 
+// Seen returns the endpoint that packets to an address go to as seen from the
+// network with the VNI; of several ways the first.
+func (w *World) Seen(v dove.VNI, addr netip.Addr) (Endpoint, bool) {
+	n, ok := w.NetworkByVNI(v)
+	if !ok {
+		return Endpoint{}, false
+	}
+	if reach := w.Reach(n, addr); len(reach.Ways) > 0 {
+		return reach.Ways[0].Endpoint, true
+	}
+	return Endpoint{}, false
+}
+
 // way leads over a router, from one of its networks to an endpoint on one.
 func (w *World) way(r Router, from, far Network, e Endpoint, addr netip.Addr) Way {
 	near, _ := r.On(from.Name)

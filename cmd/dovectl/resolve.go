@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -58,6 +59,16 @@ func (a *app) printResolution(w io.Writer, r api.Resolution) {
 			where = "withheld: " + p.Why
 		}
 		fmt.Fprintf(w, "where:\t%s\n", where)
+		if p.Router != "" {
+			over := fmt.Sprintf("router %s, on network %s", p.Router, p.Network)
+			if p.Route != "" {
+				over += ", by the route to " + p.Route
+			}
+			fmt.Fprintf(w, "over:\t%s\n", over)
+		}
+		for _, way := range p.Ways {
+			fmt.Fprintf(w, "or:\t%s, class %d, on %s\n", way.Endpoint, way.Class, cmp.Or(string(way.Host), "a host that is withheld"))
+		}
 	}
 	fmt.Fprintf(w, "revision:\t%d\n", r.Revision)
 	a.printPair(w, "forth", r.Forth)

@@ -116,6 +116,9 @@ func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
 	for _, o := range why.Obstacles {
 		fmt.Fprintf(w, "%s\t%s\n", paint(a.colourOut, yellow, "in the way:"), o)
 	}
+	if why.Router != "" {
+		fmt.Fprintf(w, "over:\trouter %s\n", why.Router)
+	}
 	fmt.Fprintf(w, "revision:\t%d\n\n", why.Revision)
 	row(w, "END", "ADDRESS", "NETWORK", "GROUPS", "CLASS", "HOST")
 	place := func(end string, p api.WhyPlace) {
