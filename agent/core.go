@@ -21,6 +21,8 @@ const (
 	PlugsMax       = 4096
 	ExpectedPart   = 2           // of Rows: above one of so many parts no peer is held that nobody here asked about
 	confirmEvery   = time.Second // a peer is confirmed at most this often
+	PiecesPerPort  = 16          // fragments held for one port that overtook their first
+	PieceFor       = 50 * time.Millisecond
 	askAgainAfter  = 2 * time.Second
 	heartbeatEvery = 10 * time.Second
 )
@@ -84,6 +86,7 @@ type Core struct {
 	holds     []*heldPacket // in order of their deadlines
 	heldFor   map[control.PeerKey]int
 	ready     []release
+	pieces    []latePiece // in order of their time
 	freed     control.Release
 	lastID    uint64
 }
@@ -250,6 +253,7 @@ func (c *Core) inject() {
 
 func (c *Core) tick() {
 	c.expireHolds()
+	c.returnPieces()
 	c.expireNegatives()
 	c.tracker.retry(c.now)
 	c.retryPorts()
@@ -265,6 +269,7 @@ func (c *Core) stopping() {
 		}
 	}
 	c.holds = nil
+	c.dropPieces(nil)
 	for _, r := range c.ready {
 		c.emit(Discard{r.miss, dataplane.HoldLimit})
 	}

@@ -33,7 +33,7 @@ var (
 )
 
 var wantNames = [...]string{
-	dataplane.WantPeer: "peer", dataplane.WantPair: "pair", dataplane.WantConfirm: "confirm",
+	dataplane.WantPeer: "peer", dataplane.WantPair: "pair", dataplane.WantConfirm: "confirm", dataplane.WantFirst: "first",
 }
 
 func newMeasures() *measures {

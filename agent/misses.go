@@ -70,6 +70,10 @@ func (c *Core) missed(m dataplane.Miss) {
 	}
 	key := questionKey{a.VNI, class, m.Peer}
 	q := c.questions[key]
+	if q == nil && m.Want == dataplane.WantFirst {
+		c.holdPiece(a, m)
+		return
+	}
 	if q == nil && c.answerable(a, key, m.Want) {
 		c.giveBack(m)
 		return
@@ -297,7 +301,7 @@ func (c *Core) answered(q *question, a control.Answer) {
 // finish ends a question: its packets go back to the switch, or are discarded.
 func (c *Core) finish(q *question, r dataplane.Reason) {
 	c.forgetQuestion(q)
-	for _, p := range q.held {
+	for _, p := range piecesLast(q.held) {
 		c.unhold(p)
 		if r == dataplane.NotDropped {
 			c.giveBack(p.miss)
@@ -348,6 +352,7 @@ func (c *Core) expireHolds() {
 
 // dropHeld discards what is held for a port that closes.
 func (c *Core) dropHeld(a *assignment) {
+	c.dropPieces(a)
 	for _, p := range c.holds {
 		if !p.gone && p.port == a {
 			c.drop(p, dataplane.NoPort)

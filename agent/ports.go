@@ -24,6 +24,7 @@ type assignment struct {
 	device  Device           // of the port
 	failure failure          // why the port could not be opened last
 	held    int              // packets held for the port
+	pieces  int              // fragments held for it beside
 	told    control.EndpointUpdate
 	touched bool
 }

@@ -42,6 +42,7 @@ type rig struct {
 	waiting  map[uint64]bool          // missed packets that neither came back nor were discarded
 	dropped  map[dataplane.Reason]int // discarded so far
 	injected int
+	last     dataplane.Miss // that was injected
 	onSend   func(control.Up)
 }
 
@@ -86,6 +87,7 @@ func (r *rig) act(e Effect) Event {
 	case Inject:
 		r.settled(e.Miss)
 		r.injected++
+		r.last = e.Miss
 	case Discard:
 		r.settled(e.Miss)
 		r.dropped[e.Reason]++
@@ -212,8 +214,15 @@ func (r *rig) check() {
 			}
 		}
 	}
-	if held+len(c.ready) != len(r.waiting) {
-		r.t.Fatalf("%d packets held and %d ready, %d did not leave", held, len(c.ready), len(r.waiting))
+	pieces := map[*assignment]int{}
+	for _, p := range c.pieces {
+		pieces[p.port]++
+		if pieces[p.port] > PiecesPerPort || c.ports[p.miss.Port] != p.port {
+			r.t.Fatalf("%d fragments held for port %d", pieces[p.port], p.miss.Port)
+		}
+	}
+	if held+len(c.ready)+len(c.pieces) != len(r.waiting) {
+		r.t.Fatalf("%d packets held, %d fragments and %d ready, %d did not leave", held, len(c.pieces), len(c.ready), len(r.waiting))
 	}
 	for a, n := range byPort {
 		if n > HeldPerPort || a.held != n {

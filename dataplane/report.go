@@ -20,7 +20,7 @@ const (
 	SpoofedAddress         // source address is not one of the port's (ARP and ND included)
 	NotUnicast             // broadcast or multicast that the switch does not answer
 	NotIP                  // neither IPv4, IPv6 nor ARP
-	Fragment               // a later fragment whose first has not passed in the last second, or one over its transport header
+	Fragment               // a later fragment whose first has not passed in the last second and did not come, or one over its transport header
 	ExtensionHeader        // IPv6 extension headers that are not carried: too many, too long, or of an old kind
 	TooBig                 // longer than the network's MTU
 	NoEndpoint             // nobody has the destination (or source) address
@@ -102,6 +102,7 @@ const (
 	WantPeer    Want = iota // the remote address is not known
 	WantPair                // the class pair, or its table, is not known
 	WantConfirm             // the overlay header contradicts what is known of the source
+	WantFirst               // it is a later fragment, and its first one has not passed yet
 )
 
 // Miss is a packet that the switch cannot judge yet. Local is the address of

@@ -10,7 +10,8 @@ type Switch interface {
 
 	// Inject gives a missed packet back. It is judged as if it had just arrived;
 	// if it would miss again for the same want, it is dropped (NoEndpoint for
-	// WantPeer, Policy with verdict.DefaultDeny for WantPair, SourceMismatch for WantConfirm).
+	// WantPeer, Policy with verdict.DefaultDeny for WantPair, SourceMismatch for WantConfirm,
+	// Fragment for WantFirst).
 	Inject(m Miss) error
 
 	// Discard counts a held packet that is not given back.

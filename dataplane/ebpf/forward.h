@@ -282,7 +282,12 @@ __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 	struct settings *c = settings();
 	__u32 vtep = 0;
 
-	if (!c || !s || !paced(&s->miss_at[p->direction == IN_OVERLAY], c->miss_interval, c->miss_burst))
+	if (!c || !s)
+		return drop_for(p, length, MISS_LIMIT);
+	__u64 burst = c->miss_burst;
+	if (p->want == WANT_FIRST)
+		burst /= 4; // a peer that policy forbids can send these too
+	if (!paced(&s->miss_at[p->direction == IN_OVERLAY], c->miss_interval, burst))
 		return drop_for(p, length, MISS_LIMIT);
 	if (p->direction == IN_OVERLAY) {
 		struct vtep *at = bpf_map_lookup_elem(&vteps, p->vtep);

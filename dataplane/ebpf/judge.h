@@ -54,6 +54,8 @@ static __always_inline int lacks(struct packet *p, enum want want)
 		return refuse(p, NO_ENDPOINT);
 	if (want == WANT_CONFIRM)
 		return refuse(p, SOURCE_MISMATCH);
+	if (want == WANT_FIRST)
+		return refuse(p, FRAGMENT);
 	p->table = 0; // default-deny
 	p->rule = 0;
 	return refuse(p, POLICY);
@@ -333,7 +335,7 @@ static __noinline int later(struct packet *p, const struct dest *src, const stru
 	if (!first || now_ticks() - first->at > SECONDS(1) || first->uid[0] != src->uid || first->uid[1] != dst->uid) {
 		// The first may be waiting for the very answer.
 		struct pair_key pk = {.domain = p->domain, .src = src->class, .dst = dst->class};
-		return bpf_map_lookup_elem(&pairs, &pk) ? refuse(p, FRAGMENT) : lacks(p, WANT_PAIR);
+		return lacks(p, bpf_map_lookup_elem(&pairs, &pk) ? WANT_FIRST : WANT_PAIR);
 	}
 	struct pair_found found;
 	__u8 proto = p->proto;

@@ -314,7 +314,16 @@ func (f *fabric) forge(q question, t *talk) {
 	if !q.v6 {
 		later := bytes.Clone(frame)
 		later[20], later[21] = 0, 16 // a fragment, and nobody has seen its first
-		f.give(q, f.near, q.from, later, drop(dataplane.Fragment))
+		out := f.give(q, f.near, q.from, later, dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantFirst})
+		m, ok := f.near.sw.MissOf(out)
+		if !ok {
+			f.fail("%+v: the near host's miss %x cannot be read", q, out)
+		}
+		o, _, err := f.near.sw.ReInject(m)
+		if err != nil || o != drop(dataplane.Fragment) {
+			f.fail("%+v: the near host judges %+v (%v) of a fragment alone", q, o, err)
+		}
+		f.near.dropped[fmt.Sprint(o.Reason, " ")]++
 	}
 	group := bytes.Clone(frame)
 	group[0] |= 1

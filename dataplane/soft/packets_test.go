@@ -73,7 +73,7 @@ func TestFromGuest(t *testing.T) {
 		{"cut short", []byte{1, 2, 3}, dropped(dataplane.Malformed)},
 		{"vlan", with(packet.UDP(v4(alice, rita), 1, 53, nil), 12, 0x81, 0), dropped(dataplane.NotIP)},
 		{"fragment", with(packet.UDP(v4(alice, rita), 1, 53, nil), 20, 0x20), tunneled(there, "dns")},
-		{"later fragment", with(packet.UDP(v4(alice, rita), 1, 53, nil), 20, 0, 9), dropped(dataplane.Fragment)},
+		{"later fragment", with(packet.UDP(v4(alice, rita), 1, 53, nil), 20, 0, 9), missed(dataplane.WantFirst)},
 		{"fragment, spoofed", with(packet.UDP(v4(bob, rita), 1, 53, nil), 20, 0x20), dropped(dataplane.SpoofedMAC)},
 		{"extension header", packet.Other(v6(alice, rita), 135, big(8)), dropped(dataplane.ExtensionHeader)},
 		{"dhcp", packet.UDP(to(from(v4(alice, rita), netip.IPv4Unspecified()), "255.255.255.255"), 68, 67, nil), dropped(dataplane.NotUnicast)},
@@ -178,7 +178,7 @@ func TestFromWire(t *testing.T) {
 		{"too big from the unknown", overlay(there, 20, packet.UDP(v4(77, alice), 1, 53, make([]byte, 1450))), dropped(dataplane.TooBig), alice},
 		{"arp", overlay(there, 20, packet.ARPRequest(mac(rita), addr4(rita), addr4(alice))), dropped(dataplane.NotUnicast), 0},
 		{"solicitation", overlay(there, 20, packet.Solicitation(mac(rita), addr6(rita), addr6(alice))), dropped(dataplane.NotUnicast), 0},
-		{"inner fragment", overlay(there, 20, with(in(v4(rita, alice)), 20, 0, 9)), dropped(dataplane.Fragment), alice},
+		{"inner fragment", overlay(there, 20, with(in(v4(rita, alice)), 20, 0, 9)), missed(dataplane.WantFirst), alice},
 		{"inner cut", overlay(there, 20, in(v4(rita, alice))[:20]), dropped(dataplane.Malformed), 0},
 
 		{"unknown VTEP", overlay(netip.MustParseAddr("192.0.2.66"), 20, in(v4(rita, alice))), dropped(dataplane.UnknownVTEP), 0},

@@ -72,7 +72,7 @@ func (s *Switch) later(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		if _, known := s.pairs[pair]; !known {
 			return s.miss(t, dataplane.WantPair)
 		}
-		return s.drop(t, dataplane.Fragment, "")
+		return s.miss(t, dataplane.WantFirst)
 	}
 	if first.backwards {
 		pair.Src, pair.Dst = pair.Dst, pair.Src

@@ -15,13 +15,16 @@ func TestFragments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			pieces := packet.Fragments(packet.UDP(e, 1, 53, make([]byte, 100)), 40, 7)
-			w.guest(alice, pieces[1], dropped(dataplane.Fragment)) // too early
+			w.guest(alice, pieces[1], missed(dataplane.WantFirst))
+			early := w.take()
+			w.inject(early, dropped(dataplane.Fragment))
 			w.guest(alice, pieces[0], tunneled(there, "dns"))
+			w.inject(early, known)
 			w.guest(alice, pieces[2], known)
 			w.guest(alice, pieces[1], known)
-			w.guest(alice, packet.Fragments(packet.UDP(e, 1, 53, make([]byte, 100)), 40, 8)[1], dropped(dataplane.Fragment))
+			w.guest(alice, packet.Fragments(packet.UDP(e, 1, 53, make([]byte, 100)), 40, 8)[1], missed(dataplane.WantFirst))
 			w.pass(1100 * time.Millisecond)
-			w.guest(alice, pieces[1], dropped(dataplane.Fragment)) // too late
+			w.guest(alice, pieces[1], missed(dataplane.WantFirst)) // too late
 
 			answer := packet.Fragments(packet.UDP(e.Reverse(), 53, 1, make([]byte, 100)), 40, 9)
 			w.apply(dataplane.DelPair{Key: pair(20, 10)})
@@ -33,7 +36,7 @@ func TestFragments(t *testing.T) {
 
 			denies := packet.Fragments(packet.UDP(e, 1, 54, make([]byte, 100)), 40, 10)
 			w.guest(alice, denies[0], denied("default-deny"))
-			w.guest(alice, denies[1], dropped(dataplane.Fragment))
+			w.guest(alice, denies[1], missed(dataplane.WantFirst))
 		})
 	}
 }
@@ -66,4 +69,23 @@ func TestErrors(t *testing.T) {
 	w.wire(there, 20, unreachable, denied("default-deny"))
 	w.apply(dataplane.DelPair{Key: pair(10, 20)})
 	w.wire(there, 20, unreachable, missed(dataplane.WantPair))
+}
+
+// TestPiecesLeaveMisses shows that fragments without a first one take only a part
+// of what a port may miss: whoever sends them need not be allowed to.
+func TestPiecesLeaveMisses(t *testing.T) {
+	w := newWorld(t)
+	part := DefaultLimits.MissBurst / 4
+	later := packet.Fragments(packet.UDP(v4(rita, alice), 1, 53, make([]byte, 100)), 40, 7)[1]
+	for i := range DefaultLimits.MissBurst {
+		if i < part {
+			w.wire(there, 20, later, missed(dataplane.WantFirst))
+		} else {
+			w.wire(there, 20, later, dropped(dataplane.MissLimit))
+		}
+	}
+	for range DefaultLimits.MissBurst - part {
+		w.wire(there, 20, packet.UDP(v4(77, alice), 1, 53, nil), missed(dataplane.WantPeer))
+	}
+	w.wire(there, 20, packet.UDP(v4(77, alice), 1, 53, nil), dropped(dataplane.MissLimit))
 }

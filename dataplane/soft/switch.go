@@ -315,10 +315,16 @@ func (s *Switch) miss(t *transit, want dataplane.Want) (dataplane.Outcome, []byt
 			return s.drop(t, dataplane.Policy, verdict.DefaultDeny)
 		case dataplane.WantConfirm:
 			return s.drop(t, dataplane.SourceMismatch, "")
+		case dataplane.WantFirst:
+			return s.drop(t, dataplane.Fragment, "")
 		}
 		return s.drop(t, dataplane.NoEndpoint, "")
 	}
-	if !t.port.bucket.take(s.clock(), s.limits) {
+	limits := s.limits
+	if want == dataplane.WantFirst {
+		limits.MissBurst /= 4 // a peer that policy forbids can send these too
+	}
+	if !t.port.bucket.take(s.clock(), limits) {
 		return s.drop(t, dataplane.MissLimit, "")
 	}
 	m := dataplane.Miss{
