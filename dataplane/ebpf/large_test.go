@@ -16,23 +16,13 @@ import (
 func TestLargeFirstPacket(t *testing.T) { overEach(t, largeFirstPacket) }
 
 func largeFirstPacket(t *testing.T, hosts []*host) {
-	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[1].vtep, 4: hosts[0].vtep}
-	known := everyone(where, allowing(allowed("web", dove.ProtocolTCP, 80, 80)))
 	var longest atomic.Int64
-	for _, h := range hosts {
-		h.answers = func(m dataplane.Miss) []dataplane.Op {
-			if n := int64(len(m.Frame)); n > longest.Load() {
-				longest.Store(n)
-			}
-			return known(m)
+	table := allowing(allowed("web", dove.ProtocolTCP, 80, 80))
+	guests := fourGuests(t, hosts, table, func(m dataplane.Miss) {
+		if n := int64(len(m.Frame)); n > longest.Load() {
+			longest.Store(n)
 		}
-	}
-	guests := map[byte]*guest{
-		1: hosts[0].plug(t, 1, dataplane.Veth),
-		2: hosts[1].plug(t, 2, dataplane.Veth),
-		3: hosts[1].plug(t, 3, dataplane.Tap),
-		4: hosts[0].plug(t, 4, dataplane.Tap),
-	}
+	})
 	for _, pair := range [][2]byte{{1, 2}, {4, 3}} {
 		from, to := pair[0], pair[1]
 		for i, a := range guestAddrs(to) {

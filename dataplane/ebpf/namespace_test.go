@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -204,8 +206,19 @@ func (h *host) open(t testing.TB) {
 	h.ended = make(chan struct{})
 	go func(sw *Switch) {
 		defer close(h.ended)
+		var late sync.WaitGroup
+		defer late.Wait()
 		for m := range sw.Misses() {
 			h.answered.Add(1)
+			if m.Want == dataplane.WantFirst {
+				late.Go(func() {
+					time.Sleep(50 * time.Millisecond) // as the agent does, which nothing tells of it either
+					if err := sw.Inject(m); err != nil && !errors.Is(err, os.ErrClosed) {
+						t.Errorf("%s: %v", h.name, err)
+					}
+				})
+				continue
+			}
 			ops := h.answers(m)
 			if ops == nil {
 				sw.Discard(m, dataplane.HoldLimit)

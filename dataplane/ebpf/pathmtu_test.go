@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"dove.network/dataplane"
 	"dove.network/dove"
 )
 
@@ -16,17 +15,8 @@ import (
 func TestPathMTU(t *testing.T) { overEach(t, pathMTU) }
 
 func pathMTU(t *testing.T, hosts []*host) {
-	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[1].vtep, 4: hosts[0].vtep}
 	table := allowing(allowed("tcp", dove.ProtocolTCP, 0, 65535), allowed("udp", dove.ProtocolUDP, 0, 65535))
-	for _, h := range hosts {
-		h.answers = everyone(where, table)
-	}
-	guests := map[byte]*guest{
-		1: hosts[0].plug(t, 1, dataplane.Veth),
-		2: hosts[1].plug(t, 2, dataplane.Veth),
-		3: hosts[1].plug(t, 3, dataplane.Tap),
-		4: hosts[0].plug(t, 4, dataplane.Tap),
-	}
+	guests := fourGuests(t, hosts, table)
 	for n, g := range guests {
 		g.host.ip(t, "link set "+g.port.Device+" mtu 9000")
 		g.ip(t, "link set eth0 mtu 9000")

@@ -48,6 +48,28 @@ func everyone(where map[byte]netip.Addr, table *verdict.Table) func(dataplane.Mi
 	}
 }
 
+// fourGuests are 1 behind a veth and 4 behind a tap of the first of two hosts, 2
+// and 3 of the second. All may send to each other what a table allows. Watch, if
+// given, is shown each miss.
+func fourGuests(t testing.TB, hosts []*host, table *verdict.Table, watch ...func(dataplane.Miss)) map[byte]*guest {
+	t.Helper()
+	known := everyone(map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[1].vtep, 4: hosts[0].vtep}, table)
+	for _, h := range hosts {
+		h.answers = func(m dataplane.Miss) []dataplane.Op {
+			for _, see := range watch {
+				see(m)
+			}
+			return known(m)
+		}
+	}
+	return map[byte]*guest{
+		1: hosts[0].plug(t, 1, dataplane.Veth),
+		2: hosts[1].plug(t, 2, dataplane.Veth),
+		3: hosts[1].plug(t, 3, dataplane.Tap),
+		4: hosts[0].plug(t, 4, dataplane.Tap),
+	}
+}
+
 func (g *guest) dial(t *testing.T, address netip.AddrPort, patience time.Duration) (net.Conn, error) {
 	t.Helper()
 	var c net.Conn
@@ -123,18 +145,9 @@ func checksum(b []byte) uint16 {
 func TestTraffic(t *testing.T) { overEach(t, traffic) }
 
 func traffic(t *testing.T, hosts []*host) {
-	where := map[byte]netip.Addr{1: hosts[0].vtep, 2: hosts[1].vtep, 3: hosts[1].vtep, 4: hosts[0].vtep}
 	table := allowing(allowed("web", dove.ProtocolTCP, 80, 80), allowed("ping", dove.ProtocolICMP, 0x800, 0x800),
 		allowed("ping6", dove.ProtocolICMPv6, 0x8000, 0x8000), allowed("dns", dove.ProtocolUDP, 53, 53))
-	for _, h := range hosts {
-		h.answers = everyone(where, table)
-	}
-	guests := map[byte]*guest{
-		1: hosts[0].plug(t, 1, dataplane.Veth),
-		2: hosts[1].plug(t, 2, dataplane.Veth),
-		3: hosts[1].plug(t, 3, dataplane.Tap),
-		4: hosts[0].plug(t, 4, dataplane.Tap),
-	}
+	guests := fourGuests(t, hosts, table)
 	for n, g := range guests {
 		for _, a := range guestAddrs(n) {
 			g.listen(t, netip.AddrPortFrom(a, 80))
