@@ -36,6 +36,7 @@ type DataplaneBench struct {
 	Software string    // the version that is measured, for the report
 	Rounds   int       // how often everything is measured
 	Shapes   []string  // of ShapeNames; none: the first
+	Flows    int       // at once in the shape "flows"; 0: a million
 	Quick    bool      // as short as can be: to see that it works, not how fast
 }
 
@@ -54,6 +55,7 @@ var (
 	woken      = load{"UDP round trip, both ends asleep in between, on one CPU", []bench.Kind{wokenP50}, wokenTrips}
 	tiny       = load{"UDP, 64 bytes", []bench.Kind{smallRate}, smallPackets}
 	connecting = load{"TCP connections, a byte each way", []bench.Kind{openRate}, connections}
+	crowd      = load{"many flows", []bench.Kind{flowsAnswered, oneFlowRate, allFlowsRate, flowsShare}, manyFlows}
 	firstSeen  = load{"first packet, cold, there and back", []bench.Kind{firstP50, firstP99}, firstPackets}
 )
 
@@ -66,6 +68,7 @@ var shapes = []shape{
 		loads: []load{oneStream, polling, woken, tiny, connecting}},
 	{name: "9000", suffix: "_9000", title: "guests on two hosts, MTU 9000", mtu: 9000,
 		loads: []load{oneStream, polling, tiny}},
+	{name: "flows", title: "many flows at once between two hosts", mtu: 1500, flows: 1_000_000, loads: []load{crowd}},
 }
 
 // ShapeNames are what can be chosen of how guests lie.
@@ -95,6 +98,9 @@ var Baselines = []string{bare, bridged, filtered}
 
 // takesPart says whether a subject is measured in a shape.
 func (f shape) takesPart(subject string) bool {
+	if f.flows > 0 {
+		return subject == dove1 // the others have no bound of flows to keep
+	}
 	if subject != ovs {
 		return true
 	}
@@ -126,6 +132,9 @@ func (b *DataplaneBench) Run(ctx context.Context, opt Options) (*bench.Report, e
 		return nil, err
 	}
 	for _, f := range chosen {
+		if f.flows > 0 && b.Flows > 0 {
+			f.flows = b.Flows
+		}
 		if err := b.shape(ctx, opt, f, report); err != nil {
 			return nil, err
 		}

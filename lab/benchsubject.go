@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"dove.network/agent"
@@ -32,6 +33,7 @@ type shape struct {
 	mtu    int  // of the underlay, bytes
 	local  bool // both guests on one host
 	taps   bool // guests behind taps, as virtual machines are
+	flows  int  // at once; 0: as few as may be
 	loads  []load
 }
 
@@ -262,6 +264,9 @@ func (l *Lab) benchHosts(ctx context.Context, s *subject) error {
 		h := &Host{Name: name, VTEP: benchNet[i], dir: filepath.Join(l.dir, name), sock: agent.NewClient(filepath.Join(l.dir, name, "dswitch.sock"))}
 		if err := os.MkdirAll(h.dir, 0o700); err != nil {
 			return err
+		}
+		if s.flows > 0 { // of one guest; the tables have room for half as many more
+			h.options = []string{"--flows", strconv.Itoa(s.flows * 3 / 2), "--flows-per-port", strconv.Itoa(s.flows * 3 / 2)}
 		}
 		var err error
 		if h.ns, err = l.namespace(name); err != nil {

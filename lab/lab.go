@@ -55,6 +55,8 @@ type Host struct {
 	sw   *process
 	sock *agent.Client
 	args []string // how its dswitch is run
+
+	options []string // of these, what the lab alone does not say
 }
 
 // The lab's underlay network is for documentation (RFC 5737, RFC 3849): the

@@ -91,6 +91,7 @@ func (l *Lab) startSwitch(ctx context.Context, h *Host) error {
 	}
 	h.args = []string{"--state", h.dir, "--pins", filepath.Join(l.bpf(), h.Name), "--host", h.Name,
 		"--underlay", h.VTEP.String(), "--dpc", netip.AddrPortFrom(addr, controlPort).String()}
+	h.args = append(h.args, h.options...)
 	if err := runCmd(h.ns.Command(ctx, l.program("dswitch"), append([]string{"join", token.Token,
 		"--api", netip.AddrPortFrom(addr, apiPort).String()}, h.args...)...)); err != nil {
 		return err
