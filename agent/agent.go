@@ -44,8 +44,8 @@ type Agent struct {
 	session  *liveSession // nil while there is none
 	news     chan news    // from the goroutine that keeps the session
 	calls    chan func()
-	flows    chan FlowsRead // one at a time
-	expired  chan expiry    // the same
+	flows    chan Event     // FlowsRead and CarriedRead, one of each at a time
+	expired  chan expiry    // one at a time
 	reader   sync.WaitGroup // of flows, and their expiry
 	stopped  chan struct{}
 	drops    ring
@@ -74,7 +74,7 @@ func New(o Options) *Agent {
 		log:      o.Log,
 		news:     make(chan news, 64),
 		calls:    make(chan func()),
-		flows:    make(chan FlowsRead, 1),
+		flows:    make(chan Event, 2),
 		expired:  make(chan expiry, 1),
 		stopped:  make(chan struct{}),
 		drops:    newRing(),
@@ -224,6 +224,17 @@ func (a *Agent) step(events ...Event) {
 					flows, err := a.options.Switch.Flows()
 					a.flows <- FlowsRead{flows, err}
 				})
+			case ReadCarried:
+				a.reader.Go(func() {
+					flows, err := a.options.Switch.Carried(e.Port)
+					a.flows <- CarriedRead{e, flows, err}
+				})
+			case Adopt:
+				err := a.options.Switch.Adopt(e.Port, e.Flows)
+				if err != nil {
+					a.log.Warn("the switch refused flows of an endpoint that moves here", "endpoint", e.Endpoint, "flows", len(e.Flows), "err", firstOf(err))
+				}
+				events = append(events, Adopted{e.Endpoint, e.Epoch, len(e.Flows), e.Last, err})
 			case Apply:
 				began := time.Now()
 				err := a.apply(e.Ops)

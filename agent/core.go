@@ -74,7 +74,9 @@ type Core struct {
 	incarnation uint64
 	seen        dove.Revision
 
-	live live // what the DPC wants to know of the host
+	live    live                        // what the DPC wants to know of the host
+	carries map[dove.Endpoint]*carrying // whose flows it wants for another host
+	reading bool                        // the flows of one of these
 
 	// What is under way.
 	seq, done uint64 // of the last Apply, and of the last that is Applied
@@ -119,6 +121,7 @@ func NewCore(config Config, restored Restored) *Core {
 		questions:   map[questionKey]*question{},
 		asked:       map[asked]*question{},
 		askedFor:    map[control.PeerKey]int{},
+		carries:     map[dove.Endpoint]*carrying{},
 		heldFor:     map[control.PeerKey]int{},
 	}
 	c.restore(restored)
@@ -155,6 +158,10 @@ func (c *Core) Step(now time.Time, events ...Event) []Effect {
 			c.unplug(e.Endpoint)
 		case FlowsRead:
 			c.flowsRead(e)
+		case CarriedRead:
+			c.carriedRead(e)
+		case Adopted:
+			c.adopted(e)
 		case Dropped:
 			c.dropped(e.Drop)
 		case Tick:
@@ -199,6 +206,7 @@ func (c *Core) settle() {
 	c.inject()
 	c.acknowledge()
 	c.readFlows()
+	c.readCarried()
 	c.report()
 	if c.unsaved {
 		c.unsaved = false

@@ -8,7 +8,7 @@ import (
 
 // Event is something that happened: Connected, Received, Disconnected,
 // DeviceUp, DeviceGone, DevicesListed, Missed, Hinted, Applied, Plug, Unplug, FlowsRead,
-// Dropped, Tick or Stopping.
+// CarriedRead, Adopted, Dropped, Tick or Stopping.
 type Event interface{ event() }
 
 type (
@@ -79,7 +79,7 @@ type Device struct {
 }
 
 // Effect is something to do now, in order: Send, Save, Inject, Discard,
-// ReadFlows or Apply.
+// ReadFlows, ReadCarried, Adopt or Apply.
 type Effect interface{ effect() }
 
 type (

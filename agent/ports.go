@@ -26,6 +26,7 @@ type assignment struct {
 	held    int              // packets held for the port
 	pieces  int              // fragments held for it beside
 	told    control.EndpointUpdate
+	adopted adoption
 	touched bool
 }
 
@@ -72,6 +73,9 @@ func (c *Core) assign(m *control.Assign) {
 			c.closePort(a) // another life, or another place: its flows must not go on
 		}
 		c.forgetLocals(a)
+		if a.Epoch != m.Epoch {
+			c.forgetMove(a)
+		}
 		a.Assign = *m
 	}
 	a.failure = failure{}
@@ -90,6 +94,7 @@ func (c *Core) forgetAssignment(a *assignment) {
 	if a.id != 0 {
 		c.closePort(a)
 	}
+	c.forgetMove(a)
 	delete(c.assignments, a.Endpoint)
 	c.unsaved = true
 	c.reconcileWaiting()
@@ -132,6 +137,7 @@ func (a *assignment) port() dataplane.Port {
 	p := dataplane.Port{
 		ID: a.id, Endpoint: a.Endpoint, UID: a.UID, VNI: a.VNI, MAC: a.MAC,
 		Device: a.device.Name, Ifindex: a.device.Ifindex, Kind: a.device.Kind,
+		Other: a.Other.VTEP, Standby: a.Standby,
 	}
 	for _, x := range a.Address {
 		p.Addresses = append(p.Addresses, dataplane.Address(x))
@@ -159,6 +165,9 @@ func (c *Core) deviceFor(a *assignment) (Device, string) {
 	}
 	if c.config.MTU > 0 && int(a.MTU) > c.config.MTU {
 		return Device{}, fmt.Sprintf("network %s has MTU %d, the underlay of this host carries %d: raise the MTU of the underlay device and restart the dswitch", a.Network, a.MTU, c.config.MTU)
+	}
+	if a.Standby && !a.Other.VTEP.IsValid() {
+		return Device{}, "the host on which it is active cannot be reached: let that join the fleet"
 	}
 	if slices.Contains(candidates, a.device.Name) && !slices.Contains(c.config.Own, a.device.Name) && c.devices[a.device.Name].Device == a.device {
 		return a.device, ""
@@ -235,6 +244,7 @@ func (c *Core) forgetLocals(a *assignment) {
 // if it was the last of its network, so is what was held for that.
 func (c *Core) closePort(a *assignment) {
 	c.tracker.remove(target{kind: kindPort, port: a.id})
+	a.adopted = adoption{} // went with the port
 	c.forgetLocals(a)
 	c.dropHeld(a)
 	delete(c.ports, a.id)
@@ -368,7 +378,7 @@ func (c *Core) state(a *assignment) (u control.EndpointUpdate, ok bool) {
 	default:
 		u.State = control.EndpointWaiting
 	}
-	return u, true
+	return u, c.moveOf(a, &u)
 }
 
 func (c *Core) touch(a *assignment) {

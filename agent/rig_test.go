@@ -33,9 +33,12 @@ type rig struct {
 	manual  bool                     // Applied comes only from finish
 	saved   Saved
 
-	flows      []dataplane.Flow // of the switch
-	unreadable error            // they are
-	reading    bool             // they are being read
+	flows      []dataplane.Flow      // of the switch
+	carried    []dataplane.FlowState // of any port
+	adopts     []Adopt
+	refuses    error // of Adopt
+	unreadable error // they are
+	reading    bool  // they are being read
 
 	sent     []control.Up // since the last take
 	frames   uint64
@@ -99,6 +102,11 @@ func (r *rig) act(e Effect) Event {
 		if !r.manual {
 			return *r.carryOut()
 		}
+	case ReadCarried:
+		return CarriedRead{e, slices.Clone(r.carried), r.unreadable}
+	case Adopt:
+		r.adopts = append(r.adopts, e)
+		return Adopted{e.Endpoint, e.Epoch, len(e.Flows), e.Last, r.refuses}
 	case ReadFlows:
 		if r.reading {
 			r.t.Fatalf("the flow table is read while it is being read")

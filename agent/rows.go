@@ -200,7 +200,7 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 
 // rowInSwitch is a row as the switch has it.
 func rowInSwitch(row control.Peer) dataplane.Peer {
-	p := dataplane.Peer{UID: row.UID, MAC: row.MAC, Class: row.Class, VTEP: row.VTEP}
+	p := dataplane.Peer{UID: row.UID, MAC: row.MAC, Class: row.Class, VTEP: row.VTEP, Other: row.Other}
 	if row.Gateway != (dove.MAC{}) {
 		p.Gateway, p.VNI, p.Far, p.MTU = row.Gateway, row.VNI, row.Far, row.MTU
 		for _, w := range row.Ways {

@@ -73,6 +73,7 @@ func (c *Core) hello() *control.Hello {
 func (c *Core) disconnected() {
 	c.session = session{refusal: c.session.refusal}
 	c.live = live{reading: c.live.reading}
+	clear(c.carries)
 	c.freed = control.Release{}
 	c.unasked = nil
 	for _, key := range slices.SortedFunc(maps.Keys(c.questions), questionKey.compare) {
@@ -126,6 +127,10 @@ func (c *Core) received(m control.Down) {
 		c.frontier(m)
 	case *control.Inspect:
 		c.inspect(m)
+	case *control.CarryRequest:
+		c.carryRequest(m)
+	case *control.Carry:
+		c.carried(m)
 	case *control.Refusal:
 		c.session.refusal = m
 	}

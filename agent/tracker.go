@@ -160,10 +160,12 @@ type head struct {
 	vni      dove.VNI
 	mac      dove.MAC
 	device   Device
+	other    netip.Addr
+	standby  bool
 }
 
 func portHead(p dataplane.Port) head {
-	return head{p.Endpoint, p.UID, p.VNI, p.MAC, Device{p.Device, p.Ifindex, p.Kind}}
+	return head{p.Endpoint, p.UID, p.VNI, p.MAC, Device{p.Device, p.Ifindex, p.Kind}, p.Other, p.Standby}
 }
 
 // set wants a Set op in force.
