@@ -126,6 +126,9 @@ func (st *Stage) expectFlow(ctx context.Context, a scenario.ExpectFlow) (string,
 	if !ok {
 		return "", fmt.Errorf("flow %s was not opened: %w", a.Name, scenario.ErrCannot)
 	}
+	if a.Back {
+		return "", fmt.Errorf("servers answer who asks, and never send first: %w", scenario.ErrCannot)
+	}
 	var lines []string
 	for _, s := range streams {
 		before := s.Tally()

@@ -22,6 +22,9 @@
 //	endpoint acme/lone network=front addrs=10.0.1.99
 //	regroup acme/web-1 groups=shop/web,shop/audit
 //	move acme/web-1 h2
+//	prepare acme/web-1 on h1      # a live move: a second binding, on standby
+//	activate acme/web-1           # swap them; the workload goes on at h1
+//	finish acme/web-1             # take the one on standby away
 //	unplug acme/web-1
 //	plug acme/web-1
 //	delete acme/web-1
@@ -33,6 +36,7 @@
 //
 //	flow sale acme/web-1 -> acme/app-1 tcp/8080
 //	expect flow sale passes       # or: blocked
+//	expect flow sale answers      # passes, when the responder sends first
 //
 //	refuse invalid "unknown group" blueprint acme <<END
 //	...

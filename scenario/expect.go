@@ -60,12 +60,14 @@ func (p *parser) expect(l *line) Action {
 		case "flow":
 			l.next("flow")
 			f := ExpectFlow{Name: l.name("flow")}
-			switch w := l.next("passes or blocked"); w.text {
+			switch w := l.next("passes, answers or blocked"); w.text {
 			case "passes":
 				f.Passes = true
+			case "answers":
+				f.Passes, f.Back = true, true
 			case "blocked":
 			default:
-				l.fault(w, "write passes or blocked", "%s is no state of a flow", shorten(w.text))
+				l.fault(w, "write passes, answers or blocked", "%s is no state of a flow", shorten(w.text))
 			}
 			return f
 		}
@@ -130,7 +132,7 @@ func (p *parser) refuse(l *line) Action {
 	verb := l.next("the change that is to be refused")
 	r.Action = p.action(l, verb)
 	switch r.Action.(type) {
-	case nil, ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, DeleteEndpoint:
+	case nil, ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, Prepare, Activate, Finish, DeleteEndpoint:
 	default:
 		l.fault(verb, "", "%s is no change that could be refused", verb.text)
 	}

@@ -79,6 +79,7 @@ type placed struct {
 	network   string
 	addresses []netip.Addr
 	host      dove.HostName
+	standby   dove.HostName
 }
 
 func (w *intent) step(a scenario.Action) error {
@@ -119,6 +120,27 @@ func (w *intent) step(a scenario.Action) error {
 		w.endpoints[a.Endpoint].groups = a.Groups
 	case scenario.Move:
 		w.endpoints[a.Endpoint].host = a.Host
+	case scenario.Prepare:
+		switch e := w.endpoints[a.Endpoint]; {
+		case e.host == a.Host:
+			return dove.Errorf(dove.Conflict, "it is active on host %s", a.Host)
+		case e.standby != "":
+			return dove.Errorf(dove.Conflict, "it moves between hosts %s and %s", e.host, e.standby)
+		default:
+			e.standby = a.Host
+		}
+	case scenario.Activate:
+		e := w.endpoints[a.Endpoint]
+		if e.standby == "" {
+			return dove.Errorf(dove.Conflict, "it is not on standby anywhere")
+		}
+		e.host, e.standby = e.standby, e.host
+	case scenario.Finish:
+		e := w.endpoints[a.Endpoint]
+		if e.standby == "" {
+			return dove.Errorf(dove.NotFound, "it has no binding on standby")
+		}
+		e.standby = ""
 	case scenario.DeleteEndpoint:
 		delete(w.endpoints, a.Endpoint)
 	case scenario.Refuse:
@@ -197,7 +219,7 @@ func (w *intent) group(g dove.Group) *blueprint.Group {
 }
 
 func (w *intent) create(a scenario.CreateEndpoint) error {
-	e := &placed{a.Groups, a.Network, a.Addresses, a.Host}
+	e := &placed{groups: a.Groups, network: a.Network, addresses: a.Addresses, host: a.Host}
 	for _, g := range a.Groups {
 		d := w.group(g)
 		if d == nil {

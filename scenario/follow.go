@@ -28,7 +28,8 @@ const (
 
 type endpoint struct {
 	addresses []netip.Addr
-	bound     bool
+	host      dove.HostName // "": bound to none
+	standby   dove.HostName
 	plugged   bool
 }
 
@@ -56,7 +57,7 @@ func (f *follower) follow(a Action) string {
 		if f.endpoints[a.Endpoint] != nil {
 			return fmt.Sprintf("endpoint %s exists already", a.Endpoint)
 		}
-		f.endpoints[a.Endpoint] = &endpoint{a.Addresses, a.Host != "", a.Host != ""}
+		f.endpoints[a.Endpoint] = &endpoint{addresses: a.Addresses, host: a.Host, plugged: a.Host != ""}
 		if a.Host != "" {
 			return f.host(a.Host)
 		}
@@ -66,11 +67,38 @@ func (f *follower) follow(a Action) string {
 		if m := f.there(a.Endpoint); m != "" {
 			return m
 		}
-		f.endpoints[a.Endpoint].bound, f.endpoints[a.Endpoint].plugged = true, true
+		e := f.endpoints[a.Endpoint]
+		if e.standby != "" {
+			return fmt.Sprintf("endpoint %s moves already: finish that first", a.Endpoint)
+		}
+		e.host, e.plugged = a.Host, true
 		return f.host(a.Host)
+	case Prepare:
+		if m := cmp.Or(f.plugged(a.Endpoint), f.host(a.Host)); m != "" {
+			return m
+		}
+		e := f.endpoints[a.Endpoint]
+		if e.standby != "" || e.host == a.Host {
+			return fmt.Sprintf("endpoint %s has a binding to host %s and moves to %q: finish that, or name another host", a.Endpoint, e.host, e.standby)
+		}
+		e.standby = a.Host
+	case Activate:
+		if m := f.moves(a.Endpoint); m != "" {
+			return m
+		}
+		e := f.endpoints[a.Endpoint]
+		e.host, e.standby = e.standby, e.host
+	case Finish:
+		if m := f.moves(a.Endpoint); m != "" {
+			return m
+		}
+		f.endpoints[a.Endpoint].standby = ""
 	case Unplug:
 		if m := f.plugged(a.Endpoint); m != "" {
 			return m
+		}
+		if f.endpoints[a.Endpoint].standby != "" {
+			return fmt.Sprintf("endpoint %s moves: finish that first", a.Endpoint)
 		}
 		f.endpoints[a.Endpoint].plugged = false
 	case Plug:
@@ -80,7 +108,7 @@ func (f *follower) follow(a Action) string {
 		switch e := f.endpoints[a.Endpoint]; {
 		case e.plugged:
 			return fmt.Sprintf("endpoint %s is plugged in already", a.Endpoint)
-		case !e.bound:
+		case e.host == "":
 			return fmt.Sprintf("endpoint %s is bound to no host: move it to one", a.Endpoint)
 		default:
 			e.plugged = true
@@ -139,7 +167,7 @@ func (f *follower) follow(a Action) string {
 // changes reports whether a step asks the DPC for a change.
 func changes(a Action) bool {
 	switch a.(type) {
-	case ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, DeleteEndpoint, Refuse:
+	case ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, Prepare, Activate, Finish, DeleteEndpoint, Refuse:
 		return true
 	}
 	return false
@@ -156,6 +184,17 @@ func (f *follower) host(h dove.HostName) string {
 func (f *follower) there(e dove.Endpoint) string {
 	if f.endpoints[e] == nil {
 		return fmt.Sprintf("there is no endpoint %s", e)
+	}
+	return ""
+}
+
+// moves checks that an endpoint has two bindings.
+func (f *follower) moves(e dove.Endpoint) string {
+	if m := f.plugged(e); m != "" {
+		return m
+	}
+	if f.endpoints[e].standby == "" {
+		return fmt.Sprintf("endpoint %s does not move: prepare it on another host", e)
 	}
 	return ""
 }

@@ -68,6 +68,9 @@ func (a SetGroups) String() string {
 	return "regroup " + a.Endpoint.String() + groupsOption(a.Groups)
 }
 func (a Move) String() string           { return fmt.Sprintf("move %s %s", a.Endpoint, a.Host) }
+func (a Prepare) String() string        { return fmt.Sprintf("prepare %s on %s", a.Endpoint, a.Host) }
+func (a Activate) String() string       { return "activate " + a.Endpoint.String() }
+func (a Finish) String() string         { return "finish " + a.Endpoint.String() }
 func (a Unplug) String() string         { return "unplug " + a.Endpoint.String() }
 func (a Plug) String() string           { return "plug " + a.Endpoint.String() }
 func (a DeleteEndpoint) String() string { return "delete " + a.Endpoint.String() }
@@ -119,7 +122,10 @@ func (a OpenFlow) String() string {
 }
 
 func (a ExpectFlow) String() string {
-	if a.Passes {
+	switch {
+	case a.Back:
+		return "expect flow " + a.Name + " answers"
+	case a.Passes:
 		return "expect flow " + a.Name + " passes"
 	}
 	return "expect flow " + a.Name + " blocked"

@@ -166,6 +166,16 @@ func (p *parser) action(l *line, verb word) Action {
 		return SetGroups{e, l.groups(e.Tenant, o)}
 	case "move":
 		return Move{l.endpoint("endpoint"), dove.HostName(l.name("host"))}
+	case "prepare":
+		e := l.endpoint("endpoint")
+		if w := l.next("on"); w.text != "on" {
+			l.fault(w, "write prepare tenant/endpoint on host", "%s stands where on should", shorten(w.text))
+		}
+		return Prepare{e, dove.HostName(l.name("host"))}
+	case "activate":
+		return Activate{l.endpoint("endpoint")}
+	case "finish":
+		return Finish{l.endpoint("endpoint")}
 	case "unplug":
 		return Unplug{l.endpoint("endpoint")}
 	case "plug":
@@ -199,7 +209,7 @@ func (p *parser) action(l *line, verb word) Action {
 		l.words = l.words[n-1:]
 		p.here(l) // its text is no step
 	}
-	l.fault(verb, "known are blueprint, withdraw, endpoint, regroup, move, unplug, plug, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect",
+	l.fault(verb, "known are blueprint, withdraw, endpoint, regroup, move, prepare, activate, finish, unplug, plug, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect",
 		"unknown step %s", shorten(verb.text))
 	return nil
 }

@@ -60,6 +60,20 @@ type Move struct {
 	Host     dove.HostName
 }
 
+// Prepare gives an endpoint that is bound and plugged in a second binding, on
+// standby at a host, and a second device there.
+type Prepare struct {
+	Endpoint dove.Endpoint
+	Host     dove.HostName
+}
+
+// Activate makes an endpoint's standby host the active one, and the other way
+// round. Once that is confirmed, the workload goes on at the device there.
+type Activate struct{ Endpoint dove.Endpoint }
+
+// Finish takes the standby binding away, and the device there.
+type Finish struct{ Endpoint dove.Endpoint }
+
 // Unplug takes an endpoint's device away; its binding stays.
 type Unplug struct{ Endpoint dove.Endpoint }
 
@@ -71,8 +85,8 @@ type DeleteEndpoint struct{ Endpoint dove.Endpoint }
 
 // Refuse expects that a change is refused with the kind, that the error's text
 // has each fragment, and that nothing has changed. Action is one of
-// ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move and
-// DeleteEndpoint.
+// ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, Prepare,
+// Activate, Finish and DeleteEndpoint.
 type Refuse struct {
 	Kind      dove.Kind
 	Fragments []string
@@ -138,10 +152,12 @@ type OpenFlow struct {
 
 // ExpectFlow expects that packets of an open flow pass now, in both
 // directions, or that none does. A flow that was blocked may never pass again,
-// even where a new one would: its ends may have given up.
+// even where a new one would: its ends may have given up. With Back the end that
+// did not begin it sends first: then only what switches remember lets it through.
 type ExpectFlow struct {
 	Name   string
 	Passes bool
+	Back   bool
 }
 
 // Forge sends one packet of the probe with a lie in it. It must not arrive, and
@@ -183,6 +199,9 @@ func (DeleteBlueprint) action() {}
 func (CreateEndpoint) action()  {}
 func (SetGroups) action()       {}
 func (Move) action()            {}
+func (Prepare) action()         {}
+func (Activate) action()        {}
+func (Finish) action()          {}
 func (Unplug) action()          {}
 func (Plug) action()            {}
 func (DeleteEndpoint) action()  {}

@@ -33,6 +33,7 @@ expect acme/web-1 -> acme/app-1 tcp/8080 deny rule=shop/web-app over=v4
 expect acme/web-1 -> fd00::99 icmpv6/128 no-endpoint
 expect matrix ping udp/53
 flow f acme/web-1 -> acme/app-1 ping
+expect flow f answers
 expect flow f blocked
 refuse invalid "a \"b\"" "c#" blueprint acme <<END
 END
@@ -51,6 +52,10 @@ stop dpc
 start dpc
 delete acme/web-1
 withdraw acme/shop
+prepare acme/app-1 on h1
+activate acme/app-1
+finish acme/app-1
+refuse conflict prepare acme/app-1 on h1
 `
 
 func TestParse(t *testing.T) {
@@ -71,23 +76,28 @@ func TestParse(t *testing.T) {
 			{16, Expect{From: web, Address: netip.MustParseAddr("fd00::99"), Probe: Probe{dove.ProtocolICMPv6, 128 << 8}, Outcome: NoEndpoint}},
 			{17, ExpectMatrix{[]Probe{Ping, {dove.ProtocolUDP, 53}}}},
 			{18, OpenFlow{"f", web, app, Ping, AnyFamily}},
-			{19, ExpectFlow{"f", false}},
-			{20, Refuse{dove.Invalid, []string{`a "b"`, "c#"}, ApplyBlueprint{"acme", ""}}},
-			{22, Refuse{dove.Conflict, nil, DeleteEndpoint{web}}},
-			{23, Forge{WrongClass, web, app, Probe{dove.ProtocolTCP, 8080}, "source-mismatch"}},
-			{24, Kill{Program{"h1"}}},
-			{25, Kill{}},
-			{26, Cut{Link{"h1", "h2"}}},
-			{27, Cut{Link{"h1", ""}}},
-			{28, Expect{From: web, To: app, Probe: Ping, Outcome: NoAnswer}},
-			{29, Heal{Link{"h2", "h1"}}},
-			{30, Heal{Link{"h1", ""}}},
-			{31, Stop{Program{"h2"}}},
-			{32, Start{Program{"h2"}}},
-			{33, Stop{}},
-			{34, Start{}},
-			{35, DeleteEndpoint{web}},
-			{36, DeleteBlueprint{"acme", "shop"}},
+			{19, ExpectFlow{"f", true, true}},
+			{20, ExpectFlow{"f", false, false}},
+			{21, Refuse{dove.Invalid, []string{`a "b"`, "c#"}, ApplyBlueprint{"acme", ""}}},
+			{23, Refuse{dove.Conflict, nil, DeleteEndpoint{web}}},
+			{24, Forge{WrongClass, web, app, Probe{dove.ProtocolTCP, 8080}, "source-mismatch"}},
+			{25, Kill{Program{"h1"}}},
+			{26, Kill{}},
+			{27, Cut{Link{"h1", "h2"}}},
+			{28, Cut{Link{"h1", ""}}},
+			{29, Expect{From: web, To: app, Probe: Ping, Outcome: NoAnswer}},
+			{30, Heal{Link{"h2", "h1"}}},
+			{31, Heal{Link{"h1", ""}}},
+			{32, Stop{Program{"h2"}}},
+			{33, Start{Program{"h2"}}},
+			{34, Stop{}},
+			{35, Start{}},
+			{36, DeleteEndpoint{web}},
+			{37, DeleteBlueprint{"acme", "shop"}},
+			{38, Prepare{app, "h1"}},
+			{39, Activate{app}},
+			{40, Finish{app}},
+			{41, Refuse{dove.Conflict, nil, Prepare{app, "h1"}}},
 		},
 	}
 	got, err := Parse([]byte(all))
@@ -112,26 +122,36 @@ func TestParse(t *testing.T) {
 func TestFaults(t *testing.T) {
 	world := "scenario x\nhosts h1 h2\nendpoint a/w network=n host=h1 addrs=10.0.0.1\nendpoint a/v network=n host=h2 addrs=10.0.0.2,fd00::2\nendpoint a/u network=n addrs=10.0.0.3\nendpoint b/w network=n host=h1 addrs=10.0.0.1\n"
 	for text, want := range map[string]string{
-		"":                                       "",
-		"jump a/w":                               `7:1: unknown step "jump" (known are blueprint,`,
-		"delete":                                 "7:7: endpoint is missing",
-		"delete w":                               `7:8: endpoint "w" is not of the form tenant/endpoint`,
-		"withdraw w":                             `7:10: blueprint "w" is not of the form tenant/blueprint`,
-		"delete a/x":                             "7:1: there is no endpoint a/x",
-		"delete a/w now":                         `7:12: "now" is too much here (one line is one step)`,
-		"delete a/W":                             `7:8: endpoint "a/W": name "W"`,
-		"move a/w h9":                            "7:1: there is no host h9",
-		"plug a/w":                               "7:1: endpoint a/w is plugged in already",
-		"plug a/u":                               "7:1: endpoint a/u is bound to no host: move it to one",
-		"unplug a/u":                             "7:1: endpoint a/u is not plugged in",
-		"hosts h3":                               "7:1: hosts are already given",
-		"scenario y":                             "7:1: a second scenario begins here",
-		"endpoint a/w network=n addrs=10.0.0.9":  "7:1: endpoint a/w exists already",
-		"endpoint a/x addrs=10.0.0.9":            "7:28: the endpoint has no network",
-		"endpoint a/x network=n":                 "7:23: the endpoint has no addresses",
-		"endpoint a/x network=n addrs=10.0.0":    `7:30: "10.0.0" is no address`,
-		"endpoint a/x groups=web addrs=10.0.0.9": `7:21: group "web": group "a/web" is not of the form`,
-		"endpoint a/x grops=a/b addrs=10.0.0.9":  `7:14: unknown option "grops" (known are groups, network, host, addrs)`,
+		"":                  "",
+		"jump a/w":          `7:1: unknown step "jump" (known are blueprint,`,
+		"delete":            "7:7: endpoint is missing",
+		"delete w":          `7:8: endpoint "w" is not of the form tenant/endpoint`,
+		"withdraw w":        `7:10: blueprint "w" is not of the form tenant/blueprint`,
+		"delete a/x":        "7:1: there is no endpoint a/x",
+		"delete a/w now":    `7:12: "now" is too much here (one line is one step)`,
+		"delete a/W":        `7:8: endpoint "a/W": name "W"`,
+		"move a/w h9":       "7:1: there is no host h9",
+		"plug a/w":          "7:1: endpoint a/w is plugged in already",
+		"plug a/u":          "7:1: endpoint a/u is bound to no host: move it to one",
+		"unplug a/u":        "7:1: endpoint a/u is not plugged in",
+		"prepare a/w h2":    `7:13: "h2" stands where on should (write prepare tenant/endpoint on host)`,
+		"prepare a/w on h9": "7:1: there is no host h9",
+		"prepare a/u on h2": "7:1: endpoint a/u is not plugged in",
+		"prepare a/w on h1": `7:1: endpoint a/w has a binding to host h1 and moves to ""`,
+		"activate a/w":      "7:1: endpoint a/w does not move",
+		"finish a/w":        "7:1: endpoint a/w does not move",
+		"prepare a/w on h2\nfinish a/w\nactivate a/w":                         "9:1: endpoint a/w does not move",
+		"prepare a/w on h2\nprepare a/w on h2":                                `8:1: endpoint a/w has a binding to host h1 and moves to "h2"`,
+		"prepare a/w on h2\nunplug a/w":                                       "8:1: endpoint a/w moves: finish that first",
+		"prepare a/w on h2\nmove a/w h2":                                      "8:1: endpoint a/w moves already",
+		"hosts h3":                                                            "7:1: hosts are already given",
+		"scenario y":                                                          "7:1: a second scenario begins here",
+		"endpoint a/w network=n addrs=10.0.0.9":                               "7:1: endpoint a/w exists already",
+		"endpoint a/x addrs=10.0.0.9":                                         "7:28: the endpoint has no network",
+		"endpoint a/x network=n":                                              "7:23: the endpoint has no addresses",
+		"endpoint a/x network=n addrs=10.0.0":                                 `7:30: "10.0.0" is no address`,
+		"endpoint a/x groups=web addrs=10.0.0.9":                              `7:21: group "web": group "a/web" is not of the form`,
+		"endpoint a/x grops=a/b addrs=10.0.0.9":                               `7:14: unknown option "grops" (known are groups, network, host, addrs)`,
 		"endpoint a/x network=n network=m addrs=10.0.0.9":                     "7:24: option network is given twice",
 		"blueprint a <<END\nx":                                                "7:13: the text that begins here has no END at its end",
 		"blueprint a END":                                                     `7:13: "END" stands where <<END should`,
@@ -200,7 +220,7 @@ func TestAllFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, endpoint, regroup, move, unplug, plug, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
+	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, endpoint, regroup, move, prepare, activate, finish, unplug, plug, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
 	if d := cmp.Diff(strings.Split(want, "\n")[1:], strings.Split(got, "\n")[1:], cmpopts.SortSlices(strings.Compare)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}

@@ -91,7 +91,7 @@ func (s *Sim) comparePorts(h *host) {
 	for _, id := range slices.Sorted(maps.Keys(h.holds.ports)) {
 		p := h.holds.ports[id]
 		e, ok := w.Endpoint(p.Endpoint)
-		if !ok || e.UID != p.UID || e.Host != h.name {
+		if !ok || e.UID != p.UID || !e.BoundTo(h.name) {
 			s.fault("%s has a port for %s, which is not bound to it", h.name, p.Endpoint)
 			continue
 		}
@@ -103,6 +103,9 @@ func (s *Sim) comparePorts(h *host) {
 			s.fault("%s has a port for %s as %+v, meant: addresses %v, MAC %s", h.name, p.Endpoint, p, addresses, e.MAC)
 		} else {
 			s.compareGateways(h, n)
+		}
+		if other, _ := resolver.Location(w, world.Endpoint{Host: e.Other(h.name)}); p.Other != other.VTEP || p.Standby != (e.Standby == h.name) {
+			s.fault("%s has a port for %s as %+v, meant: active on %s, standby on %q", h.name, p.Endpoint, p, e.Host, e.Standby)
 		}
 	}
 }
@@ -125,9 +128,8 @@ func (s *Sim) compareRows(h *host, view *resolver.View) {
 	w := s.World()
 	for _, key := range slices.SortedFunc(maps.Keys(h.holds.peers), comparePeerKeys) {
 		is, meant := h.holds.peers[key], view.Peer(h.name, control.PeerKey(key))
-		is.Other = netip.Addr{}
 		row := dataplane.Peer{
-			UID: meant.UID, MAC: meant.MAC, Class: meant.Class, VTEP: meant.VTEP,
+			UID: meant.UID, MAC: meant.MAC, Class: meant.Class, VTEP: meant.VTEP, Other: meant.Other,
 			VNI: meant.VNI, Gateway: meant.Gateway, Far: meant.Far, MTU: meant.MTU,
 		}
 		for _, w := range meant.Ways {

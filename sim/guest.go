@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"dove.network/agent"
+	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/packet"
 	"dove.network/scenario"
@@ -23,14 +24,16 @@ type guest struct {
 	mac       dove.MAC
 	addresses []netip.Addr
 	device    string
-	ifindex   int   // of the device, on its host
-	host      *host // nil while it is not plugged in
+	host      *host         // where it sends; nil while it is not plugged in
+	twin      *host         // where it has another device, while it moves
+	ifindexes map[*host]int // of its devices
 	neighbors map[netip.Addr]dove.MAC
 	waiting   map[netip.Addr][]func(dove.MAC) // for the MAC of an address
 }
 
-// Plug brings the device of an endpoint up on the host that it is bound to; if
-// it was on another one, it disappears there.
+// Plug brings up a device of an endpoint on each host that it is bound to; where
+// it has one and is not bound, that disappears. The guest goes on where it is, if
+// it may.
 func (s *Sim) Plug(e world.Endpoint) {
 	g := s.guests[e.Full()]
 	if g == nil || g.uid != e.UID {
@@ -39,44 +42,97 @@ func (s *Sim) Plug(e world.Endpoint) {
 		g = &guest{sim: s, serial: s.serial, endpoint: e.Full(), uid: e.UID}
 		s.guests[e.Full()] = g
 	}
-	if g.host != nil && g.host.name != e.Host {
-		s.Unplug(e.Full())
-	}
+	s.Retract(e)
 	g.mac, g.addresses, g.device = e.MAC, e.Addresses, e.Device
 	if g.device == "" {
 		g.device = agent.DefaultDevices(e.ID)[1]
 	}
-	if g.host != nil {
-		return
+	for _, name := range e.Bindings() {
+		h := s.host(name)
+		switch {
+		case g.host == h || g.twin == h:
+			continue
+		case h.devices[g.device] != nil:
+			panic(fmt.Sprintf("sim: %s has a device %s already, of %s", h.name, g.device, h.devices[g.device].endpoint))
+		case g.host == nil:
+			g.host, g.neighbors, g.waiting = h, map[netip.Addr]dove.MAC{}, map[netip.Addr][]func(dove.MAC){}
+		default:
+			g.twin = h
+		}
+		h.devices[g.device] = g
+		h.ifindex++
+		if g.ifindexes == nil {
+			g.ifindexes = map[*host]int{}
+		}
+		g.ifindexes[h] = h.ifindex
+		h.react(agent.DeviceUp{Device: g.link(h)})
 	}
-	h := s.host(e.Host)
-	if user := h.devices[g.device]; user != nil {
-		panic(fmt.Sprintf("sim: %s has a device %s already, of %s", h.name, g.device, user.endpoint))
-	}
-	g.host, g.neighbors, g.waiting = h, map[netip.Addr]dove.MAC{}, map[netip.Addr][]func(dove.MAC){}
-	h.devices[g.device] = g
-	h.ifindex++
-	g.ifindex = h.ifindex
-	h.react(agent.DeviceUp{Device: g.link()})
 }
 
-// Unplug takes the device of an endpoint away, if it is there.
-func (s *Sim) Unplug(e dove.Endpoint) {
-	g := s.guests[e]
-	if g == nil || g.host == nil {
+// Retract takes an endpoint's devices away where it is not bound.
+func (s *Sim) Retract(e world.Endpoint) {
+	g := s.guests[e.Full()]
+	if g == nil {
 		return
 	}
-	h := g.host
+	if t := g.twin; t != nil && !e.BoundTo(t.name) {
+		g.twin = nil
+		g.gone(t)
+	}
+	if h := g.host; h != nil && !e.BoundTo(h.name) {
+		g.host, g.twin = g.twin, nil
+		g.gone(h)
+	}
+}
+
+// GoOn has the guest of an endpoint send from the host where that is active.
+func (s *Sim) GoOn(e world.Endpoint) {
+	if g := s.guests[e.Full()]; g.twin != nil && g.twin.name == e.Host {
+		g.host, g.twin = g.twin, g.host
+	}
+}
+
+// Unplug takes the devices of an endpoint away, if there are any.
+func (s *Sim) Unplug(e dove.Endpoint) {
+	g := s.guests[e]
+	if g == nil {
+		return
+	}
+	h, t := g.host, g.twin
+	g.host, g.twin = nil, nil
+	for _, h := range []*host{h, t} {
+		if h != nil {
+			g.gone(h)
+		}
+	}
+}
+
+// gone takes the guest's device on a host away.
+func (g *guest) gone(h *host) {
 	delete(h.devices, g.device)
-	g.host = nil
 	h.react(agent.DeviceGone{Name: g.device})
 }
 
-// Plugged reports whether an endpoint's device is up on the host that it is bound to.
+// Plugged reports whether an endpoint has a device on the host where it is
+// active, and sends from a host that it is bound to.
 func (s *Sim) Plugged(name dove.Endpoint) bool {
 	e, ok := s.World().Endpoint(name)
 	g := s.plugged(name)
-	return ok && g != nil && g.uid == e.UID && g.host.name == e.Host
+	return ok && g != nil && g.uid == e.UID && e.BoundTo(g.host.name) && (g.host.name == e.Host || g.twin != nil && g.twin.name == e.Host)
+}
+
+// TakenOver says why a move is not as far that its next step loses nothing: the
+// host that it goes to does not have the flows. "" if it has.
+func (s *Sim) TakenOver(e world.Endpoint) string {
+	to := e.Other(e.Source())
+	for _, status := range s.core.SessionsOf([]dove.HostName{to}) {
+		for _, u := range status.Endpoints {
+			if u.Endpoint == e.Full() && u.Epoch == e.Epoch && u.State == control.EndpointActive && u.Carried {
+				return ""
+			}
+		}
+	}
+	return fmt.Sprintf("%s has not taken over the flows of %s from %s", to, e.Full(), e.Source())
 }
 
 // plugged returns the guest of an endpoint, nil if it has no device anywhere.

@@ -81,6 +81,20 @@ func (h *host) react(events ...agent.Event) {
 					h.react(agent.FlowsRead{Flows: flows, Err: err})
 				}
 			})
+		case agent.ReadCarried:
+			core := h.core
+			h.sim.soon(func() {
+				if h.core == core {
+					flows, err := h.sw.Carried(e.Port)
+					h.react(agent.CarriedRead{ReadCarried: e, Flows: flows, Err: err})
+				}
+			})
+		case agent.Adopt:
+			err := h.sw.Adopt(e.Port, e.Flows)
+			if err != nil {
+				h.sim.fault("the switch of %s refuses flows of %s: %w", h.name, e.Endpoint, err)
+			}
+			h.react(agent.Adopted{Endpoint: e.Endpoint, Epoch: e.Epoch, Flows: len(e.Flows), Last: e.Last, Err: err})
 		case agent.Apply:
 			core := h.core
 			h.sim.at(h.sim.now.Add(h.sim.delay()), func() {

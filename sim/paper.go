@@ -147,6 +147,8 @@ func (l *paper) addHost(name dove.HostName) error {
 
 func (l *paper) settle(dove.Revision) (string, error) { return "", nil }
 
+func (l *paper) moved(world.Endpoint) (string, error) { return "", nil }
+
 func (l *paper) plug(e world.Endpoint) (string, error) {
 	l.plugged[e.Full()] = e.UID
 	return "", nil
@@ -196,7 +198,7 @@ func (c asked) ends() (from, to dove.UID) {
 	return e.UID, o.UID
 }
 
-func (c asked) passes() (bool, string, error) {
+func (c asked) passes(bool) (bool, string, error) {
 	if from, to := c.ends(); from != c.from || to != c.to {
 		return false, "its ends are not what they were", nil
 	}

@@ -53,7 +53,7 @@ func (s *Sim) RestartAgent(name dove.HostName) {
 	}
 	h.core = agent.NewCore(h.config(), agent.Restored{Saved: h.saved, Switch: h.holds.keys()})
 	for _, device := range slices.Sorted(maps.Keys(h.devices)) {
-		h.react(agent.DeviceUp{Device: h.devices[device].link()})
+		h.react(agent.DeviceUp{Device: h.devices[device].link(h)})
 	}
 	h.react(agent.DevicesListed{})
 	s.Connect(name)
@@ -71,7 +71,7 @@ func (c contents) keys() agent.Contents {
 	}
 }
 
-// link is the guest's device as the host sees it.
-func (g *guest) link() agent.Device {
-	return agent.Device{Name: g.device, Ifindex: g.ifindex, Kind: dataplane.Veth}
+// link is the guest's device as a host sees it.
+func (g *guest) link(h *host) agent.Device {
+	return agent.Device{Name: g.device, Ifindex: g.ifindexes[h], Kind: dataplane.Veth}
 }

@@ -42,6 +42,22 @@ func (l simulated) plug(e world.Endpoint) (string, error) {
 	return "", fmt.Errorf("%s is plugged in on %s, and its port is not open", e.Full(), e.Host)
 }
 
+// moved checks that a step of a move is complete, and has the guest go on where
+// it is active now.
+func (l simulated) moved(e world.Endpoint) (string, error) {
+	if e.Standby == "" {
+		return fmt.Sprintf("it is on %s alone", e.Host), nil
+	}
+	if why := l.TakenOver(e); why != "" {
+		return "", fmt.Errorf("%s", why)
+	}
+	if !e.Activated {
+		return fmt.Sprintf("it stays active on %s; %s has its flows and stands by", e.Host, e.Standby), nil
+	}
+	l.GoOn(e)
+	return fmt.Sprintf("%s has its flows, and it goes on there; %s hands on what still arrives", e.Host, e.Standby), l.Settle()
+}
+
 // disturb kills, stops, cuts or mends, and goes on until who is back has caught up.
 func (l simulated) disturb(a scenario.Action) (string, error) {
 	clear(l.told)
@@ -99,8 +115,20 @@ func (l simulated) open(p Packet) (conversation, string, error) {
 }
 
 // passes sends a packet that goes on with the conversation. If it is not
-// answered, the other end tries, too.
-func (c opened) passes() (passes bool, says string, err error) {
+// answered, the other end tries, too. With back, only that does.
+func (c opened) passes(back bool) (passes bool, says string, err error) {
+	if back {
+		x, err := c.sim.exchange(c.to, c.Dst, c.Src, true, reply(c.Probe, c.port))
+		switch {
+		case err != nil:
+			return false, "", err
+		case slices.Equal(x.reached, []*guest{c.from}) && len(x.drops) == 0:
+			return true, fmt.Sprintf("%s on %s sends first, and reaches %s on %s", c.to.endpoint, c.to.at(), c.From, c.from.at()), nil
+		case len(x.drops) == 0 && len(x.lost) == 0:
+			return false, "", fmt.Errorf("%s: a packet of the flow back was lost without a word", c.Packet)
+		}
+		return false, x.end(), nil
+	}
 	if c.from.host != nil {
 		x, err := c.sim.exchange(c.from, c.Src, c.Dst, false, request(c.Probe, true, c.port))
 		switch {

@@ -22,7 +22,8 @@ var Levels = []string{"oracle", "table", "soft"}
 type level interface {
 	editor
 	addHost(dove.HostName) error
-	settle(dove.Revision) (says string, err error) // until a change is in force wherever the DPC reaches
+	settle(dove.Revision) (says string, err error)   // until a change is in force wherever the DPC reaches
+	moved(e world.Endpoint) (says string, err error) // until a step of a move is as far as it should be
 	plug(world.Endpoint) (says string, err error)
 	unplug(dove.Endpoint) (says string, err error)
 	ask(Packet) (seen Finding, says string, err error)
@@ -34,7 +35,7 @@ type level interface {
 // conversation is a flow of one family that was opened. It passes both ways or
 // not at all; anything between is an error.
 type conversation interface {
-	passes() (passes bool, says string, err error)
+	passes(back bool) (passes bool, says string, err error) // back: the responder sends first
 }
 
 // flow is a conversation and the packet that began it.
@@ -154,6 +155,12 @@ func (st *stage) change(a scenario.Action) (says string, err error) {
 		lines = append(lines, tellClasses(st.World(), a.Endpoint))
 	case scenario.Move:
 		port, err = st.plugIn(a.Endpoint)
+	case scenario.Prepare:
+		port, err = st.step(a.Endpoint)
+	case scenario.Activate:
+		port, err = st.step(a.Endpoint)
+	case scenario.Finish:
+		port, err = st.step(a.Endpoint)
 	case scenario.DeleteEndpoint:
 		delete(st.plugged, a.Endpoint)
 		_, err = st.unplug(a.Endpoint)
@@ -162,6 +169,15 @@ func (st *stage) change(a scenario.Action) (says string, err error) {
 		line += "; " + port
 	}
 	return strings.Join(append(lines, line), "\n"), err
+}
+
+// step has a workload follow a step of its endpoint's move.
+func (st *stage) step(name dove.Endpoint) (says string, err error) {
+	if _, err := st.plugIn(name); err != nil {
+		return "", err
+	}
+	e, _ := st.World().Endpoint(name)
+	return st.moved(e)
 }
 
 func (st *stage) plugIn(name dove.Endpoint) (says string, err error) {
@@ -338,7 +354,7 @@ func (st *stage) expectFlow(a scenario.ExpectFlow) (string, error) {
 		if err := st.foresee(f.Packet); err != nil {
 			return "", err
 		}
-		passes, says, err := f.passes()
+		passes, says, err := f.passes(a.Back)
 		told.add(f.Packet, says)
 		switch {
 		case err != nil:

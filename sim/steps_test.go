@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dove.network/blueprint"
+	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/scenario"
@@ -16,7 +17,7 @@ import (
 // step makes one random step and checks some packets.
 func (w *walk) step() error {
 	all := []func() error{
-		w.editPolicy, w.editPolicy, w.editPolicy, w.regroup, w.regroup, w.move, w.move, w.unbind,
+		w.editPolicy, w.editPolicy, w.editPolicy, w.regroup, w.regroup, w.move, w.move, w.unbind, w.migrate, w.migrate, w.migrate,
 		w.unplugSome, w.plugSome, w.replace, w.deletePlugged, w.makeAnother,
 		w.cut, w.mend, w.mend, w.mend, w.mend, w.rest, w.join, w.restartAgent, w.restartMember,
 		w.disturb, w.disturb, w.stopMember,
@@ -86,6 +87,7 @@ func (w *walk) move() error {
 	}); err != nil {
 		return err
 	}
+	w.retract(e)
 	switch w.r.IntN(4) {
 	case 0:
 		return nil
@@ -102,10 +104,104 @@ func (w *walk) unbind() error {
 	if !ok {
 		return nil
 	}
+	defer w.retract(e)
 	return w.commit("unbind "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
 		txn, _, err := edit.UnbindEndpoint(now, e.Full(), nil)
 		return txn, err
 	})
+}
+
+// retract takes away one of two devices of what was moving, if that has ended.
+func (w *walk) retract(e world.Endpoint) {
+	if now, ok := w.World().Endpoint(e.Full()); ok && e.Standby != "" {
+		w.Retract(now)
+	}
+}
+
+// migrate makes the next step of some endpoint's live move, and now and then
+// gives it up or goes back.
+func (w *walk) migrate() error {
+	e, ok := w.anyEndpoint()
+	if !ok || !w.whole() || !w.Plugged(e.Full()) {
+		return nil
+	}
+	name, decide, to := "prepare", edit.PrepareEndpoint, w.anyHost()
+	switch {
+	case e.Standby == "" && to == e.Host:
+		return nil
+	case e.Standby != "" && w.r.IntN(3) == 0:
+		name, decide, to = "finish", edit.FinishEndpoint, e.Standby
+	case e.Standby != "":
+		name, decide, to = "activate", edit.ActivateEndpoint, e.Standby
+	}
+	flows, err := w.talk(e)
+	if err != nil {
+		return err
+	}
+	if err := w.commit(fmt.Sprintf("%s %s of %s and %q on %s", name, e.Full(), e.Host, e.Standby, to), func(now *world.World) (dove.Txn, error) {
+		txn, _, err := decide(now, e.Full(), to, nil)
+		return txn, err
+	}); err != nil {
+		return err
+	}
+	e, _ = w.World().Endpoint(e.Full())
+	w.Plug(e)
+	if err := w.Settle(); err != nil {
+		return err
+	}
+	if e.Standby != "" && w.whole() {
+		if w.TakenOver(e) != "" { // a session or an agent ended meanwhile
+			w.Sleep(2 * control.CarryAgain)
+		}
+		if err := w.Settle(); err != nil {
+			return err
+		}
+		if why := w.TakenOver(e); why != "" {
+			return errors.New(why)
+		}
+	}
+	w.GoOn(e)
+	if !w.whole() {
+		return nil
+	}
+	return flows()
+}
+
+// talk opens conversations of an endpoint with some others, begun at either
+// end; flows sends on with each, the responder first, which must pass.
+func (w *walk) talk(e world.Endpoint) (flows func() error, err error) {
+	var all []opened
+	packets := w.packets(e.Tenant)
+	w.r.Shuffle(len(packets), func(i, j int) { packets[i], packets[j] = packets[j], packets[i] })
+	for _, p := range packets {
+		protocol, port, _ := p.Probe.Over(p.Dst)
+		to, exists := w.owner(p)
+		if len(all) == 4 {
+			break
+		}
+		if !exists || p.From != e.Full() && to.Full() != e.Full() || !answerable(protocol, port) || !protocol.HasPorts() ||
+			!allowed(judge(w.World(), byOracle, w.Plugged, p)) {
+			continue
+		}
+		c, _, err := simulated{w.Sim}.open(p)
+		if err != nil {
+			return nil, fmt.Errorf("before a move: %w", err)
+		}
+		all = append(all, c.(opened))
+	}
+	return func() error {
+		for _, c := range all {
+			passes, says, err := c.passes(true)
+			w.note("%s answers: %v %s", c.Packet, passes, says)
+			if err == nil && !passes {
+				err = fmt.Errorf("%s: the flow ended with a step of a move: %s", c.Packet, says)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
 }
 
 func (w *walk) unplugSome() error {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
@@ -85,6 +86,21 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 			txn, _, err := edit.BindEndpoint(w, a.Endpoint, a.Host, nil)
 			return txn, err
 		}
+	case scenario.Prepare:
+		decide = func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PrepareEndpoint(w, a.Endpoint, a.Host, nil)
+			return txn, err
+		}
+	case scenario.Activate:
+		decide = func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.ActivateEndpoint(w, a.Endpoint, standbyOf(w, a.Endpoint), nil)
+			return txn, err
+		}
+	case scenario.Finish:
+		decide = func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.FinishEndpoint(w, a.Endpoint, standbyOf(w, a.Endpoint), nil)
+			return txn, err
+		}
 	case scenario.DeleteEndpoint:
 		decide = func(w *world.World) (dove.Txn, error) { return edit.DeleteEndpoint(w, a.Endpoint, nil) }
 	default:
@@ -92,6 +108,13 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 	}
 	revision, err = e.Edit(decide)
 	return revision, true, err
+}
+
+// standbyOf returns the host of an endpoint's second binding, or a name that no
+// binding is to.
+func standbyOf(w *world.World, name dove.Endpoint) dove.HostName {
+	e, _ := w.Endpoint(name)
+	return cmp.Or(e.Standby, "nowhere")
 }
 
 func namesOf(groups []dove.Group) []string {
