@@ -1,0 +1,160 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// TestNothingIsLostOnTheWay moves endpoints from host to host, with messages that
+// take their time, and has conversations go on at any moment in between: what
+// was begun before goes both ways all the time, whoever sends first.
+func TestNothingIsLostOnTheWay(t *testing.T) {
+	t.Logf("go test ./sim -run '%s' -seed %d", t.Name(), *seed)
+	sent := 0
+	for n := range *count {
+		w, err := newWalk(*seed+uint64(n), jitter)
+		if err != nil {
+			w.explain(t, err)
+		}
+		for range 4 {
+			e, ok := w.anyEndpoint()
+			if !ok {
+				continue
+			}
+			some, err := w.travel(e)
+			if sent += some; err != nil {
+				t.Logf("world %d", n)
+				w.explain(t, err)
+			}
+		}
+	}
+	t.Logf("%d packets on the way", sent)
+	if sent < 20**count {
+		t.Errorf("%d packets in %d worlds: the worlds are dull", sent, *count)
+	}
+}
+
+// travel makes one whole move, and counts the packets that were sent meanwhile.
+func (w *walk) travel(e world.Endpoint) (sent int, err error) {
+	flows, err := w.talk(e)
+	if err != nil {
+		return 0, err
+	}
+	type decide func(*world.World, dove.Endpoint, dove.HostName, *dove.Revision) (dove.Txn, world.Endpoint, error)
+	step := func(name string, how decide, to dove.HostName) error {
+		revision, err := w.Edit(func(now *world.World) (dove.Txn, error) {
+			txn, _, err := how(now, e.Full(), to, nil)
+			return txn, err
+		})
+		if err != nil {
+			return err
+		}
+		w.note("%s %s on %s", name, e.Full(), to)
+		if e, _ = w.World().Endpoint(e.Full()); e.Standby != "" {
+			w.Plug(e)
+		}
+		for w.queue.Len() > 0 {
+			for range w.r.IntN(8) {
+				w.Sim.step()
+			}
+			if sent++; sent > 400 {
+				break
+			}
+			if err := flows(); err != nil {
+				return fmt.Errorf("on the way: %w", err)
+			}
+			if e.Activated && w.TakenOver(e) == "" {
+				w.GoOn(e)
+			}
+		}
+		if err := w.Wait(revision); err != nil {
+			return err
+		}
+		if err := w.Settle(); err != nil {
+			return err
+		}
+		if e.Standby != "" {
+			if why := w.TakenOver(e); why != "" {
+				return fmt.Errorf("after %s: %s", name, why)
+			}
+			w.GoOn(e)
+		} else {
+			w.Plug(e)
+		}
+		return flows()
+	}
+	to := w.anyHost()
+	for to == e.Host {
+		to = w.anyHost()
+	}
+	back := e.Host
+	if err := step("prepare", edit.PrepareEndpoint, to); err != nil {
+		return sent, err
+	}
+	for range 1 + w.r.IntN(3) {
+		if err := step("activate", edit.ActivateEndpoint, to); err != nil {
+			return sent, err
+		}
+		to, back = back, to
+	}
+	return sent, step("finish", edit.FinishEndpoint, to)
+}
+
+// moveFaults are what a move could suffer.
+var moveFaults = []struct {
+	name   string
+	inject func(w *walk, fired *int)
+	sign   string
+}{
+	{"flows are left behind", func(w *walk, fired *int) {
+		w.tamper = only(fired, func(m message, c *control.Carry) []message {
+			none := *c
+			none.Flows = nil
+			m.down = &none
+			return []message{m}
+		})
+	}, "the flow ended with a step of a move"},
+	{"holders do not hear of the other host", func(w *walk, fired *int) {
+		w.tamper = only(fired, func(m message, u *control.Update) []message {
+			wrong := *u
+			wrong.Peers = nil
+			for _, p := range u.Peers {
+				p.Other = p.VTEP
+				wrong.Peers = append(wrong.Peers, p)
+			}
+			m.down = &wrong
+			return []message{m}
+		})
+	}, "holds"},
+	{"both hosts believe that it is active there", func(w *walk, fired *int) {
+		w.tamper = only(fired, func(m message, a *control.Assign) []message {
+			wrong := *a
+			wrong.Standby = false
+			m.down = &wrong
+			return []message{m}
+		})
+	}, "has a port"},
+	{"nobody is asked for flows", func(w *walk, fired *int) {
+		w.tamper = only(fired, lost[*control.CarryRequest])
+	}, "has not taken over the flows"},
+}
+
+// TestFaultsOfMovesAreNoticed injects each into moves until one is noticed.
+func TestFaultsOfMovesAreNoticed(t *testing.T) {
+	t.Logf("go test ./sim -run '%s' -seed %d", t.Name(), *seed)
+	for _, f := range moveFaults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			text := noticed(t, f.inject, 20)
+			if !strings.Contains(text, f.sign) {
+				t.Errorf("noticed as something else: %s", text)
+			}
+		})
+	}
+}
