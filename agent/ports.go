@@ -218,13 +218,13 @@ func (c *Core) freePort() dataplane.PortID {
 }
 
 // openLocals knows the port's addresses as this host's own; what was held of them
-// while they were elsewhere goes.
+// while they were elsewhere goes, unless they are only on standby here.
 func (c *Core) openLocals(a *assignment) {
 	n := c.networks[a.VNI]
 	for _, x := range a.Address {
 		key := control.PeerKey{VNI: a.VNI, Addr: x.Addr}
 		c.locals[key] = local{a.Endpoint, x.Class}
-		if n.peers[x.Addr] != nil {
+		if n.peers[x.Addr] != nil && !a.Standby {
 			c.dropPeer(n, x.Addr)
 			c.freed.Peers = append(c.freed.Peers, key)
 		}

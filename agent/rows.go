@@ -156,7 +156,10 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 		}
 		return
 	}
-	_, ours := c.locals[row.Key]
+	own, ours := c.locals[row.Key]
+	if a := c.assignments[own.endpoint]; ours && a != nil && a.Standby {
+		ours = false // active elsewhere: it is needed when the port here closes
+	}
 	if n == nil || held == nil && (!awaited || ours || c.rows >= c.config.Rows) {
 		return
 	}

@@ -84,7 +84,69 @@ func (c *Core) carried(s *session, m *control.Carry) {
 		return
 	}
 	if to := c.sessions[k.to]; to != nil {
-		c.send(to, m)
+		var batch []control.Down
+		for _, e := range c.needed(to, e, n.VNI, m.Flows) {
+			batch = append(batch, e)
+		}
+		c.send(to, append(batch, m)...)
+	}
+}
+
+// needed brings the host that flows are carried to the rows that their next
+// packets need there.
+func (c *Core) needed(to *session, e world.Endpoint, vni dove.VNI, flows []control.FlowState) []*control.Expect {
+	var peers []control.Peer
+	var pairs []control.Pair
+	asked := map[control.Question]bool{}
+	hasPeer, hasPair := map[control.PeerKey]bool{}, map[control.PairKey]bool{}
+	for _, f := range flows {
+		q := control.Question{VNI: vni, Local: f.Tuple.Src, Peer: f.Tuple.Dst, Outgoing: true}
+		if !slices.Contains(e.Addresses, q.Local) {
+			q.Local, q.Peer, q.Outgoing = q.Peer, q.Local, false
+		}
+		if asked[q] {
+			continue
+		}
+		asked[q] = true
+		a := c.view.Resolve(to.identity.Host, q)
+		for _, p := range a.Peers {
+			if !p.Absent && !hasPeer[p.Key] && p.VTEP != to.identity.VTEP {
+				hasPeer[p.Key] = true
+				peers = append(peers, p)
+			}
+		}
+		for _, p := range a.Pairs {
+			if !hasPair[p.Key] {
+				hasPair[p.Key] = true
+				pairs = append(pairs, p)
+			}
+		}
+	}
+	return c.interest.Expect(to.id, peers, pairs)
+}
+
+// left brings hosts that endpoints moved away from the rows of these, for the
+// guests that stay and talk to them: the switch has them before the port closes.
+func (c *Core) left(delta world.Delta, news map[control.SessionID][]control.Down) {
+	for _, change := range delta.Endpoints {
+		was, is := change.Old, change.New
+		if was == nil || is == nil || was.Standby == "" || is.Host == "" || is.BoundTo(was.Standby) {
+			continue
+		}
+		s := c.hosts[was.Standby]
+		n, ok := c.world.Network(is.NetworkOf())
+		if s == nil || !ok {
+			continue
+		}
+		var rows []control.Peer
+		for _, a := range is.Addresses {
+			if row := c.view.Peer(s.identity.Host, control.PeerKey{VNI: n.VNI, Addr: a}); !row.Absent {
+				rows = append(rows, row)
+			}
+		}
+		for _, e := range c.interest.Expect(s.id, rows, nil) {
+			news[s.id] = append(news[s.id], e)
+		}
 	}
 }
 

@@ -216,6 +216,7 @@ func (c *Core) changed(e Changed) error {
 			news[n.Session] = append(news[n.Session], e)
 		}
 	}
+	c.left(delta, news)
 	c.reassign(delta, news)
 	c.retunnel(delta, news)
 	for _, n := range rows {
