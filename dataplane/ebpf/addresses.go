@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -12,8 +13,9 @@ import (
 
 // place is where an address is in the kernel: a slot of dests and what is in it.
 type place struct {
-	slot uint32
-	dest dswitchDest
+	slot  uint32
+	dest  dswitchDest
+	route dswitchRoute // of a dest that is behind a router
 }
 
 func (s *Switch) checkKey(k dataplane.PeerKey) error {
@@ -27,11 +29,11 @@ func (s *Switch) checkKey(k dataplane.PeerKey) error {
 }
 
 func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
-	if err := s.checkKey(k); err != nil {
+	if err := errors.Join(s.checkKey(k), p.CheckRoute(k)); err != nil {
 		return err
 	}
-	if p.Routed() || p.VNI != 0 {
-		return fmt.Errorf("peer %v on network %d is behind a router: this switch does not know of these yet", k.Addr, k.VNI)
+	if len(p.Ways) > 0 {
+		return fmt.Errorf("peer %v on network %d has further ways: this switch does not know of these yet", k.Addr, k.VNI)
 	}
 	if !p.MAC.IsUnicast() {
 		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
@@ -47,7 +49,9 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 			return fmt.Errorf("peer %v on network %d: %w", k.Addr, k.VNI, err)
 		}
 	}
+	s.unfollow(k)
 	s.peers[k] = p
+	s.follow(k)
 	return s.put(k)
 }
 
@@ -55,20 +59,24 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 // peer's, or nothing.
 func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	if id, ok := s.owners[k]; ok {
-		p := s.ports[id]
-		d := p.dest(k.Addr, s.networks[k.VNI])
-		if p.Other.IsValid() {
-			// Its VTEP is there before it is on standby, and after.
-			d.Vtep, d.Hop = addrWords(p.Other), s.hopTo(p.Other)
-			s.setOther(&d, p.Other)
-		}
-		return d, true
+		return s.local(id, k), true
+	}
+	if mac, ok := s.routers[k]; ok {
+		return dswitchDest{Kind: uint8(dswitchDestKindDEST_ROUTER), Mac: mac, Vni: uint32(k.VNI), Addr: addrWords(k.Addr)}, true
 	}
 	p, ok := s.peers[k]
 	if !ok {
 		return dswitchDest{}, false
 	}
+	if id, ok := s.owners[dataplane.PeerKey{VNI: p.Network(k), Addr: k.Addr}]; ok && p.VTEP == s.config.VTEP {
+		d := s.local(id, k)
+		d.Flags |= destRouted
+		return d, true
+	}
 	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Vni: uint32(k.VNI), Addr: addrWords(k.Addr), Kind: uint8(dswitchDestKindDEST_REMOTE)}
+	if p.Routed() {
+		d.Flags = destRouted
+	}
 	switch {
 	case !p.VTEP.IsValid():
 		d.Kind = uint8(dswitchDestKindDEST_HIDDEN)
@@ -78,7 +86,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	}
 	d.Vtep, d.Hop = addrWords(p.VTEP), s.hopTo(p.VTEP)
 	if s.vteps[p.VTEP] {
-		d.Flags = destAdmitted
+		d.Flags |= destAdmitted
 	}
 	if p.Other.IsValid() {
 		s.setOther(&d, p.Other)
@@ -99,6 +107,7 @@ const (
 	destAdmitted = 1 << iota
 	destOtherAdmitted
 	destOnTap
+	destRouted
 )
 
 // put brings an address in the kernel to what is wanted.
@@ -114,12 +123,16 @@ func (s *Switch) put(k dataplane.PeerKey) error {
 		return s.putNew(k, want)
 	}
 	want.Gen = held.dest.Gen
+	if err := s.putRoute(k, held); err != nil {
+		return err
+	}
 	if held.dest == want && !s.renew[k] {
 		return nil
 	}
 	// Flows follow a peer to another VTEP or MAC. Anything else has them judged again.
 	was, is := held.dest, want
-	was.Vtep, was.Hop, was.Other, was.Mac, was.Flags, was.Mtu = is.Vtep, is.Hop, is.Other, is.Mac, is.Flags, is.Mtu
+	was.Vtep, was.Hop, was.Other, was.Mac, was.Mtu = is.Vtep, is.Hop, is.Other, is.Mac, is.Mtu
+	was.Flags = is.Flags&^destRouted | was.Flags&destRouted
 	if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 	}
@@ -142,7 +155,11 @@ func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
 		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 	}
 	d.Gen = s.dests.next(slot)
-	err = s.maps.Dests.Update(slot, d, ebpf.UpdateAny)
+	held := &place{slot: slot, dest: d}
+	err = s.putRoute(k, held)
+	if err == nil {
+		err = s.maps.Dests.Update(slot, d, ebpf.UpdateAny)
+	}
 	if err == nil {
 		err = s.maps.Endpoints.Update(endpointKey(k), slot, ebpf.UpdateAny)
 	}
@@ -150,7 +167,7 @@ func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
 		s.dests.release(slot)
 		return fmt.Errorf("address %v on network %d: maps dests and endpoints: %w", k.Addr, k.VNI, err)
 	}
-	s.places[k] = &place{slot, d}
+	s.places[k] = held
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -67,10 +66,11 @@ func (s *Switch) apply(op dataplane.Op) error {
 	case dataplane.SetPeer:
 		return s.setPeer(op.Key, op.Peer)
 	case dataplane.DelPeer:
+		s.unfollow(op.Key)
 		delete(s.peers, op.Key)
 		return s.put(op.Key)
 	case dataplane.SetAbsent:
-		return s.setAbsent(op.Key, op.TTL)
+		return s.setAbsent(op)
 	case dataplane.DelAbsent:
 		return s.delAbsent(op.Key)
 	case dataplane.SetPair:
@@ -85,8 +85,8 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 	if n.VNI == 0 || n.VNI > dove.VNIMax || n.Domain == 0 || n.MTU == 0 {
 		return fmt.Errorf("network with VNI %d, domain %d and MTU %d: none may be 0, and a VNI has 24 bits", n.VNI, n.Domain, n.MTU)
 	}
-	if len(n.Gateways) > 0 {
-		return fmt.Errorf("network %d has gateways: this switch does not know of these yet", n.VNI)
+	if err := n.CheckGateways(); err != nil {
+		return err
 	}
 	old, held := s.networks[n.VNI]
 	if held && old.Equal(n) {
@@ -96,6 +96,9 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 		return fmt.Errorf("network %d: map networks: %w", n.VNI, err)
 	}
 	s.networks[n.VNI] = n
+	if err := s.setGateways(old.Gateways, n); err != nil {
+		return err
+	}
 	if !held {
 		return nil
 	}
@@ -140,8 +143,9 @@ func (s *Switch) delNetwork(vni dove.VNI) error {
 		}
 	}
 	s.changed = true
+	err := s.setGateways(s.networks[vni].Gateways, dataplane.Network{VNI: vni})
 	delete(s.networks, vni)
-	return remove(s.maps.Networks, uint32(vni))
+	return errors.Join(err, remove(s.maps.Networks, uint32(vni)))
 }
 
 // remove deletes a key that may be gone already.
@@ -208,12 +212,17 @@ func monotonic() uint64 {
 	return uint64(t.Nano())
 }
 
-func (s *Switch) setAbsent(k dataplane.PeerKey, ttl time.Duration) error {
+func (s *Switch) setAbsent(op dataplane.SetAbsent) error {
+	k := op.Key
 	if err := s.checkKey(k); err != nil {
 		return err
 	}
-	end := monotonic() + uint64(max(ttl, 0))
-	if err := s.maps.Absent.Update(endpointKey(k), end, ebpf.UpdateAny); err != nil {
+	end := monotonic() + uint64(max(op.TTL, 0))
+	v := dswitchAbsence{End: end}
+	if op.NoRoute {
+		v.NoRoute = 1
+	}
+	if err := s.maps.Absent.Update(endpointKey(k), v, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("absent address %v on network %d: map absent: %w", k.Addr, k.VNI, err)
 	}
 	s.absent[k] = end

@@ -31,19 +31,24 @@
 // finish does what was judged. ifindex is the sending port's device.
 static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int judgement, __u32 ifindex, __u32 length)
 {
-	switch (judgement) {
-	case FORWARD:
+	if (judgement == FORWARD)
 		return forward(skb, p, length);
+	if (expires(skb, p))
+		judgement = refuse(p, TTL_EXPIRED);
+	switch (judgement) {
 	case MISS:
 		return ask(skb, p, length);
+	case ECHO:
+		if (!pong(skb, p))
+			return drop_for(p, length, MALFORMED);
 	case ANSWER:
 		tell(p, ANSWERED, 0, 0);
 		skb->mark = COOKIE;
 		return bpf_redirect(ifindex, 0);
 	}
 	int shot = drop(p, length);
-	if (p->reason == TOO_BIG && p->direction == IN_GUEST && !p->again)
-		return too_big(skb, p, ifindex);
+	if (1ULL << p->reason & TOLD && p->direction == IN_GUEST && !p->again)
+		return told(skb, p, ifindex);
 	return shot;
 }
 
@@ -340,15 +345,42 @@ static __always_inline int over(struct flow *f, __u8 proto, __u32 vni, const __b
 	return 0;
 }
 
+// gc_twin4 and gc_twin6 forget the other entry of a flow that is forgotten.
+static __noinline void gc_twin4(const struct flow4_key *of, __u32 vni)
+{
+	struct flow4_key k = *of;
+	k.vni = vni;
+	struct flow *f = bpf_map_lookup_elem(&flows4, &k);
+	if (!f)
+		return;
+	__u32 port = f->port, state = f->state;
+	if (!bpf_map_delete_elem(&flows4, &k))
+		free_budget(port, state);
+}
+
+static __noinline void gc_twin6(const struct flow6_key *of, __u32 vni)
+{
+	struct flow6_key k = *of;
+	k.vni = vni;
+	struct flow *f = bpf_map_lookup_elem(&flows6, &k);
+	if (!f)
+		return;
+	__u32 port = f->port, state = f->state;
+	if (!bpf_map_delete_elem(&flows6, &k))
+		free_budget(port, state);
+}
+
 static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_walk *w)
 {
-	__u32 port = f->port, state = f->state;
+	__u32 port = f->port, state = f->state, twin = f->twin;
 	__be32 lo[4], hi[4];
 
 	map4(lo, k->lo);
 	map4(hi, k->hi);
 	if (over(f, k->proto, k->vni, lo, hi, w) && !bpf_map_delete_elem(&flows4, k)) {
 		free_budget(port, state);
+		if (twin)
+			gc_twin4(k, twin);
 		w->deleted++;
 	}
 	return 0;
@@ -356,9 +388,11 @@ static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_wa
 
 static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_walk *w)
 {
-	__u32 port = f->port, state = f->state;
+	__u32 port = f->port, state = f->state, twin = f->twin;
 	if (over(f, k->proto, k->vni, k->lo, k->hi, w) && !bpf_map_delete_elem(&flows6, k)) {
 		free_budget(port, state);
+		if (twin)
+			gc_twin6(k, twin);
 		w->deleted++;
 	}
 	return 0;

@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type dswitchAbsence struct {
+	_       structs.HostLayout
+	End     uint64
+	NoRoute uint32
+	Pad     uint32
+}
+
 type dswitchAdoptArgs struct {
 	_       structs.HostLayout
 	Vni     uint32
@@ -74,6 +81,7 @@ const (
 	dswitchDestKindDEST_HIDDEN  dswitchDestKind = 4
 	dswitchDestKindDEST_HERE    dswitchDestKind = 5
 	dswitchDestKindDEST_STANDBY dswitchDestKind = 6
+	dswitchDestKindDEST_ROUTER  dswitchDestKind = 7
 )
 
 type dswitchEndpointKey struct {
@@ -112,6 +120,8 @@ type dswitchFlow struct {
 	Proto     uint8
 	Rule      uint16
 	Table     uint32
+	Twin      uint32
+	Pad       uint32
 	Packets   [2]uint64
 	Bytes     [2]uint64
 	Uid       [2]uint64
@@ -138,6 +148,21 @@ type dswitchFlow6Key struct {
 	HiPort uint16
 	Proto  uint8
 	Pad    [3]uint8
+}
+
+type dswitchGateway struct {
+	_     structs.HostLayout
+	Addr4 [4]uint32
+	Addr6 [4]uint32
+	Has   uint32
+	Pad   uint32
+}
+
+type dswitchGatewayKey struct {
+	_   structs.HostLayout
+	Vni uint32
+	Mac [6]uint8
+	Pad [2]uint8
 }
 
 type dswitchGcArgs struct {
@@ -219,6 +244,8 @@ type dswitchPacket struct {
 	Swapped       uint8
 	Applied       uint8
 	Hinted        uint8
+	Ttl           uint8
+	Nobody        uint8
 	Reason        uint8
 	Want          uint8
 	Judged        uint8
@@ -226,7 +253,6 @@ type dswitchPacket struct {
 	_             [1]byte
 	Rule          uint16
 	Mtu           uint16
-	_             [2]byte
 	Table         uint32
 	SrcSlot       uint32
 	DstSlot       uint32
@@ -293,6 +319,7 @@ type dswitchPortState struct {
 	Life        uint32
 	MissAt      [2]uint64
 	EventAt     uint64
+	ToldAt      uint64
 }
 
 type dswitchReason uint32
@@ -326,7 +353,19 @@ const (
 	dswitchReasonNOT_SWITCHED     dswitchReason = 25
 	dswitchReasonCONGESTED        dswitchReason = 26
 	dswitchReasonERROR_LIMIT      dswitchReason = 27
+	dswitchReasonNO_ROUTE         dswitchReason = 28
+	dswitchReasonTTL_EXPIRED      dswitchReason = 29
+	dswitchReasonTO_ROUTER        dswitchReason = 30
 )
+
+type dswitchRoute struct {
+	_       structs.HostLayout
+	Vni     uint32
+	Gateway [6]uint8
+	Far     [6]uint8
+	Mtu     uint16
+	Pad     uint16
+}
 
 type dswitchRule struct {
 	_     structs.HostLayout
@@ -405,6 +444,7 @@ const (
 	dswitchMapEvents         = "events"
 	dswitchMapFlows4         = "flows4"
 	dswitchMapFlows6         = "flows6"
+	dswitchMapGateways       = "gateways"
 	dswitchMapLastOutcome    = "last_outcome"
 	dswitchMapNetworks       = "networks"
 	dswitchMapNewFlow        = "new_flow"
@@ -414,6 +454,7 @@ const (
 	dswitchMapPortStates     = "port_states"
 	dswitchMapPorts          = "ports"
 	dswitchMapReasons        = "reasons"
+	dswitchMapRoutes         = "routes"
 	dswitchMapRuleNames      = "rule_names"
 	dswitchMapRules          = "rules"
 	dswitchMapSampled        = "sampled"
@@ -500,6 +541,7 @@ type dswitchMapSpecs struct {
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Flows4      *ebpf.MapSpec `ebpf:"flows4"`
 	Flows6      *ebpf.MapSpec `ebpf:"flows6"`
+	Gateways    *ebpf.MapSpec `ebpf:"gateways"`
 	LastOutcome *ebpf.MapSpec `ebpf:"last_outcome"`
 	Networks    *ebpf.MapSpec `ebpf:"networks"`
 	NewFlow     *ebpf.MapSpec `ebpf:"new_flow"`
@@ -509,6 +551,7 @@ type dswitchMapSpecs struct {
 	PortStates  *ebpf.MapSpec `ebpf:"port_states"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Reasons     *ebpf.MapSpec `ebpf:"reasons"`
+	Routes      *ebpf.MapSpec `ebpf:"routes"`
 	RuleNames   *ebpf.MapSpec `ebpf:"rule_names"`
 	Rules       *ebpf.MapSpec `ebpf:"rules"`
 	Sampled     *ebpf.MapSpec `ebpf:"sampled"`
@@ -559,6 +602,7 @@ type dswitchMaps struct {
 	Events      *ebpf.Map `ebpf:"events"`
 	Flows4      *ebpf.Map `ebpf:"flows4"`
 	Flows6      *ebpf.Map `ebpf:"flows6"`
+	Gateways    *ebpf.Map `ebpf:"gateways"`
 	LastOutcome *ebpf.Map `ebpf:"last_outcome"`
 	Networks    *ebpf.Map `ebpf:"networks"`
 	NewFlow     *ebpf.Map `ebpf:"new_flow"`
@@ -568,6 +612,7 @@ type dswitchMaps struct {
 	PortStates  *ebpf.Map `ebpf:"port_states"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Reasons     *ebpf.Map `ebpf:"reasons"`
+	Routes      *ebpf.Map `ebpf:"routes"`
 	RuleNames   *ebpf.Map `ebpf:"rule_names"`
 	Rules       *ebpf.Map `ebpf:"rules"`
 	Sampled     *ebpf.Map `ebpf:"sampled"`
@@ -587,6 +632,7 @@ func (m *dswitchMaps) Close() error {
 		m.Events,
 		m.Flows4,
 		m.Flows6,
+		m.Gateways,
 		m.LastOutcome,
 		m.Networks,
 		m.NewFlow,
@@ -596,6 +642,7 @@ func (m *dswitchMaps) Close() error {
 		m.PortStates,
 		m.Ports,
 		m.Reasons,
+		m.Routes,
 		m.RuleNames,
 		m.Rules,
 		m.Sampled,

@@ -86,13 +86,12 @@ static __always_inline void key6(const struct packet *p, struct flow6_key *k)
 	k->pad[0] = k->pad[1] = k->pad[2] = 0;
 }
 
-// find looks the packet's flow up. The two look-ups are kept apart so that the
+// ordered looks the packet's flow up. The two look-ups are kept apart so that the
 // verifier knows each map and inlines the call.
-static __always_inline struct flow *find(struct packet *p)
+static __always_inline struct flow *ordered(struct packet *p)
 {
 	struct flow *f;
 
-	order(p);
 	if (p->v6) {
 		struct flow6_key k;
 		key6(p, &k);
@@ -107,10 +106,24 @@ static __always_inline struct flow *find(struct packet *p)
 	return f;
 }
 
-// seek is find where the stack is short and time is not.
+static __always_inline struct flow *find(struct packet *p)
+{
+	order(p);
+	return ordered(p);
+}
+
+// sort is order where the stack is short and time is not.
+__noinline int sort(struct packet *p)
+{
+	if (p)
+		order(p);
+	return 0;
+}
+
+// seek finds the flow of a packet that is sorted.
 static __noinline struct flow *seek(struct packet *p)
 {
-	return find(p);
+	return ordered(p);
 }
 
 static __always_inline __u32 time_out(const struct flow *f, __u8 proto)
@@ -190,8 +203,10 @@ static __always_inline void free_budget(__u32 port, __u32 state)
 }
 
 // store puts an entry under the packet's key.
-static __noinline long store(struct packet *p, struct flow *f, __u64 flags)
+__noinline long store(struct packet *p, struct flow *f, __u64 flags)
 {
+	if (!p || !f)
+		return -1;
 	if (p->v6) {
 		struct flow6_key k;
 		key6(p, &k);
@@ -202,10 +217,12 @@ static __noinline long store(struct packet *p, struct flow *f, __u64 flags)
 	return bpf_map_update_elem(&flows4, &k, f, flags);
 }
 
-static __noinline void forget(struct packet *p, __u32 port, __u32 state)
+__noinline int forget(struct packet *p, __u32 port, __u32 state)
 {
 	long failed;
 
+	if (!p)
+		return 0;
 	if (p->v6) {
 		struct flow6_key k;
 		key6(p, &k);
@@ -217,4 +234,5 @@ static __noinline void forget(struct packet *p, __u32 port, __u32 state)
 	}
 	if (!failed)
 		free_budget(port, state);
+	return 0;
 }

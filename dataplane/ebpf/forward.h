@@ -100,7 +100,7 @@ static __always_inline int underlay(const struct settings *c, const struct dest 
 }
 
 // tunnel encapsulates.
-static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const struct dest *src, const struct dest *dst)
+static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const struct dest *src, const struct dest *dst, const __u8 *from, __u32 vni)
 {
 	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (outer6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) |
 			    BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_SIZE) |
@@ -116,7 +116,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	if ((void *)(inner + 1) > (void *)(long)skb->data_end)
 		return drop_for(p, length, ENCAP_FAILED);
 	copy_mac(inner->dst, dst->mac);
-	copy_mac(inner->src, src->mac);
+	copy_mac(inner->src, from);
 	inner->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
 	__u8 tos = c->dscp == COPY_DSCP ? p->tos : (c->dscp | (p->tos & ECN));
 	__u16 port = source_port(p);
@@ -152,9 +152,11 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	o->flags = 0x88;
 	o->flags2 = p->direction == IN_OVERLAY ? APPLIED : 0; // it was for a port that is on standby here
 	o->class = bpf_htons(src->class);
-	o->vni = bpf_htonl(p->vni << 8);
+	o->vni = bpf_htonl(vni << 8);
 	return underlay(c, dst);
 }
+
+#include "router.h"
 
 // forward sends a frame without outer headers where its judgement says.
 static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u32 length)
@@ -162,13 +164,21 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u3
 	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
 	if (!src || !dst)
 		return drop_for(p, length, MALFORMED);
+	const __u8 *from = src->mac;
+	__u32 vni = p->vni;
+	if ((src->flags | dst->flags) & DEST_ROUTED) {
+		if (!routed(skb, p))
+			return drop_for(p, length, MALFORMED);
+		from = p->from;
+		vni = p->to_vni;
+	}
 	if (dst->kind == DEST_REMOTE || dst->kind == DEST_STANDBY) {
 		tell(p, TUNNELED, src, dst);
-		return tunnel(skb, p, src, dst);
+		return tunnel(skb, p, src, dst, from, vni);
 	}
 	if (!is_local(dst)) // taken away since it was judged
 		return drop_for(p, length, NO_ENDPOINT);
-	if (!set_macs(skb, dst->mac, src->mac))
+	if (!set_macs(skb, dst->mac, from))
 		return drop_for(p, length, MALFORMED);
 	tell(p, DELIVERED, src, dst);
 	return into(skb, dst, dst->kind == DEST_TAP);
@@ -209,6 +219,12 @@ __noinline int hand_on(struct __sk_buff *skb, struct packet *p, __u32 length)
 
 	if (!c || !src || !dst || dst->kind != DEST_STANDBY)
 		return drop_for(p, length, NO_ENDPOINT); // taken away since it was judged
+	const __u8 *from = src->mac;
+	if (src->flags & DEST_ROUTED) {
+		if (!routed(skb, p))
+			return drop_for(p, length, NO_ENDPOINT);
+		from = p->from;
+	}
 	if ((p->outer_tos & ECN) == ECN) {
 		if (!mark(skb, p, OUTER_SIZE))
 			return drop_for(p, length, ENCAP_FAILED);
@@ -220,7 +236,7 @@ __noinline int hand_on(struct __sk_buff *skb, struct packet *p, __u32 length)
 	if ((void *)(inner + 1) > (void *)(long)skb->data_end)
 		return drop_for(p, length, ENCAP_FAILED);
 	copy_mac(inner->dst, dst->mac);
-	copy_mac(inner->src, src->mac);
+	copy_mac(inner->src, from);
 	tos = c->dscp == COPY_DSCP ? tos : (c->dscp | (tos & ECN));
 	if (outer6) {
 		struct ipv6 *ip = data + ETH_SIZE;
@@ -256,13 +272,19 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 		return drop_for(p, length, MALFORMED);
 	if (!is_local(dst))
 		return hand_on(skb, p, length);
+	const __u8 *from = src->mac;
+	if (src->flags & DEST_ROUTED) {
+		if (!routed(skb, p))
+			return drop_for(p, length, NO_ENDPOINT);
+		from = p->from;
+	}
 	if (bpf_skb_adjust_room(skb, -OUTER_SIZE, BPF_ADJ_ROOM_MAC, flags))
 		return drop_for(p, length, ENCAP_FAILED);
 	struct ethernet *e = (void *)(long)skb->data;
 	if ((void *)(e + 1) > (void *)(long)skb->data_end)
 		return drop_for(p, length, ENCAP_FAILED);
 	copy_mac(e->dst, dst->mac);
-	copy_mac(e->src, src->mac);
+	copy_mac(e->src, from);
 	e->type = p->v6 ? ETH_IPV6 : ETH_IPV4;
 	if ((p->outer_tos & ECN) == ECN && !mark(skb, p, 0))
 		return drop_for(p, length, ENCAP_FAILED);

@@ -72,10 +72,10 @@ func (s *Switch) adoptNetworks() error {
 		return fmt.Errorf("map vtep_addrs: %w", err)
 	}
 	var key dswitchEndpointKey
-	var end uint64
+	var end dswitchAbsence
 	entries = s.maps.Absent.Iterate()
 	for entries.Next(&key, &end) {
-		s.absent[peerKey(key)] = end
+		s.absent[peerKey(key)] = end.End
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map absent: %w", err)
@@ -242,7 +242,21 @@ func (s *Switch) adoptAddresses() error {
 	for entries.Next(&key, &slot) {
 		d, k := contents[slot], peerKey(key)
 		taken[slot] = true
-		s.places[k] = &place{slot, d}
+		held := &place{slot: slot, dest: d}
+		s.places[k] = held
+		if d.Flags&destRouted != 0 {
+			if err := s.maps.Routes.Lookup(slot, &held.route); err != nil {
+				return fmt.Errorf("map routes: %w", err)
+			}
+		}
+		if d.Kind == uint8(dswitchDestKindDEST_ROUTER) {
+			continue
+		}
+		if d.Flags&destRouted != 0 {
+			s.peers[k] = s.routedPeer(d, held.route)
+			s.follow(k)
+			continue
+		}
 		if p := s.ports[dataplane.PortID(d.Port)]; d.Port != 0 && p != nil {
 			p.UID = dove.UID(d.Uid)
 			if d.Other != [4]uint32{} {
@@ -260,6 +274,9 @@ func (s *Switch) adoptAddresses() error {
 	s.dests.adopted(taken)
 	for _, p := range s.ports {
 		slices.SortFunc(p.Addresses, func(a, b dataplane.Address) int { return a.Addr.Compare(b.Addr) })
+	}
+	if err := s.adoptGateways(); err != nil {
+		return err
 	}
 	// What a run that was cut short left between two maps is put right.
 	var errs []error

@@ -11,6 +11,7 @@ enum judgement {
 	MISS,    // for want
 	LEAVE,   // to the kernel's decapsulation
 	ANSWER,  // back to the port, it is the answer now
+	ECHO,    // an echo request to a router
 };
 
 int hint(struct packet *p); // report.h
@@ -60,6 +61,8 @@ static __always_inline int lacks(struct packet *p, enum want want)
 	p->rule = 0;
 	return refuse(p, POLICY);
 }
+
+#include "route.h"
 
 // opens reports whether a packet of a live flow is the first of another one.
 static __always_inline int opens(const struct packet *p, const struct flow *f)
@@ -158,17 +161,27 @@ static __always_inline int known(struct packet *p, __u32 length)
 		hint(p);
 	if (dst->kind != DEST_REMOTE && !is_port(dst))
 		return -1;
+	int routed = dst->flags & DEST_ROUTED;
+	if (routed) {
+		int j = crossing(p, to);
+		if (j != FORWARD)
+			return j;
+	}
 	if (against(p, f))
 		return refuse(p, BAD_REPLY);
 	touch(p, f, length, now);
+	if (routed && f->twin)
+		also(p, f, length);
 	p->src_slot = from;
 	p->dst_slot = to;
 	return FORWARD;
 }
 
 // begin stores an entry that is not there yet, if its port may have another.
-static __noinline int begin(struct packet *p, struct flow *f)
+__noinline int begin(struct packet *p, struct flow *f)
 {
+	if (!p || !f)
+		return DROP;
 	__u32 port = p->port, zero = 0;
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
 	long failed, done = f->state & FLOW_CONFIRMED;
@@ -199,6 +212,28 @@ port_full:
 	return full ? refuse(p, full) : FORWARD;
 }
 
+// join gives a flow that began at the other end's network an entry under the
+// packet's own.
+__noinline int join(struct packet *p, struct flow *new, __u32 other, __u32 length)
+{
+	if (!p || !new)
+		return DROP;
+	new->twin = other;
+	new->port = p->port;
+	int j = begin(p, new);
+	if (j != FORWARD)
+		return j;
+	p->judged = 0;
+	struct flow *f = seek(p), *first = seek_on(p, other);
+	if (first)
+		first->twin = p->vni;
+	if (f) {
+		touch(p, f, length, now_ticks());
+		also(p, f, length);
+	}
+	return FORWARD;
+}
+
 static __noinline __u32 slot_of(const struct packet *p, const __be32 *addr)
 {
 	struct endpoint_key k = {.vni = p->vni};
@@ -209,13 +244,16 @@ static __noinline __u32 slot_of(const struct packet *p, const __be32 *addr)
 
 // unknown says what becomes of a packet from or to an address that nobody has
 // named yet, or that nobody has.
-static __noinline int unknown(struct packet *p, int target)
+__noinline int unknown(struct packet *p, int target)
 {
+	if (!p)
+		return DROP;
 	struct endpoint_key k = {.vni = p->vni};
 	__builtin_memcpy(k.addr, target ? p->dst : p->src, 16);
-	__u64 *end = bpf_map_lookup_elem(&absent, &k);
-	if (end && now_ns() < *end)
-		return refuse(p, NO_ENDPOINT);
+	p->nobody = target;
+	struct absence *a = bpf_map_lookup_elem(&absent, &k);
+	if (a && now_ns() < a->end)
+		return refuse(p, a->no_route ? NO_ROUTE : NO_ENDPOINT);
 	return lacks(p, WANT_PEER);
 }
 
@@ -224,8 +262,10 @@ struct pair_found {
 };
 
 // verdict asks the table of a pair. It returns FORWARD where it allows.
-static __noinline int verdict(struct packet *p, struct pair_key *pk, __u16 asked, struct pair_found *found)
+__noinline int verdict(struct packet *p, struct pair_key *pk, __u16 asked, struct pair_found *found)
 {
+	if (!p || !pk || !found)
+		return DROP;
 	__u32 *at = bpf_map_lookup_elem(&pairs, pk);
 	if (!at)
 		return lacks(p, WANT_PAIR);
@@ -274,8 +314,10 @@ static __always_inline int between(struct packet *p, const struct dest *src, con
 
 // about judges an ICMP error by the flow whose packet it quotes, in that flow's
 // direction. It returns -1 where there is none.
-static __noinline int about(struct packet *p, const struct dest *src, const struct dest *dst)
+__noinline int about(struct packet *p, const struct dest *src, const struct dest *dst)
 {
+	if (!p || !src || !dst)
+		return DROP;
 	__u16 src_port = p->src_port, dst_port = p->dst_port;
 	__u8 proto = p->proto;
 	int j = -1;
@@ -283,7 +325,11 @@ static __noinline int about(struct packet *p, const struct dest *src, const stru
 	p->proto = p->about_proto;
 	p->src_port = p->about_src;
 	p->dst_port = p->about_dst;
+	__u32 other = beyond(p, dst);
+	sort(p);
 	struct flow *f = seek(p);
+	if (!f && other)
+		f = seek_on(p, other);
 	int from = p->swapped & 1;
 	if (f && f->uid[from] == src->uid && f->uid[!from] == dst->uid && !expired(f, p->proto, now_ticks())) {
 		struct pair_found found;
@@ -312,23 +358,28 @@ static __always_inline void piece_key(const struct packet *p, struct piece_key *
 }
 
 // note_piece remembers what a first fragment was let through by.
-static __noinline void note_piece(struct packet *p)
+__noinline int note_piece(struct packet *p)
 {
+	if (!p)
+		return 0;
 	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
 	struct piece_key k;
 	struct piece v = {.at = now_ticks(), .asked = p->asked, .proto = p->proto, .backwards = p->backwards};
 
 	if (!src || !dst)
-		return;
+		return 0;
 	v.uid[0] = src->uid;
 	v.uid[1] = dst->uid;
 	piece_key(p, &k);
 	bpf_map_update_elem(&pieces, &k, &v, BPF_ANY);
+	return 0;
 }
 
 // later judges a fragment without transport header: as its first one was.
-static __noinline int later(struct packet *p, const struct dest *src, const struct dest *dst)
+__noinline int later(struct packet *p, const struct dest *src, const struct dest *dst)
 {
+	if (!p || !src || !dst)
+		return DROP;
 	struct piece_key k;
 	piece_key(p, &k);
 	struct piece *first = bpf_map_lookup_elem(&pieces, &k);
@@ -367,8 +418,15 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 			return refuse(p, TOO_BIG);
 		if (!has_dst)
 			return unknown(p, 1);
+		if (dst->kind == DEST_ROUTER)
+			return p->echo == ECHO_REQUEST && !p->piece && !p->walked ? ECHO : refuse(p, TO_ROUTER);
+		if (dst->flags & DEST_ROUTED) {
+			int j = crossing(p, dst_slot);
+			if (j != FORWARD)
+				return j;
+		}
 	} else {
-		if (!has_dst || !is_port(dst))
+		if (!has_dst || !is_port(dst) || dst->flags & DEST_ROUTED)
 			return refuse(p, NOT_HERE);
 		if (to_kernel(p, dst))
 			return LEAVE;
@@ -377,6 +435,8 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 			return refuse(p, TOO_BIG);
 		if (!has_src)
 			return unknown(p, 0);
+		if (src->kind == DEST_ROUTER)
+			return refuse(p, SOURCE_MISMATCH);
 		if (!matches(p, src))
 			return lacks(p, WANT_CONFIRM);
 		if (src->class != p->class)
@@ -393,15 +453,20 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 
 	// A live flow between the same two lives is judged by its initiator's
 	// direction and keeps its state; anything else begins another.
-	__u32 zero = 0, now = now_ticks();
+	__u32 zero = 0, now = now_ticks(), other = beyond(p, dst), at = p->vni;
+	sort(p);
 	struct flow *f = seek(p), *new = bpf_map_lookup_elem(&new_flow, &zero);
 	if (!new)
 		return refuse(p, FLOW_TABLE_FULL);
+	if (!f && other) {
+		f = seek_on(p, other); // it may have begun at the other end
+		at = other;
+	}
 	int from = p->swapped & 1, live = 0;
 	if (f) {
 		__builtin_memcpy(new, f, sizeof(*new));
 		if (new->uid[from] != src->uid || new->uid[!from] != dst->uid) {
-			forget(p, new->port, new->state);
+			bury(p, new, at);
 			f = 0;
 		}
 	}
@@ -424,7 +489,7 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 
 	if (!live) {
 		if (f)
-			forget(p, new->port, new->state);
+			bury(p, new, at);
 		__builtin_memset(new, 0, sizeof(*new));
 		new->initiator = from;
 		new->port = p->port;
@@ -444,12 +509,17 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 	new->pair_gen = pair.gen;
 	new->table = p->table;
 	new->rule = p->rule;
+	if (live && at != p->vni)
+		return join(p, new, at, length);
 	touch(p, new, length, now);
 	if (!live)
 		return begin(p, new);
 	p->judged = 0; // the rule is told once
-	if (!store(p, new, BPF_EXIST))
+	if (!store(p, new, BPF_EXIST)) {
+		if (new->twin)
+			also(p, new, length);
 		return FORWARD;
+	}
 	new->port = p->port; // forgotten meanwhile
 	new->state &= ~FLOW_CONFIRMED;
 	return begin(p, new);

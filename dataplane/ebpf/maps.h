@@ -19,12 +19,14 @@ enum dest_kind {
 	DEST_HIDDEN = 4, // location withheld
 	DEST_HERE = 5,   // bound to this host, but no port yet
 	DEST_STANDBY = 6, // a local port whose endpoint is active behind vtep
+	DEST_ROUTER = 7,  // a router's own address
 };
 
 #define COPY_DSCP 0x100
 #define DEST_ADMITTED 1       // flag: vtep is a member of the fleet
 #define DEST_OTHER_ADMITTED 2 // flag: other is one
 #define DEST_ON_TAP 4         // flag: its port's device is a tap
+#define DEST_ROUTED 8         // flag: it is behind a router, see routes
 
 struct settings {
 	__be32 vtep[4];
@@ -66,6 +68,7 @@ struct port_state {
 	__u32 life;    // counts its networks: what missed in one is not given back in another
 	__u64 miss_at[2]; // by direction: when the next miss would be due at an even pace, ns
 	__u64 event_at;
+	__u64 told_at; // the next ICMP message to the guest
 };
 
 struct network {
@@ -105,6 +108,37 @@ struct vtep_key {
 struct vtep {
 	__u32 number; // in vtep_addrs
 	__u32 flags;
+};
+
+// How a destination with DEST_ROUTED is reached, in the slot of its own number.
+struct route {
+	__u32 vni;       // the network that it is on
+	__u8 gateway[6]; // the router's MAC on the network that it is seen from
+	__u8 far[6];     // and on vni
+	__u16 mtu;       // of vni, 0: not told
+	__u16 pad;
+};
+
+struct gateway_key {
+	__u32 vni;
+	__u8 mac[6];
+	__u8 pad[2];
+};
+
+#define GATEWAY_V4 1
+#define GATEWAY_V6 2
+
+// What the interface of a router speaks from.
+struct gateway {
+	__be32 addr4[4], addr6[4];
+	__u32 has; // GATEWAY_*
+	__u32 pad;
+};
+
+struct absence {
+	__u64 end; // ns
+	__u32 no_route;
+	__u32 pad;
 };
 
 struct pair_key {
@@ -190,6 +224,8 @@ struct flow {
 	__u8 proto;
 	__u16 rule;      // of table, that allowed it
 	__u32 table;
+	__u32 twin;      // the other network that it has an entry under, 0: none
+	__u32 pad;
 	__u64 packets[2]; // by sending side
 	__u64 bytes[2];
 	__u64 uid[2];
@@ -298,7 +334,9 @@ SPARSE_MAP(vteps, BPF_MAP_TYPE_HASH, struct vtep_key, struct vtep, 65536);
 MAP(vtep_addrs, BPF_MAP_TYPE_ARRAY, __u32, struct vtep_key, 65536); // by number
 SPARSE_MAP(endpoints, BPF_MAP_TYPE_HASH, struct endpoint_key, __u32, 65536); // -> slot
 MAP(dests, BPF_MAP_TYPE_ARRAY, __u32, struct dest, 65536);
-SPARSE_MAP(absent, BPF_MAP_TYPE_HASH, struct endpoint_key, __u64, 65536); // -> end, ns
+MAP(routes, BPF_MAP_TYPE_ARRAY, __u32, struct route, 65536);
+SPARSE_MAP(gateways, BPF_MAP_TYPE_HASH, struct gateway_key, struct gateway, 16384);
+SPARSE_MAP(absent, BPF_MAP_TYPE_HASH, struct endpoint_key, struct absence, 65536);
 SPARSE_MAP(pairs, BPF_MAP_TYPE_HASH, struct pair_key, __u32, 65536);       // -> slot
 MAP(pair_slots, BPF_MAP_TYPE_ARRAY, __u32, struct pair_slot, 65536);
 SPARSE_MAP(rules, BPF_MAP_TYPE_LPM_TRIE, struct rule_key, struct rule, 262144);

@@ -22,7 +22,7 @@ __noinline int handed(struct __sk_buff *skb, struct packet *p, __u32 length, __u
 	if (fault)
 		return drop_for(p, length, fault);
 	struct dest *dst = dest_at(slot_of(p, p->dst));
-	if (!dst || !is_port(dst) || !by_other(p, dst))
+	if (!dst || !is_port(dst) || dst->flags & DEST_ROUTED || !by_other(p, dst))
 		return drop_for(p, length, BAD_OVERLAY);
 	if (p->wire && dst->flags & DEST_ON_TAP)
 		return leave(skb, p);
@@ -69,6 +69,7 @@ int adopt(struct adopt_args *a)
 
 	__builtin_memcpy(p.src, a->src, 16);
 	__builtin_memcpy(p.dst, a->dst, 16);
+	sort(&p);
 	struct flow *held = seek(&p);
 	int from = p.swapped & 1;
 	new.last = now - a->idle;

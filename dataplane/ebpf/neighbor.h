@@ -91,7 +91,8 @@ __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 	if (is_port(dst) && dst->port == p->port)
 		return refuse(p, NOT_UNICAST);
 	__u8 mac[8] __attribute__((aligned(8)));
-	copy_mac(mac, dst->mac);
+	struct route *r = dst->flags & DEST_ROUTED ? route_at(slot) : 0;
+	copy_mac(mac, r ? r->gateway : dst->mac);
 	int done = p->kind == KIND_ARP ? answer_arp(skb, p, mac) : answer_solicitation(skb, p, mac);
 	return done ? ANSWER : refuse(p, MALFORMED);
 }

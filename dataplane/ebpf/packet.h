@@ -36,7 +36,7 @@ enum reason {
 	FRAGMENT, EXTENSION_HEADER, TOO_BIG, NO_ENDPOINT, HIDDEN, POLICY, UNKNOWN_VTEP,
 	UNKNOWN_NETWORK, NOT_HERE, SOURCE_MISMATCH, BAD_OVERLAY, MISS_LIMIT, HOLD_LIMIT,
 	FLOW_TABLE_FULL, FLOW_BUDGET, BAD_REPLY, UNDERLAY, ENCAP_FAILED, NOT_SWITCHED,
-	CONGESTED, ERROR_LIMIT,
+	CONGESTED, ERROR_LIMIT, NO_ROUTE, TTL_EXPIRED, TO_ROUTER,
 };
 
 // dataplane.Want and dataplane.Action.
@@ -57,7 +57,10 @@ struct packet {
 	__u16 headers; // bytes of Ethernet payload before the transport's payload
 	__u8 v6, proto, kind, echo;
 	__u8 tcp, dst_group, icmp, sender_differs;
-	__u8 mac[6];   // Ethernet source
+	union {
+		__u8 mac[6];  // Ethernet source
+		__u8 from[6]; // over a router, once it goes: the MAC that it leaves from
+	};
 	__u8 tos;      // DSCP << 2 | ECN
 	__u8 piece;    // packet_piece
 	__u8 about_proto; // if about: an ICMP error is about this flow, in the error's direction
@@ -69,7 +72,12 @@ struct packet {
 	__u8 outer_tos; // entry: of the overlay's header, if the kernel has not dealt with it
 
 	// entry
-	__u32 vni, domain, port;
+	__u32 vni;
+	union {
+		__u32 domain;
+		__u32 to_vni; // over a router, once it goes: the network that it leaves on
+	};
+	__u32 port;
 	__u32 size;     // of Ethernet's payload, or of one segment's
 	__u32 l4_size;  // of IP's payload, without extension headers
 	__be32 vtep[4]; // outer source
@@ -81,6 +89,8 @@ struct packet {
 	__u8 swapped;   // the source is the flow's hi
 	__u8 applied;   // another host says that it has judged it
 	__u8 hinted;    // the group id is not the source's class
+	__u8 ttl;       // parse: IPv6: the hop limit
+	__u8 nobody;    // it is not known who has the destination
 
 	// decision
 	__u8 reason, want, judged, backwards; // backwards: it answers its flow's initiator
@@ -302,40 +312,53 @@ static __always_inline int fragment(struct packet *p, int v6, __u8 proto, int mo
 	return offset && offset < least ? FRAGMENT : 0; // RFC 1858, RFC 7112
 }
 
-// extensions walks the headers between IPv6, of which it is given the end, and
-// the transport's. It returns how many bytes they have, or -reason.
+// extension walks one header between IPv6 and the transport's, which p->after
+// says the kind of, walked bytes behind at where size are left. It returns how many bytes
+// it has, 0 if it is none, or -reason.
+__noinline int extension(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size, __u32 walked)
+{
+	__u8 b[8] __attribute__((aligned(8)));
+	__u32 n;
+
+	if (!p)
+		return -MALFORMED;
+	__u8 next = p->after;
+	if (next == 135 || next == 139 || next == 140)
+		return -EXTENSION_HEADER;
+	if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
+		return 0;
+	if (size < 8 || bpf_skb_load_bytes(skb, at + walked, b, 8))
+		return -MALFORMED;
+	n = next == 44 ? 8 : next == 51 ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
+	if (n > size || (next == 0 && walked))
+		return -MALFORMED;
+	if (walked + n > 256 || (next == 43 && b[2] == 0)) // RFC 5095
+		return -EXTENSION_HEADER;
+	p->after = b[0];
+	if (next == 44) {
+		int reason = fragment(p, 1, b[0], b[3] & 1, be16(b + 2) & 0xfff8, size - n, bpf_ntohl(word(b + 4)));
+		if (reason)
+			return -reason;
+	}
+	return n;
+}
+
+// extensions walks all of them. It returns how many bytes they have, or -reason.
 __noinline int extensions(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size, __u8 next)
 {
 	__u32 walked = 0;
 
 	if (!p)
 		return -MALFORMED;
+	p->after = next;
 	for (int i = 0; i < 6; i++) {
-		__u8 b[8] __attribute__((aligned(8)));
-		__u32 n;
-		p->after = next;
-		if (next == 135 || next == 139 || next == 140)
-			return -EXTENSION_HEADER;
-		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
-			return walked;
-		if (size < 8 || bpf_skb_load_bytes(skb, at + walked, b, 8))
-			return -MALFORMED;
-		n = next == 44 ? 8 : next == 51 ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
-		if (n > size || (next == 0 && i > 0))
-			return -MALFORMED;
+		int n = extension(skb, p, at, size, walked);
+		if (n <= 0)
+			return n ? n : walked;
 		walked += n;
 		size -= n;
-		if (walked > 256 || (next == 43 && b[2] == 0)) // RFC 5095
-			return -EXTENSION_HEADER;
-		p->after = b[0];
-		if (next == 44) {
-			int reason = fragment(p, 1, b[0], b[3] & 1, be16(b + 2) & 0xfff8, size, bpf_ntohl(word(b + 4)));
-			if (reason)
-				return -reason;
-			if (p->piece == LATER)
-				return walked;
-		}
-		next = b[0];
+		if (p->piece == LATER)
+			return walked;
 	}
 	return -EXTENSION_HEADER;
 }
@@ -353,6 +376,7 @@ static __always_inline int parse_ipv4(struct packet *p, void *l3, void *end, __u
 	map4(p->dst, word(b + 16));
 	p->proto = b[9];
 	p->tos = b[1];
+	p->ttl = b[8];
 	p->headers = header;
 	if (p->src[3] == p->dst[3])
 		return MALFORMED;
@@ -398,6 +422,7 @@ static __always_inline int parse_ipv6(struct packet *p, void *l3, void *end, __u
 	p->v6 = 1;
 	p->proto = b[6];
 	p->tos = b[0] << 4 | b[1] >> 4;
+	p->ttl = b[7];
 	p->headers = 40;
 	if (same16(p->src, p->dst) || mapped(p->src) || mapped(p->dst))
 		return MALFORMED;

@@ -118,7 +118,7 @@ func (s *Switch) setPort(want dataplane.Port) error {
 		return err
 	}
 	for _, a := range slices.Concat(gone, want.Addresses) {
-		if err := s.put(dataplane.PeerKey{VNI: want.VNI, Addr: a.Addr}); err != nil {
+		if err := s.putAll(dataplane.PeerKey{VNI: want.VNI, Addr: a.Addr}); err != nil {
 			return err
 		}
 	}
@@ -173,7 +173,7 @@ func (s *Switch) delPort(id dataplane.PortID) error {
 	for _, a := range p.Addresses {
 		key := dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}
 		delete(s.owners, key)
-		errs = append(errs, s.put(key)) // a peer may have it too
+		errs = append(errs, s.putAll(key)) // a peer may have it too
 	}
 	var state dswitchPortState
 	if err := s.maps.PortStates.Lookup(uint32(id), &state); err != nil {

@@ -36,8 +36,11 @@ static __always_inline void tell(const struct packet *p, enum action action, con
 	};
 	__builtin_memcpy(o.vtep, p->vtep, 16);
 	if (action == TUNNELED && src && dst) {
+		struct route *r = bpf_map_lookup_elem(&routes, &p->dst_slot);
 		__builtin_memcpy(o.vtep, dst->vtep, 16);
 		o.class = src->class;
+		if (r && dst->flags & DEST_ROUTED)
+			o.vni = r->vni;
 	}
 	if (action == DELIVERED && dst)
 		o.port = dst->port;

@@ -103,9 +103,11 @@ type Switch struct {
 	ports       map[dataplane.PortID]*port
 	owners      map[dataplane.PeerKey]dataplane.PortID // addresses of ports
 	peers       map[dataplane.PeerKey]dataplane.Peer
-	places      map[dataplane.PeerKey]*place // what of these is in the kernel
-	renew       map[dataplane.PeerKey]bool   // to get a new generation at the next put
-	absent      map[dataplane.PeerKey]uint64 // until when, CLOCK_MONOTONIC ns
+	places      map[dataplane.PeerKey]*place                     // what of these is in the kernel
+	renew       map[dataplane.PeerKey]bool                       // to get a new generation at the next put
+	absent      map[dataplane.PeerKey]uint64                     // until when, CLOCK_MONOTONIC ns
+	routers     map[dataplane.PeerKey]dove.MAC                   // addresses of gateways
+	here        map[dataplane.PeerKey]map[dataplane.PeerKey]bool // routed peers of this host, by where they are
 	pairs       map[dataplane.PairKey]*pair
 	tables      map[verdict.Digest]*table
 	tableNames  map[uint32][]string // by table id
@@ -153,6 +155,8 @@ func newSwitch(o Options) *Switch {
 		places:      map[dataplane.PeerKey]*place{},
 		renew:       map[dataplane.PeerKey]bool{},
 		absent:      map[dataplane.PeerKey]uint64{},
+		routers:     map[dataplane.PeerKey]dove.MAC{},
+		here:        map[dataplane.PeerKey]map[dataplane.PeerKey]bool{},
 		pairs:       map[dataplane.PairKey]*pair{},
 		tables:      map[verdict.Digest]*table{},
 		tableNames:  map[uint32][]string{},
