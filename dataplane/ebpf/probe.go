@@ -42,7 +42,8 @@ type skbContext struct {
 }
 
 // FromGuest runs a frame as if a port's guest had sent it, in a switch of
-// OpenForTests. It returns what became of it and the frame that leaves.
+// OpenForTests. It returns what became of it and the frame that leaves; of a dropped
+// one that is what the guest is told, or nil.
 func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome, []byte, error) {
 	o, out, err := s.run(s.programs.GuestIn, testIfindex(id), frame)
 	return s.outcomeOf(o), out, err
@@ -70,6 +71,8 @@ func (s *Switch) ReInject(m dataplane.Miss) (dataplane.Outcome, []byte, error) {
 	return s.outcomeOf(o), out, err
 }
 
+const shot = 2 // SHOT
+
 func (s *Switch) run(p *ebpf.Program, mark int, frame []byte) (dswitchOutcome, []byte, error) {
 	if !s.testing {
 		panic("ebpf: packets are run in a switch of OpenForTests only")
@@ -81,7 +84,8 @@ func (s *Switch) run(p *ebpf.Program, mark int, frame []byte) (dswitchOutcome, [
 	}
 	out := make([]byte, len(frame)+256)
 	options := &ebpf.RunOptions{Data: frame, DataOut: out, Context: skbContext{Mark: uint32(mark)}}
-	if _, err := p.Run(options); err != nil {
+	action, err := p.Run(options)
+	if err != nil {
 		return o, nil, fmt.Errorf("run a frame of %d bytes: %w", len(frame), err)
 	}
 	if err := s.maps.LastOutcome.Lookup(uint32(0), &o); err != nil {
@@ -89,6 +93,9 @@ func (s *Switch) run(p *ebpf.Program, mark int, frame []byte) (dswitchOutcome, [
 	}
 	if o.Action == unset {
 		return o, nil, fmt.Errorf("the program says nothing of a frame of %d bytes", len(frame))
+	}
+	if action == shot {
+		return o, nil, nil
 	}
 	return o, options.DataOut, nil
 }

@@ -46,9 +46,7 @@ func twinMAC(n int) dove.MAC       { return dove.MAC{2, 0, 0, 0, 0, byte(n)} }
 func (w *twins) op() dataplane.Op {
 	switch n := w.r.IntN(100); {
 	case n < 3:
-		return dataplane.SetNetwork{Network: dataplane.Network{
-			VNI: one(w.r, twinVNIs...), Domain: one[uint32](w.r, 1, 1, 1, 2), MTU: one[uint16](w.r, 1450, 1450, 1450, 100),
-		}}
+		return dataplane.SetNetwork{Network: w.network(one(w.r, twinVNIs...), one[uint32](w.r, 1, 1, 1, 2), one[uint16](w.r, 1450, 1450, 1450, 100))}
 	case n < 4:
 		return dataplane.DelNetwork{VNI: one(w.r, twinVNIs...)}
 	case n < 9:
@@ -64,7 +62,7 @@ func (w *twins) op() dataplane.Op {
 	case n < 36:
 		return dataplane.DelPeer{Key: w.key()}
 	case n < 40:
-		return dataplane.SetAbsent{Key: w.key(), TTL: one(w.r, time.Hour, 0)}
+		return dataplane.SetAbsent{Key: w.key(), TTL: one(w.r, time.Hour, 0), NoRoute: w.chance(30)}
 	case n < 43:
 		return dataplane.DelPair{Key: w.pair()}
 	case n < 65:
@@ -80,6 +78,9 @@ func (w *twins) op() dataplane.Op {
 	}
 	if w.chance(25) {
 		p.Other = one(w.r, w.vteps...)
+	}
+	if w.chance(40) {
+		w.route(k, &p)
 	}
 	return dataplane.SetPeer{Key: k, Peer: p}
 }
@@ -113,6 +114,9 @@ func (w *twins) pair() dataplane.PairKey {
 // inner makes a frame between two numbers, now and then a broken one.
 func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byte {
 	e := packet.Ends{SrcMAC: fromMAC, DstMAC: twinMAC(to), Src: src, Dst: dst}
+	if w.chance(50) {
+		e.DstMAC = twinGateway(one(w.r, twinVNIs...)).MAC
+	}
 	payload := make([]byte, w.r.IntN(60))
 	port := func() uint16 { return one[uint16](w.r, 80, 81, 1000, 1001) }
 	var b []byte
@@ -153,6 +157,9 @@ func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byt
 			body[0] = byte(w.r.IntN(2)) // a routing header's type
 			b = packet.Extend(b, one[dove.Protocol](w.r, 60, 60, 0, 43, 51), body)
 		}
+	}
+	if at := map[byte]int{8: 22, 0x86: 21}[b[12]]; b[13] != 6 && w.chance(15) {
+		b[at] = one[byte](w.r, 0, 1, 1, 2, 255)
 	}
 	return w.broken(b)
 }

@@ -54,7 +54,7 @@ __noinline int also(struct packet *p, const struct flow *f, __u32 length)
 	if (!p || !f)
 		return 0;
 	struct flow *twin = seek_on(p, f->twin);
-	if (!twin)
+	if (!twin || twin->twin != p->vni)
 		return 0;
 	if (twin->table != f->table || twin->rule != f->rule) {
 		twin->table = f->table;
@@ -76,7 +76,7 @@ __noinline int bury(struct packet *p, const struct flow *copy, __u32 vni)
 	if (copy->twin) {
 		p->vni = copy->twin;
 		struct flow *twin = seek(p);
-		if (twin)
+		if (twin && twin->twin == vni)
 			forget(p, twin->port, twin->state);
 	}
 	p->vni = own;

@@ -104,12 +104,12 @@ func (s *Switch) inherit(f *flow, id dataplane.PortID) {
 	var kept []entry
 	for _, e := range f.entries {
 		s.charge(e.port, f, -1)
-		stays := e.key.lo.addr
+		stays, goes := e.key.lo.addr, e.key.hi.addr
 		if s.leads(id, e.key.vni, stays) {
-			stays = e.key.hi.addr
+			stays, goes = goes, stays
 		}
 		heir, ok := s.locals[dataplane.PeerKey{VNI: e.key.vni, Addr: stays}]
-		if !ok || heir.port == id {
+		if !ok || heir.port == id || !s.leads(id, e.key.vni, goes) {
 			delete(s.flows, e.key)
 			continue
 		}
