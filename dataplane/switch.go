@@ -32,10 +32,13 @@ type Switch interface {
 	Sizes() (Sizes, error)
 }
 
-// OpError says which op failed.
+// OpError says which op failed. Closed says that nothing passes by what the op
+// was to change, until it or another one succeeds: what is not in force is only
+// what it would have allowed.
 type OpError struct {
-	Op  Op
-	Err error
+	Op     Op
+	Err    error
+	Closed bool
 }
 
 func (e *OpError) Error() string { return e.Err.Error() }

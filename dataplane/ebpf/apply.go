@@ -27,7 +27,11 @@ func (s *Switch) Apply(ops []dataplane.Op) error {
 	var errs []error
 	for _, op := range ops {
 		if err := s.apply(op); err != nil {
-			errs = append(errs, &dataplane.OpError{Op: op, Err: err})
+			failed := &dataplane.OpError{Op: op, Err: err}
+			if e, ok := err.(*dataplane.OpError); ok {
+				failed.Err, failed.Closed = e.Err, e.Closed
+			}
+			errs = append(errs, failed)
 		}
 	}
 	return errors.Join(append(errs, s.settle())...)
@@ -247,12 +251,15 @@ func (s *Switch) setPair(k dataplane.PairKey, t *verdict.Table) error {
 		return fmt.Errorf("pair %d to %d of domain %d: a domain and a table are needed", k.Src, k.Dst, k.Domain)
 	}
 	held := s.pairs[k]
-	table, digest, err := s.acquire(t)
+	table, digest, err := s.acquire(t, k.Domain)
+	if errors.Is(err, errNoRoom) && t != closed {
+		return s.closePair(k, fmt.Errorf("pair %d to %d of domain %d: %w", k.Src, k.Dst, k.Domain, err))
+	}
 	if err != nil {
 		return fmt.Errorf("pair %d to %d of domain %d: %w", k.Src, k.Dst, k.Domain, err)
 	}
 	if held != nil && held.digest == digest {
-		s.release(digest)
+		s.release(digest, k.Domain)
 		return nil
 	}
 	if held == nil {
@@ -260,11 +267,11 @@ func (s *Switch) setPair(k dataplane.PairKey, t *verdict.Table) error {
 	}
 	flip := dswitchPairSlot{Gen: s.pairSlots.next(held.slot), Table: table.id}
 	if err := s.maps.PairSlots.Update(held.slot, flip, ebpf.UpdateAny); err != nil {
-		s.release(digest)
+		s.release(digest, k.Domain)
 		return fmt.Errorf("pair %d to %d of domain %d: map pair_slots: %w", k.Src, k.Dst, k.Domain, err)
 	}
 	s.changed = true
-	s.release(held.digest)
+	s.release(held.digest, k.Domain)
 	held.digest = digest
 	return nil
 }
@@ -282,7 +289,7 @@ func (s *Switch) newPair(k dataplane.PairKey, t *table, digest verdict.Digest) e
 	}
 	if err != nil {
 		s.changed = true // what was released is freed by settle
-		s.release(digest)
+		s.release(digest, k.Domain)
 		return fmt.Errorf("pair %d to %d of domain %d: maps pairs and pair_slots: %w", k.Src, k.Dst, k.Domain, err)
 	}
 	s.pairs[k] = &pair{slot, digest}
@@ -302,7 +309,7 @@ func (s *Switch) delPair(k dataplane.PairKey) error {
 	}
 	s.changed = true
 	s.pairSlots.release(held.slot)
-	s.release(held.digest)
+	s.release(held.digest, k.Domain)
 	delete(s.pairs, k)
 	return nil
 }

@@ -107,6 +107,11 @@ func (s *Switch) adoptTables() error {
 	var id uint32
 	var v dswitchTable
 	byID := map[uint32]*table{}
+	defer func() {
+		for _, t := range byID {
+			s.rules += t.entries()
+		}
+	}()
 	entries := s.maps.Tables.Iterate()
 	for entries.Next(&id, &v) {
 		t := &table{id: id}
@@ -181,6 +186,7 @@ func (s *Switch) adoptPairs() error {
 		k := dataplane.PairKey{Domain: key.Domain, Src: dove.Class(key.Src), Dst: dove.Class(key.Dst)}
 		s.pairs[k] = &pair{slot, digest}
 		digests[v.Table]++
+		s.use(k.Domain, digest)
 		taken[slot] = true
 	}
 	if err := entries.Err(); err != nil {

@@ -111,6 +111,8 @@ type Switch struct {
 	pairs       map[dataplane.PairKey]*pair
 	tables      map[verdict.Digest]*table
 	tableNames  map[uint32][]string // by table id
+	shares      map[uint32]*share   // by domain
+	rules       int                 // entries of all tables
 	lastTable   uint32
 	unused      []verdict.Digest
 	erased      []uint32 // table ids, oldest first
@@ -160,6 +162,7 @@ func newSwitch(o Options) *Switch {
 		pairs:       map[dataplane.PairKey]*pair{},
 		tables:      map[verdict.Digest]*table{},
 		tableNames:  map[uint32][]string{},
+		shares:      map[uint32]*share{},
 		tally:       newTally(),
 	}
 }

@@ -20,54 +20,67 @@ type table struct {
 	keys  []dswitchRuleKey // its entries of the rules map
 }
 
-// acquire finds the table of a digest or writes it. Its rules are in the kernel
-// before any pair can point at it.
-func (s *Switch) acquire(t *verdict.Table) (*table, verdict.Digest, error) {
+// acquire finds the table of a digest or writes it, for a pair of a domain. Its
+// rules are in the kernel before any pair can point at it.
+func (s *Switch) acquire(t *verdict.Table, domain uint32) (*table, verdict.Digest, error) {
 	digest := t.Digest()
 	held := s.tables[digest]
 	if held != nil {
+		if err := s.fits(domain, digest, held.entries()); err != nil {
+			return nil, digest, err
+		}
 		held.names, s.tableNames[held.id] = t.Names, t.Names // the kernel has but the beginnings of the names
 		held.refs++
+		s.use(domain, digest)
 		return held, digest, nil
 	}
 	held = &table{id: s.lastTable + 1, refs: 1, names: t.Names}
+	rules := held.rules(t)
+	if err := s.fits(domain, digest, max(len(rules), len(t.Names))); err != nil {
+		return nil, digest, err
+	}
 	s.lastTable++
-	err := s.writeTable(held, t, digest)
+	err := s.writeTable(held, rules, digest)
 	if err != nil {
 		return nil, digest, errors.Join(fmt.Errorf("write table %v: %w", digest, err), s.eraseTable(held))
 	}
 	s.tables[digest] = held
 	s.tableNames[held.id] = held.names
+	s.rules += held.entries()
+	s.use(domain, digest)
 	return held, digest, nil
 }
 
-// release takes one use of a table away. Unused tables are erased at the end of Apply.
-func (s *Switch) release(digest verdict.Digest) {
+// release takes one use of a table by a domain away. Unused tables are erased at
+// the end of Apply.
+func (s *Switch) release(digest verdict.Digest, domain uint32) {
 	held := s.tables[digest]
 	if held == nil || held.refs == 0 {
 		panic(fmt.Sprintf("ebpf: table %v released once too often", digest))
 	}
+	s.drop(domain, digest)
 	held.refs--
 	if held.refs == 0 {
 		s.unused = append(s.unused, digest)
 	}
 }
 
-func (s *Switch) writeTable(held *table, t *verdict.Table, digest verdict.Digest) error {
-	put := func(k dswitchRuleKey, v verdict.Verdict) error {
+// entry is one of the rules map.
+type entry struct {
+	key  dswitchRuleKey
+	rule dswitchRule
+}
+
+// rules are the entries that say what a table says.
+func (held *table) rules(t *verdict.Table) (entries []entry) {
+	put := func(k dswitchRuleKey, v verdict.Verdict) {
 		rule := dswitchRule{Id: v.Rule}
 		if v.Allow {
 			rule.Allow = 1
 		}
-		if err := s.maps.Rules.Update(k, rule, ebpf.UpdateAny); err != nil {
-			return fmt.Errorf("map rules, after %d entries of this table: %w", len(held.keys), err)
-		}
-		held.keys = append(held.keys, k)
-		return nil
+		entries = append(entries, entry{k, rule})
 	}
-	if err := put(ruleKey(held.id, 0, 0, 0), t.Default); err != nil {
-		return err
-	}
+	put(ruleKey(held.id, 0, 0, 0), t.Default)
 	for _, section := range t.Sections {
 		// The verdict that covers most ports stands for the protocol; longer
 		// prefixes stand for what differs.
@@ -77,21 +90,27 @@ func (s *Switch) writeTable(held *table, t *verdict.Table, digest verdict.Digest
 				widest = iv
 			}
 		}
-		if err := put(ruleKey(held.id, 8, section.Protocol, 0), widest.Verdict); err != nil {
-			return err
-		}
+		put(ruleKey(held.id, 8, section.Protocol, 0), widest.Verdict)
 		for _, iv := range section.Intervals {
 			if iv.Verdict == widest.Verdict {
 				continue
 			}
 			for port, bits := range verdict.Prefixes(iv.First, iv.Last) {
-				if err := put(ruleKey(held.id, 8+bits, section.Protocol, port), iv.Verdict); err != nil {
-					return err
-				}
+				put(ruleKey(held.id, 8+bits, section.Protocol, port), iv.Verdict)
 			}
 		}
 	}
-	for i, name := range t.Names {
+	return entries
+}
+
+func (s *Switch) writeTable(held *table, rules []entry, digest verdict.Digest) error {
+	for _, r := range rules {
+		if err := s.maps.Rules.Update(r.key, r.rule, ebpf.UpdateAny); err != nil {
+			return fmt.Errorf("map rules, after %d entries of this table: %w", len(held.keys), err)
+		}
+		held.keys = append(held.keys, r.key)
+	}
+	for i, name := range held.names {
 		v := dswitchRuleName{Len: uint16(len(name))}
 		copy(v.Text[:], name)
 		if err := s.maps.RuleNames.Update(dswitchNameKey{Table: held.id, Rule: uint32(i)}, v, ebpf.UpdateAny); err != nil {
@@ -149,6 +168,7 @@ func (s *Switch) retire() error {
 		}
 		errs = append(errs, s.keepCounts(held.id), s.eraseTable(held))
 		delete(s.tables, digest)
+		s.rules -= held.entries()
 		s.erased = append(s.erased, held.id)
 	}
 	// Flows that it judged may wait yet to be judged again, and are named by it.

@@ -1,0 +1,90 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+
+	"dove.network/dataplane"
+	"dove.network/verdict"
+)
+
+// sharePart bounds what one domain takes of a map that all share: at most this
+// many times as much as would then still be free. One alone gets four fifths, two
+// that want all get four ninths each, and whoever comes later always finds room
+// (Choudhury and Hahne, Dynamic Queue Length Thresholds).
+const sharePart = 4
+
+// share is what the tables of a domain take of the map of rules. A table that
+// several domains have counts for each.
+type share struct {
+	entries int
+	uses    map[verdict.Digest]int // by pairs
+}
+
+// noRoom names the rule by which all packets of a pair are denied whose table
+// did not fit.
+const noRoom = "no-room-for-rules"
+
+var closed = verdict.Product(verdict.Half{DefaultName: noRoom}, verdict.Half{DefaultName: noRoom})
+
+// errNoRoom says that a table does not fit.
+var errNoRoom = errors.New("no room for its rules")
+
+// fits returns errNoRoom if a domain may not have a table of so many entries,
+// beside what it has. One of a single entry, which says the same of every packet,
+// always fits: there are but a few of those.
+func (s *Switch) fits(domain uint32, digest verdict.Digest, entries int) error {
+	var has share
+	if held := s.shares[domain]; held != nil {
+		has = *held
+	}
+	if has.uses[digest] > 0 || entries == 1 {
+		return nil
+	}
+	free := int(s.maps.Rules.MaxEntries()) - s.rules
+	if s.tables[digest] == nil {
+		free -= entries
+	}
+	if has.entries+entries <= sharePart*free {
+		return nil
+	}
+	return fmt.Errorf("%w: it takes %d entries beside the %d of its domain, and of %d all but %d are taken; all packets of the pair are denied: let rules name ranges of ports in place of many single ones",
+		errNoRoom, entries, has.entries, s.maps.Rules.MaxEntries(), int(s.maps.Rules.MaxEntries())-s.rules)
+}
+
+// use counts that a pair of a domain has a table, and drop that it no longer has.
+func (s *Switch) use(domain uint32, digest verdict.Digest) {
+	held := s.shares[domain]
+	if held == nil {
+		held = &share{uses: map[verdict.Digest]int{}}
+		s.shares[domain] = held
+	}
+	if held.uses[digest]++; held.uses[digest] == 1 {
+		held.entries += s.tables[digest].entries()
+	}
+}
+
+func (s *Switch) drop(domain uint32, digest verdict.Digest) {
+	held := s.shares[domain]
+	if held.uses[digest]--; held.uses[digest] > 0 {
+		return
+	}
+	delete(held.uses, digest)
+	held.entries -= s.tables[digest].entries()
+	if len(held.uses) == 0 {
+		delete(s.shares, domain)
+	}
+}
+
+// entries is how many a table has in the map of rules or in that of their names,
+// which is as large, whichever is more.
+func (t *table) entries() int { return max(len(t.keys), len(t.names)) }
+
+// closePair has all packets of a pair denied whose table did not fit, for which
+// it was refused. The agent tries it again.
+func (s *Switch) closePair(k dataplane.PairKey, refused error) error {
+	if err := s.setPair(k, closed); err != nil {
+		return errors.Join(refused, err)
+	}
+	return &dataplane.OpError{Err: refused, Closed: true}
+}
