@@ -280,7 +280,7 @@ func (a *Agent) apply(ops []dataplane.Op) error {
 }
 
 func namesOps(err error) bool {
-	faults := map[target]string{}
+	faults := map[target]fault{}
 	collectFaults(err, faults)
 	return len(faults) > 0
 }

@@ -352,6 +352,61 @@ func TestFailStaticAndResume(t *testing.T) {
 	}
 }
 
+// TestAckSaysWhatFailed: what the switch refuses and keeps closed holds nobody
+// else's receipt up, and is said with the revision that asked for it until it is done.
+func TestAckSaysWhatFailed(t *testing.T) {
+	r := web1(t)
+	r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.7"))
+	r.step(Received{found(1, query("10.0.0.7"), 20, 30)})
+	r.step(Received{&control.Frontier{Revision: 8}})
+	r.take()
+	r.fail = func(op dataplane.Op) error {
+		if _, ok := op.(dataplane.SetPair); ok {
+			return &dataplane.OpError{Op: op, Err: errors.New("no room"), Closed: true}
+		}
+		return nil
+	}
+	expect := func(what string, want ...control.Up) {
+		t.Helper()
+		if d := cmp.Diff(want, r.take()); d != "" {
+			t.Fatalf("%s (-want +got):\n%s", what, d)
+		}
+	}
+	full := []control.Failure{{Revision: 9, Text: "no room"}}
+	r.step(Received{&control.Update{Revision: 9, Pairs: []control.Pair{pairRow(20, 30, "other")}}}, Received{&control.Frontier{Revision: 9}})
+	expect("refused", &control.Ack{Revision: 9, Failed: full})
+	r.step(Received{&control.Frontier{Revision: 10}})
+	expect("another revision", &control.Ack{Revision: 10, Failed: full})
+	r.sleep(retryFirst)
+	r.step(Tick{})
+	expect("tried again, and refused again")
+	// Another session begins: the failure is said again.
+	r.step(Disconnected{}, Connected{}, Received{&control.Welcome{Member: "m", Incarnation: r.core.incarnation, Revision: 10}},
+		Received{assignOf("web-1", 5, "10.0.0.1", 20)}, Received{&control.Frontier{Revision: 10}})
+	sent := r.take()
+	if d := cmp.Diff(control.Up(&control.Ack{Revision: 10, Failed: full}), sent[len(sent)-1]); d != "" {
+		t.Fatalf("in another session (-want +got):\n%s", d)
+	}
+	r.fail = nil
+	r.sleep(retryMax)
+	r.step(Tick{})
+	sent = r.take()
+	if d := cmp.Diff(control.Up(&control.Ack{Revision: 10}), sent[len(sent)-1]); d != "" {
+		t.Fatalf("done (-want +got):\n%s", d)
+	}
+	// What an answer brings is of no revision's receipt.
+	r.fail = func(op dataplane.Op) error {
+		return &dataplane.OpError{Op: op, Err: errors.New("no room"), Closed: true}
+	}
+	r.step(r.miss(1, dataplane.WantPair, "10.0.0.1", "10.0.0.7"))
+	r.step(Received{found(2, query("10.0.0.7"), 20, 31)})
+	r.step(Received{&control.Frontier{Revision: 11}})
+	sent = r.take()
+	if d := cmp.Diff(control.Up(&control.Ack{Revision: 11}), sent[len(sent)-1]); d != "" {
+		t.Fatalf("an answer (-want +got):\n%s", d)
+	}
+}
+
 func TestAckWaitsForTheSwitch(t *testing.T) {
 	r := web1(t)
 	r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.7"))

@@ -259,7 +259,7 @@ func (c *Core) closePort(a *assignment) {
 func (c *Core) portFailed(a *assignment, fault string) {
 	tries := a.failure.tries + 1
 	c.closePort(a)
-	a.failure = failure{fault, tries, c.now.Add(retryAfter(tries))}
+	a.failure = failure{text: fault, tries: tries, retry: c.now.Add(retryAfter(tries))}
 }
 
 func (c *Core) retryPorts() {

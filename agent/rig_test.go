@@ -140,7 +140,11 @@ func (r *rig) carryOut() *Applied {
 	for _, op := range r.pending.Ops {
 		if r.fail != nil {
 			if err := r.fail(op); err != nil {
-				errs = append(errs, &dataplane.OpError{Op: op, Err: err})
+				failed, ok := err.(*dataplane.OpError)
+				if !ok {
+					failed = &dataplane.OpError{Op: op, Err: err}
+				}
+				errs = append(errs, failed)
 				continue
 			}
 		}

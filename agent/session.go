@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -19,8 +20,11 @@ type session struct {
 	swept    bool   // the first Frontier has come
 	expected uint64 // number of the last Expect
 	acks     []pendingAck
-	quiet    time.Time        // when something was sent last
-	refusal  *control.Refusal // that ended the last session
+	last     dove.Revision     // that went out
+	acked    bool              // one went out
+	failed   []control.Failure // as the last one said
+	quiet    time.Time         // when something was sent last
+	refusal  *control.Refusal  // that ended the last session
 }
 
 // pendingAck is a frontier that waits for an Apply.
@@ -90,6 +94,7 @@ func (c *Core) received(m control.Down) {
 	if !c.session.open {
 		return
 	}
+	defer func() { c.tracker.cause = 0 }()
 	if _, ok := m.(*control.Welcome); !ok && c.session.member == "" {
 		if r, ok := m.(*control.Refusal); ok {
 			c.session.refusal = r
@@ -101,6 +106,7 @@ func (c *Core) received(m control.Down) {
 		c.welcome(m)
 	case *control.Assign:
 		c.see(m.Revision)
+		c.tracker.cause = m.Revision
 		c.assign(m)
 	case *control.Unassign:
 		c.see(m.Revision)
@@ -113,6 +119,7 @@ func (c *Core) received(m control.Down) {
 		c.reply(m)
 	case *control.Update:
 		c.see(m.Revision)
+		c.tracker.cause = m.Revision
 		for _, row := range m.Peers {
 			c.takePeer(row, false)
 		}
@@ -144,6 +151,7 @@ func (c *Core) welcome(m *control.Welcome) {
 	if m.Incarnation != c.incarnation {
 		// Revisions and epochs start anew; what is held stays until it is told otherwise.
 		c.incarnation, c.seen = m.Incarnation, 0
+		clear(c.tracker.causes)
 		for _, a := range c.assignments {
 			a.outlived = true
 		}
@@ -165,21 +173,55 @@ func (c *Core) frontier(m *control.Frontier) {
 	c.session.acks = append(c.session.acks, pendingAck{m.Revision, c.covering()})
 }
 
-// acknowledge says which frontier is in force. While an op fails, none is.
+// acknowledge says which frontier is in force, but for what failed. While an op
+// fails of which nobody can say what it left open, none is.
 func (c *Core) acknowledge() {
 	s := &c.session
-	if len(c.tracker.failed) > 0 {
+	failed, closed := c.failures()
+	if !closed {
 		return
 	}
 	n := 0
 	for n < len(s.acks) && s.acks[n].seq <= c.done {
 		n++
 	}
-	if n > 0 {
-		revision := s.acks[n-1].revision
-		s.acks = slices.Delete(s.acks, 0, n)
-		c.send(&control.Ack{Revision: revision})
+	if n == 0 && (!s.acked || slices.Equal(failed, s.failed)) {
+		return
 	}
+	if n > 0 {
+		s.last = s.acks[n-1].revision
+		s.acks = slices.Delete(s.acks, 0, n)
+	}
+	s.acked, s.failed = true, failed
+	c.send(&control.Ack{Revision: s.last, Failed: failed})
+}
+
+// failures returns what the switch could not do of each revision. It reports
+// false if something of that may have left open what should be closed, or there is
+// too much to say. What no revision asked for now, as answers, is in no receipt.
+func (c *Core) failures() (failed []control.Failure, closed bool) {
+	first, more := map[dove.Revision]string{}, map[dove.Revision]int{}
+	for _, key := range slices.SortedFunc(maps.Keys(c.tracker.failed), target.compare) {
+		f := c.tracker.failed[key]
+		if !f.closed {
+			return nil, false
+		}
+		revision := c.tracker.causes[key]
+		if _, said := first[revision]; said {
+			more[revision]++
+		} else {
+			first[revision] = f.text
+		}
+	}
+	delete(first, 0)
+	for _, revision := range slices.Sorted(maps.Keys(first)) {
+		text := first[revision]
+		if n := more[revision]; n > 0 {
+			text = fmt.Sprintf("%d changes, the first: %s", n+1, text)
+		}
+		failed = append(failed, control.Failure{Revision: revision, Text: text})
+	}
+	return failed, len(failed) <= control.FailuresMax
 }
 
 func compareDomains(a, b dove.Domain) int {

@@ -18,13 +18,17 @@ type tracker struct {
 	dirty  map[target]bool         // want changed since the last next
 	flight map[target]dataplane.Op // ops whose outcome is not known yet
 	failed map[target]failure      // ops that failed and have not succeeded since
+
+	cause  dove.Revision            // that what is set now is of, 0: of none
+	causes map[target]dove.Revision // that what is wanted is of
 }
 
 // failure is an op that the switch refused.
 type failure struct {
-	text  string
-	tries int
-	retry time.Time
+	text   string
+	closed bool // meanwhile nothing passes by what it was to change
+	tries  int
+	retry  time.Time
 }
 
 // Bounds of the time after which a failed op is tried again.
@@ -44,6 +48,7 @@ func newTracker() tracker {
 		dirty:  map[target]bool{},
 		flight: map[target]dataplane.Op{},
 		failed: map[target]failure{},
+		causes: map[target]dove.Revision{},
 	}
 }
 
@@ -173,11 +178,13 @@ func (t *tracker) set(op dataplane.Op) {
 	key, _ := targetOf(op)
 	t.want[key] = op
 	t.dirty[key] = true
+	t.causes[key] = t.cause
 }
 
 // remove wants a thing gone.
 func (t *tracker) remove(key target) {
 	delete(t.want, key)
+	delete(t.causes, key)
 	t.dirty[key] = true
 }
 
@@ -256,21 +263,21 @@ func (t *tracker) next() []dataplane.Op {
 // applied takes the outcome of what was in flight and returns the targets that
 // settled, in order, with a text for those that failed.
 func (t *tracker) applied(now time.Time, err error) []outcome {
-	faults, all := map[target]string{}, false
+	faults, all := map[target]fault{}, false
 	if err != nil {
 		collectFaults(err, faults)
 		all = len(faults) == 0
 	}
 	outcomes := make([]outcome, 0, len(t.flight))
 	for key, op := range t.flight {
-		text, bad := faults[key]
+		f, bad := faults[key]
 		if all {
-			text, bad = err.Error(), true
+			f, bad = fault{text: err.Error()}, true
 		}
 		switch _, sets := targetOf(op); {
 		case bad:
 			tries := t.failed[key].tries + 1
-			t.failed[key] = failure{text, tries, now.Add(retryAfter(tries))}
+			t.failed[key] = failure{f.text, f.closed, tries, now.Add(retryAfter(tries))}
 		case sets:
 			delete(t.failed, key)
 			t.have[key] = op
@@ -278,7 +285,7 @@ func (t *tracker) applied(now time.Time, err error) []outcome {
 			delete(t.failed, key)
 			delete(t.have, key)
 		}
-		outcomes = append(outcomes, outcome{key, text})
+		outcomes = append(outcomes, outcome{key, f.text})
 	}
 	clear(t.flight)
 	slices.SortFunc(outcomes, func(a, b outcome) int { return a.compare(b.target) })
@@ -300,11 +307,17 @@ func (t *tracker) retry(now time.Time) {
 	}
 }
 
-func collectFaults(err error, into map[target]string) {
+// fault is why an op failed.
+type fault struct {
+	text   string
+	closed bool
+}
+
+func collectFaults(err error, into map[target]fault) {
 	switch e := err.(type) {
 	case *dataplane.OpError:
 		key, _ := targetOf(e.Op)
-		into[key] = e.Error()
+		into[key] = fault{e.Error(), e.Closed}
 	case interface{ Unwrap() []error }:
 		for _, e := range e.Unwrap() {
 			collectFaults(e, into)

@@ -59,12 +59,24 @@ type Receipt struct {
 	Took        time.Duration   `json:"took,omitzero" doc:"From committed to completed, in nanoseconds."`
 	Told        int             `json:"told" doc:"How many hosts it concerned."`
 	Pending     []dove.HostName `json:"pending" nullable:"false" doc:"Hosts that were told and have not acknowledged."`
+	Failed      []HostFailure   `json:"failed" nullable:"false" doc:"Hosts that could not do something of it, keep closed what that would have opened, and try again."`
 	Unconfirmed []dove.HostName `json:"unconfirmed" nullable:"false" doc:"Hosts that have endpoints but no session: they enforce what they knew last."`
 }
 
+// HostFailure says why a host could not do something of a revision.
+type HostFailure struct {
+	Host   dove.HostName `json:"host"`
+	Reason string        `json:"reason"`
+}
+
 func renderReceipt(r control.Receipt) Receipt {
+	failed := make([]HostFailure, len(r.Failed))
+	for i, f := range r.Failed {
+		failed[i] = HostFailure(f)
+	}
 	return Receipt{
 		Revision: r.Revision, Complete: r.Complete, Committed: r.Committed, Completed: r.Completed, Took: r.Took,
-		Told: r.Told, Pending: append([]dove.HostName{}, r.Pending...), Unconfirmed: append([]dove.HostName{}, r.Unconfirmed...),
+		Told: r.Told, Pending: append([]dove.HostName{}, r.Pending...), Failed: failed,
+		Unconfirmed: append([]dove.HostName{}, r.Unconfirmed...),
 	}
 }

@@ -203,7 +203,7 @@ func anyUp(t *rapid.T) Up {
 	case 3:
 		return new(anyUpdate.Draw(t, "update"))
 	case 4:
-		return &Ack{anyRevision.Draw(t, "revision")}
+		return &Ack{anyRevision.Draw(t, "revision"), anyFailures(t)}
 	case 5:
 		return &Release{rapid.Uint64().Draw(t, "expected"), some(t, anyPeerKey, "peers"), some(t, anyPairKey, "pairs")}
 	case 6:
@@ -347,6 +347,9 @@ func TestDecodeNamesTheFieldAtFault(t *testing.T) {
 		{field: "endpoint_update.state", up: EncodeUp(&EndpointUpdate{Endpoint: update.Endpoint, State: 4})},
 		{field: "endpoint_update.device", up: EncodeUp(&EndpointUpdate{Endpoint: update.Endpoint, State: 1, Device: "a/b"})},
 		{field: "ack.revision", up: EncodeUp(&Ack{Revision: -1})},
+		{field: "ack.failed", up: EncodeUp(&Ack{Failed: make([]Failure, FailuresMax+1)})},
+		{field: "ack.failed", up: EncodeUp(&Ack{Failed: []Failure{{Revision: 2}, {Revision: 2}}})},
+		{field: "ack.failed[0].text", up: &controlpb.Envelope{Message: &controlpb.Envelope_Ack{Ack: &controlpb.Ack{Failed: []*controlpb.Failure{{Text: "a\nb"}}}}}},
 		{field: "release.pairs[0].dst", up: EncodeUp(&Release{Pairs: []PairKey{{Domain: domain, Dst: dove.ClassReserved}}})},
 		{field: "assign.mtu", down: EncodeDown(new(with(assign, func(a *Assign) { a.MTU = 0 })))},
 		{field: "assign.mac", down: EncodeDown(new(with(assign, func(a *Assign) { a.MAC = dove.MAC{1} })))},
@@ -480,4 +483,14 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// anyFailures are failures of ascending revisions.
+func anyFailures(t *rapid.T) (failed []Failure) {
+	last := dove.Revision(0)
+	for range rapid.IntRange(0, 3).Draw(t, "failures") {
+		last += dove.Revision(rapid.IntRange(1, 9).Draw(t, "later"))
+		failed = append(failed, Failure{last, anyText.Draw(t, "failure")})
+	}
+	return failed
 }

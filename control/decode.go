@@ -42,7 +42,7 @@ func DecodeUp(e *controlpb.Envelope) (Up, error) {
 		d.within("endpoint_update")
 		up = &u
 	case *controlpb.Envelope_Ack:
-		up = &Ack{Revision: d.revision("ack.revision", m.Ack.GetRevision())}
+		up = d.ack(m.Ack)
 	case *controlpb.Envelope_Release:
 		up = &Release{
 			Expected: m.Release.GetExpected(),

@@ -213,3 +213,22 @@ func (d *door) pair(p *controlpb.Pair) Pair {
 	out.Table = table
 	return out
 }
+
+func (d *door) ack(m *controlpb.Ack) *Ack {
+	if n := len(m.GetFailed()); n > FailuresMax {
+		d.tooLarge("ack.failed", "%d, at most %d are allowed", n, FailuresMax)
+		return nil
+	}
+	a := &Ack{
+		Revision: d.revision("ack.revision", m.GetRevision()),
+		Failed: list(d, "ack.failed", m.GetFailed(), func(f *controlpb.Failure) Failure {
+			return Failure{d.revision("revision", f.GetRevision()), d.text("text", f.GetText())}
+		}),
+	}
+	for i := 1; i < len(a.Failed); i++ {
+		if a.Failed[i-1].Revision >= a.Failed[i].Revision {
+			d.fail("ack.failed", "revision %d comes after %d", a.Failed[i].Revision, a.Failed[i-1].Revision)
+		}
+	}
+	return a
+}

@@ -44,7 +44,12 @@ func EncodeUp(m Up) *controlpb.Envelope {
 	case *EndpointUpdate:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_EndpointUpdate{EndpointUpdate: encodeEndpointUpdate(*m)}}
 	case *Ack:
-		return &controlpb.Envelope{Message: &controlpb.Envelope_Ack{Ack: &controlpb.Ack{Revision: int64(m.Revision)}}}
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Ack{Ack: &controlpb.Ack{
+			Revision: int64(m.Revision),
+			Failed: each(m.Failed, func(f Failure) *controlpb.Failure {
+				return &controlpb.Failure{Revision: int64(f.Revision), Text: printable(f.Text)}
+			}),
+		}}}
 	case *Release:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Release{Release: &controlpb.Release{
 			Expected: m.Expected,

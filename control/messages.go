@@ -12,7 +12,8 @@ import (
 //
 //	1: 2026-11-22: the first.
 //	2: 2026-11-23: Inspect and Report.
-//	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers.
+//	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers;
+//	   failures in Ack.
 const Version = 3
 
 // Limits of one message. What is longer is split by Parts and Split.
@@ -112,8 +113,23 @@ const (
 	EndpointFailed  EndpointState = 3 // the switch could not open the port
 )
 
-// Ack says that everything up to the frontier is enforced in the kernel.
-type Ack struct{ Revision dove.Revision }
+// Ack says that everything up to the frontier is enforced in the kernel, but for
+// what failed: of that the host keeps closed what the revision would have opened,
+// and tries again. It is said anew whenever what failed changes, with all that
+// does then.
+type Ack struct {
+	Revision dove.Revision
+	Failed   []Failure // ascending revisions, at most FailuresMax
+}
+
+// Failure is what a host could not do of a revision.
+type Failure struct {
+	Revision dove.Revision
+	Text     string // at most TextMax bytes
+}
+
+// FailuresMax bounds the failures of an Ack.
+const FailuresMax = 64
 
 // Release says that the dSwitch no longer holds these. It has seen the Expect
 // messages up to the one with number Expected: what later ones bring is not meant.

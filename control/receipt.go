@@ -4,6 +4,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"dove.network/dove"
@@ -32,7 +33,9 @@ type SessionStatus struct {
 // an unacknowledged frontier at or below it. A host that lost its session
 // before it acknowledged stays pending for what it was told, until it comes back
 // and acknowledges or has no endpoint left; so does one that has not come back
-// since the member started, for all before. Unconfirmed hosts have endpoints
+// since the member started, for all before. It is not complete either while a
+// host says that it could not do something of it, which holds up no other
+// receipt. Unconfirmed hosts have endpoints
 // but no session, and enforce what they knew last.
 type Receipt struct {
 	Revision    dove.Revision   `json:"revision"`
@@ -42,7 +45,15 @@ type Receipt struct {
 	Took        time.Duration   `json:"took,omitzero"` // from Committed to Completed, ns
 	Told        int             `json:"told"`          // hosts that it concerned
 	Pending     []dove.HostName `json:"pending,omitempty"`
+	Failed      []HostFailure   `json:"failed,omitempty"`
 	Unconfirmed []dove.HostName `json:"unconfirmed,omitempty"`
+}
+
+// HostFailure is what a host could not do of a revision, of which it keeps closed
+// what that would have opened. It tries again.
+type HostFailure struct {
+	Host   dove.HostName `json:"host"`
+	Reason string        `json:"reason"`
 }
 
 // ReceiptsMax is how many of the latest revisions a Ledger remembers by time.
@@ -58,7 +69,8 @@ type Ledger struct {
 	done     dove.Revision // everything up to here is acknowledged by all live sessions
 	sessions map[SessionID]*frontiers
 	lost     map[dove.HostName]lost
-	entries  []entry // ascending revisions
+	failed   map[dove.HostName][]Failure // as it said last; also while it has no session
+	entries  []entry                     // ascending revisions
 }
 
 // frontiers are those of one session: what was sent and is not acknowledged.
@@ -87,6 +99,7 @@ func NewLedger(current dove.Revision, hosts []dove.HostName) *Ledger {
 	l := &Ledger{
 		current: current, done: current,
 		sessions: map[SessionID]*frontiers{}, lost: map[dove.HostName]lost{},
+		failed: map[dove.HostName][]Failure{},
 	}
 	for _, h := range hosts {
 		l.lost[h] = lost{0, current}
@@ -152,13 +165,18 @@ func (l *Ledger) Commit(revision dove.Revision, told []SessionID, now time.Time)
 	return overdue
 }
 
-// Ack notes that a session enforces everything up to a frontier. The error,
-// dove.Invalid, is about a frontier that was never sent.
-func (l *Ledger) Ack(id SessionID, revision dove.Revision, now time.Time) error {
+// Ack notes that a session enforces everything up to a frontier, but for what
+// failed. The error, dove.Invalid, is about a frontier that was never sent.
+func (l *Ledger) Ack(id SessionID, revision dove.Revision, failed []Failure, now time.Time) error {
 	s := l.sessions[id]
-	if revision > s.told {
-		return dove.Errorf(dove.Invalid, "host %s acknowledges revision %d, but was told nothing after %d", s.host, revision, s.told)
+	last := revision
+	if n := len(failed); n > 0 {
+		last = max(last, failed[n-1].Revision)
 	}
+	if last > s.told {
+		return dove.Errorf(dove.Invalid, "host %s acknowledges revision %d, but was told nothing after %d", s.host, last, s.told)
+	}
+	l.fail(s.host, failed, now)
 	s.acked = max(s.acked, revision)
 	n, found := slices.BinarySearch(s.outstanding, revision)
 	if found {
@@ -182,6 +200,44 @@ func (l *Ledger) regain(host dove.HostName, now time.Time) {
 			e.completed = now
 		}
 	}
+}
+
+// fail notes what a host says has failed, and stamps what no longer does.
+func (l *Ledger) fail(host dove.HostName, failed []Failure, now time.Time) {
+	for _, f := range l.failed[host] {
+		gone := !slices.ContainsFunc(failed, func(o Failure) bool { return o.Revision == f.Revision })
+		if i := l.find(f.Revision); gone && i < len(l.entries) && l.entries[i].revision == f.Revision && l.Settled(f.Revision) {
+			l.entries[i].completed = now
+		}
+	}
+	if len(failed) == 0 {
+		delete(l.failed, host)
+		return
+	}
+	l.failed[host] = failed
+}
+
+// failures returns what hosts could not do of a revision, by host. Who has
+// neither a session nor anything to enforce counts no more.
+func (l *Ledger) failures(revision dove.Revision, unconfirmed []dove.HostName) (out []HostFailure) {
+	for host, failed := range l.failed {
+		for _, f := range failed {
+			if f.Revision == revision && (slices.Contains(unconfirmed, host) || l.present(host)) {
+				out = append(out, HostFailure{host, f.Text})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b HostFailure) int { return strings.Compare(string(a.Host), string(b.Host)) })
+	return out
+}
+
+func (l *Ledger) present(host dove.HostName) bool {
+	for _, s := range l.sessions {
+		if s.host == host {
+			return true
+		}
+	}
+	return false
 }
 
 // settle finds how far all live sessions have come.
@@ -272,7 +328,8 @@ func (l *Ledger) Receipt(revision dove.Revision, unconfirmed []dove.HostName) Re
 	}
 	slices.Sort(r.Pending)
 	r.Pending = slices.Compact(r.Pending)
-	r.Complete = r.Complete && len(r.Pending) == 0
+	r.Failed = l.failures(revision, unconfirmed)
+	r.Complete = r.Complete && len(r.Pending) == 0 && len(r.Failed) == 0
 	if i := l.find(revision); i < len(l.entries) && l.entries[i].revision == revision {
 		e := l.entries[i]
 		r.Committed, r.Told = e.committed, e.told

@@ -25,7 +25,7 @@ func TestReceiptNamesWhoHasNotAcknowledged(t *testing.T) {
 	l.Open(2, "h2", 10)
 	ack := func(id SessionID, rev dove.Revision, now int) {
 		t.Helper()
-		if err := l.Ack(id, rev, at(now)); err != nil {
+		if err := l.Ack(id, rev, nil, at(now)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func TestReceiptNamesWhoHasNotAcknowledged(t *testing.T) {
 	ack(3, 14, 11)
 	check(12, Receipt{Complete: true, Committed: at(4), Completed: at(11), Told: 2, Took: 7 * time.Second})
 	check(15, Receipt{Complete: true, Committed: at(10), Completed: at(11), Took: time.Second})
-	if err := l.Ack(3, 15, at(12)); dove.KindOf(err) != dove.Invalid {
+	if err := l.Ack(3, 15, nil, at(12)); dove.KindOf(err) != dove.Invalid {
 		t.Errorf("an acknowledgement of what was never sent gave %v", err)
 	}
 }
@@ -104,7 +104,7 @@ func TestReceiptsAgreeWithTheirDefinition(t *testing.T) {
 				if len(live) > 0 {
 					id := rapid.SampledFrom(live).Draw(t, "acks")
 					told, _ := l.Frontiers(id)
-					if err := l.Ack(id, told, at(int(rev))); err != nil {
+					if err := l.Ack(id, told, nil, at(int(rev))); err != nil {
 						t.Fatal(err)
 					}
 					owes[id] = nil
@@ -128,4 +128,53 @@ func TestReceiptsAgreeWithTheirDefinition(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestReceiptSaysWhatFailed: what a host could not do holds up the receipt of
+// its own revision, by name, and of no other; until it is done, also over sessions.
+func TestReceiptSaysWhatFailed(t *testing.T) {
+	l := NewLedger(10, nil)
+	l.Open(1, "h1", 10)
+	l.Open(2, "h2", 10)
+	ack := func(id SessionID, rev dove.Revision, now int, failed ...Failure) {
+		t.Helper()
+		if err := l.Ack(id, rev, failed, at(now)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(rev dove.Revision, want Receipt, unconfirmed ...dove.HostName) {
+		t.Helper()
+		want.Revision, want.Unconfirmed = rev, unconfirmed
+		if diff := cmp.Diff(want, l.Receipt(rev, unconfirmed)); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	ack(1, 10, 1)
+	ack(2, 10, 1)
+	l.Commit(11, []SessionID{1, 2}, at(2))
+	l.Commit(12, []SessionID{1}, at(3))
+	full := Failure{11, "no room"}
+	ack(2, 11, 4)
+	ack(1, 11, 5, full)
+	failed := []HostFailure{{"h1", "no room"}}
+	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed})
+	ack(1, 12, 6, full)
+	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed})
+	check(12, Receipt{Complete: true, Committed: at(3), Completed: at(6), Took: 3 * time.Second, Told: 1})
+	if !l.Settled(11) {
+		t.Error("what failed holds others up")
+	}
+	// Its session ends and another begins: nothing has become better.
+	l.Close(1, at(7))
+	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed}, "h1")
+	check(11, Receipt{Complete: true, Committed: at(2), Completed: at(5), Took: 3 * time.Second, Told: 2}) // it has nothing to enforce
+	l.Open(3, "h1", 12)
+	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed})
+	ack(3, 12, 8, full)
+	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed})
+	ack(3, 12, 9)
+	check(11, Receipt{Complete: true, Committed: at(2), Completed: at(9), Took: 7 * time.Second, Told: 2})
+	if err := l.Ack(3, 12, []Failure{{13, "later"}}, at(10)); dove.KindOf(err) != dove.Invalid {
+		t.Errorf("a failure of a revision that it was not told: %v", err)
+	}
 }

@@ -132,7 +132,7 @@ func (c *Core) received(s *session, m control.Up) {
 	case *control.EndpointUpdate:
 		c.claim(s, *m)
 	case *control.Ack:
-		if err := c.ledger.Ack(s.id, m.Revision, c.now); err != nil {
+		if err := c.ledger.Ack(s.id, m.Revision, m.Failed, c.now); err != nil {
 			c.end(s, dove.Invalid, err.Error())
 		}
 	case *control.Release:

@@ -103,10 +103,22 @@ func receiptLine(r api.Receipt, after string) string {
 	if len(r.Pending) > 0 {
 		line += "; pending: " + several(r.Pending)
 	}
+	if len(r.Failed) > 0 {
+		line += "; failed: " + failures(r.Failed)
+	}
 	if len(r.Unconfirmed) > 0 {
 		line += "; unconfirmed: " + several(r.Unconfirmed)
 	}
 	return line
+}
+
+// failures says which hosts could not do something, and why.
+func failures(failed []api.HostFailure) string {
+	said := make([]string, len(failed))
+	for i, f := range failed {
+		said[i] = fmt.Sprintf("%s (%s)", f.Host, f.Reason)
+	}
+	return strings.Join(said, ", ")
 }
 
 func (a *app) receiptCommand() *cobra.Command {
@@ -117,6 +129,8 @@ func (a *app) receiptCommand() *cobra.Command {
   complete     every host with a session that it concerns enforces it
   told         how many hosts it concerned
   pending      hosts that were told and have not acknowledged
+  failed       hosts that could not do something of it, and why; they keep
+               closed what that would have opened, and try again
   unconfirmed  hosts that have endpoints but no session: they enforce what they
                knew last, and do not hold it up
   committed    when the DPC member applied it; missing if too long ago
@@ -137,6 +151,7 @@ func (a *app) receiptCommand() *cobra.Command {
 				row(w, "complete:", r.Complete)
 				row(w, "told:", r.Told)
 				row(w, "pending:", several(r.Pending))
+				row(w, "failed:", failures(r.Failed))
 				row(w, "unconfirmed:", several(r.Unconfirmed))
 				row(w, "committed:", moment(r.Committed))
 				row(w, "completed:", moment(r.Completed))

@@ -133,7 +133,7 @@ func (x Answer_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Answer_Status.Descriptor instead.
 func (Answer_Status) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{23, 0}
+	return file_control_proto_rawDescGZIP(), []int{24, 0}
 }
 
 type Finding_Standing int32
@@ -197,7 +197,7 @@ func (x Finding_Standing) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Finding_Standing.Descriptor instead.
 func (Finding_Standing) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{34, 0}
+	return file_control_proto_rawDescGZIP(), []int{35, 0}
 }
 
 type FlowEvent_What int32
@@ -249,7 +249,7 @@ func (x FlowEvent_What) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FlowEvent_What.Descriptor instead.
 func (FlowEvent_What) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{36, 0}
+	return file_control_proto_rawDescGZIP(), []int{37, 0}
 }
 
 type Envelope struct {
@@ -1349,6 +1349,7 @@ func (x *EndpointUpdate) GetFlows() uint32 {
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Failed        []*Failure             `protobuf:"bytes,2,rep,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1390,6 +1391,65 @@ func (x *Ack) GetRevision() int64 {
 	return 0
 }
 
+func (x *Ack) GetFailed() []*Failure {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+type Failure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Failure) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Failure) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type Release struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peers         []*PeerKey             `protobuf:"bytes,1,rep,name=peers,proto3" json:"peers,omitempty"`
@@ -1401,7 +1461,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1473,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1486,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{13}
+	return file_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Release) GetPeers() []*PeerKey {
@@ -1458,7 +1518,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1530,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1543,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{14}
+	return file_control_proto_rawDescGZIP(), []int{15}
 }
 
 type Welcome struct {
@@ -1498,7 +1558,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_proto_msgTypes[15]
+	mi := &file_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1570,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[15]
+	mi := &file_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1583,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{15}
+	return file_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -1564,7 +1624,7 @@ type Address struct {
 
 func (x *Address) Reset() {
 	*x = Address{}
-	mi := &file_control_proto_msgTypes[16]
+	mi := &file_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1636,7 @@ func (x *Address) String() string {
 func (*Address) ProtoMessage() {}
 
 func (x *Address) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[16]
+	mi := &file_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1649,7 @@ func (x *Address) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Address.ProtoReflect.Descriptor instead.
 func (*Address) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{16}
+	return file_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Address) GetAddr() []byte {
@@ -1616,7 +1676,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_control_proto_msgTypes[17]
+	mi := &file_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1688,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[17]
+	mi := &file_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1701,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{17}
+	return file_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -1682,7 +1742,7 @@ type Assign struct {
 
 func (x *Assign) Reset() {
 	*x = Assign{}
-	mi := &file_control_proto_msgTypes[18]
+	mi := &file_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1754,7 @@ func (x *Assign) String() string {
 func (*Assign) ProtoMessage() {}
 
 func (x *Assign) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[18]
+	mi := &file_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1767,7 @@ func (x *Assign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assign.ProtoReflect.Descriptor instead.
 func (*Assign) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{18}
+	return file_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Assign) GetRevision() int64 {
@@ -1832,7 +1892,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1904,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +1917,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{19}
+	return file_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Gateway) GetMac() []byte {
@@ -1885,7 +1945,7 @@ type Unassign struct {
 
 func (x *Unassign) Reset() {
 	*x = Unassign{}
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +1957,7 @@ func (x *Unassign) String() string {
 func (*Unassign) ProtoMessage() {}
 
 func (x *Unassign) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +1970,7 @@ func (x *Unassign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unassign.ProtoReflect.Descriptor instead.
 func (*Unassign) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{20}
+	return file_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Unassign) GetRevision() int64 {
@@ -1944,7 +2004,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_control_proto_msgTypes[21]
+	mi := &file_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2016,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[21]
+	mi := &file_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2029,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{21}
+	return file_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Tunnel) GetHost() string {
@@ -1998,7 +2058,7 @@ type Tunnels struct {
 
 func (x *Tunnels) Reset() {
 	*x = Tunnels{}
-	mi := &file_control_proto_msgTypes[22]
+	mi := &file_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2070,7 @@ func (x *Tunnels) String() string {
 func (*Tunnels) ProtoMessage() {}
 
 func (x *Tunnels) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[22]
+	mi := &file_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2083,7 @@ func (x *Tunnels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnels.ProtoReflect.Descriptor instead.
 func (*Tunnels) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{22}
+	return file_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Tunnels) GetRevision() int64 {
@@ -2069,7 +2129,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_control_proto_msgTypes[23]
+	mi := &file_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2141,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[23]
+	mi := &file_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2154,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{23}
+	return file_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Answer) GetQuestion() *Question {
@@ -2171,7 +2231,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_control_proto_msgTypes[24]
+	mi := &file_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2183,7 +2243,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[24]
+	mi := &file_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2196,7 +2256,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{24}
+	return file_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Peer) GetKey() *PeerKey {
@@ -2334,7 +2394,7 @@ type Way struct {
 
 func (x *Way) Reset() {
 	*x = Way{}
-	mi := &file_control_proto_msgTypes[25]
+	mi := &file_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2406,7 @@ func (x *Way) String() string {
 func (*Way) ProtoMessage() {}
 
 func (x *Way) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[25]
+	mi := &file_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2419,7 @@ func (x *Way) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Way.ProtoReflect.Descriptor instead.
 func (*Way) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{25}
+	return file_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Way) GetEndpoint() *Endpoint {
@@ -2428,7 +2488,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_control_proto_msgTypes[26]
+	mi := &file_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2500,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[26]
+	mi := &file_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2513,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{26}
+	return file_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Pair) GetKey() *PairKey {
@@ -2483,7 +2543,7 @@ type PolicyReply struct {
 
 func (x *PolicyReply) Reset() {
 	*x = PolicyReply{}
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +2555,7 @@ func (x *PolicyReply) String() string {
 func (*PolicyReply) ProtoMessage() {}
 
 func (x *PolicyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2508,7 +2568,7 @@ func (x *PolicyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyReply.ProtoReflect.Descriptor instead.
 func (*PolicyReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{27}
+	return file_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PolicyReply) GetId() uint64 {
@@ -2557,7 +2617,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2629,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2642,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{28}
+	return file_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Update) GetRevision() int64 {
@@ -2618,7 +2678,7 @@ type Expect struct {
 
 func (x *Expect) Reset() {
 	*x = Expect{}
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +2690,7 @@ func (x *Expect) String() string {
 func (*Expect) ProtoMessage() {}
 
 func (x *Expect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +2703,7 @@ func (x *Expect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expect.ProtoReflect.Descriptor instead.
 func (*Expect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{29}
+	return file_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Expect) GetRevision() int64 {
@@ -2683,7 +2743,7 @@ type Frontier struct {
 
 func (x *Frontier) Reset() {
 	*x = Frontier{}
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +2755,7 @@ func (x *Frontier) String() string {
 func (*Frontier) ProtoMessage() {}
 
 func (x *Frontier) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +2768,7 @@ func (x *Frontier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frontier.ProtoReflect.Descriptor instead.
 func (*Frontier) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{30}
+	return file_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Frontier) GetRevision() int64 {
@@ -2728,7 +2788,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2800,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2813,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{31}
+	return file_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Refusal) GetKind() uint32 {
@@ -2784,7 +2844,7 @@ type Tuple struct {
 
 func (x *Tuple) Reset() {
 	*x = Tuple{}
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +2856,7 @@ func (x *Tuple) String() string {
 func (*Tuple) ProtoMessage() {}
 
 func (x *Tuple) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2809,7 +2869,7 @@ func (x *Tuple) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tuple.ProtoReflect.Descriptor instead.
 func (*Tuple) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{32}
+	return file_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Tuple) GetVni() uint32 {
@@ -2870,7 +2930,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2882,7 +2942,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +2955,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{33}
+	return file_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Inspect) GetId() uint64 {
@@ -2990,7 +3050,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3002,7 +3062,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3015,7 +3075,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{34}
+	return file_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Finding) GetStanding() Finding_Standing {
@@ -3073,7 +3133,7 @@ type FlowReport struct {
 
 func (x *FlowReport) Reset() {
 	*x = FlowReport{}
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3145,7 @@ func (x *FlowReport) String() string {
 func (*FlowReport) ProtoMessage() {}
 
 func (x *FlowReport) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3158,7 @@ func (x *FlowReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowReport.ProtoReflect.Descriptor instead.
 func (*FlowReport) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{35}
+	return file_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FlowReport) GetTuple() *Tuple {
@@ -3150,7 +3210,7 @@ type FlowEvent struct {
 
 func (x *FlowEvent) Reset() {
 	*x = FlowEvent{}
-	mi := &file_control_proto_msgTypes[36]
+	mi := &file_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3222,7 @@ func (x *FlowEvent) String() string {
 func (*FlowEvent) ProtoMessage() {}
 
 func (x *FlowEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[36]
+	mi := &file_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3235,7 @@ func (x *FlowEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowEvent.ProtoReflect.Descriptor instead.
 func (*FlowEvent) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{36}
+	return file_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FlowEvent) GetWhat() FlowEvent_What {
@@ -3233,7 +3293,7 @@ type FlowState struct {
 
 func (x *FlowState) Reset() {
 	*x = FlowState{}
-	mi := &file_control_proto_msgTypes[37]
+	mi := &file_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3305,7 @@ func (x *FlowState) String() string {
 func (*FlowState) ProtoMessage() {}
 
 func (x *FlowState) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[37]
+	mi := &file_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3318,7 @@ func (x *FlowState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowState.ProtoReflect.Descriptor instead.
 func (*FlowState) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{37}
+	return file_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FlowState) GetTuple() *Tuple {
@@ -3306,7 +3366,7 @@ type CarryRequest struct {
 
 func (x *CarryRequest) Reset() {
 	*x = CarryRequest{}
-	mi := &file_control_proto_msgTypes[38]
+	mi := &file_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3318,7 +3378,7 @@ func (x *CarryRequest) String() string {
 func (*CarryRequest) ProtoMessage() {}
 
 func (x *CarryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[38]
+	mi := &file_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3331,7 +3391,7 @@ func (x *CarryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarryRequest.ProtoReflect.Descriptor instead.
 func (*CarryRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{38}
+	return file_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CarryRequest) GetEndpoint() *Endpoint {
@@ -3361,7 +3421,7 @@ type Carry struct {
 
 func (x *Carry) Reset() {
 	*x = Carry{}
-	mi := &file_control_proto_msgTypes[39]
+	mi := &file_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3373,7 +3433,7 @@ func (x *Carry) String() string {
 func (*Carry) ProtoMessage() {}
 
 func (x *Carry) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[39]
+	mi := &file_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3386,7 +3446,7 @@ func (x *Carry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Carry.ProtoReflect.Descriptor instead.
 func (*Carry) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{39}
+	return file_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Carry) GetEndpoint() *Endpoint {
@@ -3440,7 +3500,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_control_proto_msgTypes[40]
+	mi := &file_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3512,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[40]
+	mi := &file_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3525,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{40}
+	return file_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Report) GetId() uint64 {
@@ -3610,9 +3670,13 @@ const file_control_proto_rawDesc = "" +
 	"\n" +
 	"\x06ACTIVE\x10\x02\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x03\"!\n" +
+	"\x06FAILED\x10\x03\"S\n" +
 	"\x03Ack\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\x85\x01\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x120\n" +
+	"\x06failed\x18\x02 \x03(\v2\x18.dove.control.v1.FailureR\x06failed\"9\n" +
+	"\aFailure\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x85\x01\n" +
 	"\aRelease\x12.\n" +
 	"\x05peers\x18\x01 \x03(\v2\x18.dove.control.v1.PeerKeyR\x05peers\x12.\n" +
 	"\x05pairs\x18\x02 \x03(\v2\x18.dove.control.v1.PairKeyR\x05pairs\x12\x1a\n" +
@@ -3820,7 +3884,7 @@ func file_control_proto_rawDescGZIP() []byte {
 }
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_control_proto_goTypes = []any{
 	(EndpointUpdate_State)(0), // 0: dove.control.v1.EndpointUpdate.State
 	(Answer_Status)(0),        // 1: dove.control.v1.Answer.Status
@@ -3839,34 +3903,35 @@ var file_control_proto_goTypes = []any{
 	(*PolicyRequest)(nil),     // 14: dove.control.v1.PolicyRequest
 	(*EndpointUpdate)(nil),    // 15: dove.control.v1.EndpointUpdate
 	(*Ack)(nil),               // 16: dove.control.v1.Ack
-	(*Release)(nil),           // 17: dove.control.v1.Release
-	(*Heartbeat)(nil),         // 18: dove.control.v1.Heartbeat
-	(*Welcome)(nil),           // 19: dove.control.v1.Welcome
-	(*Address)(nil),           // 20: dove.control.v1.Address
-	(*Prefix)(nil),            // 21: dove.control.v1.Prefix
-	(*Assign)(nil),            // 22: dove.control.v1.Assign
-	(*Gateway)(nil),           // 23: dove.control.v1.Gateway
-	(*Unassign)(nil),          // 24: dove.control.v1.Unassign
-	(*Tunnel)(nil),            // 25: dove.control.v1.Tunnel
-	(*Tunnels)(nil),           // 26: dove.control.v1.Tunnels
-	(*Answer)(nil),            // 27: dove.control.v1.Answer
-	(*Peer)(nil),              // 28: dove.control.v1.Peer
-	(*Way)(nil),               // 29: dove.control.v1.Way
-	(*Pair)(nil),              // 30: dove.control.v1.Pair
-	(*PolicyReply)(nil),       // 31: dove.control.v1.PolicyReply
-	(*Update)(nil),            // 32: dove.control.v1.Update
-	(*Expect)(nil),            // 33: dove.control.v1.Expect
-	(*Frontier)(nil),          // 34: dove.control.v1.Frontier
-	(*Refusal)(nil),           // 35: dove.control.v1.Refusal
-	(*Tuple)(nil),             // 36: dove.control.v1.Tuple
-	(*Inspect)(nil),           // 37: dove.control.v1.Inspect
-	(*Finding)(nil),           // 38: dove.control.v1.Finding
-	(*FlowReport)(nil),        // 39: dove.control.v1.FlowReport
-	(*FlowEvent)(nil),         // 40: dove.control.v1.FlowEvent
-	(*FlowState)(nil),         // 41: dove.control.v1.FlowState
-	(*CarryRequest)(nil),      // 42: dove.control.v1.CarryRequest
-	(*Carry)(nil),             // 43: dove.control.v1.Carry
-	(*Report)(nil),            // 44: dove.control.v1.Report
+	(*Failure)(nil),           // 17: dove.control.v1.Failure
+	(*Release)(nil),           // 18: dove.control.v1.Release
+	(*Heartbeat)(nil),         // 19: dove.control.v1.Heartbeat
+	(*Welcome)(nil),           // 20: dove.control.v1.Welcome
+	(*Address)(nil),           // 21: dove.control.v1.Address
+	(*Prefix)(nil),            // 22: dove.control.v1.Prefix
+	(*Assign)(nil),            // 23: dove.control.v1.Assign
+	(*Gateway)(nil),           // 24: dove.control.v1.Gateway
+	(*Unassign)(nil),          // 25: dove.control.v1.Unassign
+	(*Tunnel)(nil),            // 26: dove.control.v1.Tunnel
+	(*Tunnels)(nil),           // 27: dove.control.v1.Tunnels
+	(*Answer)(nil),            // 28: dove.control.v1.Answer
+	(*Peer)(nil),              // 29: dove.control.v1.Peer
+	(*Way)(nil),               // 30: dove.control.v1.Way
+	(*Pair)(nil),              // 31: dove.control.v1.Pair
+	(*PolicyReply)(nil),       // 32: dove.control.v1.PolicyReply
+	(*Update)(nil),            // 33: dove.control.v1.Update
+	(*Expect)(nil),            // 34: dove.control.v1.Expect
+	(*Frontier)(nil),          // 35: dove.control.v1.Frontier
+	(*Refusal)(nil),           // 36: dove.control.v1.Refusal
+	(*Tuple)(nil),             // 37: dove.control.v1.Tuple
+	(*Inspect)(nil),           // 38: dove.control.v1.Inspect
+	(*Finding)(nil),           // 39: dove.control.v1.Finding
+	(*FlowReport)(nil),        // 40: dove.control.v1.FlowReport
+	(*FlowEvent)(nil),         // 41: dove.control.v1.FlowEvent
+	(*FlowState)(nil),         // 42: dove.control.v1.FlowState
+	(*CarryRequest)(nil),      // 43: dove.control.v1.CarryRequest
+	(*Carry)(nil),             // 44: dove.control.v1.Carry
+	(*Report)(nil),            // 45: dove.control.v1.Report
 }
 var file_control_proto_depIdxs = []int32{
 	11, // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
@@ -3874,21 +3939,21 @@ var file_control_proto_depIdxs = []int32{
 	14, // 2: dove.control.v1.Envelope.policy_request:type_name -> dove.control.v1.PolicyRequest
 	15, // 3: dove.control.v1.Envelope.endpoint_update:type_name -> dove.control.v1.EndpointUpdate
 	16, // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
-	17, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
-	18, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
-	44, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
-	43, // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
-	19, // 9: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
-	22, // 10: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
-	24, // 11: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
-	26, // 12: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
-	31, // 13: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
-	32, // 14: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
-	34, // 15: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
-	35, // 16: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
-	37, // 17: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
-	33, // 18: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
-	42, // 19: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
+	18, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
+	19, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
+	45, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
+	44, // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
+	20, // 9: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
+	23, // 10: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
+	25, // 11: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
+	27, // 12: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
+	32, // 13: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
+	33, // 14: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
+	35, // 15: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
+	36, // 16: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
+	38, // 17: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
+	34, // 18: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
+	43, // 19: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
 	5,  // 20: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
 	7,  // 21: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
 	8,  // 22: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
@@ -3901,52 +3966,53 @@ var file_control_proto_depIdxs = []int32{
 	13, // 29: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
 	6,  // 30: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
 	0,  // 31: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
-	7,  // 32: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
-	8,  // 33: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
-	6,  // 34: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 35: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
-	20, // 36: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
-	21, // 37: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
-	25, // 38: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
-	23, // 39: dove.control.v1.Assign.gateways:type_name -> dove.control.v1.Gateway
-	6,  // 40: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
-	25, // 41: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
-	13, // 42: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
-	1,  // 43: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
-	5,  // 44: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
-	7,  // 45: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
-	6,  // 46: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 47: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
-	29, // 48: dove.control.v1.Peer.ways:type_name -> dove.control.v1.Way
-	6,  // 49: dove.control.v1.Way.endpoint:type_name -> dove.control.v1.Endpoint
-	8,  // 50: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
-	27, // 51: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
-	28, // 52: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
-	30, // 53: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
-	28, // 54: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
-	30, // 55: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
-	28, // 56: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
-	30, // 57: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
-	36, // 58: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
-	2,  // 59: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
-	39, // 60: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
-	36, // 61: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
-	3,  // 62: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
-	36, // 63: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
-	36, // 64: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
-	6,  // 65: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
-	6,  // 66: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
-	41, // 67: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
-	38, // 68: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
-	39, // 69: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
-	40, // 70: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
-	4,  // 71: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
-	4,  // 72: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
-	72, // [72:73] is the sub-list for method output_type
-	71, // [71:72] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	17, // 32: dove.control.v1.Ack.failed:type_name -> dove.control.v1.Failure
+	7,  // 33: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
+	8,  // 34: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
+	6,  // 35: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 36: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
+	21, // 37: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
+	22, // 38: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
+	26, // 39: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
+	24, // 40: dove.control.v1.Assign.gateways:type_name -> dove.control.v1.Gateway
+	6,  // 41: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
+	26, // 42: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
+	13, // 43: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
+	1,  // 44: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
+	5,  // 45: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
+	7,  // 46: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
+	6,  // 47: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 48: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
+	30, // 49: dove.control.v1.Peer.ways:type_name -> dove.control.v1.Way
+	6,  // 50: dove.control.v1.Way.endpoint:type_name -> dove.control.v1.Endpoint
+	8,  // 51: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
+	28, // 52: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
+	29, // 53: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
+	31, // 54: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
+	29, // 55: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
+	31, // 56: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
+	29, // 57: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
+	31, // 58: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
+	37, // 59: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
+	2,  // 60: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
+	40, // 61: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
+	37, // 62: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
+	3,  // 63: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
+	37, // 64: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
+	37, // 65: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
+	6,  // 66: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
+	6,  // 67: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
+	42, // 68: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
+	39, // 69: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
+	40, // 70: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
+	41, // 71: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
+	4,  // 72: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
+	4,  // 73: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
+	73, // [73:74] is the sub-list for method output_type
+	72, // [72:73] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -3976,7 +4042,7 @@ func file_control_proto_init() {
 		(*Envelope_Expect)(nil),
 		(*Envelope_CarryRequest)(nil),
 	}
-	file_control_proto_msgTypes[33].OneofWrappers = []any{
+	file_control_proto_msgTypes[34].OneofWrappers = []any{
 		(*Inspect_Probe)(nil),
 		(*Inspect_FlowsOf)(nil),
 		(*Inspect_Observe)(nil),
@@ -3988,7 +4054,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
