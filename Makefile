@@ -22,9 +22,9 @@ demo: build ## two tenants, three hosts, real connections (needs root, about a m
 test: setup build ## everything that must pass: the gate with the privileged set
 	@scripts/gate
 
-lossless: build ## 100 restarts, 100 policy edits and 100 changes of groups under 10,000 packets/s: none may be lost (root, some minutes)
+lossless: build ## 100 restarts, 100 policy edits, 100 changes of groups and 100 moves of a guest under 10,000 packets/s: none may be lost (root, some minutes)
 	@scripts/setup demo
-	@bin/dovelab lossless --restarts 100 --edits 100 --group-edits 100 --dpc-restarts 10
+	@bin/dovelab lossless --restarts 100 --edits 100 --group-edits 100 --moves 100 --dpc-restarts 10
 
 faults: setup ## put mistakes into the eBPF programs, one at a time: tests must notice each (root, some minutes)
 	$(GO) test -count=1 -timeout 30m -v -run 'TestFaults$$' ./dataplane/ebpf -faults

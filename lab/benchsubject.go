@@ -132,7 +132,7 @@ func (l *Lab) bareSubject(s *subject) (err error) {
 
 // join makes the eth0 of a guest, with its other end elsewhere.
 func (s *subject) join(i int, end *Namespace, device string) error {
-	r, err := join(s.guests[i], guestMAC(i), end, device, s.guestMTU(), s.taps)
+	r, err := join(s.guests[i], "eth0", guestMAC(i), end, device, s.guestMTU(), s.taps)
 	if r != nil {
 		s.relays = append(s.relays, r)
 	}

@@ -70,7 +70,7 @@ func (st *Stage) forge(ctx context.Context, a scenario.Forge) error {
 	if a.Probe.Protocol == dove.ProtocolUDP {
 		frame = packet.UDP(ends, 40000, a.Probe.Port, []byte("forged 0"))
 	}
-	device := "eth0"
+	device := from.nic
 	if sender != from.ns {
 		device = "u0"
 		frame = outer.Encap(frame)

@@ -36,7 +36,9 @@ type Guest struct {
 	Tap      bool // its device is a tap, as a virtual machine's; else a veth
 
 	ns    *Namespace
+	nic   string // the device that it sends from
 	relay *relay // where Tap
+	twin  *twin  // while it moves
 
 	mu      sync.Mutex
 	askers  map[string]int // who reached it, by name
@@ -125,6 +127,9 @@ func (g *Guest) Close() error {
 	g.wg.Wait()
 	errs = append(errs, g.relay.close())
 	g.relay = nil
+	if g.twin != nil && g.twin.relay != nil {
+		errs = append(errs, g.twin.relay.close())
+	}
 	return errors.Join(errs...)
 }
 

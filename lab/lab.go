@@ -215,7 +215,8 @@ func (l *Lab) Plug(g *Guest) error {
 	if g.ns, err = l.namespace(guestNS(g.Name())); err != nil {
 		return err
 	}
-	err = g.ns.Sysctl("net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/accept_ra=0",
+	err = g.ns.Sysctl("net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/default/rp_filter=0", // it may have two devices
+		"net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/accept_ra=0",
 		"net/ipv6/conf/default/router_solicitations=0")
 	if err != nil {
 		return err
@@ -233,18 +234,13 @@ func guestNS(name string) string { return "g-" + strings.ReplaceAll(name, "/", "
 // link joins a guest's namespace to its host. The guest takes every address to
 // be on its link, so that it asks for each.
 func (l *Lab) link(g *Guest, h *Host) (err error) {
-	if g.relay, err = join(g.ns, g.MAC.String(), h.ns, g.Device, g.MTU, g.Tap); err != nil {
+	g.nic = "eth0"
+	if g.relay, err = join(g.ns, g.nic, g.MAC.String(), h.ns, g.Device, g.MTU, g.Tap); err != nil {
 		return err
 	}
 	lines := []string{"link set eth0 up"}
 	for _, a := range g.Addrs {
-		bits := a.BitLen()
-		for _, s := range g.Subnets {
-			if s.Contains(a) {
-				bits = s.Bits()
-			}
-		}
-		line := fmt.Sprintf("addr add %s/%d dev eth0", a, bits)
+		line := fmt.Sprintf("addr add %s/%d dev eth0", a, g.bits(a))
 		if a.Is6() {
 			line += " nodad"
 		}
@@ -258,18 +254,18 @@ func (l *Lab) link(g *Guest, h *Host) (err error) {
 	return g.ns.IP(lines...)
 }
 
-// join makes a guest's eth0 and the host's end of it: a veth pair, or two taps
+// join makes a guest's device and the host's end of it: a veth pair, or two taps
 // with a relay.
-func join(guest *Namespace, mac string, host *Namespace, device string, mtu int, taps bool) (*relay, error) {
+func join(guest *Namespace, nic, mac string, host *Namespace, device string, mtu int, taps bool) (*relay, error) {
 	if !taps {
-		return nil, ipBatch("", fmt.Sprintf("link add %s mtu %d netns %s type veth peer name eth0 address %s mtu %d netns %s",
-			device, mtu, host.Name, mac, mtu, guest.Name))
+		return nil, ipBatch("", fmt.Sprintf("link add %s mtu %d netns %s type veth peer name %s address %s mtu %d netns %s",
+			device, mtu, host.Name, nic, mac, mtu, guest.Name))
 	}
-	r, err := newRelay(guest, "eth0", host, device)
+	r, err := newRelay(guest, nic, host, device)
 	if err != nil {
 		return nil, err
 	}
-	return r, errors.Join(guest.IP(fmt.Sprintf("link set eth0 address %s mtu %d", mac, mtu)),
+	return r, errors.Join(guest.IP(fmt.Sprintf("link set %s address %s mtu %d", nic, mac, mtu)),
 		host.IP(fmt.Sprintf("link set %s mtu %d", device, mtu)))
 }
 
@@ -288,7 +284,7 @@ func (l *Lab) Unplug(g *Guest) error {
 	l.guests = slices.DeleteFunc(l.guests, func(o *Guest) bool { return o == g })
 	var err error
 	if h, ok := l.Host(g.Host); ok {
-		err = l.unlink(g, h)
+		err = errors.Join(l.unlink(g, h), l.Untwin(g))
 	}
 	err = errors.Join(err, g.Close())
 	return errors.Join(err, g.ns.Close(), run("ip", "netns", "del", g.ns.Name))

@@ -14,15 +14,16 @@ import (
 	"dove.network/scenario"
 )
 
-// Lossless keeps known flows going between two guests on two hosts while
-// dswitches and the DPC are killed and started again and policies are edited, and
-// accounts for each packet.
+// Lossless keeps known flows going between guests on two hosts, or three, while
+// dswitches and the DPC are killed and started again, policies are edited and a
+// guest moves from host to host, and accounts for each packet.
 type Lossless struct {
 	Out         io.Writer // progress, line by line
 	Software    string    // the version that is measured, for the report
 	Restarts    int       // of dswitches, each host's in turn
 	Edits       int       // of policies; none forbids the flows. Half of them while a dswitch is down
 	GroupEdits  int       // of what groups the guests are in; none forbids the flows
+	Moves       int       // of the guest that all talk with, from host to host
 	DPCRestarts int
 	Rate        int // numbered packets each second, each way
 
@@ -54,6 +55,7 @@ var (
 	losslessTenant = dove.Tenant("acme")
 	losslessLeft   = dove.Endpoint{Tenant: losslessTenant, ID: "left"}
 	losslessRight  = dove.Endpoint{Tenant: losslessTenant, ID: "right"}
+	losslessHosts  = []dove.HostName{"h1", "h2", "h3"} // the third only if a guest moves
 )
 
 // blueprint is what the tenant means after the edits so far: the flows are
@@ -68,7 +70,7 @@ func (x *Lossless) blueprint() string {
 	}
 	second := ""
 	if x.more["second"]%2 == 1 {
-		second = fmt.Sprintf("  - {name: again, from: left, to: [right, more-right], allow: [udp/%d, tcp/%d]}\n", numberedPort, checkedPort)
+		second = fmt.Sprintf("  - {name: again, from: left, to: [right, more-right], allow: [%s]}\n", x.ports())
 	}
 	return fmt.Sprintf(`apiVersion: dove/v1
 kind: Blueprint
@@ -81,8 +83,8 @@ groups:
   more-left: {network: net}
   more-right: {network: net}
 policies:
-  - {name: %s, from: left, to: right, allow: [udp/%d, tcp/%d%s]}
-%s`, rule, numberedPort, checkedPort, more, second)
+  - {name: %s, from: left, to: right, allow: [%s%s]}
+%s`, rule, x.ports(), more, second)
 }
 
 // groups is what an endpoint is a member of after the edits so far.
@@ -121,7 +123,7 @@ func (x *Lossless) Run(ctx context.Context, opt Options) (_ *bench.Report, err e
 	if report.Environment, err = bench.Here(x.Software); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(x.Out, "Building two hosts with a dswitch each, one dpc, a guest on each host\n")
+	fmt.Fprintf(x.Out, "Building %d hosts with a dswitch each, one dpc, and guests\n", len(x.hosts()))
 	if x.lab, err = New(ctx, opt); err != nil {
 		return nil, err
 	}
@@ -147,7 +149,7 @@ func (x *Lossless) Run(ctx context.Context, opt Options) (_ *bench.Report, err e
 		f.epoch = x.epoch
 		f.begin()
 	}
-	fmt.Fprintf(x.Out, "Traffic flows: %d numbered datagrams a second each way, two checked TCP streams\n", x.Rate)
+	fmt.Fprintf(x.Out, "Traffic flows: %d numbered datagrams a second each way, and checked TCP streams\n", x.Rate)
 	if err := x.goesOn(ctx); err != nil {
 		return nil, err
 	}
@@ -166,7 +168,7 @@ func (x *Lossless) Run(ctx context.Context, opt Options) (_ *bench.Report, err e
 
 // build makes the world and its flows.
 func (x *Lossless) build(ctx context.Context) (*Stage, error) {
-	st, err := NewStage(ctx, x.lab, &scenario.Scenario{Hosts: []dove.HostName{"h1", "h2"}})
+	st, err := NewStage(ctx, x.lab, &scenario.Scenario{Hosts: x.hosts()})
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +193,7 @@ func (x *Lossless) build(ctx context.Context) (*Stage, error) {
 		}
 		x.flows = append(x.flows, f)
 	}
-	return st, nil
+	return st, x.neighbours(ctx, st)
 }
 
 // doing is something that is done under traffic; it says what it did.
@@ -221,6 +223,9 @@ func (x *Lossless) schedule() []doing {
 				return name, errors.Join(err, x.enforced(ctx, rev))
 			}
 		}},
+		{want: x.Moves, do: func(i int) doing {
+			return func(ctx context.Context, st *Stage) (string, error) { return x.move(ctx, st, i) }
+		}},
 		{want: x.DPCRestarts, do: func(i int) doing {
 			return func(ctx context.Context, st *Stage) (string, error) {
 				return fmt.Sprintf("restart %d of the dpc", i+1), x.restartDPC(ctx)
@@ -249,7 +254,7 @@ func (x *Lossless) schedule() []doing {
 // restart kills a host's dswitch, starts it again after some traffic, and waits
 // until it is in session and has its guest's port.
 func (x *Lossless) restart(ctx context.Context, st *Stage, i int, edit bool) (string, error) {
-	h := x.lab.hosts[(i+i/2)%len(x.lab.hosts)] // h1, h2, h2, h1: so that each is down during edits
+	h := x.lab.hosts[(i+i/2)%2] // h1, h2, h2, h1: so that each is down during edits
 	name := fmt.Sprintf("restart %d of a dswitch, on %s", i+1, h.Name)
 	if err := h.sw.kill(); err != nil {
 		return name, err

@@ -12,7 +12,7 @@ import (
 // TestLossless loses nothing while programs are restarted and policies edited.
 func TestLossless(t *testing.T) {
 	var told strings.Builder
-	x := &Lossless{Out: &told, Software: "test", Restarts: 5, Edits: 5, GroupEdits: 5, DPCRestarts: 1, Rate: 2000}
+	x := &Lossless{Out: &told, Software: "test", Restarts: 5, Edits: 5, GroupEdits: 5, Moves: 5, DPCRestarts: 1, Rate: 2000}
 	report, err := x.Run(t.Context(), Options{Name: fmt.Sprintf("ll-%d", os.Getpid()), Bin: programs(t)})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, told.String())
@@ -23,7 +23,7 @@ func TestLossless(t *testing.T) {
 	for _, f := range x.Faults() {
 		t.Error(f)
 	}
-	if t.Failed() || len(report.Metrics) == 0 || len(x.story) < 9 {
+	if t.Failed() || len(report.Metrics) == 0 || len(x.story) < 14 {
 		t.Errorf("%d metrics\n%s", len(report.Metrics), told.String())
 	}
 }

@@ -111,7 +111,7 @@ func (x *Lossless) Faults() []string { return x.faults }
 // record writes the figures into a report.
 func (x *Lossless) record(r *bench.Report) {
 	r.Environment.Rounds, r.Environment.Measured = 1, len(x.story)
-	for k, v := range map[string]int{"restarts": x.Restarts, "edits": x.Edits, "dpc_restarts": x.DPCRestarts, "packets_per_s": x.Rate} {
+	for k, v := range map[string]int{"restarts": x.Restarts, "edits": x.Edits, "moves": x.Moves, "dpc_restarts": x.DPCRestarts, "packets_per_s": x.Rate} {
 		r.Environment.Settings[k] = fmt.Sprint(v)
 	}
 	for _, f := range x.flows {

@@ -151,7 +151,7 @@ func forget(results []Result) error {
 	}
 	var errs []error
 	for g := range asked {
-		errs = append(errs, g.ns.IP("neigh flush dev eth0"))
+		errs = append(errs, g.ns.IP("neigh flush dev "+g.nic))
 	}
 	return errors.Join(errs...)
 }

@@ -164,7 +164,7 @@ func (h *Host) open(s agent.Status, g *Guest) error {
 	if state := portState(s, g); state != "active" {
 		return fmt.Errorf("port of %s on %s is %s %v", g.Name(), h.Name, state, s.Faults)
 	}
-	return errors.Join(g.ns.sends("eth0"), h.ns.sends(g.Device))
+	return errors.Join(g.ns.sends(g.nic), h.ns.sends(g.Device))
 }
 
 // sends says whether a device of the namespace sends. The kernel drops what is

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,6 +93,12 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) (says string, err er
 		return "", errors.Join(st.Lab.Unplug(g), st.waitPort(ctx, g, false))
 	case scenario.Move:
 		return st.move(ctx, a)
+	case scenario.Prepare:
+		return st.prepare(ctx, a)
+	case scenario.Activate:
+		return st.activate(ctx, a)
+	case scenario.Finish:
+		return st.finish(ctx, a)
 	case scenario.Kill, scenario.Stop, scenario.Start, scenario.Cut, scenario.Heal:
 		return st.disturb(ctx, a)
 	default:
@@ -142,6 +149,12 @@ func ends(a scenario.Action) []dove.Endpoint {
 	case scenario.Unplug:
 		return []dove.Endpoint{a.Endpoint}
 	case scenario.Move:
+		return []dove.Endpoint{a.Endpoint}
+	case scenario.Prepare:
+		return []dove.Endpoint{a.Endpoint}
+	case scenario.Activate:
+		return []dove.Endpoint{a.Endpoint}
+	case scenario.Finish:
 		return []dove.Endpoint{a.Endpoint}
 	case scenario.SetGroups:
 		return []dove.Endpoint{a.Endpoint}
@@ -203,10 +216,34 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 	case scenario.Move:
 		e, err := c.BindEndpoint(ctx, a.Endpoint, a.Host, nil)
 		return e.Revision, err
+	case scenario.Prepare:
+		e, err := c.PrepareEndpoint(ctx, a.Endpoint, a.Host, nil)
+		return e.Revision, err
+	case scenario.Activate:
+		to, err := st.standby(ctx, a.Endpoint)
+		if err != nil {
+			return 0, err
+		}
+		e, err := c.ActivateEndpoint(ctx, a.Endpoint, to, false, nil)
+		return e.Revision, err
+	case scenario.Finish:
+		to, err := st.standby(ctx, a.Endpoint)
+		if err != nil {
+			return 0, err
+		}
+		e, err := c.FinishEndpoint(ctx, a.Endpoint, to, false, nil)
+		return e.Revision, err
 	case scenario.DeleteEndpoint:
 		return c.DeleteEndpoint(ctx, a.Endpoint, nil)
 	}
 	return 0, scenario.ErrCannot
+}
+
+// standby returns the host of an endpoint's second binding, or a name that no
+// binding is to.
+func (st *Stage) standby(ctx context.Context, name dove.Endpoint) (dove.HostName, error) {
+	e, err := st.Lab.api.Endpoint(ctx, name)
+	return cmp.Or(e.Standby, "nowhere"), err
 }
 
 // fill gives a guest what the DPC decided about its endpoint.
