@@ -18,6 +18,10 @@
 // answer brings too late is refused with a Release, one that an Update brings for
 // what was released meanwhile is ignored.
 //
+// Of an endpoint that moves, Core has the flows of its port read when the DPC asks
+// for them (ReadCarried), or gives the port those of the other host (Adopt), and
+// says with the port's state when they and the rows that they need are in force.
+//
 // While the DPC wants to know what the host does now (Inspect), Core has the flow
 // table read, once a second if it is observed, and reports what it finds in it
 // and what the switch would do with a packet. It says nothing unasked.

@@ -61,6 +61,8 @@ type PortStatus struct {
 	Port      dataplane.PortID `json:"port,omitempty"`
 	Device    string           `json:"device,omitempty"`
 	MTU       uint16           `json:"mtu"`
+	Standby   bool             `json:"standby,omitempty"` // it is active on Other
+	Other     dove.HostName    `json:"other,omitempty"`   // the host of its other binding, while it moves
 }
 
 // AddressStatus is an address of a port and its class.
@@ -118,7 +120,7 @@ func (c *Core) portStatus(a *assignment) PortStatus {
 	u, ok := c.state(a)
 	p := PortStatus{
 		Endpoint: a.Endpoint.String(), Epoch: a.Epoch, Network: a.Network.String(), VNI: a.VNI, MAC: a.MAC,
-		State: "opening", Detail: u.Detail, Port: a.id, Device: a.device.Name, MTU: a.MTU,
+		State: "opening", Detail: u.Detail, Port: a.id, Device: a.device.Name, MTU: a.MTU, Standby: a.Standby, Other: a.Assign.Other.Host,
 		Addresses: []AddressStatus{},
 	}
 	if ok {

@@ -15,6 +15,11 @@
 // on. The dSwitch tells it (Report), and neither end keeps it. What a host tells
 // is a claim: only the world says whether it is the host's to tell.
 //
+// While an endpoint moves, two hosts are assigned it, one of them on standby. The
+// member asks the one that it moves from for its flows (CarryRequest), hands what
+// it says (Carry) to the other, and keeps nothing of it; the other says with the
+// state of its port that it has them (EndpointUpdate).
+//
 // Encode and Decode turn messages into protobuf bytes and back; Decode is the
 // door: what it returns is well-formed, whatever the peer sent.
 //

@@ -10,6 +10,10 @@
 // that the rest needs (Expect), then what is taken away (Unassign), what is given
 // (Assign, Tunnels, Update), and the Frontier. A host that a revision does not concern hears nothing of it.
 //
+// The flows of an endpoint that moves are asked of the host that it moves from as
+// soon as both hosts have its port as its bindings want it, until the other host says that
+// it has them; what is carried is checked to be the endpoint's and handed on.
+//
 // What hosts do now is asked through their sessions (Asked) and told to who asked
 // (Told) without being kept. The Core only leads questions and answers to each
 // other; what an answer is worth is decided outside it, by the world of the moment:

@@ -98,7 +98,14 @@ func showStatus(ctx context.Context, c *agent.Client, a *asker, _ []string, w io
 			for _, x := range p.Addresses {
 				addrs = append(addrs, fmt.Sprintf("%s (%d)", x.Addr, x.Class))
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", p.Endpoint, p.State, p.Device, p.Network, p.VNI, strings.Join(addrs, ", "), p.Detail)
+			state := p.State
+			switch {
+			case p.Standby:
+				state += ", standby for " + string(p.Other)
+			case p.Other != "":
+				state += ", standby is " + string(p.Other)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", p.Endpoint, state, p.Device, p.Network, p.VNI, strings.Join(addrs, ", "), p.Detail)
 		}
 	})
 }
