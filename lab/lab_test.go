@@ -79,7 +79,7 @@ func newLabWith(t *testing.T, opt Options) *Lab {
 }
 
 // cannot counts the steps for which a guest has no socket, by scenario.
-var cannot = map[string]int{"icmp-types.dove": 2}
+var cannot = map[string]int{"icmp-types.dove": 2, "migrate.dove": 10}
 
 // TestScenarios plays every scenario with real programs and real packets.
 func TestScenarios(t *testing.T) {
@@ -94,7 +94,7 @@ func TestScenarios(t *testing.T) {
 		})
 	}
 	// What the underlay's family could matter to is played over IPv6 too.
-	for i, name := range []string{"forged-frames.dove", "kill-dswitch.dove", "move.dove"} {
+	for i, name := range []string{"forged-frames.dove", "kill-dswitch.dove", "move.dove", "migrate.dove"} {
 		t.Run("over IPv6, "+name, func(t *testing.T) {
 			t.Parallel()
 			play(t, "../scenarios/"+name, newLabWith(t, Options{Name: fmt.Sprintf("six%d", i), IPv6: true}))
