@@ -1,0 +1,109 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/scenario"
+	"dove.network/world"
+)
+
+// regrouped has three groups beside the one that may talk.
+const regrouped = `{apiVersion: dove/v1, kind: Blueprint, name: shop,
+networks: {net: {subnets: [10.0.0.0/24]}},
+groups: {all: {network: net, isolated: true}, x: {network: net}, y: {network: net}, z: {network: net, isolated: true}},
+policies: [{name: talk, from: all, to: all, allow: [udp/9000]}, {name: more, from: x, to: y, allow: [tcp/1-100]}]}`
+
+// TestNewGroupsHoldNoPacketUp changes the groups of endpoints while flows go on
+// that policy allows before and after. Whichever hosts have heard of the change,
+// and however much of it is in their switches, each packet arrives and is
+// answered at once.
+func TestNewGroupsHoldNoPacketUp(t *testing.T) {
+	t.Logf("go test ./sim -run '%s' -seed %d", t.Name(), *seed)
+	for n := range uint64(*count) {
+		r := rand.New(rand.NewPCG(*seed+n, 2))
+		s := New(*seed + n)
+		s.Jitter = jitter
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatalf("world %d: %v", n, err)
+			}
+		}
+		change := func(decide func(*world.World) (dove.Txn, error)) dove.Revision {
+			t.Helper()
+			revision, err := s.Edit(decide)
+			must(err)
+			return revision
+		}
+		put := func(i int, host dove.HostName) dove.Revision {
+			request := edit.EndpointRequest{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i)), Groups: []string{"shop/all"},
+				Addresses: []string{fmt.Sprintf("10.0.0.%d", 11+i)}, Host: host}
+			for _, g := range []string{"shop/x", "shop/y", "shop/z"} {
+				if r.IntN(2) == 0 {
+					request.Groups = append(request.Groups, g)
+				}
+			}
+			return change(func(w *world.World) (dove.Txn, error) {
+				txn, _, err := edit.PutEndpoint(w, request, s.chance(), nil)
+				return txn, err
+			})
+		}
+		hosts := []dove.HostName{"h1", "h2", "h3"}
+		for _, h := range hosts {
+			must(s.AddHost(h))
+		}
+		change(func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PutTenant(w, "acme", nil)
+			return txn, err
+		})
+		change(func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(regrouped), s.now, nil)
+			return txn, err
+		})
+		const endpoints = 6
+		name := func(i int) dove.Endpoint {
+			return dove.Endpoint{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i))}
+		}
+		address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}) }
+		home := map[int]dove.HostName{}
+		for i := range endpoints {
+			home[i] = hosts[r.IntN(len(hosts))]
+			must(s.Wait(put(i, home[i])))
+			e, _ := s.World().Endpoint(name(i))
+			s.Plug(e)
+			must(s.Settle())
+		}
+		var flows []opened
+		for i := range endpoints {
+			for j := range endpoints {
+				if i == j {
+					continue
+				}
+				c, _, err := simulated{s}.open(Packet{name(i), address(i), address(j), scenario.Probe{Protocol: dove.ProtocolUDP, Port: 9000}})
+				must(err)
+				flows = append(flows, c.(opened))
+			}
+		}
+		for range 8 {
+			revision := put(r.IntN(endpoints), "")
+			for more := true; more; {
+				f := flows[r.IntN(len(flows))]
+				before := s.now
+				passes, says, err := f.passes()
+				if err != nil || !passes || s.now.Sub(before) != pace {
+					t.Fatalf("world %d, revision %d: %s: %v, %s, %v, after %s", n, revision, f.Packet, passes, says, err, s.now.Sub(before))
+				}
+				for range r.IntN(3) {
+					more = s.step()
+				}
+			}
+			must(s.Wait(revision))
+			must(s.Settle())
+		}
+	}
+}
