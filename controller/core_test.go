@@ -154,7 +154,8 @@ func TestAPolicyEditReachesItsHoldersAlone(t *testing.T) {
 	for _, d := range []*dswitch{h1, h2, h3} {
 		d.hear()
 	}
-	// h1 holds what changes; h3 holds rows that do not; h2 holds nothing.
+	// h1 holds what changes; h3 holds rows that do not, and so does h2, which was
+	// told to expect h1's.
 	rev := r.blueprint("acme", fmt.Sprintf(shop, webApp+", "+appDB+", "+webDB))
 	expect(t, "web may talk to db", h1, "peer 10.0.0.13 at h3", fmt.Sprintf("pair %d-%d allows", db.Local, db.Peer), "frontier")
 	expect(t, "web may talk to db", h2)
@@ -170,12 +171,15 @@ func TestAPolicyEditReachesItsHoldersAlone(t *testing.T) {
 	r.blueprint("acme", fmt.Sprintf(shop, appDB))
 	expect(t, "web may talk to nobody", h1, "peer 10.0.0.12 withheld", "peer 10.0.0.13 withheld",
 		fmt.Sprintf("pair %d-%d denies", web.Local, web.Peer), fmt.Sprintf("pair %d-%d denies", db.Local, db.Peer), "frontier")
-	r.ack(h1)
+	expect(t, "web may talk to nobody", h2, "peer 10.0.0.11 withheld", fmt.Sprintf("pair %d-%d denies", web.Local, web.Peer), "frontier")
+	r.ack(h1, h2)
 
 	// A change that nobody holds tells nobody.
 	r.blueprint("acme", fmt.Sprintf(shop, appDB+", {name: app-web, from: app, to: web, allow: [udp/53]}"))
-	h1.hear() // it holds app to web
-	r.ack(h1)
+	for _, d := range []*dswitch{h1, h2} {
+		d.hear() // they hold app to web
+		r.ack(d)
+	}
 	rev = r.blueprint("acme", fmt.Sprintf(shop, appDB+", {name: db-db, from: db, to: db, allow: [tcp/7000]}, {name: app-web, from: app, to: web, allow: [udp/53]}"))
 	for _, d := range []*dswitch{h1, h2, h3} {
 		expect(t, "a policy that nobody holds", d)
@@ -351,6 +355,7 @@ func TestReceiptsNameWhoIsAway(t *testing.T) {
 	r, h1, h2, h3 := newShop(t)
 	r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.0.12")
 	rev := r.blueprint("acme", fmt.Sprintf(shop, appDB))
+	r.ack(h2) // it was told whom to expect
 	r.step(Closed{h1.id})
 	delete(r.switches, h1.id)
 	got := r.core.Receipt(rev)
@@ -366,7 +371,7 @@ func TestReceiptsNameWhoIsAway(t *testing.T) {
 	if got := r.core.Receipt(rev); !got.Complete || len(got.Unconfirmed) > 0 {
 		t.Errorf("it is back: %+v", got)
 	}
-	_, _ = h2, h3
+	_ = h3
 }
 
 // A host that is away keeps its ports open: what it was to give up meanwhile is

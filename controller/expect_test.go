@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -80,5 +81,53 @@ func TestANewClassComesWithItsPairsAfterAnOutage(t *testing.T) {
 	h2 = r.resume(h2.identity, h2.hello(1, seen), h2)
 	expect(t, "the host of its peer", h2, "*control.Welcome", "expect pair 3-3 allows", "expect pair 3-5 allows", "expect pair 5-3 allows",
 		"assign app-1", "assign app-1", "tunnels +2 -0", "peer 10.0.0.11 at h1", "frontier")
+	r.check()
+}
+
+// Before an asker is answered, the host of the peer is told who is about to send:
+// if policy may let the packet through, and if it was not told already.
+func TestThePeersHostIsToldWhomToExpect(t *testing.T) {
+	r, h1, h2, h3 := newShop(t)
+	r.blueprint("acme", fmt.Sprintf(shop, webApp+", "+appDB+", {name: web-web, from: web, to: web, allow: [tcp/80]}"))
+	r.endpoint("acme", "web-2", "h1", "10.0.0.21", "web")
+	vni := r.vni("acme")
+	asks := func(what string, from *dswitch, local, peer string, outgoing bool, want ...string) {
+		t.Helper()
+		for _, d := range []*dswitch{h1, h2, h3} {
+			d.hear()
+		}
+		q := control.Question{VNI: vni, Local: netip.MustParseAddr(local), Peer: netip.MustParseAddr(peer), Outgoing: outgoing}
+		effects, err := r.core.Step(r.now, Received{from.id, &control.PolicyRequest{ID: 9, Questions: []control.Question{q}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for i, e := range effects {
+			send, ok := e.(Send)
+			if d := r.switches[send.Session]; ok && d != from && i < len(effects)-1 {
+				for _, m := range send.Messages {
+					r.take(d, m)
+				}
+				for _, words := range d.hear() {
+					got = append(got, string(d.identity.Host)+": "+words)
+				}
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	asks("a first packet", h1, "10.0.0.11", "10.0.0.12", true,
+		"h2: expect peer 10.0.0.11 at h1", "h2: expect pair 2-3 allows", "h2: expect pair 3-2 denies")
+	asks("the same again", h1, "10.0.0.11", "10.0.0.12", true)
+	asks("another of the same class", h1, "10.0.0.21", "10.0.0.12", true, "h2: expect peer 10.0.0.21 at h1")
+	asks("from the overlay", h2, "10.0.0.12", "10.0.0.13", false)
+	asks("what no policy allows", h1, "10.0.0.11", "10.0.0.13", true)
+	asks("nobody", h1, "10.0.0.11", "10.0.0.99", true)
+	asks("a neighbour", h1, "10.0.0.11", "10.0.0.21", true)
+	asks("another host's address", h3, "10.0.0.11", "10.0.0.12", true)
+	r.step(Closed{h3.id})
+	delete(r.switches, h3.id)
+	asks("who has no session", h2, "10.0.0.12", "10.0.0.13", true)
 	r.check()
 }

@@ -156,6 +156,7 @@ func (c *Core) answer(s *session, m *control.PolicyRequest) {
 		for _, p := range a.Peers {
 			c.interest.Peer(s.id, p)
 		}
+		c.expect(s, a)
 		var lacks []control.Pair
 		for _, p := range a.Pairs {
 			if !c.interest.HasPair(s.id, p) {
@@ -173,6 +174,34 @@ func (c *Core) answer(s *session, m *control.PolicyRequest) {
 	c.send(s, batch...)
 	if peers, _, pairs := c.interest.Held(s.id); peers+pairs > control.HeldMax {
 		c.end(s, dove.TooLarge, fmt.Sprintf("the dSwitch holds more than %d rows: let it release some", control.HeldMax))
+	}
+}
+
+// expect tells the host of a peer, before its asker is answered, who is about to
+// send, so that the packet does not wait there too. It is told only what
+// it would be if it asked, of a packet that policy may let through.
+func (c *Core) expect(s *session, a control.Answered) {
+	q := a.Answer.Question
+	if a.Answer.Status != control.Found || !q.Outgoing || !a.Pairs[0].Table.AllowsAny() {
+		return
+	}
+	to := c.hosts[a.Peers[0].Host]
+	if to == nil || to == s {
+		return
+	}
+	sender := c.view.Peer(to.identity.Host, control.PeerKey{VNI: q.VNI, Addr: q.Local})
+	if !sender.VTEP.IsValid() || sender.Host != s.identity.Host {
+		return
+	}
+	if peers, _, pairs := c.interest.Held(to.id); peers+pairs >= control.HeldMax/2 {
+		return
+	}
+	pairs := make([]control.Pair, 0, len(a.Pairs))
+	for _, p := range a.Pairs {
+		pairs = append(pairs, c.view.Pair(to.identity.Host, p.Key))
+	}
+	for _, m := range c.interest.Expect(to.id, []control.Peer{sender}, pairs) {
+		c.send(to, m)
 	}
 }
 

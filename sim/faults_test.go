@@ -45,10 +45,18 @@ var faults = []struct {
 		w.tamper = only(fired, lost[*control.Update])
 	}, enforcing, true},
 
+	{"an Expect is lost", func(w *walk, fired *int) {
+		w.tamper = only(fired, lost[*control.Expect])
+	}, append([]string{"waits for answers"}, enforcing...), true},
+
 	{"a whole push to one session is lost", func(w *walk, fired *int) {
 		victim := w.anyHost()
 		w.tamper = func(m message) []message {
-			if _, reply := m.down.(*control.PolicyReply); m.down == nil || reply || m.host.name != victim || m.host.frontier == 0 {
+			switch m.down.(type) {
+			case nil, *control.PolicyReply, *control.Expect:
+				return []message{m}
+			}
+			if m.host.name != victim || m.host.frontier == 0 {
 				return []message{m}
 			}
 			*fired++
