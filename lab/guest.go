@@ -31,9 +31,12 @@ type Guest struct {
 	MAC      dove.MAC
 	Addrs    []netip.Addr
 	Subnets  []netip.Prefix // of its network
+	Joined   []string       // networks that a router joins with its own
 	VNI      dove.VNI
 	MTU      int
 	Tap      bool // its device is a tap, as a virtual machine's; else a veth
+
+	routes map[netip.Prefix]netip.Addr
 
 	ns    *Namespace
 	nic   string // the device that it sends from

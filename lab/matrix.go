@@ -91,10 +91,11 @@ func Checks(guests []*Guest, probes []scenario.Probe) []Check {
 	return out
 }
 
-// owner returns which guest has the address on from's network.
+// owner returns which guest has the address on from's network or on one that a
+// router joins with it.
 func owner(guests []*Guest, from *Guest, a netip.Addr) *Guest {
 	i := slices.IndexFunc(guests, func(g *Guest) bool {
-		return g.Endpoint.Tenant == from.Endpoint.Tenant && g.Network == from.Network && slices.Contains(g.Addrs, a)
+		return g.Endpoint.Tenant == from.Endpoint.Tenant && (g.Network == from.Network || slices.Contains(from.Joined, g.Network)) && slices.Contains(g.Addrs, a)
 	})
 	if i < 0 {
 		return nil
@@ -234,8 +235,8 @@ func (r *Result) judge() {
 		}
 	case denied && r.Drop == nil:
 		r.Fault = "no answer, but no drop was counted either"
-	case r.Intent.Outcome == scenario.NoEndpoint && r.Drop.Reason != "no-endpoint":
-		r.Fault = fmt.Sprintf("dropped as %s, meant: no-endpoint", r.Drop.Reason)
+	case r.Intent.Outcome == scenario.NoEndpoint && r.Drop.Reason != "no-endpoint" && r.Drop.Reason != "no-route":
+		r.Fault = fmt.Sprintf("dropped as %s, meant: no-endpoint or no-route", r.Drop.Reason)
 	case r.Intent.Outcome == scenario.Deny && r.Drop.Rule != r.Intent.Rule && r.Intent.Rule != "":
 		r.Fault = fmt.Sprintf("dropped as %s by rule %q, meant: %q", r.Drop.Reason, r.Drop.Rule, r.Intent.Rule)
 	case !denied && r.Reply.Retransmits > 0:

@@ -277,6 +277,10 @@ func (st *Stage) fill(ctx context.Context, g *Guest, e api.Endpoint) (err error)
 // after does what a workload's owner does around a write: plug and unplug.
 func (st *Stage) after(ctx context.Context, a scenario.Action) error {
 	switch a := a.(type) {
+	case scenario.ApplyBlueprint:
+		return st.reroute(a.Tenant)
+	case scenario.DeleteBlueprint:
+		return st.reroute(a.Tenant)
 	case scenario.CreateEndpoint:
 		if a.Host != "" {
 			g := st.idle[a.Endpoint]
@@ -294,6 +298,10 @@ func (st *Stage) after(ctx context.Context, a scenario.Action) error {
 
 func (st *Stage) plug(ctx context.Context, g *Guest) error {
 	if err := st.Lab.Plug(g); err != nil {
+		return err
+	}
+	g.routes = nil
+	if err := st.route(g); err != nil {
 		return err
 	}
 	if err := g.Serve(st.tcp, st.udp); err != nil {
@@ -315,6 +323,10 @@ func (st *Stage) move(ctx context.Context, a scenario.Move) (string, error) {
 		}
 	} else if g := st.guest(a.Endpoint); g.Host != string(a.Host) {
 		if err := st.Lab.Move(g, string(a.Host)); err != nil {
+			return "", err
+		}
+		g.routes = nil
+		if err := st.route(g); err != nil {
 			return "", err
 		}
 		if err := st.waitPort(ctx, g, true); err != nil {
