@@ -33,12 +33,12 @@ func TestRouterLife(t *testing.T) {
 	refused(put([]string{"front", "alien"}), `network "front" is of domain "shop", network "alien" of "other" (a router joins networks of one domain)`)
 	refused(put([]string{"front", "twin"}), `networks "front" (10.0.1.0/24) and "twin" (10.0.1.128/25) overlap, and both are reached from network "front" by router "core"`)
 	refused(put([]string{"front"}, edit.RouteRequest{To: "10.0.1.0/26", Via: []string{"10.0.1.7"}}), "would never be taken")
+	refused(put([]string{"front"}, edit.RouteRequest{To: "10.9.0.0/16", Via: []string{"10.0.1.7"}}), `static routes of router "core": this version carries no addresses behind an endpoint`)
 	refused(put(nil), "networks is an empty list")
 
 	squatter := b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "squatter", Network: "back", Addresses: []string{"10.0.2.1"}})
 	refused(put([]string{"front", "back"}), `address 10.0.2.1 of router "core" on network "back" is that of endpoint "squatter"`)
-	request := edit.RouterRequest{Tenant: "acme", Name: "core", Networks: []string{"front", "back"}, Addresses: map[string][]string{"back": {"10.0.2.2"}},
-		Routes: []edit.RouteRequest{{To: "0.0.0.0/0", Via: []string{"10.0.1.9", "10.0.2.9"}}}}
+	request := edit.RouterRequest{Tenant: "acme", Name: "core", Networks: []string{"front", "back"}, Addresses: map[string][]string{"back": {"10.0.2.2"}}}
 	b.must(first(edit.PutRouter(b.w, request, nil)))
 	core, ok := b.w.Router(dove.Router{Tenant: "acme", Name: "core"})
 	if !ok || core.Domain != "shop" || len(core.Interfaces) != 2 || core.Interfaces[0].MAC == core.Interfaces[1].MAC {

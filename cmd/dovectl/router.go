@@ -64,13 +64,13 @@ func (a *app) routerCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME --network NETWORK...", Short: "make a router by itself, or change it as a whole", Args: cobra.ExactArgs(1),
 		Example: `  dovectl router create core --network front,back
-  dovectl router create edge --network back --route 0.0.0.0/0=10.0.2.7,10.0.2.8`,
+  dovectl router create edge --network back,store --address back=10.0.2.254`,
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&spec.Networks, "network", nil, "`NAME` of a network that it joins; repeat for more")
 	f.StringVar(&spec.Domain, "domain", "", "`NAME` of the domain, that of its networks if missing")
 	f.StringArrayVar(&addresses, "address", nil, "`NETWORK=ADDRESS,...` that it has there, if not each subnet's first; repeat for more")
-	f.StringArrayVar(&routes, "route", nil, "`PREFIX=ADDRESS,...` of endpoints that lead to a prefix; repeat for more")
+	f.StringArrayVar(&routes, "route", nil, "`PREFIX=ADDRESS,...` of endpoints that lead to a prefix, which this version refuses; repeat for more")
 	a.completedFlag(cmd, "network", networkNames)
 	write := writeFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
