@@ -37,7 +37,10 @@ func routesOf(g *Guest, blueprints map[string]*blueprint.Blueprint) (routes map[
 				beyond = append(beyond, subnets[n]...)
 			}
 		}
-		for _, via := range near.Gateways(g.Subnets) {
+		for i, via := range near.Gateways(g.Subnets) {
+			if !slices.ContainsFunc(g.Addrs, g.Subnets[i].Contains) {
+				continue // it is on another subnet than the guest
+			}
 			for _, to := range beyond {
 				if _, taken := routes[to]; !taken && to.Addr().Is4() == via.Is4() {
 					routes[to] = via

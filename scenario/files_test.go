@@ -247,6 +247,13 @@ func (w *intent) create(a scenario.CreateEndpoint) error {
 		if o := w.find(a.Endpoint.Tenant, e.network, addr); o != nil {
 			return dove.Errorf(dove.Conflict, "address %s is taken", addr)
 		}
+		for _, b := range w.blueprints {
+			for _, r := range b.Routers {
+				if f, on := r.On(e.network); on && b.Tenant == a.Endpoint.Tenant && slices.Contains(f.Gateways(subnets), addr) {
+					return dove.Errorf(dove.Conflict, "address %s is that of router %s", addr, r.Name)
+				}
+			}
+		}
 	}
 	w.endpoints[a.Endpoint] = e
 	return nil
