@@ -99,12 +99,20 @@ func (s *Switch) adoptFlow(id dataplane.PortID, c dataplane.FlowState) (dataplan
 	if c.Tuple.Src.Is6() {
 		args.V6 = 1
 	}
-	out := make([]byte, binary.Size(args))
-	if _, err := s.programs.Adopt.Run(&ebpf.RunOptions{Context: args, ContextOut: out}); err != nil {
+	full, err := s.adoptRaw(args)
+	if err != nil {
 		return 0, fmt.Errorf("adopt flow %+v: %w", c.Tuple, err)
 	}
+	return full, nil
+}
+
+func (s *Switch) adoptRaw(args dswitchAdoptArgs) (dataplane.Reason, error) {
+	out := make([]byte, binary.Size(args))
+	if _, err := s.programs.Adopt.Run(&ebpf.RunOptions{Context: args, ContextOut: out}); err != nil {
+		return 0, err
+	}
 	if _, err := binary.Decode(out, binary.NativeEndian, &args); err != nil {
-		return 0, fmt.Errorf("adopt flow %+v: %w", c.Tuple, err)
+		return 0, err
 	}
 	return dataplane.Reason(args.Reason), nil
 }

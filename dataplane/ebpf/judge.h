@@ -475,6 +475,9 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 			return refuse(p, BAD_REPLY);
 		live = !opens(p, new);
 	}
+	struct settings *c = settings();
+	if (!live && c && c->joining && !p->again)
+		return lacks(p, WANT_PAIR); // its flow may not be here yet, or what answers it is not
 	int backwards = live && new->initiator != from;
 	__u16 asked = backwards ? p->src_port : p->asked;
 

@@ -1,6 +1,12 @@
 //go:build ignore
 
-// What a switch holds, as maps. Go fills all but flows, port_states, counters,
+// What a switch holds, as maps. They outlive the programs, so a change of them is
+// another layout (switch.go): the next version takes over what this one pinned,
+// by the names of the fields (upgrade.go). So a field keeps its name as long as it
+// means the same, and gets another one when it does not; one that is new is zero
+// at first; and one of another size needs a rule in convert.go. To build the
+// layout before for the test, see testdata/README.
+// Go fills all but flows, port_states, counters,
 // sampled and events, and owns the slots of dests and pair_slots: a slot's
 // generation only grows, also when the slot is used for something else, so a
 // flow that remembers an old one never takes what came after for its own.
@@ -38,6 +44,8 @@ struct settings {
 	__u64 error_interval;  // of ICMP errors about one flow, of which ten pass at once
 	__u64 event_interval;  // the same for drop events of one port
 	__u64 event_burst;
+	__u32 joining;         // programs of an older layout run beside: no flow begins
+	__u32 pad;
 };
 
 struct port_key {

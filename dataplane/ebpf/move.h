@@ -53,13 +53,15 @@ struct adopt_args {
 	__u8 proto, v6;
 	__u8 state;  // FLOW_*
 	__u8 reason; // out: why there is no room for it
+	__u32 join;  // it is the same as one that is here: that has its state too
+	__u32 pad;
 	__u64 uid[2];
 };
 
 volatile const struct adopt_args named_adopt_args = {};
 
 // adopt begins a carried flow whose generations no slot has, unless it is over
-// or has had a packet here.
+// or has had a packet here; or gives it the state that it had elsewhere.
 SEC("syscall")
 int adopt(struct adopt_args *a)
 {
@@ -80,6 +82,15 @@ int adopt(struct adopt_args *a)
 	a->reason = 0;
 	if (expired(&new, a->proto, now))
 		return 0;
+	if (held && a->join && held->uid[from] == new.uid[from] && held->uid[!from] == new.uid[!from] &&
+	    held->initiator == new.initiator) {
+		__u32 was = __sync_fetch_and_or(&held->state, new.state);
+		if (new.state & ~was & FLOW_CONFIRMED)
+			confirmed(held->port);
+		if ((__s32)(new.last - held->last) > 0)
+			held->last = new.last;
+		return 0;
+	}
 	if (held) {
 		if ((held->packets[0] || held->packets[1]) && !expired(held, a->proto, now))
 			return 0;

@@ -207,6 +207,9 @@ func (s *Switch) attachPort(p *port) error {
 	if err != nil {
 		return errors.Join(err, in.Unpin(), in.Close())
 	}
+	for _, l := range p.links {
+		l.Close() // as it was pinned before
+	}
 	p.links = []link.Link{in, out}
 	s.giveRoom(l)
 	if err := netlink.LinkSetUp(l); err != nil {
@@ -217,7 +220,7 @@ func (s *Switch) attachPort(p *port) error {
 
 func (s *Switch) detachPort(p *port) error {
 	if l, err := netlink.LinkByIndex(p.Ifindex); err == nil {
-		if err := netlink.LinkSetDown(l); err != nil {
+		if err := netlink.LinkSetDown(l); err != nil && !errors.Is(err, unix.ENODEV) { // it went away just now
 			return fmt.Errorf("take device %s down: %w", l.Attrs().Name, err)
 		}
 		if err := s.takeRoom(l); err != nil {
@@ -242,7 +245,7 @@ func silence(name string) error {
 }
 
 func (s *Switch) linkPath(name string, ifindex int) string {
-	return filepath.Join(s.pins, "links", name+"-"+strconv.Itoa(ifindex))
+	return filepath.Join(s.linkDir, name+"-"+strconv.Itoa(ifindex))
 }
 
 // attach puts a program on a device, or in the place of the one that an earlier
@@ -315,13 +318,13 @@ func attachedTo(l link.Link) int {
 
 // dropLinks removes the pinned links whose device is gone.
 func (s *Switch) dropLinks() error {
-	entries, err := os.ReadDir(filepath.Join(s.pins, "links"))
+	entries, err := os.ReadDir(s.linkDir)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, e := range entries {
-		path := filepath.Join(s.pins, "links", e.Name())
+		path := filepath.Join(s.linkDir, e.Name())
 		l, err := link.LoadPinnedLink(path, nil)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("load link %s: %w", path, err))

@@ -21,7 +21,8 @@ import (
 	"dove.network/verdict"
 )
 
-// layout names what the maps look like. Maps of another layout are not taken over.
+// layout names what the maps look like (maps.h). Maps of another one are taken
+// over where readable has it (upgrade.go).
 const layout = "v3"
 
 // Options say where a switch works and how much it may hold. Zero fields have
@@ -80,7 +81,10 @@ type Switch struct {
 	options  Options
 	config   dataplane.Config
 	pins     string // PinDir/layout
+	linkDir  string // where links are pinned
 	testing  bool
+	spec     *ebpf.CollectionSpec
+	old      string // pins of an older layout that are being taken over
 	maps     dswitchMaps
 	programs dswitchPrograms
 	links    []link.Link // all but the ports'
@@ -197,9 +201,6 @@ func (s *Switch) open() error {
 	if err != nil {
 		return fmt.Errorf("underlay device %s: %w", s.config.Underlay, err)
 	}
-	if err := os.MkdirAll(filepath.Join(s.pins, "links"), 0o700); err != nil {
-		return fmt.Errorf("pin directory: %w", err)
-	}
 	vxlan, err := openVXLAN(s.options.VXLANName)
 	if err != nil {
 		return err
@@ -209,9 +210,25 @@ func (s *Switch) open() error {
 		return err
 	}
 	s.room = openRoom(s.options.RoomName, vxlan)
-	s.up = file
+	s.up = file // nobody else has it: of what is pinned nobody makes use now
+	if s.old, err = s.older(); err != nil {
+		return err
+	}
+	s.linkDir = linksIn(s.pins)
+	if s.old != "" {
+		s.pins, s.linkDir = s.pins+partSuffix, linksIn(s.old)
+	}
+	if err := errors.Join(os.MkdirAll(s.pins, 0o700), os.MkdirAll(s.linkDir, 0o700)); err != nil {
+		return fmt.Errorf("pin directory: %w", err)
+	}
 	if err := s.load(false); err != nil {
 		return err
+	}
+	since := uint32(monotonic()/tick) - 1
+	if s.old != "" {
+		if err := s.copyMaps(); err != nil {
+			return fmt.Errorf("take over what is pinned in %s: %w", s.old, err)
+		}
 	}
 	if err := s.configure(underlay.Attrs().Index, up.Attrs().Index); err != nil {
 		return err
@@ -225,6 +242,36 @@ func (s *Switch) open() error {
 	if err := s.dropLinks(); err != nil {
 		return err
 	}
+	if err := s.attachAll(underlay, vxlan, up); err != nil {
+		return err
+	}
+	if s.old != "" {
+		if err := s.finishUpgrade(since); err != nil {
+			return fmt.Errorf("take over what is pinned in %s: %w", s.old, err)
+		}
+		s.old = ""
+		if err := errors.Join(s.configure(underlay.Attrs().Index, up.Attrs().Index), s.attachAll(underlay, vxlan, up)); err != nil {
+			return err
+		}
+	}
+	if s.ring, err = ringbuf.NewReader(s.maps.Events); err != nil {
+		return fmt.Errorf("read events: %w", err)
+	}
+	s.readers.Go(s.readMisses)
+	s.readers.Go(s.readDrops)
+	s.readers.Go(s.followRoutes)
+	return nil
+}
+
+// attachAll puts the programs on all devices, those of ports that an earlier run
+// left too, and holds their links as they are pinned.
+func (s *Switch) attachAll(underlay, vxlan, up netlink.Link) error {
+	for _, l := range s.links {
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	s.links = nil
 	// The agent's and the kernel's side first: what wire_in leaves must find vx_in.
 	for _, a := range []struct {
 		name    string
@@ -241,25 +288,18 @@ func (s *Switch) open() error {
 		}
 		s.links = append(s.links, l)
 	}
-	if err := s.adoptPorts(); err != nil {
-		return err
-	}
-	if s.ring, err = ringbuf.NewReader(s.maps.Events); err != nil {
-		return fmt.Errorf("read events: %w", err)
-	}
-	s.readers.Go(s.readMisses)
-	s.readers.Go(s.readDrops)
-	s.readers.Go(s.followRoutes)
-	return nil
+	return s.adoptPorts()
 }
 
 // load loads the programs, with the pinned maps where there are any. With
-// outcomes they leave each packet's for a test to read.
+// outcomes they leave each packet's for a test to read. Flow tables that are made
+// are as large as older ones.
 func (s *Switch) load(outcomes bool) error {
 	spec, err := s.options.read()
 	if err != nil {
 		return fmt.Errorf("read the programs: %w", err)
 	}
+	s.spec = spec
 	spec.Maps[dswitchMapFlows4].MaxEntries = s.options.Flows
 	spec.Maps[dswitchMapFlows6].MaxEntries = s.options.Flows
 	options := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: s.pins}}
@@ -269,7 +309,7 @@ func (s *Switch) load(outcomes bool) error {
 		}
 		options = nil
 	} else {
-		for name, held := range s.pinnedFlows() {
+		for name, held := range pinnedFlows(s.old, s.pins) {
 			spec.Maps[name].MaxEntries = held
 		}
 	}
@@ -297,15 +337,17 @@ func (s *Switch) load(outcomes bool) error {
 }
 
 // pinnedFlows says how large the pinned flow tables are.
-func (s *Switch) pinnedFlows() map[string]uint32 {
+func pinnedFlows(dirs ...string) map[string]uint32 {
 	sizes := map[string]uint32{}
-	for _, name := range []string{dswitchMapFlows4, dswitchMapFlows6} {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(s.pins, name), nil)
-		if err != nil {
-			continue // not there: it is made
+	for _, dir := range dirs {
+		for _, name := range []string{dswitchMapFlows4, dswitchMapFlows6} {
+			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+			if err != nil {
+				continue // not there: it is made
+			}
+			sizes[name] = m.MaxEntries()
+			m.Close()
 		}
-		sizes[name] = m.MaxEntries()
-		m.Close()
 	}
 	return sizes
 }
@@ -321,6 +363,9 @@ func (s *Switch) configure(underlay, up int) error {
 		MissInterval:  uint64(time.Second) / uint64(s.options.MissRate),
 		EventInterval: uint64(time.Second) / eventRate,
 		ErrorInterval: uint64(time.Second) / errorRate,
+	}
+	if s.old != "" {
+		settings.Joining = 1
 	}
 	settings.MissBurst = settings.MissInterval * uint64(s.options.MissBurst)
 	settings.EventBurst = settings.EventInterval * eventBurst
