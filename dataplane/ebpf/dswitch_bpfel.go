@@ -33,6 +33,8 @@ type dswitchAdoptArgs struct {
 	V6      uint8
 	State   uint8
 	Reason  uint8
+	Join    uint32
+	Pad     uint32
 	_       [4]byte
 	Uid     [2]uint64
 }
@@ -413,6 +415,8 @@ type dswitchSettings struct {
 	ErrorInterval uint64
 	EventInterval uint64
 	EventBurst    uint64
+	Joining       uint32
+	Pad           uint32
 }
 
 type dswitchTable struct {
