@@ -2,7 +2,8 @@
 // on the devices of one network namespace.
 //
 // It knows devices, maps and programs. Open loads the programs, or takes over
-// those of an earlier run with all that they hold, and attaches them; SetPort
+// those of an earlier run with all that they hold, also where their maps look
+// different (upgrade.go), and attaches them; SetPort
 // attaches them to one more port. Apply turns ops into map writes. Packets stay
 // in the kernel (dswitch.c says how they are judged); what the kernel cannot
 // judge arrives on Misses and goes back by Inject, what it refuses is sampled on
