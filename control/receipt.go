@@ -284,8 +284,8 @@ func (l *Ledger) opens(host dove.HostName) bool {
 func (l *Ledger) Settled(revision dove.Revision) bool { return revision <= l.done }
 
 // After yields the remembered receipts of the revisions after one, in order, as
-// far as live sessions go: hosts without one hold up none of them, and Pending
-// and Unconfirmed are empty.
+// far as live sessions go: hosts without one hold up none of them, what failed does
+// neither, and Pending, Failed and Unconfirmed are empty.
 func (l *Ledger) After(revision dove.Revision) iter.Seq[Receipt] {
 	return func(yield func(Receipt) bool) {
 		for _, e := range l.entries[l.find(revision+1):] {
