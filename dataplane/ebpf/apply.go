@@ -122,6 +122,9 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 			errs = append(errs, s.put(key))
 		}
 	}
+	if old.Domain != n.Domain {
+		errs = append(errs, s.recount(old.Domain), s.recount(n.Domain))
+	}
 	return errors.Join(errs...)
 }
 
@@ -148,8 +151,15 @@ func (s *Switch) delNetwork(vni dove.VNI) error {
 	}
 	s.changed = true
 	err := s.setGateways(s.networks[vni].Gateways, dataplane.Network{VNI: vni})
+	domain := s.networks[vni].Domain
 	delete(s.networks, vni)
-	return errors.Join(err, remove(s.maps.Networks, uint32(vni)))
+	err = errors.Join(err, remove(s.maps.Networks, uint32(vni)))
+	for _, n := range s.networks {
+		if n.Domain == domain {
+			return err
+		}
+	}
+	return errors.Join(err, remove(s.maps.DomainStates, domain))
 }
 
 // remove deletes a key that may be gone already.

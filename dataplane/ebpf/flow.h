@@ -153,15 +153,27 @@ static __always_inline void less(__u32 *count)
 		__sync_fetch_and_sub(count, 1);
 }
 
-// confirmed takes a flow out of those of its port, and of all, that are not.
+static __always_inline struct domain_state *domain_of(const struct port_state *s)
+{
+	__u32 domain = s->domain;
+	return bpf_map_lookup_elem(&domain_states, &domain);
+}
+
+static __always_inline void begun(struct port_state *s, struct port_state *all, struct domain_state *d)
+{
+	less(&s->unconfirmed);
+	less(&all->unconfirmed);
+	if (d)
+		less(&d->unconfirmed);
+}
+
+// confirmed takes a flow out of those of its port, its domain and all that are not.
 __noinline int confirmed(__u32 port)
 {
 	__u32 zero = 0;
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
-	if (s && all) {
-		less(&s->unconfirmed);
-		less(&all->unconfirmed);
-	}
+	if (s && all)
+		begun(s, all, domain_of(s));
 	return 0;
 }
 
@@ -193,13 +205,20 @@ static __always_inline void touch(struct packet *p, struct flow *f, __u32 length
 
 // free_budget gives an entry back. A count that is too low by some race lets a
 // port have an entry more; below zero it would let it have none.
-static __always_inline void free_budget(__u32 port, __u32 state)
+__noinline int free_budget(__u32 port, __u32 state)
 {
-	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
-	if (s)
-		less(&s->flows);
+	__u32 zero = 0;
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
+	if (!s || !all)
+		return 0;
+	struct domain_state *d = domain_of(s);
+	less(&s->flows);
+	less(&all->flows);
+	if (d)
+		less(&d->flows);
 	if (!(state & FLOW_CONFIRMED))
-		confirmed(port);
+		begun(s, all, d);
+	return 0;
 }
 
 // store puts an entry under the packet's key.

@@ -177,39 +177,52 @@ static __always_inline int known(struct packet *p, __u32 length)
 	return FORWARD;
 }
 
+// left is how many of so many there are after one more is taken.
+static __always_inline __u32 left(__u32 limit, __u32 taken)
+{
+	return taken + 1 < limit ? limit - taken - 1 : 0;
+}
+
+// charge takes a place for a flow that begins at a port, of the port's, its
+// domain's and all there are; one is 1 unless the flow is confirmed. It returns why
+// there is none.
+__noinline int charge(__u32 port, __u32 one)
+{
+	__u32 zero = 0;
+	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
+	struct domain_state *d = s ? domain_of(s) : 0;
+	int full = 0;
+
+	if (!s || !all || !d)
+		return NO_PORT;
+	if (__sync_fetch_and_add(&d->flows, 1) >= SHARE * (__u64)left(all->budget, __sync_fetch_and_add(&all->flows, 1)))
+		full = FLOW_TABLE_FULL;
+	if (one && __sync_fetch_and_add(&d->unconfirmed, 1) >=
+			   SHARE * (__u64)left((all->budget + 1) / 2, __sync_fetch_and_add(&all->unconfirmed, 1)))
+		full = FLOW_TABLE_FULL;
+	if (__sync_fetch_and_add(&s->flows, 1) >= s->budget)
+		full = FLOW_BUDGET;
+	if (one && __sync_fetch_and_add(&s->unconfirmed, 1) >= (s->budget + 1) / 2)
+		full = FLOW_BUDGET;
+	if (full)
+		free_budget(port, one ? 0 : FLOW_CONFIRMED);
+	return full;
+}
+
 // begin stores an entry that is not there yet, if its port may have another.
 __noinline int begin(struct packet *p, struct flow *f)
 {
 	if (!p || !f)
 		return DROP;
-	__u32 port = p->port, zero = 0;
-	struct port_state *s = bpf_map_lookup_elem(&port_states, &port), *all = bpf_map_lookup_elem(&port_states, &zero);
-	long failed, done = f->state & FLOW_CONFIRMED;
-
-	if (!s || !all)
-		return refuse(p, NO_PORT);
-	enum reason full = FLOW_BUDGET;
-	if (__sync_fetch_and_add(&s->flows, 1) >= s->budget)
-		goto port_full;
-	if (!done && __sync_fetch_and_add(&s->unconfirmed, 1) >= (s->budget + 1) / 2)
-		goto half_full;
-	full = FLOW_TABLE_FULL;
-	if (!done && __sync_fetch_and_add(&all->unconfirmed, 1) >= (all->budget + 1) / 2)
-		goto table_full;
-	failed = store(p, f, BPF_NOEXIST);
+	int full = charge(p->port, !(f->state & FLOW_CONFIRMED));
+	if (full)
+		return refuse(p, full);
+	long failed = store(p, f, BPF_NOEXIST);
 	if (!failed)
 		return FORWARD;
-	if (failed == -17) // another CPU has begun it, with a packet of the same flow
-		full = NOT_DROPPED;
-table_full:
-	if (!done)
-		__sync_fetch_and_sub(&all->unconfirmed, 1);
-half_full:
-	if (!done)
-		__sync_fetch_and_sub(&s->unconfirmed, 1);
-port_full:
-	__sync_fetch_and_sub(&s->flows, 1);
-	return full ? refuse(p, full) : FORWARD;
+	free_budget(p->port, f->state);
+	return failed == -17 ? FORWARD // another CPU has begun it, with a packet of the same flow
+			     : refuse(p, FLOW_TABLE_FULL);
 }
 
 // join gives a flow that began at the other end's network an entry under the

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -223,12 +224,50 @@ func flowLimits(t testing.TB, o Options) {
 		}
 	}
 
-	s = newLone(t, Options{Flows: 4, read: o.read})
-	asks("the first flow", 1, 0)
-	asks("the second", 2, 0)
-	asks("a flow beyond the table's half", 3, dataplane.FlowTableFull)
+	// One domain may have four times as many as are then left, of all and of the half.
+	s = newLone(t, Options{Flows: 20, read: o.read})
+	for port := range uint16(8) {
+		asks("one of eight flows", 1+port, 0)
+	}
+	asks("a flow beyond the domain's share of the half", 9, dataplane.FlowTableFull)
 	answers(1)
-	asks("a flow after one was answered", 3, 0)
+	asks("a flow after one was answered", 9, 0)
+	asks("a flow beyond the share of the half again", 10, dataplane.FlowTableFull)
+	for port := range uint16(9) {
+		answers(1 + port)
+	}
+	for port := range uint16(7) {
+		asks("one of sixteen flows", 10+port, 0)
+		answers(10 + port)
+	}
+	asks("a flow beyond the domain's share", 17, dataplane.FlowTableFull)
+
+	// Another domain begins flows all the same.
+	other, its := packet.Ends{SrcMAC: guestMAC(7), DstMAC: guestMAC(8), Src: guestAddr4(7), Dst: guestAddr4(8)}, dataplane.PeerKey{VNI: otherVNI, Addr: guestAddr4(8)}
+	err := s.Apply([]dataplane.Op{
+		dataplane.SetNetwork{Network: dataplane.Network{VNI: otherVNI, Domain: otherDomain, MTU: 1450}},
+		dataplane.SetPort{Port: dataplane.Port{
+			ID: 7, UID: 7, VNI: otherVNI, MAC: guestMAC(7), Kind: dataplane.Veth,
+			Addresses: []dataplane.Address{{Addr: guestAddr4(7), Class: guestClass(7)}},
+		}},
+		dataplane.SetPeer{Key: its, Peer: dataplane.Peer{UID: 8, MAC: guestMAC(8), Class: guestClass(8), VTEP: twinVTEPs[1]}},
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: otherDomain, Src: guestClass(7), Dst: guestClass(8)}, Table: allowing(allowed("dns", dove.ProtocolUDP, 53, 53))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, err := s.FromGuest(7, packet.UDP(other, 1, 53, nil))
+	if err != nil || first.Action != dataplane.Tunneled {
+		t.Errorf("another domain's first flow: %+v, %v", first, err)
+	}
+	for id, domain := range map[dataplane.PortID]uint32{1: testDomain, 7: otherDomain} {
+		var state dswitchDomainState
+		var port dswitchPortState
+		err := errors.Join(s.maps.DomainStates.Lookup(domain, &state), s.maps.PortStates.Lookup(uint32(id), &port))
+		if err != nil || state.Flows != port.Flows || state.Unconfirmed != port.Unconfirmed {
+			t.Errorf("domain %d has %+v, its only port %+v, %v", domain, state, port, err)
+		}
+	}
 }
 
 func TestLeftFleet(t *testing.T) { leftFleet(t, Options{}) }

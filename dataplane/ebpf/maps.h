@@ -65,7 +65,7 @@ struct port {
 	__u8 pad[2];
 };
 
-// What the programs change of a port, by its id. Of 0 only unconfirmed and
+// What the programs change of a port, by its id. Of 0 only flows, unconfirmed and
 // budget: of all ports.
 struct port_state {
 	__u32 ifindex; // 0: no such port
@@ -77,7 +77,17 @@ struct port_state {
 	__u64 miss_at[2]; // by direction: when the next miss would be due at an even pace, ns
 	__u64 event_at;
 	__u64 told_at; // the next ICMP message to the guest
+	__u32 domain;  // whose share its flows are of, also when it is closed
+	__u32 pad;
 };
+
+// What the ports of a domain have together. A domain may have SHARE times as
+// much of the flow table as is then still free, so that others find room.
+struct domain_state {
+	__u32 flows;
+	__u32 unconfirmed; // of these
+};
+#define SHARE 4
 
 struct network {
 	__u32 domain;
@@ -337,6 +347,7 @@ struct gc_args {
 MAP(config, BPF_MAP_TYPE_ARRAY, __u32, struct settings, 1);
 MAP(ports, BPF_MAP_TYPE_HASH, struct port_key, struct port, 4096);
 MAP(port_states, BPF_MAP_TYPE_ARRAY, __u32, struct port_state, 65536);
+MAP(domain_states, BPF_MAP_TYPE_HASH, __u32, struct domain_state, 4096);
 MAP(networks, BPF_MAP_TYPE_HASH, __u32, struct network, 4096);
 SPARSE_MAP(vteps, BPF_MAP_TYPE_HASH, struct vtep_key, struct vtep, 65536);
 MAP(vtep_addrs, BPF_MAP_TYPE_ARRAY, __u32, struct vtep_key, 65536); // by number

@@ -137,16 +137,20 @@ func (s *Switch) writePort(p *port) error {
 	if err := s.maps.PortStates.Lookup(id, &state); err != nil {
 		return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
 	}
-	if state.Ifindex != uint32(p.Ifindex) || state.Budget != s.options.FlowsPerPort || state.Vni != uint32(p.VNI) {
+	n := s.networks[p.VNI]
+	if err := s.maps.DomainStates.Update(n.Domain, dswitchDomainState{}, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+		return fmt.Errorf("port %d: map domain_states: %w", p.ID, err)
+	}
+	if state.Ifindex != uint32(p.Ifindex) || state.Budget != s.options.FlowsPerPort || state.Vni != uint32(p.VNI) || state.Domain != n.Domain {
 		if state.Vni != uint32(p.VNI) {
 			state.Life++
 		}
 		state.Ifindex, state.Budget, state.Vni = uint32(p.Ifindex), s.options.FlowsPerPort, uint32(p.VNI)
+		state.Domain = n.Domain
 		if err := s.maps.PortStates.Update(id, state, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
 		}
 	}
-	n := s.networks[p.VNI]
 	v := dswitchPort{Id: id, Vni: uint32(p.VNI), Domain: n.Domain, Mtu: n.MTU, Kind: uint8(p.Kind), Life: uint8(state.Life), Mac: p.MAC}
 	if err := s.maps.Ports.Update(dswitchPortKey{Ifindex: uint32(p.Ifindex)}, v, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("port %d: map ports: %w", p.ID, err)

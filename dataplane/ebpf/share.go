@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cilium/ebpf"
+
 	"dove.network/dataplane"
 	"dove.network/verdict"
 )
@@ -87,4 +89,30 @@ func (s *Switch) closePair(k dataplane.PairKey, refused error) error {
 		return errors.Join(refused, err)
 	}
 	return &dataplane.OpError{Err: refused, Closed: true}
+}
+
+// recount has a domain's flows be those of its ports, after a network of it was
+// another's. What begins or ends meanwhile makes it wrong by as many.
+func (s *Switch) recount(domain uint32) error {
+	var sum dswitchDomainState
+	ports := 0
+	for _, p := range s.ports {
+		if s.networks[p.VNI].Domain != domain {
+			continue
+		}
+		var state dswitchPortState
+		if err := s.maps.PortStates.Lookup(uint32(p.ID), &state); err != nil {
+			return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
+		}
+		sum.Flows += state.Flows
+		sum.Unconfirmed += state.Unconfirmed
+		ports++
+	}
+	if ports == 0 {
+		return remove(s.maps.DomainStates, domain)
+	}
+	if err := s.maps.DomainStates.Update(domain, sum, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("domain %d: map domain_states: %w", domain, err)
+	}
+	return nil
 }

@@ -90,7 +90,7 @@ func TestLimits(t *testing.T) {
 	})
 	t.Run("flows", func(t *testing.T) {
 		w := newWorld(t)
-		w.SetLimits(Limits{Flows: 6, FlowsPerPort: 4, MissBurst: 1, MissRate: 1})
+		w.SetLimits(Limits{Flows: 8, FlowsPerPort: 4, MissBurst: 1, MissRate: 1})
 		w.apply(dataplane.SetPair{Key: pair(20, 20), Table: web()})
 		udp := func(port uint16) []byte { return packet.UDP(v4(alice, rita), port, 53, nil) }
 		bobs := func(port uint16) []byte { return packet.UDP(v4(bob, rita), port, 53, nil) }

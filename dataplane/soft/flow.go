@@ -197,13 +197,25 @@ func (f *flow) joins(from side, src, dst dove.UID) bool {
 	return f.uids == [2]dove.UID{src, dst}
 }
 
+// sharePart bounds what one domain takes of the flow table: so many times as much
+// as is then still free.
+const sharePart = 4
+
 // room says why no further flow may begin at a port, or NotDropped. Half of
 // each limit is kept for flows that both ends take part in, confirmed ones.
 func (s *Switch) room(p *port, confirmed bool) dataplane.Reason {
-	switch {
-	case p.flows >= s.limits.FlowsPerPort, !confirmed && p.unconfirmed >= (s.limits.FlowsPerPort+1)/2:
+	if p.flows >= s.limits.FlowsPerPort || !confirmed && p.unconfirmed >= (s.limits.FlowsPerPort+1)/2 {
 		return dataplane.FlowBudget
-	case len(s.flows) >= s.limits.Flows, !confirmed && s.unconfirmed >= (s.limits.Flows+1)/2:
+	}
+	flows, unconfirmed := 1, 1 // of the domain, with the one that is to begin
+	for _, o := range s.ports {
+		if s.networks[o.VNI].Domain == s.networks[p.VNI].Domain {
+			flows += o.flows
+			unconfirmed += o.unconfirmed
+		}
+	}
+	if flows > sharePart*(s.limits.Flows-len(s.flows)-1) ||
+		!confirmed && unconfirmed > sharePart*((s.limits.Flows+1)/2-s.unconfirmed-1) {
 		return dataplane.FlowTableFull
 	}
 	return dataplane.NotDropped
