@@ -86,6 +86,12 @@ const (
 	dswitchDestKindDEST_ROUTER  dswitchDestKind = 7
 )
 
+type dswitchDomainState struct {
+	_           structs.HostLayout
+	Flows       uint32
+	Unconfirmed uint32
+}
+
 type dswitchEndpointKey struct {
 	_    structs.HostLayout
 	Vni  uint32
@@ -322,6 +328,8 @@ type dswitchPortState struct {
 	MissAt      [2]uint64
 	EventAt     uint64
 	ToldAt      uint64
+	Domain      uint32
+	Pad         uint32
 }
 
 type dswitchReason uint32
@@ -444,6 +452,7 @@ const (
 	dswitchMapConfig         = "config"
 	dswitchMapCounters       = "counters"
 	dswitchMapDests          = "dests"
+	dswitchMapDomainStates   = "domain_states"
 	dswitchMapEndpoints      = "endpoints"
 	dswitchMapEvents         = "events"
 	dswitchMapFlows4         = "flows4"
@@ -536,32 +545,33 @@ type dswitchProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dswitchMapSpecs struct {
-	Absent      *ebpf.MapSpec `ebpf:"absent"`
-	Again       *ebpf.MapSpec `ebpf:"again"`
-	Config      *ebpf.MapSpec `ebpf:"config"`
-	Counters    *ebpf.MapSpec `ebpf:"counters"`
-	Dests       *ebpf.MapSpec `ebpf:"dests"`
-	Endpoints   *ebpf.MapSpec `ebpf:"endpoints"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	Flows4      *ebpf.MapSpec `ebpf:"flows4"`
-	Flows6      *ebpf.MapSpec `ebpf:"flows6"`
-	Gateways    *ebpf.MapSpec `ebpf:"gateways"`
-	LastOutcome *ebpf.MapSpec `ebpf:"last_outcome"`
-	Networks    *ebpf.MapSpec `ebpf:"networks"`
-	NewFlow     *ebpf.MapSpec `ebpf:"new_flow"`
-	PairSlots   *ebpf.MapSpec `ebpf:"pair_slots"`
-	Pairs       *ebpf.MapSpec `ebpf:"pairs"`
-	Pieces      *ebpf.MapSpec `ebpf:"pieces"`
-	PortStates  *ebpf.MapSpec `ebpf:"port_states"`
-	Ports       *ebpf.MapSpec `ebpf:"ports"`
-	Reasons     *ebpf.MapSpec `ebpf:"reasons"`
-	Routes      *ebpf.MapSpec `ebpf:"routes"`
-	RuleNames   *ebpf.MapSpec `ebpf:"rule_names"`
-	Rules       *ebpf.MapSpec `ebpf:"rules"`
-	Sampled     *ebpf.MapSpec `ebpf:"sampled"`
-	Tables      *ebpf.MapSpec `ebpf:"tables"`
-	VtepAddrs   *ebpf.MapSpec `ebpf:"vtep_addrs"`
-	Vteps       *ebpf.MapSpec `ebpf:"vteps"`
+	Absent       *ebpf.MapSpec `ebpf:"absent"`
+	Again        *ebpf.MapSpec `ebpf:"again"`
+	Config       *ebpf.MapSpec `ebpf:"config"`
+	Counters     *ebpf.MapSpec `ebpf:"counters"`
+	Dests        *ebpf.MapSpec `ebpf:"dests"`
+	DomainStates *ebpf.MapSpec `ebpf:"domain_states"`
+	Endpoints    *ebpf.MapSpec `ebpf:"endpoints"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Flows4       *ebpf.MapSpec `ebpf:"flows4"`
+	Flows6       *ebpf.MapSpec `ebpf:"flows6"`
+	Gateways     *ebpf.MapSpec `ebpf:"gateways"`
+	LastOutcome  *ebpf.MapSpec `ebpf:"last_outcome"`
+	Networks     *ebpf.MapSpec `ebpf:"networks"`
+	NewFlow      *ebpf.MapSpec `ebpf:"new_flow"`
+	PairSlots    *ebpf.MapSpec `ebpf:"pair_slots"`
+	Pairs        *ebpf.MapSpec `ebpf:"pairs"`
+	Pieces       *ebpf.MapSpec `ebpf:"pieces"`
+	PortStates   *ebpf.MapSpec `ebpf:"port_states"`
+	Ports        *ebpf.MapSpec `ebpf:"ports"`
+	Reasons      *ebpf.MapSpec `ebpf:"reasons"`
+	Routes       *ebpf.MapSpec `ebpf:"routes"`
+	RuleNames    *ebpf.MapSpec `ebpf:"rule_names"`
+	Rules        *ebpf.MapSpec `ebpf:"rules"`
+	Sampled      *ebpf.MapSpec `ebpf:"sampled"`
+	Tables       *ebpf.MapSpec `ebpf:"tables"`
+	VtepAddrs    *ebpf.MapSpec `ebpf:"vtep_addrs"`
+	Vteps        *ebpf.MapSpec `ebpf:"vteps"`
 }
 
 // dswitchVariableSpecs contains global variables before they are loaded into the kernel.
@@ -597,32 +607,33 @@ func (o *dswitchObjects) Close() error {
 //
 // It can be passed to loadDswitchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dswitchMaps struct {
-	Absent      *ebpf.Map `ebpf:"absent"`
-	Again       *ebpf.Map `ebpf:"again"`
-	Config      *ebpf.Map `ebpf:"config"`
-	Counters    *ebpf.Map `ebpf:"counters"`
-	Dests       *ebpf.Map `ebpf:"dests"`
-	Endpoints   *ebpf.Map `ebpf:"endpoints"`
-	Events      *ebpf.Map `ebpf:"events"`
-	Flows4      *ebpf.Map `ebpf:"flows4"`
-	Flows6      *ebpf.Map `ebpf:"flows6"`
-	Gateways    *ebpf.Map `ebpf:"gateways"`
-	LastOutcome *ebpf.Map `ebpf:"last_outcome"`
-	Networks    *ebpf.Map `ebpf:"networks"`
-	NewFlow     *ebpf.Map `ebpf:"new_flow"`
-	PairSlots   *ebpf.Map `ebpf:"pair_slots"`
-	Pairs       *ebpf.Map `ebpf:"pairs"`
-	Pieces      *ebpf.Map `ebpf:"pieces"`
-	PortStates  *ebpf.Map `ebpf:"port_states"`
-	Ports       *ebpf.Map `ebpf:"ports"`
-	Reasons     *ebpf.Map `ebpf:"reasons"`
-	Routes      *ebpf.Map `ebpf:"routes"`
-	RuleNames   *ebpf.Map `ebpf:"rule_names"`
-	Rules       *ebpf.Map `ebpf:"rules"`
-	Sampled     *ebpf.Map `ebpf:"sampled"`
-	Tables      *ebpf.Map `ebpf:"tables"`
-	VtepAddrs   *ebpf.Map `ebpf:"vtep_addrs"`
-	Vteps       *ebpf.Map `ebpf:"vteps"`
+	Absent       *ebpf.Map `ebpf:"absent"`
+	Again        *ebpf.Map `ebpf:"again"`
+	Config       *ebpf.Map `ebpf:"config"`
+	Counters     *ebpf.Map `ebpf:"counters"`
+	Dests        *ebpf.Map `ebpf:"dests"`
+	DomainStates *ebpf.Map `ebpf:"domain_states"`
+	Endpoints    *ebpf.Map `ebpf:"endpoints"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Flows4       *ebpf.Map `ebpf:"flows4"`
+	Flows6       *ebpf.Map `ebpf:"flows6"`
+	Gateways     *ebpf.Map `ebpf:"gateways"`
+	LastOutcome  *ebpf.Map `ebpf:"last_outcome"`
+	Networks     *ebpf.Map `ebpf:"networks"`
+	NewFlow      *ebpf.Map `ebpf:"new_flow"`
+	PairSlots    *ebpf.Map `ebpf:"pair_slots"`
+	Pairs        *ebpf.Map `ebpf:"pairs"`
+	Pieces       *ebpf.Map `ebpf:"pieces"`
+	PortStates   *ebpf.Map `ebpf:"port_states"`
+	Ports        *ebpf.Map `ebpf:"ports"`
+	Reasons      *ebpf.Map `ebpf:"reasons"`
+	Routes       *ebpf.Map `ebpf:"routes"`
+	RuleNames    *ebpf.Map `ebpf:"rule_names"`
+	Rules        *ebpf.Map `ebpf:"rules"`
+	Sampled      *ebpf.Map `ebpf:"sampled"`
+	Tables       *ebpf.Map `ebpf:"tables"`
+	VtepAddrs    *ebpf.Map `ebpf:"vtep_addrs"`
+	Vteps        *ebpf.Map `ebpf:"vteps"`
 }
 
 func (m *dswitchMaps) Close() error {
@@ -632,6 +643,7 @@ func (m *dswitchMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Dests,
+		m.DomainStates,
 		m.Endpoints,
 		m.Events,
 		m.Flows4,
