@@ -102,9 +102,12 @@ func TestMove(t *testing.T) {
 			t.Errorf("on host %s: %+v", host, page.Items)
 		}
 	}
-	// And back, by force, and given up.
+	// And back, by force, which makes it another request, and given up.
 	says()
-	r.ok(nil, "POST "+at+"/bindings/acme-1/activate?force=true", "")
+	r.refused(409, "POST "+at+"/bindings/acme-1/activate", "", "Idempotency-Key: back")
+	r.ok(nil, "POST "+at+"/bindings/acme-1/activate?force=true", "", "Idempotency-Key: back")
+	r.ok(nil, "POST "+at+"/bindings/acme-1/activate?force=true", "", "Idempotency-Key: back")
+	r.refused(422, "POST "+at+"/bindings/acme-1/activate", "", "Idempotency-Key: back")
 	is("acme-1", "acme-2", "activating", "acme-2 does not say", "acme-1 does not say")
 	r.ok(nil, "DELETE "+at+"/bindings/acme-2?force=true", "")
 	is("acme-1", "", "")

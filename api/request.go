@@ -21,8 +21,8 @@ const idempotencyKey = "Idempotency-Key"
 
 // caller is who asks, and what: it travels in the context of a handler.
 type caller struct {
-	token        string // id
-	method, path string
+	token        string    // id
+	method, path string    // the path with its query
 	body         hash.Hash // of what was read of the body
 }
 
@@ -31,7 +31,7 @@ type callerKey struct{}
 // called returns the context of an operation with its caller.
 func called(ctx huma.Context, token string) huma.Context {
 	url := ctx.URL()
-	c := &caller{token, ctx.Method(), url.EscapedPath(), sha256.New()}
+	c := &caller{token, ctx.Method(), url.RequestURI(), sha256.New()}
 	return huma.WithValue(&hashed{ctx, c.body}, callerKey{}, c)
 }
 
