@@ -100,14 +100,20 @@ func newRig(t *testing.T) *rig {
 // host is one that connects and never acknowledges anything. If it says
 // something, it answers what it is asked: that it lets any packet pass by that
 // rule ("deny RULE": does not), and carries a flow of each kind it was asked about.
+// One that "obeys" has all that it is told in force at once.
 type host struct {
-	ctx   context.Context
-	up    chan control.Up
-	says  string
-	asked []control.Tuple
+	ctx      context.Context
+	up       chan control.Up
+	says     string
+	asked    []control.Tuple
+	assigned control.Assign // last
 }
 
 func (h *host) Send(d control.Down) error {
+	if h.says == "obeys" {
+		h.obey(d)
+		return nil
+	}
 	in, ok := d.(*control.Inspect)
 	if !ok || h.says == "" {
 		return nil
