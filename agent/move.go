@@ -24,7 +24,8 @@ type carrying struct {
 type adoption struct {
 	over    bool // the last part is here
 	seq     uint64
-	flows   int
+	part    int    // flows of what comes now
+	flows   int    // of what came last
 	refused string // why some are not here
 }
 
@@ -94,7 +95,7 @@ func (c *Core) carriedRead(e CarriedRead) {
 // port is in force: if not, the DPC hears so and asks for them again.
 func (c *Core) carried(m *control.Carry) {
 	a := c.assignments[m.Endpoint]
-	if a == nil || a.Epoch != m.Epoch || a.id == 0 || a.adopted.over {
+	if a == nil || a.Epoch != m.Epoch || a.id == 0 {
 		return
 	}
 	flows := make([]dataplane.FlowState, len(m.Flows))
@@ -125,8 +126,9 @@ func (c *Core) adopted(e Adopted) {
 	if refused > 0 {
 		a.adopted.refused = fmt.Sprintf("flows were not taken over: %v", firstOf(e.Err))
 	}
-	a.adopted.flows += max(e.Flows-refused, 0)
+	a.adopted.part += max(e.Flows-refused, 0)
 	if e.Last {
+		a.adopted.flows, a.adopted.part = a.adopted.part, 0
 		a.adopted.over, a.adopted.seq = true, c.covering()
 		c.touch(a)
 	}

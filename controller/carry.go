@@ -16,12 +16,14 @@ type carrying struct {
 	epoch dove.Epoch
 	to    control.SessionID
 	asked time.Time
-	flows int // handed on
+	flows int  // handed on
+	late  bool // once more, for what began meanwhile
 }
 
 // carry asks the host that an endpoint moves from for its flows, once both
-// hosts have its port as the present bindings want it and for as long as the other host does not
-// say that it has them.
+// hosts have its port as the present bindings want it and for as long as the other
+// host does not say that it has them. After an activation it asks once more when all
+// know of that: until then flows may begin at the host where the endpoint was.
 func (c *Core) carry(name dove.Endpoint) {
 	e, ok := c.world.Endpoint(name)
 	if !ok || e.Standby == "" {
@@ -31,14 +33,19 @@ func (c *Core) carry(name dove.Endpoint) {
 	if from == nil || to == nil || !from.enforces(e) || !to.enforces(e) {
 		return
 	}
-	if to.states[name].Carried {
+	was := from.carries[name]
+	if was != nil && (was.epoch != e.Epoch || was.to != to.id) {
+		was = nil
+	}
+	switch has := to.states[name].Carried; {
+	case has && !e.Activated:
 		delete(from.carries, name)
 		return
-	}
-	if was := from.carries[name]; was != nil && was.epoch == e.Epoch && was.to == to.id && c.now.Sub(was.asked) < control.CarryAgain {
+	case has && was != nil && (was.late || !c.ledger.Settled(c.world.DocRevision(e.Key()))), !has && was != nil && c.now.Sub(was.asked) < control.CarryAgain:
 		return
+	default:
+		from.carries[name] = &carrying{epoch: e.Epoch, to: to.id, asked: c.now, late: has}
 	}
-	from.carries[name] = &carrying{epoch: e.Epoch, to: to.id, asked: c.now}
 	c.send(from, &control.CarryRequest{Endpoint: name, Epoch: e.Epoch})
 }
 

@@ -151,10 +151,27 @@ func TestFaultsOfMovesAreNoticed(t *testing.T) {
 	for _, f := range moveFaults {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			text := noticed(t, f.inject, 60) // not every walk has a flow that only its state lets through
-			if !strings.Contains(text, f.sign) {
-				t.Errorf("noticed as something else: %s", text)
+			fired := 0
+			for n := range uint64(60) {
+				w, err := newWalk(*seed+n, jitter)
+				if err != nil {
+					w.explain(t, err)
+				}
+				f.inject(w, &fired)
+				for range 4 {
+					if e, ok := w.anyEndpoint(); ok && err == nil {
+						_, err = w.travel(e)
+					}
+				}
+				if err == nil {
+					continue
+				}
+				if t.Logf("noticed in world %d after it was injected %d times", n, fired); !strings.Contains(err.Error(), f.sign) {
+					t.Errorf("noticed as something else: %v", err)
+				}
+				return
 			}
+			t.Fatalf("injected %d times, and nobody noticed", fired)
 		})
 	}
 }
