@@ -71,7 +71,7 @@ func (i *Interest) renamed(last, next *world.World, d world.Delta) map[control.S
 			if was == is || !slices.Contains(c.Old.Addresses, a) {
 				continue
 			}
-			for _, id := range i.concerned(next, n, a, c.New.Host) {
+			for _, id := range i.concerned(next, n, a, c.New.Bindings()) {
 				if all[id] == nil {
 					all[id] = renames{}
 				}
@@ -83,9 +83,12 @@ func (i *Interest) renamed(last, next *world.World, d world.Delta) map[control.S
 }
 
 // concerned are the sessions that hold an address, also from beyond a router or
-// as next hop of a route, and those of its host.
-func (i *Interest) concerned(w *world.World, n world.Network, a netip.Addr, host dove.HostName) []control.SessionID {
-	all := slices.Concat(i.peers[n.VNI][a], i.byHost[host])
+// as next hop of a route, and those of its hosts.
+func (i *Interest) concerned(w *world.World, n world.Network, a netip.Addr, hosts []dove.HostName) []control.SessionID {
+	all := slices.Clone(i.peers[n.VNI][a])
+	for _, h := range hosts {
+		all = append(all, i.byHost[h]...)
+	}
 	for beside := range w.Beside(n.Full()) {
 		all = append(all, i.peers[beside.VNI][a]...)
 	}
