@@ -12,7 +12,7 @@ import (
 
 // Limits.
 const (
-	HeldPerPeer    = 8  // packets held for one destination (network and address)
+	HeldPerPeer    = 32 // packets held for one destination (network and address): 3 ms at 10,000 a second
 	HeldPerPort    = 64 // packets held for one port
 	HoldFor        = time.Second
 	QuestionsMax   = 4096    // questions without an answer

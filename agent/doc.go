@@ -11,6 +11,11 @@
 // what Apply carries, dependencies first, and what fails is tried again. A
 // Frontier is acknowledged when everything before it is in the switch.
 //
+// What the DPC sends unasked (Expect) is held like an answer: a peer that is about
+// to send, the pairs of a class that an address is about to have. A Hint of the
+// switch, a packet of another class than is held, has the peer asked about anew
+// and holds nothing up.
+//
 // Without a session everything held stays in force. On the next one Hello lists
 // it by digest, the member assigns every endpoint of the host again and sends
 // only the rows that differ; what was assigned before and is not by the first

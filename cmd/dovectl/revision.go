@@ -92,10 +92,17 @@ func (a *app) await(ctx context.Context, c *client.Client, rev dove.Revision, ti
 func receiptLine(r api.Receipt, after string) string {
 	line := fmt.Sprintf("revision %d is not complete%s", r.Revision, after)
 	if r.Complete {
-		line = fmt.Sprintf("revision %d is complete: %d hosts were told", r.Revision, r.Told)
-		if r.Told == 1 {
-			line = fmt.Sprintf("revision %d is complete: 1 host was told", r.Revision)
+		where, who := "", fmt.Sprintf("%d hosts were told", r.Told)
+		switch r.Told {
+		case 0:
+			who = "no host had to be told"
+		case 1:
+			who = "1 host was told"
 		}
+		if len(r.Unconfirmed) > 0 {
+			where = " on hosts with a session"
+		}
+		line = fmt.Sprintf("revision %d is complete%s: %s", r.Revision, where, who)
 		if r.Took > 0 {
 			line += fmt.Sprintf(", it took %s", r.Took.Round(10*time.Microsecond))
 		}
@@ -107,7 +114,7 @@ func receiptLine(r api.Receipt, after string) string {
 		line += "; failed: " + failures(r.Failed)
 	}
 	if len(r.Unconfirmed) > 0 {
-		line += "; unconfirmed: " + several(r.Unconfirmed)
+		line += "; unconfirmed, without a session and perhaps as before: " + several(r.Unconfirmed)
 	}
 	return line
 }
@@ -127,7 +134,7 @@ func (a *app) receiptCommand() *cobra.Command {
 		Long: `Shows how far a revision got, and does not wait ("dovectl wait" does).
 
   complete     every host with a session that it concerns enforces it
-  told         how many hosts it concerned
+  told         how many hosts with a session it concerned
   pending      hosts that were told and have not acknowledged
   failed       hosts that could not do something of it, and why; they keep
                closed what that would have opened, and try again
