@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,8 @@ type measures struct {
 	failed    prometheus.Counter
 
 	asked map[uint64]time.Time // requests that wait for the first reply, by id
+	took  []time.Duration      // of the last answers, in a ring of tookMax
+	next  int
 }
 
 // Bounds of histograms, seconds.
@@ -92,8 +95,31 @@ func (m *measures) heard(message control.Down, now time.Time) {
 		if at, ok := m.asked[message.ID]; ok {
 			delete(m.asked, message.ID)
 			m.answer.Observe(now.Sub(at).Seconds())
+			m.remember(now.Sub(at))
 		}
 	}
+}
+
+// tookMax is of how many answers AnswerTimes speaks.
+const tookMax = 256
+
+func (m *measures) remember(d time.Duration) {
+	if len(m.took) < tookMax {
+		m.took = append(m.took, d)
+		return
+	}
+	m.took[m.next] = d
+	m.next = (m.next + 1) % tookMax
+}
+
+// answers says how long the last answers took.
+func (m *measures) answers() AnswerTimes {
+	sorted := slices.Sorted(slices.Values(m.took))
+	n := len(sorted)
+	if n == 0 {
+		return AnswerTimes{}
+	}
+	return AnswerTimes{Count: n, P50: sorted[(n-1)/2], P99: sorted[(99*n-1)/100]}
 }
 
 // ended notes that a session is over, or that none could be opened.

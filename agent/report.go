@@ -26,6 +26,7 @@ type Status struct {
 	Seen    dove.Revision `json:"seen"`
 	Held    HeldCounts    `json:"held"`
 	Waiting Waiting       `json:"waiting"`
+	Answers AnswerTimes   `json:"answers"`
 	Ports   []PortStatus  `json:"ports"`
 	// Faults are what the switch refused and will be tried again. While there
 	// are any, no frontier is acknowledged.
@@ -39,6 +40,14 @@ type HeldCounts struct {
 	Absent int `json:"absent"`
 	Ports  int `json:"ports"`
 	VTEPs  int `json:"vteps"`
+}
+
+// AnswerTimes says how long the DPC's last answers took, at most 256: from a
+// request to its first answer, nanoseconds.
+type AnswerTimes struct {
+	Count int           `json:"count"`
+	P50   time.Duration `json:"p50"`
+	P99   time.Duration `json:"p99"`
 }
 
 // Waiting says what waits for answers.

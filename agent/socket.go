@@ -88,6 +88,7 @@ func (a *Agent) handler() http.Handler {
 		var out Status
 		answer(w, r, a.call(r.Context(), func() {
 			out = a.core.Status()
+			out.Answers = a.measures.answers()
 			out.Trouble = a.trouble
 		}), &out)
 	})

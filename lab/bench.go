@@ -218,6 +218,13 @@ func (b *DataplaneBench) measure(ctx context.Context, report *bench.Report, load
 			report.Record(k, s.name, values[j])
 			fmt.Fprintf(b.Out, "  %s %s", bench.Figure(values[j]), k.Unit)
 		}
+		if slices.Contains(load.metrics, firstP50) && s.answers != nil {
+			a, err := s.answers(ctx)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(b.Out, "  (of which the DPC's round trip: %s us, %s us)", bench.Figure(us(a.P50)), bench.Figure(us(a.P99)))
+		}
 		if !quiet {
 			report.Environment.Noisy++
 			fmt.Fprint(b.Out, "  (the machine was busy)")
@@ -226,3 +233,5 @@ func (b *DataplaneBench) measure(ctx context.Context, report *bench.Report, load
 	}
 	return nil
 }
+
+func us(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

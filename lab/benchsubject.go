@@ -68,6 +68,9 @@ type subject struct {
 	// held says how many addresses of the other host's guest each host knows; nil
 	// where none does.
 	held func(context.Context) ([2]int, error)
+	// answers says how long the DPC's last answers to the first host took; nil
+	// where nobody asks one.
+	answers func(context.Context) (agent.AnswerTimes, error)
 }
 
 func (s *subject) close() error {
@@ -338,6 +341,10 @@ func (l *Lab) doveSubject(ctx context.Context, s *subject) error {
 		}
 	}
 	s.entitle = func(ctx context.Context, addrs [2][]netip.Addr) error { return st.entitle(ctx, addrs) }
+	s.answers = func(ctx context.Context) (agent.AnswerTimes, error) {
+		status, err := hosts[0].Status(ctx)
+		return status.Answers, err
+	}
 	s.held = func(ctx context.Context) (n [2]int, err error) {
 		for i, h := range hosts {
 			status, err := h.Status(ctx)

@@ -87,6 +87,9 @@ func showStatus(ctx context.Context, c *agent.Client, a *asker, _ []string, w io
 		}
 		fmt.Fprintf(w, "held\t%d peers, %d pairs, %d absent, %d ports, %d VTEPs\n", s.Held.Peers, s.Held.Pairs, s.Held.Absent, s.Held.Ports, s.Held.VTEPs)
 		fmt.Fprintf(w, "waiting\t%d questions, %d packets\n", s.Waiting.Questions, s.Waiting.Packets)
+		if s.Answers.Count > 0 {
+			fmt.Fprintf(w, "answers\tthe last %d took %s (median), %s (99 %%)\n", s.Answers.Count, s.Answers.P50.Round(time.Microsecond), s.Answers.P99.Round(time.Microsecond))
+		}
 		for _, fault := range s.Faults {
 			fmt.Fprintf(w, "fault\t%s\n", fault)
 		}
