@@ -116,3 +116,45 @@ func (s *Switch) recount(domain uint32) error {
 	}
 	return nil
 }
+
+// adoptShares counts what the ports of each domain have, where a layout before
+// did not; else the programs go on counting.
+func (s *Switch) adoptShares() error {
+	sums := map[uint32]dswitchDomainState{}
+	var flows uint32
+	for id, p := range s.ports {
+		var state dswitchPortState
+		if err := s.maps.PortStates.Lookup(uint32(id), &state); err != nil {
+			return fmt.Errorf("port %d: map port_states: %w", id, err)
+		}
+		domain := s.networks[p.VNI].Domain
+		if state.Domain != domain {
+			state.Domain = domain
+			if err := s.maps.PortStates.Update(uint32(id), state, ebpf.UpdateAny); err != nil {
+				return fmt.Errorf("port %d: map port_states: %w", id, err)
+			}
+		}
+		sum := sums[domain]
+		sum.Flows += state.Flows
+		sum.Unconfirmed += state.Unconfirmed
+		sums[domain] = sum
+		flows += state.Flows
+	}
+	for domain, sum := range sums {
+		if err := s.maps.DomainStates.Update(domain, sum, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+			return fmt.Errorf("domain %d: map domain_states: %w", domain, err)
+		}
+	}
+	var all dswitchPortState
+	if err := s.maps.PortStates.Lookup(uint32(0), &all); err != nil {
+		return fmt.Errorf("map port_states: %w", err)
+	}
+	if all.Flows > 0 || flows == 0 {
+		return nil
+	}
+	all.Flows = flows
+	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("map port_states: %w", err)
+	}
+	return nil
+}

@@ -391,6 +391,9 @@ func (s *Switch) limitFlows() error {
 	if err := s.maps.PortStates.Lookup(uint32(0), &all); err != nil {
 		return fmt.Errorf("map port_states: %w", err)
 	}
+	if all.Budget == s.maps.Flows4.MaxEntries() {
+		return nil // the programs that run count beside it
+	}
 	all.Budget = s.maps.Flows4.MaxEntries()
 	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("map port_states: %w", err)
