@@ -131,8 +131,14 @@ type (
 	SetNetwork struct{ Network Network }
 	// DelNetwork forgets a network that has no port and no peer left.
 	DelNetwork struct{ VNI dove.VNI }
-	// SetVTEP admits an underlay address as a member of the fleet.
-	SetVTEP struct{ Addr netip.Addr }
+	// SetVTEP admits an underlay address as a member of the fleet. Foreign has no
+	// switch of ours behind it: it may leave out the group policy id or send any,
+	// and ask for local addresses by ARP and ND. Plain is sent VXLAN without group
+	// policy id.
+	SetVTEP struct {
+		Addr           netip.Addr
+		Foreign, Plain bool
+	}
 	// DelVTEP no longer accepts what comes from Addr.
 	DelVTEP struct{ Addr netip.Addr }
 	// SetPort attaches the switch's programs to the port's device and opens it.

@@ -24,9 +24,13 @@ func OverlaySize(vtep netip.Addr) int {
 const (
 	udpSize   = 8
 	vxlanSize = 8
-	vxlanGBP  = 0x88 // G (group policy id present) and I (VNI present)
+	vxlanI    = 0x08 // VNI present
+	vxlanGBP  = 0x88 // G (group policy id present) and I
 	vxlanA    = 0x08 // A (policy applied), of the second byte
 )
+
+// NoClass is no group policy id.
+const NoClass dove.Class = 0xffff
 
 // Outer is what an overlay packet's outer headers say. Both VTEPs are IPv4 or
 // both IPv6.
@@ -36,7 +40,7 @@ type Outer struct {
 	SrcPort        uint16 // of IPv6 also the flow label
 	TOS            uint8  // DSCP<<2 | ECN
 	VNI            dove.VNI
-	Class          dove.Class // the sender's, as the group policy id
+	Class          dove.Class // the sender's, as the group policy id; NoClass without one
 	Applied        bool       // the A bit: another host has judged it
 }
 
@@ -67,11 +71,13 @@ func (o Outer) Encap(inner []byte) []byte {
 	binary.BigEndian.PutUint16(udp[4:], uint16(datagram))
 
 	vxlan := udp[udpSize:]
-	vxlan[0] = vxlanGBP
+	if vxlan[0] = vxlanI; o.Class != NoClass {
+		vxlan[0] = vxlanGBP
+		binary.BigEndian.PutUint16(vxlan[2:], uint16(o.Class))
+	}
 	if o.Applied {
 		vxlan[1] = vxlanA
 	}
-	binary.BigEndian.PutUint16(vxlan[2:], uint16(o.Class))
 	binary.BigEndian.PutUint32(vxlan[4:], uint32(o.VNI)<<8)
 	return append(b, inner...)
 }
@@ -80,7 +86,8 @@ func (o Outer) Encap(inner []byte) []byte {
 // frame, a part of frame. NotOverlay means that it is no whole UDP packet
 // to port 4789 (an outer fragment included, and IPv6 with extension headers);
 // Malformed that it is cut short; BadOverlay that a flag other than G, I and A
-// is set, or G or I is not. With Malformed and BadOverlay the addresses are there.
+// is set, or I is not, or G is not and anything but the VNI is there. With
+// Malformed and BadOverlay the addresses are there.
 func Decap(frame []byte) (Outer, []byte, Fault) {
 	var o Outer
 	if len(frame) < ethernetSize+ipv4Size {
@@ -102,12 +109,15 @@ func Decap(frame []byte) (Outer, []byte, Fault) {
 		return o, nil, Malformed
 	}
 	vxlan := udp[udpSize:]
-	o.Class = dove.Class(binary.BigEndian.Uint16(vxlan[2:4]))
 	o.VNI = dove.VNI(binary.BigEndian.Uint32(vxlan[4:8]) >> 8)
-	if vxlan[0] != vxlanGBP || vxlan[1]&^vxlanA != 0 || vxlan[7] != 0 {
+	o.Class = dove.Class(binary.BigEndian.Uint16(vxlan[2:4]))
+	o.Applied = vxlan[1] == vxlanA
+	switch {
+	case vxlan[0] == vxlanI && o.Class == 0 && vxlan[1] == 0 && vxlan[7] == 0:
+		o.Class = NoClass
+	case vxlan[0] != vxlanGBP || vxlan[1]&^vxlanA != 0 || vxlan[7] != 0 || o.Class == NoClass:
 		return o, nil, BadOverlay
 	}
-	o.Applied = vxlan[1] == vxlanA
 	return o, vxlan[vxlanSize:], OK
 }
 

@@ -85,8 +85,14 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 		d.Kind = uint8(dswitchDestKindDEST_HERE)
 	}
 	d.Vtep, d.Hop = addrWords(p.VTEP), s.hopTo(p.VTEP)
-	if s.vteps[p.VTEP] {
+	if op, admitted := s.vteps[p.VTEP]; admitted {
 		d.Flags |= destAdmitted
+		if op.Foreign {
+			d.Flags |= destForeign
+		}
+		if op.Plain {
+			d.Flags |= destPlain
+		}
 	}
 	if p.Other.IsValid() {
 		s.setOther(&d, p.Other)
@@ -97,7 +103,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 // setOther says where the other binding of an address is.
 func (s *Switch) setOther(d *dswitchDest, vtep netip.Addr) {
 	d.Other = addrWords(vtep)
-	if s.vteps[vtep] {
+	if _, admitted := s.vteps[vtep]; admitted {
 		d.Flags |= destOtherAdmitted
 	}
 }
@@ -108,6 +114,8 @@ const (
 	destOtherAdmitted
 	destOnTap
 	destRouted
+	destForeign
+	destPlain
 )
 
 // put brings an address in the kernel to what is wanted.

@@ -60,7 +60,7 @@ func (s *Switch) apply(op dataplane.Op) error {
 	case dataplane.DelNetwork:
 		return s.delNetwork(op.VNI)
 	case dataplane.SetVTEP:
-		return s.setVTEP(op.Addr)
+		return s.setVTEP(op)
 	case dataplane.DelVTEP:
 		return s.delVTEP(op.Addr)
 	case dataplane.SetPort:
@@ -172,11 +172,12 @@ func remove(m *ebpf.Map, key any) error {
 
 func vtepKey(a netip.Addr) dswitchVtepKey { return dswitchVtepKey{Addr: addrWords(a)} }
 
-func (s *Switch) setVTEP(a netip.Addr) error {
+func (s *Switch) setVTEP(op dataplane.SetVTEP) error {
+	a := op.Addr
 	if err := s.config.CheckVTEP(a); err != nil {
 		return err
 	}
-	if s.vteps[a] {
+	if held, admitted := s.vteps[a]; admitted && held == op {
 		return nil
 	}
 	key := vtepKey(a)
@@ -188,11 +189,28 @@ func (s *Switch) setVTEP(a netip.Addr) error {
 		}
 		s.vtepNumbers[a] = number
 	}
-	if err := s.maps.Vteps.Update(key, dswitchVtep{Number: number}, ebpf.UpdateAny); err != nil {
+	if err := s.maps.Vteps.Update(key, dswitchVtep{Number: number, Flags: vtepFlags(op)}, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("VTEP %v: map vteps: %w", a, err)
 	}
-	s.vteps[a] = true
+	s.vteps[a] = op
+	s.changed = true
 	return s.admit(a)
+}
+
+// The flags of struct vtep.
+const (
+	vtepForeign = 1 << iota
+	vtepPlain
+)
+
+func vtepFlags(op dataplane.SetVTEP) (flags uint32) {
+	if op.Foreign {
+		flags |= vtepForeign
+	}
+	if op.Plain {
+		flags |= vtepPlain
+	}
+	return flags
 }
 
 // admit tells the destinations behind a VTEP whether it is of the fleet.
@@ -209,7 +227,7 @@ func (s *Switch) admit(a netip.Addr) error {
 
 // delVTEP leaves a VTEP its number: missed packets carry it until they come back.
 func (s *Switch) delVTEP(a netip.Addr) error {
-	if !s.vteps[a] {
+	if _, admitted := s.vteps[a]; !admitted {
 		return nil
 	}
 	delete(s.vteps, a)

@@ -27,7 +27,7 @@ func BenchmarkKnownFlow(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { s.Close() })
-	if err := s.configure(1, 1); err != nil {
+	if err := s.configure(1, 1, 1); err != nil {
 		b.Fatal(err)
 	}
 	table := allowing(allowed("all", dove.ProtocolTCP, 0, 65535))

@@ -27,6 +27,7 @@
 #include "forward.h"
 #include "neighbor.h"
 #include "toobig.h"
+#include "foreign.h"
 
 // finish does what was judged. ifindex is the sending port's device.
 static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int judgement, __u32 ifindex, __u32 length)
@@ -104,9 +105,11 @@ int guest_out(struct __sk_buff *skb)
 // network here? It fills in what is known of the network.
 static __always_inline int admitted(struct packet *p, int well_formed)
 {
-	if (!bpf_map_lookup_elem(&vteps, p->vtep))
+	struct vtep *v = bpf_map_lookup_elem(&vteps, p->vtep);
+	if (!v)
 		return UNKNOWN_VTEP;
-	if (!well_formed)
+	p->foreign = v->flags & VTEP_FOREIGN;
+	if (!well_formed || (p->class == NO_CLASS && !p->foreign))
 		return BAD_OVERLAY;
 	struct network *n = bpf_map_lookup_elem(&networks, &p->vni);
 	if (!n)
@@ -119,12 +122,14 @@ static __always_inline int admitted(struct packet *p, int well_formed)
 // flow says by itself that its sender's VTEP and its network are admitted.
 static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size, int well_formed)
 {
-	int fault, reason = 0;
+	int fault, reason = 0, asks = 0;
 
 	if (well_formed) {
 		reason = parse(skb, p, at, size);
-		if (!reason && p->kind != KIND_IP)
+		if (!reason && p->kind != KIND_IP) {
 			reason = NOT_UNICAST;
+			asks = 1;
+		}
 		if (!reason && (p->outer_tos & ECN) == ECN && !(p->tos & ECN))
 			reason = CONGESTED;
 		if (!reason) {
@@ -134,6 +139,8 @@ static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p
 		}
 	}
 	fault = admitted(p, well_formed);
+	if (!fault && asks && p->foreign)
+		return asked(p);
 	if (!fault)
 		fault = reason;
 	return fault ? refuse(p, fault) : anew(p, size);
@@ -147,6 +154,19 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *p)
 }
 
 #include "move.h"
+
+// unwrapped does for tests what the kernel's decapsulation does for answer_back.
+static __noinline int unwrapped(struct __sk_buff *skb, struct packet *p, __u32 length)
+{
+	if (bpf_skb_adjust_room(skb, -OUTER_SIZE, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO | (p->v6 ? DECAP_L3_IPV6 : DECAP_L3_IPV4)))
+		return drop_for(p, length, ENCAP_FAILED);
+	struct ethernet *e = (void *)(long)skb->data;
+	if ((void *)(e + 1) > (void *)(long)skb->data_end)
+		return drop_for(p, length, ENCAP_FAILED);
+	copy_mac(e->src, p->mac);
+	e->type = p->kind == KIND_ARP ? ETH_ARP : ETH_IPV6;
+	return answer_back(skb, p, length);
+}
 
 SEC("tc")
 int wire_in(struct __sk_buff *skb)
@@ -199,8 +219,12 @@ int wire_in(struct __sk_buff *skb)
 	}
 	p.class = bpf_ntohs(at->class);
 	p.vni = bpf_ntohl(at->vni) >> 8;
-	int well_formed = at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff));
-	if (!well_formed && at->flags == 0x88 && at->flags2 == APPLIED && !(at->vni & bpf_htonl(0xff)))
+	int well_formed = at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff)) && p.class != NO_CLASS;
+	if (!well_formed && at->flags == 0x08 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff)) && !p.class) {
+		p.class = NO_CLASS; // as foreign VTEPs may have it
+		well_formed = 1;
+	}
+	if (!well_formed && at->flags == 0x88 && at->flags2 == APPLIED && !(at->vni & bpf_htonl(0xff)) && p.class != NO_CLASS)
 		return handed(skb, &p, length, OUTER_SIZE, frame);
 	switch (judge_overlay(skb, &p, OUTER_SIZE, frame, well_formed)) {
 	case FORWARD:
@@ -212,6 +236,10 @@ int wire_in(struct __sk_buff *skb)
 			tell(&p, MISSED, 0, 0);
 			return PASS;
 		}
+		break;
+	case ANSWER: // by the kernel, which alone leaves nothing that would keep the answer from being encapsulated
+		if (testing)
+			return unwrapped(skb, &p, length);
 	}
 	return leave(skb, &p);
 other:
@@ -225,7 +253,8 @@ static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p,
 {
 	__u32 length = skb->len + OUTER_SIZE; // what is counted is what the wire brought
 
-	return finish(skb, p, judge_overlay(skb, p, 0, skb->len, well_formed), 0, length);
+	int judgement = judge_overlay(skb, p, 0, skb->len, well_formed);
+	return judgement == ANSWER ? answer_back(skb, p, length) : finish(skb, p, judgement, 0, length);
 }
 
 // decapsulated reads what the kernel's decapsulation keeps of the outer headers,
@@ -242,7 +271,11 @@ static __noinline int decapsulated(struct __sk_buff *skb, struct packet *p)
 	else
 		map4(p->vtep, bpf_htonl(key.remote_ipv4));
 	p->vni = key.tunnel_id;
-	if (bpf_skb_get_tunnel_opt(skb, &gbp, sizeof(gbp)) != sizeof(gbp))
+	if (bpf_skb_get_tunnel_opt(skb, &gbp, sizeof(gbp)) != sizeof(gbp)) {
+		p->class = NO_CLASS;
+		return skb->mark == WIRE_COOKIE;
+	}
+	if ((gbp & 0xffff) == NO_CLASS)
 		return 0;
 	p->class = gbp;
 	p->applied = gbp >> 16 == APPLIED; // the kernel's flag is the wire's bit

@@ -153,6 +153,10 @@ static __always_inline int tunnel(struct __sk_buff *skb, struct packet *p, const
 	o->flags2 = p->direction == IN_OVERLAY ? APPLIED : 0; // it was for a port that is on standby here
 	o->class = bpf_htons(src->class);
 	o->vni = bpf_htonl(vni << 8);
+	if (dst->flags & DEST_PLAIN && !o->flags2) {
+		o->flags = 0x08;
+		o->class = 0;
+	}
 	return underlay(c, dst);
 }
 

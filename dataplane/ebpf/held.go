@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -18,7 +19,7 @@ import (
 // changes nothing.
 type Held struct {
 	Networks []dove.VNI
-	VTEPs    []netip.Addr
+	VTEPs    []dataplane.SetVTEP
 	Ports    []dataplane.PortID
 	Peers    []dataplane.PeerKey
 	Absent   []dataplane.PeerKey
@@ -31,7 +32,7 @@ func (s *Switch) Held() Held {
 	defer s.mu.Unlock()
 	return Held{
 		Networks: sortedKeys(s.networks, compareOrdered),
-		VTEPs:    sortedKeys(s.vteps, netip.Addr.Compare),
+		VTEPs:    slices.SortedFunc(maps.Values(s.vteps), func(a, b dataplane.SetVTEP) int { return a.Addr.Compare(b.Addr) }),
 		Ports:    sortedKeys(s.ports, compareOrdered),
 		Peers:    sortedKeys(s.peers, comparePeerKeys),
 		Absent:   sortedKeys(s.absent, comparePeerKeys),
@@ -58,7 +59,8 @@ func (s *Switch) adoptNetworks() error {
 	var v dswitchVtep
 	entries = s.maps.Vteps.Iterate()
 	for entries.Next(&addr, &v) {
-		s.vteps[mappedAddr(addr.Addr)] = true
+		a := mappedAddr(addr.Addr)
+		s.vteps[a] = dataplane.SetVTEP{Addr: a, Foreign: v.Flags&vtepForeign != 0, Plain: v.Flags&vtepPlain != 0}
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map vteps: %w", err)

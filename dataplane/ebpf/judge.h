@@ -97,6 +97,13 @@ static __always_inline int came_from(const struct packet *p, const struct dest *
 	return by_other(p, src);
 }
 
+// by_foreign reports whether a packet came by a foreign VTEP that its source is
+// behind: what it says of the class means nothing.
+static __always_inline int by_foreign(const struct packet *p, const struct dest *src)
+{
+	return src->kind == DEST_REMOTE && src->flags & DEST_FOREIGN && same_vtep(src->vtep, p->vtep);
+}
+
 // matches reports whether the packet comes from where the DPC says that its
 // source is. A hidden source has no VTEP to compare.
 static __always_inline int matches(const struct packet *p, const struct dest *src)
@@ -157,8 +164,13 @@ static __always_inline int known(struct packet *p, __u32 length)
 	}
 	if (p->size > p->mtu)
 		return refuse(p, TOO_BIG);
-	if (p->direction == IN_OVERLAY && src->class != p->class)
+	if (p->direction == IN_OVERLAY && src->class != p->class && !by_foreign(p, src)) {
+		if (p->class == NO_CLASS) {
+			p->port = 0; // it may not get so far
+			return -1;
+		}
 		hint(p);
+	}
 	if (dst->kind != DEST_REMOTE && !is_port(dst))
 		return -1;
 	int routed = dst->flags & DEST_ROUTED;
@@ -452,7 +464,7 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 			return refuse(p, SOURCE_MISMATCH);
 		if (!matches(p, src))
 			return lacks(p, WANT_CONFIRM);
-		if (src->class != p->class)
+		if (src->class != p->class && !by_foreign(p, src))
 			hint(p);
 	}
 

@@ -168,7 +168,7 @@ func age(t testing.TB, s *Switch, d time.Duration) {
 
 func TestMissLimit(t *testing.T) {
 	s := newLone(t, Options{MissBurst: 3, MissRate: 1})
-	if err := s.configure(1, 1); err != nil {
+	if err := s.configure(1, 1, 1); err != nil {
 		t.Fatal(err)
 	}
 	stranger := out

@@ -33,11 +33,19 @@ enum dest_kind {
 #define DEST_OTHER_ADMITTED 2 // flag: other is one
 #define DEST_ON_TAP 4         // flag: its port's device is a tap
 #define DEST_ROUTED 8         // flag: it is behind a router, see routes
+#define DEST_FOREIGN 16       // flag: no switch of ours is at vtep
+#define DEST_PLAIN 32         // flag: vtep is sent no group policy id
+
+#define VTEP_FOREIGN 1
+#define VTEP_PLAIN 2
+
+#define NO_CLASS 0xffff // there was no group policy id
 
 struct settings {
 	__be32 vtep[4];
 	__u32 underlay;        // ifindex
 	__u32 up;              // ifindex of the agent's tap
+	__u32 vxlan;           // of the kernel's decapsulation
 	__u32 dscp;            // of outer headers, << 2; COPY_DSCP: the inner one
 	__u64 miss_interval;   // ns between misses of one port, 0 = no limit
 	__u64 miss_burst;      // ns worth of misses at once

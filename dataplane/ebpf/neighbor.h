@@ -72,6 +72,11 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	return 1;
 }
 
+static __noinline int answer(struct __sk_buff *skb, const struct packet *p, const __u8 *mac)
+{
+	return p->kind == KIND_ARP ? answer_arp(skb, p, mac) : answer_solicitation(skb, p, mac);
+}
+
 // neighbor judges a packet that asks for an address, and makes the answer of it.
 __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 {
@@ -93,6 +98,5 @@ __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 	__u8 mac[8] __attribute__((aligned(8)));
 	struct route *r = dst->flags & DEST_ROUTED ? route_at(slot) : 0;
 	copy_mac(mac, r ? r->gateway : dst->mac);
-	int done = p->kind == KIND_ARP ? answer_arp(skb, p, mac) : answer_solicitation(skb, p, mac);
-	return done ? ANSWER : refuse(p, MALFORMED);
+	return answer(skb, p, mac) ? ANSWER : refuse(p, MALFORMED);
 }

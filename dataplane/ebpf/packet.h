@@ -91,6 +91,7 @@ struct packet {
 	__u8 hinted;    // the group id is not the source's class
 	__u8 ttl;       // parse: IPv6: the hop limit
 	__u8 nobody;    // it is not known who has the destination
+	__u8 foreign;   // it came by a foreign VTEP
 
 	// decision
 	__u8 reason, want, judged, backwards; // backwards: it answers its flow's initiator

@@ -23,7 +23,7 @@ func OpenForTests(o Options) (*Switch, error) {
 	if err := s.load(true); err != nil {
 		return nil, err
 	}
-	settings := dswitchSettings{Vtep: addrWords(o.Config.VTEP), Underlay: 1, Up: 1, Dscp: dscp(o.Config.DSCP)}
+	settings := dswitchSettings{Vtep: addrWords(o.Config.VTEP), Underlay: 1, Up: 1, Vxlan: 1, Dscp: dscp(o.Config.DSCP)}
 	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
 		return nil, fmt.Errorf("map config: %w", err)
 	}

@@ -50,7 +50,8 @@ func (w *twins) op() dataplane.Op {
 	case n < 4:
 		return dataplane.DelNetwork{VNI: one(w.r, twinVNIs...)}
 	case n < 9:
-		return dataplane.SetVTEP{Addr: one(w.r, w.vteps[1:]...)}
+		foreign := w.chance(40)
+		return dataplane.SetVTEP{Addr: one(w.r, w.vteps[1:]...), Foreign: foreign, Plain: foreign && w.chance(50)}
 	case n < 11:
 		return dataplane.DelVTEP{Addr: one(w.r, w.vteps...)}
 	case n < 26:

@@ -17,7 +17,7 @@ import (
 // errorsAboutFlow lets ten ICMP errors about one flow pass at once.
 func errorsAboutFlow(t testing.TB, o Options) {
 	s := newLone(t, o)
-	if err := s.configure(1, 1); err != nil {
+	if err := s.configure(1, 1, 1); err != nil {
 		t.Fatal(err)
 	}
 	sent := packet.UDP(out, 1, 53, nil)

@@ -102,7 +102,7 @@ type Switch struct {
 	walking     sync.Mutex // through the flow tables; taken after mu
 	mu          sync.Mutex
 	networks    map[dove.VNI]dataplane.Network
-	vteps       map[netip.Addr]bool
+	vteps       map[netip.Addr]dataplane.SetVTEP
 	vtepNumbers map[netip.Addr]uint32 // places in vtep_addrs, of all that ever were
 	ports       map[dataplane.PortID]*port
 	owners      map[dataplane.PeerKey]dataplane.PortID // addresses of ports
@@ -153,7 +153,7 @@ func newSwitch(o Options) *Switch {
 		drops:       make(chan dataplane.Drop, o.DropQueue),
 		hints:       make(chan dataplane.Hint, o.DropQueue),
 		networks:    map[dove.VNI]dataplane.Network{},
-		vteps:       map[netip.Addr]bool{},
+		vteps:       map[netip.Addr]dataplane.SetVTEP{},
 		vtepNumbers: map[netip.Addr]uint32{},
 		ports:       map[dataplane.PortID]*port{},
 		owners:      map[dataplane.PeerKey]dataplane.PortID{},
@@ -230,7 +230,7 @@ func (s *Switch) open() error {
 			return fmt.Errorf("take over what is pinned in %s: %w", s.old, err)
 		}
 	}
-	if err := s.configure(underlay.Attrs().Index, up.Attrs().Index); err != nil {
+	if err := s.configure(underlay.Attrs().Index, up.Attrs().Index, vxlan.Attrs().Index); err != nil {
 		return err
 	}
 	if s.hops, err = openHops(underlay.Attrs().Index); err != nil {
@@ -354,11 +354,12 @@ func pinnedFlows(dirs ...string) map[string]uint32 {
 
 // configure writes what the programs must know and no op says. It is a map's
 // content and not the programs', so that swapped programs find it.
-func (s *Switch) configure(underlay, up int) error {
+func (s *Switch) configure(underlay, up, vxlan int) error {
 	settings := dswitchSettings{
 		Vtep:          addrWords(s.config.VTEP),
 		Underlay:      uint32(underlay),
 		Up:            uint32(up),
+		Vxlan:         uint32(vxlan),
 		Dscp:          dscp(s.config.DSCP),
 		MissInterval:  uint64(time.Second) / uint64(s.options.MissRate),
 		EventInterval: uint64(time.Second) / eventRate,

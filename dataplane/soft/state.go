@@ -99,7 +99,7 @@ func (s *Switch) apply(op dataplane.Op) error {
 		if err := s.config.CheckVTEP(op.Addr); err != nil {
 			return err
 		}
-		s.vteps[op.Addr] = true
+		s.vteps[op.Addr] = op
 	case dataplane.DelVTEP:
 		delete(s.vteps, op.Addr)
 	case dataplane.SetPort:

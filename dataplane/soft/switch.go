@@ -39,7 +39,7 @@ type Switch struct {
 	mu          sync.Mutex
 	limits      Limits
 	networks    map[dove.VNI]dataplane.Network
-	vteps       map[netip.Addr]bool
+	vteps       map[netip.Addr]dataplane.SetVTEP
 	ports       map[dataplane.PortID]*port
 	locals      map[dataplane.PeerKey]end // addresses of ports
 	peers       map[dataplane.PeerKey]end
@@ -65,7 +65,7 @@ func New(config dataplane.Config, clock func() time.Time) *Switch {
 		clock:    clock,
 		limits:   DefaultLimits,
 		networks: map[dove.VNI]dataplane.Network{},
-		vteps:    map[netip.Addr]bool{},
+		vteps:    map[netip.Addr]dataplane.SetVTEP{},
 		ports:    map[dataplane.PortID]*port{},
 		locals:   map[dataplane.PeerKey]end{},
 		peers:    map[dataplane.PeerKey]end{},
@@ -244,13 +244,16 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 	t.outer, t.inner = outer, inner
 	t.tuple.VNI = outer.VNI
 	network, known := s.networks[outer.VNI]
+	vtep, admitted := s.vteps[outer.Src]
 	switch {
 	case fault == packet.NotOverlay || outer.Dst != s.config.VTEP:
 		return dataplane.Outcome{Action: dataplane.Passed}, nil
-	case !s.vteps[outer.Src]:
+	case !admitted:
 		return s.drop(t, dataplane.UnknownVTEP, "")
 	case fault != packet.OK:
 		return s.drop(t, reasons[fault], "")
+	case outer.Class == packet.NoClass && !vtep.Foreign:
+		return s.drop(t, dataplane.BadOverlay, "")
 	case !known:
 		return s.drop(t, dataplane.UnknownNetwork, "")
 	}
@@ -258,6 +261,9 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 		return s.drop(t, reasons[fault], "")
 	}
 	if t.Kind != packet.IP {
+		if vtep.Foreign && !outer.Applied {
+			return s.answerBack(t, vtep)
+		}
 		return s.drop(t, dataplane.NotUnicast, "")
 	}
 	if packet.Unmarkable(t.TOS, outer.TOS) {
@@ -287,7 +293,7 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 		return s.miss(t, dataplane.WantConfirm)
 	}
 	o, left := s.judge(t, src, dst)
-	if src.class != outer.Class {
+	if src.class != outer.Class && !(src.where == remote && src.vtep == outer.Src && vtep.Foreign) {
 		o.Hinted = true
 		s.ledger.hint(dataplane.Hint{Port: t.port.ID, Tuple: t.tuple}, s.clock())
 	}
@@ -353,7 +359,10 @@ func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outco
 		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: dst.vni, Class: src.class,
 		TOS: s.config.DSCP.TOS(packet.Marked(t.TOS, t.outer.TOS)), Applied: t.direction == dataplane.FromOverlay,
 	}
+	if s.vteps[dst.vtep].Plain && !outer.Applied {
+		outer.Class = packet.NoClass
+	}
 	return dataplane.Outcome{
-		Action: dataplane.Tunneled, Rule: rule, VTEP: dst.vtep, VNI: outer.VNI, Class: outer.Class,
+		Action: dataplane.Tunneled, Rule: rule, VTEP: dst.vtep, VNI: outer.VNI, Class: src.class,
 	}, outer.Encap(inner)
 }
