@@ -40,7 +40,7 @@ static __noinline int back(struct __sk_buff *skb, const struct packet *p)
 	struct settings *c = settings();
 	struct bpf_tunnel_key key = {.tunnel_id = p->vni, .tunnel_ttl = 64};
 	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
-	__u32 class = p->class;
+	__u32 class = p->class == NO_CLASS ? 0 : p->class; // of 0 the kernel says nothing
 
 	if (!c)
 		return SHOT;
@@ -54,9 +54,7 @@ static __noinline int back(struct __sk_buff *skb, const struct packet *p)
 		key.remote_ipv4 = bpf_ntohl(p->vtep[3]);
 		key.local_ipv4 = bpf_ntohl(c->vtep[3]);
 	}
-	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags))
-		return SHOT;
-	if (class != NO_CLASS && bpf_skb_set_tunnel_opt(skb, &class, sizeof(class)))
+	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags) || bpf_skb_set_tunnel_opt(skb, &class, sizeof(class)))
 		return SHOT;
 	return bpf_redirect(c->vxlan, 0);
 }

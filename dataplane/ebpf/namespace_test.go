@@ -94,7 +94,8 @@ func run(t testing.TB, name string, args ...string) {
 type host struct {
 	*namespace
 	vtep     netip.Addr
-	mtu      int // of guests
+	mtu      int        // of guests
+	fabric   *namespace // with a bridge of that name, nil between two
 	sw       *Switch
 	pins     string
 	answers  func(dataplane.Miss) []dataplane.Op
@@ -162,6 +163,7 @@ func newHostsOver(t testing.TB, underlay netip.Prefix, n int) []*host {
 		fabric.ip(t, "link add name fabric type bridge")
 		fabric.ip(t, "link set dev fabric up")
 		for i, h := range hosts {
+			h.fabric = fabric
 			h.ip(t, fmt.Sprintf("link add under type veth peer name u%d netns %s", i, fabric.name))
 			fabric.ip(t, fmt.Sprintf("link set u%d master fabric up", i))
 		}
