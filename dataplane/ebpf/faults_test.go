@@ -111,7 +111,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"the flow label says nothing of the flow", "forward.h", "(__u32)tos << 20 | port)", "(__u32)tos << 20)"},
 	{"anybody may leave out the group policy id", "dswitch.c", "!well_formed || (p->class == NO_CLASS && !p->foreign)", "!well_formed"},
 	{"anybody may leave out the group policy id of a live flow", "judge.h", "if (p->class == NO_CLASS) {", "if (0) {"},
-	{"what is foreign may ask in anybody's name", "foreign.h", "src->kind != DEST_REMOTE || !same_vtep(src->vtep, p->vtep)", "src->kind != DEST_REMOTE"},
+	{"what is foreign may ask in anybody's name", "foreign.h", " || !same_vtep(src->vtep, p->vtep))\n\t\t\treturn lacks", ")\n\t\t\treturn lacks"},
 	{"what is foreign and plain is sent a group policy id", "forward.h", "dst->flags & DEST_PLAIN && !o->flags2", "0"},
 	{"the class that a foreign VTEP says is told as another", "judge.h", "src->flags & DEST_FOREIGN && same_vtep", "0 && same_vtep"},
 	{"any VTEP is answered that asks", "dswitch.c", "!fault && asks && p->foreign", "!fault && asks"},

@@ -16,7 +16,7 @@ __noinline int asked(struct packet *p)
 	__u32 slot = slot_of(p, p->dst);
 	struct dest *src = dest_at(slot_of(p, p->src)), *dst = dest_at(slot);
 
-	if (!v || !src || !dst || !is_local(dst))
+	if (!v || !src || !dst || !is_local(dst) || dst->flags & DEST_ROUTED)
 		return refuse(p, NOT_HERE);
 	p->port = dst->port;
 	p->dst_slot = slot;
@@ -25,7 +25,9 @@ __noinline int asked(struct packet *p)
 			return unknown(p, 0);
 		if (src->kind == DEST_HIDDEN)
 			return refuse(p, HIDDEN);
-		if (src->kind != DEST_REMOTE || !same_vtep(src->vtep, p->vtep))
+		if (src->kind == DEST_ROUTER)
+			return refuse(p, SOURCE_MISMATCH);
+		if (src->kind != DEST_REMOTE || src->flags & DEST_ROUTED || !same_vtep(src->vtep, p->vtep))
 			return lacks(p, WANT_CONFIRM);
 		copy_mac(p->mac, src->mac);
 	}

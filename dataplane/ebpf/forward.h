@@ -260,6 +260,7 @@ __noinline int hand_on(struct __sk_buff *skb, struct packet *p, __u32 length)
 		ip->check = outer_check(ip->tos, ip->total, ip->src, ip->dst);
 	}
 	o->udp_check = 0;
+	o->flags = 0x88; // from a foreign VTEP it came without group id
 	o->flags2 = APPLIED;
 	o->class = bpf_htons(src->class);
 	tell(p, TUNNELED, src, dst);

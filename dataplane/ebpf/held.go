@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -19,7 +18,7 @@ import (
 // changes nothing.
 type Held struct {
 	Networks []dove.VNI
-	VTEPs    []dataplane.SetVTEP
+	VTEPs    []netip.Addr
 	Ports    []dataplane.PortID
 	Peers    []dataplane.PeerKey
 	Absent   []dataplane.PeerKey
@@ -32,7 +31,7 @@ func (s *Switch) Held() Held {
 	defer s.mu.Unlock()
 	return Held{
 		Networks: sortedKeys(s.networks, compareOrdered),
-		VTEPs:    slices.SortedFunc(maps.Values(s.vteps), func(a, b dataplane.SetVTEP) int { return a.Addr.Compare(b.Addr) }),
+		VTEPs:    sortedKeys(s.vteps, netip.Addr.Compare),
 		Ports:    sortedKeys(s.ports, compareOrdered),
 		Peers:    sortedKeys(s.peers, comparePeerKeys),
 		Absent:   sortedKeys(s.absent, comparePeerKeys),

@@ -359,7 +359,7 @@ func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outco
 		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: dst.vni, Class: src.class,
 		TOS: s.config.DSCP.TOS(packet.Marked(t.TOS, t.outer.TOS)), Applied: t.direction == dataplane.FromOverlay,
 	}
-	if s.vteps[dst.vtep].Plain && !outer.Applied {
+	if dst.where == remote && s.vteps[dst.vtep].Plain && !outer.Applied {
 		outer.Class = packet.NoClass
 	}
 	return dataplane.Outcome{
