@@ -60,7 +60,7 @@ type Core struct {
 	networks    map[dove.VNI]*network
 	domains     map[dove.Domain]*domain
 	locals      map[control.PeerKey]local
-	tunnels     map[netip.Addr]dove.HostName
+	tunnels     map[netip.Addr]control.Tunnel
 	negatives   map[control.PeerKey]time.Time // when they expire
 	rows        int                           // peers, negatives and pairs
 	lastPort    dataplane.PortID
@@ -116,7 +116,7 @@ func NewCore(config Config, restored Restored) *Core {
 		domains:     map[dove.Domain]*domain{},
 		handles:     map[dove.Domain]uint32{},
 		locals:      map[control.PeerKey]local{},
-		tunnels:     map[netip.Addr]dove.HostName{},
+		tunnels:     map[netip.Addr]control.Tunnel{},
 		negatives:   map[control.PeerKey]time.Time{},
 		questions:   map[questionKey]*question{},
 		asked:       map[asked]*question{},

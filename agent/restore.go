@@ -94,7 +94,7 @@ func (c *Core) restore(r Restored) {
 		c.tracker.adopt(dataplane.SetNetwork{Network: dataplane.Network{VNI: vni}}, c.networks[vni] != nil)
 	}
 	for _, vtep := range r.Switch.VTEPs {
-		c.tunnels[vtep] = ""
+		c.tunnels[vtep] = control.Tunnel{}
 		c.tracker.adopt(dataplane.SetVTEP{Addr: vtep}, true)
 	}
 	for _, id := range r.Switch.Ports {

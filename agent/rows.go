@@ -336,10 +336,10 @@ func (c *Core) setTunnels(m *control.Tunnels) {
 		c.tracker.remove(target{kind: kindVTEP, addr: vtep})
 	}
 	for _, t := range m.Add {
-		_, known := c.tunnels[t.VTEP]
-		c.tunnels[t.VTEP] = t.Host
-		if !known && t.VTEP != c.config.VTEP {
-			c.tracker.set(dataplane.SetVTEP{Addr: t.VTEP})
+		held, known := c.tunnels[t.VTEP]
+		c.tunnels[t.VTEP] = t
+		if (!known || held.Foreign != t.Foreign || held.Plain != t.Plain || held.Host == "") && t.VTEP != c.config.VTEP {
+			c.tracker.set(dataplane.SetVTEP{Addr: t.VTEP, Foreign: t.Foreign, Plain: t.Plain})
 		}
 	}
 }

@@ -21,6 +21,8 @@ type Host struct {
 	Name      dove.HostName `json:"name"`
 	VTEP      string        `json:"vtep,omitempty" doc:"Its underlay address."`
 	Serial    string        `json:"serial,omitempty" doc:"The serial number of its valid certificate; missing until it joined."`
+	Foreign   bool          `json:"foreign,omitempty" doc:"It runs no dSwitch: endpoints bound to it are where its address is."`
+	Plain     bool          `json:"plain,omitempty" doc:"It is sent VXLAN without group policy ids."`
 	Endpoints int           `json:"endpoints" doc:"How many endpoints are bound to it."`
 	Session   *Session      `json:"session,omitempty" doc:"Its session with this DPC member, if there is one."`
 	Revision  dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
@@ -28,7 +30,9 @@ type Host struct {
 
 // HostSpec is what a host is made of. A host also comes into being by joining.
 type HostSpec struct {
-	VTEP netip.Addr `json:"vtep" doc:"Its underlay address."`
+	VTEP    netip.Addr `json:"vtep" doc:"Its underlay address."`
+	Foreign bool       `json:"foreign,omitempty" doc:"It runs no dSwitch and never joins: a VXLAN device or switch of another kind."`
+	Plain   bool       `json:"plain,omitempty" doc:"Of a foreign one: it does not know group policy ids."`
 }
 
 // JoinTokenSpec says how long a join token is good.
@@ -75,7 +79,7 @@ func byHost(all []control.SessionStatus) map[dove.HostName]*control.SessionStatu
 
 func renderHost(w *world.World, sessions map[dove.HostName]*control.SessionStatus) func(world.Host) Host {
 	return func(h world.Host) Host {
-		out := Host{Name: h.Name, Serial: h.Serial, Revision: w.DocRevision(h.Key())}
+		out := Host{Name: h.Name, Serial: h.Serial, Foreign: h.Foreign, Plain: h.Plain, Revision: w.DocRevision(h.Key())}
 		if session := sessions[h.Name]; session != nil {
 			out.Session = new(renderSession(*session))
 		}
@@ -126,13 +130,19 @@ func (s *server) hosts(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "put-host", Method: http.MethodPut, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
 		Summary:     "Make a host, or change its underlay address",
-		Description: "A host whose address changes has to join again, since its certificate names the old one.",
+		Description: "A host whose address changes has to join again, since its certificate names the old one. A foreign host never joins.",
 	}, func(ctx context.Context, in *struct {
 		HostPath
 		Conditions
 		Body HostSpec
 	}) (*Written[Host], error) {
 		return write(ctx, s, world.HostKey(in.Host), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Host, error) {
+			switch {
+			case in.Body.Foreign:
+				return edit.PutForeign(w, in.Host, in.Body.VTEP, in.Body.Plain, ifMatch)
+			case in.Body.Plain:
+				return dove.Txn{}, world.Host{}, dove.Errorf(dove.Invalid, "a host with a dSwitch knows group policy ids: plain is for foreign ones")
+			}
 			return edit.PutHost(w, in.Host, in.Body.VTEP, ifMatch)
 		}, func(h world.Host, r dove.Revision) Host {
 			out := renderHost(s.Backend.World(), byHost(s.Backend.SessionsOf(h.Name)))(h)

@@ -229,7 +229,7 @@ func anyDown(t *rapid.T) Down {
 			Device: rapid.StringMatching(`|tap[a-z0-9]{1,11}`).Draw(t, "device"), Standby: rapid.Bool().Draw(t, "standby"),
 		}
 		if rapid.Bool().Draw(t, "moving") {
-			a.Other = Tunnel{dove.HostName(anyName.Draw(t, "other")), anyAddr.Draw(t, "vtep")}
+			a.Other = Tunnel{Host: dove.HostName(anyName.Draw(t, "other")), VTEP: anyAddr.Draw(t, "vtep")}
 		}
 		for _, addr := range some(t, anyAddr, "addresses") {
 			a.Address = append(a.Address, Address{addr, anyClass.Draw(t, "class")})
@@ -243,7 +243,7 @@ func anyDown(t *rapid.T) Down {
 	case 3:
 		m := &Tunnels{Revision: rev, Full: rapid.Bool().Draw(t, "full"), Del: some(t, anyAddr, "del")}
 		for _, addr := range some(t, anyAddr, "add") {
-			m.Add = append(m.Add, Tunnel{dove.HostName(anyName.Draw(t, "host")), addr})
+			m.Add = append(m.Add, Tunnel{Host: dove.HostName(anyName.Draw(t, "host")), VTEP: addr, Foreign: rapid.Bool().Draw(t, "foreign"), Plain: rapid.Bool().Draw(t, "plain")})
 		}
 		return m
 	case 4:

@@ -313,7 +313,7 @@ func (d *door) delay(field string, ms uint32) time.Duration {
 }
 
 func (d *door) tunnel(t *controlpb.Tunnel) Tunnel {
-	return Tunnel{dove.HostName(d.name("host", t.GetHost())), d.addr("vtep", t.GetVtep())}
+	return Tunnel{Host: dove.HostName(d.name("host", t.GetHost())), VTEP: d.addr("vtep", t.GetVtep()), Foreign: t.GetForeign(), Plain: t.GetPlain()}
 }
 
 func (d *door) endpoint(e *controlpb.Endpoint) dove.Endpoint {

@@ -144,7 +144,7 @@ func each[A, B any](list []A, f func(A) B) []B {
 }
 
 func encodeTunnel(t Tunnel) *controlpb.Tunnel {
-	return &controlpb.Tunnel{Host: string(t.Host), Vtep: t.VTEP.AsSlice()}
+	return &controlpb.Tunnel{Host: string(t.Host), Vtep: t.VTEP.AsSlice(), Foreign: t.Foreign, Plain: t.Plain}
 }
 
 func encodeEndpoint(e dove.Endpoint) *controlpb.Endpoint {

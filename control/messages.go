@@ -13,7 +13,7 @@ import (
 //	1: 2026-11-22: the first.
 //	2: 2026-11-23: Inspect and Report.
 //	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers;
-//	   failures in Ack.
+//	   failures in Ack; foreign tunnels.
 const Version = 3
 
 // Limits of one message. What is longer is split by Parts and Split.
@@ -202,10 +202,12 @@ type Tunnels struct {
 	Del      []netip.Addr
 }
 
-// Tunnel is a host and its underlay address.
+// Tunnel is a host and its underlay address. Foreign ones have no dSwitch, and
+// Plain ones are sent no group policy id.
 type Tunnel struct {
-	Host dove.HostName
-	VTEP netip.Addr
+	Host           dove.HostName
+	VTEP           netip.Addr
+	Foreign, Plain bool
 }
 
 // PolicyReply answers the questions of one request, in their order, with the

@@ -233,6 +233,9 @@ func (c *Core) changed(e Changed) error {
 			continue
 		}
 		for _, h := range change.Old.Bindings() {
+			if its, _ := c.world.Host(h); its.Foreign {
+				continue // it enforces nothing
+			}
 			if c.hosts[h] == nil && (change.New == nil || !change.New.BoundTo(h)) {
 				c.ledger.Miss(h, e.Revision)
 			}
@@ -285,7 +288,7 @@ func tunnel(h *world.Host) control.Tunnel {
 	if h == nil || !resolver.Joined(*h) {
 		return control.Tunnel{}
 	}
-	return control.Tunnel{Host: h.Name, VTEP: h.VTEP}
+	return control.Tunnel{Host: h.Name, VTEP: h.VTEP, Foreign: h.Foreign, Plain: h.Plain}
 }
 
 // Receipt says how far a revision got.
@@ -302,7 +305,7 @@ func (c *Core) Complete(revision dove.Revision) bool {
 func (c *Core) unconfirmed() []dove.HostName {
 	var names []dove.HostName
 	for h := range c.world.Hosts() {
-		if c.hosts[h.Name] != nil {
+		if c.hosts[h.Name] != nil || h.Foreign {
 			continue
 		}
 		bound := c.ledger != nil && c.ledger.Lost(h.Name)

@@ -13,18 +13,30 @@ import (
 // PutHost makes a host or fixes its VTEP. A host that joined with another VTEP
 // has to join again, since its certificate names the old one.
 func PutHost(w *world.World, name dove.HostName, vtep netip.Addr, ifMatch *dove.Revision) (dove.Txn, world.Host, error) {
-	old, exists := w.Host(name)
-	doc := world.Host{Name: name, VTEP: vtep}
+	return declare(w, world.Host{Name: name, VTEP: vtep}, ifMatch)
+}
+
+// PutForeign declares a host that runs no dSwitch, or changes its VTEP. Plain
+// says that it does not know group policy ids.
+func PutForeign(w *world.World, name dove.HostName, vtep netip.Addr, plain bool, ifMatch *dove.Revision) (dove.Txn, world.Host, error) {
+	return declare(w, world.Host{Name: name, VTEP: vtep, Foreign: true, Plain: plain}, ifMatch)
+}
+
+func declare(w *world.World, doc world.Host, ifMatch *dove.Revision) (dove.Txn, world.Host, error) {
+	old, exists := w.Host(doc.Name)
 	var p problems
-	checkName(&p, "name", string(name))
-	checkVTEP(&p, w, name, vtep)
+	checkName(&p, "name", string(doc.Name))
+	checkVTEP(&p, w, doc.Name, doc.VTEP)
+	if exists && old.Foreign != doc.Foreign {
+		p.add(dove.Conflict, "foreign", "delete that host first, or choose another name", "host %q is %s", doc.Name, map[bool]string{true: "foreign", false: "one with a dSwitch"}[old.Foreign])
+	}
 	if err := p.err("the host"); err != nil {
 		return dove.Txn{}, doc, err
 	}
-	if err := match(w, fmt.Sprintf("host %q", name), doc.Key(), ifMatch); err != nil {
+	if err := match(w, fmt.Sprintf("host %q", doc.Name), doc.Key(), ifMatch); err != nil {
 		return dove.Txn{}, doc, err
 	}
-	if exists && old.VTEP == vtep {
+	if exists && old.VTEP == doc.VTEP && old.Plain == doc.Plain {
 		return dove.Txn{}, old, nil
 	}
 	c := begin(w)
@@ -100,6 +112,9 @@ func CreateJoinToken(w *world.World, token world.JoinToken) (dove.Txn, error) {
 	checkToken(&p, token.ID, token.Digest)
 	if err := p.err("the join token"); err != nil {
 		return dove.Txn{}, err
+	}
+	if host, _ := w.Host(token.Host); host.Foreign {
+		return dove.Txn{}, dove.Errorf(dove.Conflict, "host %q is declared foreign and cannot join: delete it first, or choose another name", token.Host)
 	}
 	if _, exists := w.JoinToken(token.ID); exists {
 		return dove.Txn{}, dove.Errorf(dove.Exists, "join token %q exists: draw another id", token.ID)
@@ -182,6 +197,9 @@ func Join(w *world.World, r JoinRequest) (dove.Txn, world.Host, error) {
 	checkVTEP(&p, w, token.Host, r.VTEP)
 	if exists && old.VTEP.IsValid() && old.VTEP != r.VTEP {
 		p.add(dove.Conflict, "vtep", "join with that address, or change the host first", "host %q has VTEP %s, not %s", token.Host, old.VTEP, r.VTEP)
+	}
+	if old.Foreign {
+		p.add(dove.Conflict, "host", "delete that host first, or choose another name", "host %q is declared foreign: it runs no dSwitch", token.Host)
 	}
 	if r.Serial == "" {
 		p.add(dove.Invalid, "serial", "", "the certificate has no serial number")

@@ -9,11 +9,14 @@ import (
 // on standby, to another one. Nothing is changed if it has that binding.
 func PrepareEndpoint(w *world.World, name dove.Endpoint, host dove.HostName, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 	return rebind(w, name, ifMatch, func(s *seat) {
-		_, exists := w.Host(host)
+		there, exists := w.Host(host)
+		here, _ := w.Host(s.doc.Host)
 		switch e := s.doc; {
 		case host == e.Standby && host != "":
 		case !exists:
 			s.problems.add(dove.Invalid, "host", "make it with dovectl host create, or let it join", "unknown host %q", host)
+		case there.Foreign || here.Foreign:
+			s.problems.add(dove.Conflict, "host", "bind it to the other host instead, which ends its flows", "a foreign host runs no dSwitch that a move could be agreed with")
 		case e.Host == "":
 			s.problems.add(dove.Conflict, "host", "bind it first", "it is on no host that it could move from")
 		case e.Host == host:

@@ -159,9 +159,9 @@ func Location(w *world.World, e world.Endpoint) (world.Host, bool) {
 	return h, ok && Joined(h)
 }
 
-// Joined reports whether a host is a member of the fleet: it has a certificate
-// and an underlay address.
-func Joined(h world.Host) bool { return h.Serial != "" && h.VTEP.IsValid() }
+// Joined reports whether a host is a member of the fleet: it has an underlay
+// address and a certificate, or is declared foreign.
+func Joined(h world.Host) bool { return (h.Serial != "" || h.Foreign) && h.VTEP.IsValid() }
 
 // table returns the table of a pair, nil if one of the classes does not exist.
 func (v *View) table(key control.PairKey) *verdict.Table {

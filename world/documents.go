@@ -93,6 +93,10 @@ type Host struct {
 	// Serial is the serial number of the one certificate that is valid for the
 	// host, in hexadecimal; "" until it joined.
 	Serial string `json:"serial,omitempty"`
+	// Foreign hosts run no dSwitch: they never join nor ask, and endpoints bound
+	// to one are where its VTEP is. Plain ones are sent no group policy id.
+	Foreign bool `json:"foreign,omitempty"`
+	Plain   bool `json:"plain,omitempty"`
 }
 
 // JoinToken admits one host, once, before Expires. Only a digest of the secret is kept.

@@ -146,20 +146,28 @@ joins again gets a new certificate; its old one is worth nothing from then on.`,
 }
 
 func (a *app) hostCreateCommand() *cobra.Command {
-	var vtep netip.Addr
+	var spec api.HostSpec
 	cmd := &cobra.Command{
 		Use: "create NAME --vtep ADDRESS", Aliases: []string{"put"}, Short: "make a host before it joins, or change its underlay address", Args: cobra.ExactArgs(1),
 		Long: `Makes a host, so that endpoints can be put on it before it joins. A host whose
-address changes has to join again, since its certificate names the old one.`,
-		Example: "  dovectl host create h1 --vtep 192.0.2.11",
+address changes has to join again, since its certificate names the old one.
+
+With --foreign it is a machine without dSwitch, such as one with a VXLAN device
+of the kernel or Open vSwitch: endpoints that are bound to it are reached at its
+address, and policy is enforced where the other end is. Say --plain if it does
+not know group policy ids.`,
+		Example: `  dovectl host create h1 --vtep 192.0.2.11
+  dovectl host create store-1 --vtep 192.0.2.80 --foreign --plain`,
 	}
-	cmd.Flags().TextVar(&vtep, "vtep", netip.Addr{}, "its underlay `ADDRESS`")
+	cmd.Flags().TextVar(&spec.VTEP, "vtep", netip.Addr{}, "its underlay `ADDRESS`")
+	cmd.Flags().BoolVar(&spec.Foreign, "foreign", false, "it runs no dSwitch")
+	cmd.Flags().BoolVar(&spec.Plain, "plain", false, "with --foreign: send it VXLAN without group policy ids")
 	write := writeFlags(cmd)
 	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
-		if !vtep.IsValid() {
+		if !spec.VTEP.IsValid() {
 			return coded{exitRefused, fmt.Errorf("host %s needs an underlay address: give --vtep ADDRESS", args[0])}
 		}
-		h, err := write.on(c).PutHost(ctx, dove.HostName(args[0]), api.HostSpec{VTEP: vtep}, write.condition())
+		h, err := write.on(c).PutHost(ctx, dove.HostName(args[0]), spec, write.condition())
 		if err != nil {
 			return err
 		}
@@ -173,6 +181,8 @@ func (a *app) hostState(h api.Host) string {
 	switch {
 	case h.Session != nil:
 		return paint(a.colourOut, green, "connected")
+	case h.Foreign:
+		return "foreign"
 	case h.Serial != "":
 		return paint(a.colourOut, red, "away")
 	}

@@ -1998,6 +1998,8 @@ type Tunnel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	Vtep          []byte                 `protobuf:"bytes,2,opt,name=vtep,proto3" json:"vtep,omitempty"`
+	Foreign       bool                   `protobuf:"varint,3,opt,name=foreign,proto3" json:"foreign,omitempty"` // no dSwitch is there
+	Plain         bool                   `protobuf:"varint,4,opt,name=plain,proto3" json:"plain,omitempty"`     // it is sent no group policy id
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2044,6 +2046,20 @@ func (x *Tunnel) GetVtep() []byte {
 		return x.Vtep
 	}
 	return nil
+}
+
+func (x *Tunnel) GetForeign() bool {
+	if x != nil {
+		return x.Foreign
+	}
+	return false
+}
+
+func (x *Tunnel) GetPlain() bool {
+	if x != nil {
+		return x.Plain
+	}
+	return false
 }
 
 type Tunnels struct {
@@ -3717,10 +3733,12 @@ const file_control_proto_rawDesc = "" +
 	"\bUnassign\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x125\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"0\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"`\n" +
 	"\x06Tunnel\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
-	"\x04vtep\x18\x02 \x01(\fR\x04vtep\"v\n" +
+	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12\x18\n" +
+	"\aforeign\x18\x03 \x01(\bR\aforeign\x12\x14\n" +
+	"\x05plain\x18\x04 \x01(\bR\x05plain\"v\n" +
 	"\aTunnels\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\bR\x04full\x12)\n" +

@@ -250,7 +250,7 @@ func (s *Switch) open() error {
 			return fmt.Errorf("take over what is pinned in %s: %w", s.old, err)
 		}
 		s.old = ""
-		if err := errors.Join(s.configure(underlay.Attrs().Index, up.Attrs().Index), s.attachAll(underlay, vxlan, up)); err != nil {
+		if err := errors.Join(s.configure(underlay.Attrs().Index, up.Attrs().Index, vxlan.Attrs().Index), s.attachAll(underlay, vxlan, up)); err != nil {
 			return err
 		}
 	}
