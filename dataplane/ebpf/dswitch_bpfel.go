@@ -254,11 +254,11 @@ type dswitchPacket struct {
 	Hinted        uint8
 	Ttl           uint8
 	Nobody        uint8
+	Foreign       uint8
 	Reason        uint8
 	Want          uint8
 	Judged        uint8
 	Backwards     uint8
-	_             [1]byte
 	Rule          uint16
 	Mtu           uint16
 	Table         uint32
@@ -416,8 +416,8 @@ type dswitchSettings struct {
 	Vtep          [4]uint32
 	Underlay      uint32
 	Up            uint32
+	Vxlan         uint32
 	Dscp          uint32
-	_             [4]byte
 	MissInterval  uint64
 	MissBurst     uint64
 	ErrorInterval uint64
