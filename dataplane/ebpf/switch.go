@@ -239,6 +239,11 @@ func (s *Switch) open() error {
 	if err := s.adopt(); err != nil {
 		return fmt.Errorf("take over what is pinned in %s: %w", s.pins, err)
 	}
+	if s.old != "" {
+		if err := s.rewritePorts(); err != nil {
+			return fmt.Errorf("take over what is pinned in %s: %w", s.old, err)
+		}
+	}
 	if err := s.dropLinks(); err != nil {
 		return err
 	}

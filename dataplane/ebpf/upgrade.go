@@ -133,6 +133,39 @@ func copyMap(from, to string, spec *ebpf.MapSpec) error {
 	})
 }
 
+// rewritePorts writes what an older layout did not have of ports, and counts the
+// flows that were copied where it did not.
+func (s *Switch) rewritePorts() error {
+	domains := map[uint32]bool{}
+	var sum dswitchPortState
+	for _, p := range s.ports {
+		if err := s.writePort(p); err != nil {
+			return err
+		}
+		var state dswitchPortState
+		if err := s.maps.PortStates.Lookup(uint32(p.ID), &state); err != nil {
+			return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
+		}
+		sum.Flows += state.Flows
+		sum.Unconfirmed += state.Unconfirmed
+		domains[s.networks[p.VNI].Domain] = true
+	}
+	for domain := range domains {
+		if err := s.recount(domain); err != nil {
+			return err
+		}
+	}
+	var all dswitchPortState
+	if err := s.maps.PortStates.Lookup(uint32(0), &all); err != nil {
+		return fmt.Errorf("map port_states: %w", err)
+	}
+	all.Flows, all.Unconfirmed = sum.Flows, sum.Unconfirmed
+	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("map port_states: %w", err)
+	}
+	return nil
+}
+
 // joinFlows notes what the programs of an older layout noted of flows since a
 // tick. None of them runs any more.
 func (s *Switch) joinFlows(since uint32) error {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,6 +57,7 @@ func upgrade(t *testing.T, older string, kind dataplane.DeviceKind) {
 	one, others := h.plug(t, 1, kind), []*guest{hosts[1].plug(t, 2, kind), h.plug(t, 3, kind)}
 	var streams []*stream
 	stop := make(chan struct{})
+	halt := sync.OnceFunc(func() { close(stop) })
 	for _, g := range others {
 		for _, a := range guestAddrs(g.number) {
 			g.echo(t, netip.AddrPortFrom(a, 53))
@@ -80,7 +82,7 @@ func upgrade(t *testing.T, older string, kind dataplane.DeviceKind) {
 	downgrade(t, h, older)
 	for _, g := range others {
 		for _, a := range guestAddrs(g.number) {
-			streams = append(streams, one.begins(netip.AddrPortFrom(a, 53), stop))
+			streams = append(streams, one.begins(t, netip.AddrPortFrom(a, 53), stop, halt))
 		}
 	}
 	flowing("with the programs of layout " + older)
@@ -107,7 +109,7 @@ func upgrade(t *testing.T, older string, kind dataplane.DeviceKind) {
 	<-h.ended
 	h.open(t)
 	flowing("after a restart")
-	close(stop)
+	halt()
 	for _, s := range streams {
 		s.ended(t)
 	}
@@ -130,9 +132,12 @@ func upgrade(t *testing.T, older string, kind dataplane.DeviceKind) {
 }
 
 // begins sends a datagram of a new flow again and again, and counts the answers.
-func (g *guest) begins(at netip.AddrPort, stop chan struct{}) *stream {
+func (g *guest) begins(t *testing.T, at netip.AddrPort, stop chan struct{}, halt func()) *stream {
 	s := &stream{name: fmt.Sprintf("new flows from %d to %v", g.number, at), err: make(chan error, 1)}
+	ended := make(chan struct{})
+	t.Cleanup(func() { halt(); <-ended })
 	go func() {
+		defer close(ended)
 		var waiting atomic.Int32
 		var wrong atomic.Pointer[error]
 		for {
@@ -143,6 +148,7 @@ func (g *guest) begins(at netip.AddrPort, stop chan struct{}) *stream {
 				}
 				if e := wrong.Load(); e != nil {
 					s.err <- *e
+					return
 				}
 				s.err <- nil
 				return
