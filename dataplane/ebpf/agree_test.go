@@ -246,7 +246,11 @@ func (w *twins) goOn() {
 			copy(frame[6:12], port.MAC[:]) // a router has written another one
 		}
 		if port.VNI == c.vni && slices.ContainsFunc(port.Addresses, func(a dataplane.Address) bool { return a.Addr == p.Src }) {
-			w.guest(id, frame)
+			if port.Other.IsValid() && w.chance(30) {
+				w.wire(packet.Outer{Src: port.Other, Dst: w.vteps[0], SrcPort: 0xc000, VNI: c.vni, Class: port.Addresses[0].Class, Applied: w.chance(30)}.Encap(frame))
+			} else {
+				w.guest(id, frame)
+			}
 			return
 		}
 	}
@@ -258,7 +262,11 @@ func (w *twins) goOn() {
 	if w.chance(10) {
 		class = one(w.r, w.class(), packet.NoClass)
 	}
-	w.wire(packet.Outer{Src: peer.VTEP, Dst: w.vteps[0], SrcPort: 0xc000, VNI: c.vni, Class: class, TOS: one[uint8](w.r, 0, 2, 3)}.Encap(frame))
+	from := peer.VTEP
+	if peer.Other.IsValid() && w.chance(30) {
+		from = peer.Other
+	}
+	w.wire(packet.Outer{Src: from, Dst: w.vteps[0], SrcPort: 0xc000, VNI: c.vni, Class: class, TOS: one[uint8](w.r, 0, 2, 3)}.Encap(frame))
 }
 
 func (w *twins) inject() {

@@ -155,7 +155,7 @@ static __always_inline int known(struct packet *p, __u32 length)
 		if (src->port != p->port || !is_port(src))
 			return -1;
 	} else {
-		if (!is_port(dst) || !came_from(p, src))
+		if (!is_port(dst) || dst->flags & DEST_ROUTED || !came_from(p, src))
 			return -1;
 		if (to_kernel(p, dst))
 			return LEAVE;

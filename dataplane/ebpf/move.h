@@ -60,8 +60,17 @@ struct adopt_args {
 
 volatile const struct adopt_args named_adopt_args = {};
 
+// elsewhere reports whether an address is of another port of this host.
+static __always_inline int elsewhere(const struct packet *p, const __be32 *addr)
+{
+	struct dest *d = dest_at(slot_of(p, addr));
+	return d && is_port(d) && d->port != p->port;
+}
+
 // adopt begins a carried flow whose generations no slot has, unless it is over
-// or has had a packet here; or gives it the state that it had elsewhere.
+// or has had a packet here; or gives it the state that it had elsewhere. A flow
+// whose other end is here too is left: of that end this host knows better than
+// the one that carries.
 SEC("syscall")
 int adopt(struct adopt_args *a)
 {
@@ -80,7 +89,7 @@ int adopt(struct adopt_args *a)
 	new.uid[from] = a->uid[0];
 	new.uid[!from] = a->uid[1];
 	a->reason = 0;
-	if (expired(&new, a->proto, now))
+	if (expired(&new, a->proto, now) || elsewhere(&p, p.src) || elsewhere(&p, p.dst))
 		return 0;
 	if (held && a->join && held->uid[from] == new.uid[from] && held->uid[!from] == new.uid[!from] &&
 	    held->initiator == new.initiator) {

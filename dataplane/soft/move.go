@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"dove.network/dataplane"
@@ -84,6 +85,12 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 	}
 	if f.expired(key.protocol, now) {
 		return dataplane.NotDropped
+	}
+	// What an end has said that is here, this host knows better than the one that carries.
+	for _, addr := range []netip.Addr{c.Tuple.Src, c.Tuple.Dst} {
+		if e, ok := s.find(key.vni, addr); ok && e.plugged() && e.port != p.ID {
+			return dataplane.NotDropped
+		}
 	}
 	if held := s.flows[key]; held != nil {
 		if held.packets > 0 && !held.expired(key.protocol, now) {

@@ -271,7 +271,7 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 	}
 	dst, ok := s.find(outer.VNI, t.Dst)
 	switch {
-	case outer.Applied && !(ok && dst.plugged() && dst.other == outer.Src):
+	case outer.Applied && !(ok && dst.plugged() && !dst.routed && dst.other == outer.Src):
 		return s.drop(t, dataplane.BadOverlay, "")
 	case !ok || !dst.plugged() || dst.routed:
 		return s.drop(t, dataplane.NotHere, "")

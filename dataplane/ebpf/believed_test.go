@@ -1,0 +1,116 @@
+package ebpf
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"dove.network/dataplane"
+	"dove.network/dataplane/soft"
+	"dove.network/dove"
+	"dove.network/packet"
+	"dove.network/privtest"
+)
+
+// both are a kernel's switch and one in memory that must agree.
+type both struct {
+	t *testing.T
+	k *Switch
+	s *soft.Switch
+}
+
+func (b both) apply(ops ...dataplane.Op) {
+	b.t.Helper()
+	for _, op := range ops {
+		if err := b.k.Apply([]dataplane.Op{op}); err != nil {
+			b.t.Fatal("kernel", err)
+		}
+		if err := b.s.Apply([]dataplane.Op{op}); err != nil {
+			b.t.Fatal("soft", err)
+		}
+	}
+}
+
+func (b both) guest(id dataplane.PortID, f []byte) {
+	b.t.Helper()
+	ko, _, err := b.k.FromGuest(id, f)
+	so, _ := b.s.FromGuest(id, f)
+	if err != nil || ko != so {
+		b.t.Errorf("kernel %+v, soft %+v (%v)", ko, so, err)
+	}
+}
+
+func (b both) wire(f []byte, reason dataplane.Reason) {
+	b.t.Helper()
+	ko, _, err := b.k.FromWire(f)
+	so, _ := b.s.FromWire(f)
+	if err != nil || ko != so || ko.Reason != reason {
+		b.t.Errorf("kernel %+v, soft %+v, want %v (%v)", ko, so, reason, err)
+	}
+}
+
+func newBoth(t *testing.T) both {
+	privtest.Require(t)
+	c := dataplane.Config{VTEP: twinVTEPs[0]}
+	k, err := OpenForTests(Options{Config: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Close() })
+	start := time.Now()
+	return both{t, k, soft.New(c, func() time.Time { return start })}
+}
+
+// TestOtherOfRouted has guests of two networks of this host talk, and the hosts of
+// their other bindings claim to speak for them: over the tunnel nothing comes in for
+// an address behind a router, known flow or not.
+func TestOtherOfRouted(t *testing.T) {
+	b := newBoth(t)
+	g1, g2 := dove.MAC{2, 0xee, 0, 0, 0, 1}, dove.MAC{2, 0xee, 0, 0, 0, 2}
+	a, c := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.2.0.1")
+	table := allowing(allowed("udp", dove.ProtocolUDP, 0, 65535))
+	portA := dataplane.Port{ID: 1, UID: 1, VNI: 1, MAC: guestMAC(1), Kind: dataplane.Veth, Other: twinVTEPs[1], Addresses: []dataplane.Address{{Addr: a, Class: 1}}}
+	portB := dataplane.Port{ID: 2, UID: 2, VNI: 2, MAC: guestMAC(2), Kind: dataplane.Veth, Other: twinVTEPs[2], Addresses: []dataplane.Address{{Addr: c, Class: 1}}}
+	b.apply(
+		dataplane.SetVTEP{Addr: twinVTEPs[1]}, dataplane.SetVTEP{Addr: twinVTEPs[2]},
+		dataplane.SetNetwork{Network: dataplane.Network{VNI: 1, Domain: 1, MTU: 1450, Gateways: []dataplane.Gateway{{MAC: g1}}}},
+		dataplane.SetNetwork{Network: dataplane.Network{VNI: 2, Domain: 1, MTU: 1450, Gateways: []dataplane.Gateway{{MAC: g2}}}},
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: 1, Src: 1, Dst: 1}, Table: table},
+		dataplane.SetPort{Port: portA}, dataplane.SetPort{Port: portB},
+		dataplane.SetPeer{Key: dataplane.PeerKey{VNI: 1, Addr: c}, Peer: dataplane.Peer{UID: 2, MAC: guestMAC(2), Class: 1, VTEP: twinVTEPs[0], VNI: 2, Gateway: g1, Far: g2}},
+		dataplane.SetPeer{Key: dataplane.PeerKey{VNI: 2, Addr: a}, Peer: dataplane.Peer{UID: 1, MAC: guestMAC(1), Class: 1, VTEP: twinVTEPs[0], VNI: 1, Gateway: g2, Far: g1}},
+	)
+	f := packet.UDP(packet.Ends{SrcMAC: guestMAC(1), DstMAC: g1, Src: a, Dst: c}, 1000, 53, nil)
+	lie := packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: 1, Class: 1}.Encap(f)
+	b.wire(lie, dataplane.NotHere)
+	b.guest(1, f)
+	b.wire(lie, dataplane.NotHere)
+	o := packet.Outer{Src: twinVTEPs[2], Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: 1, Class: 1, Applied: true}
+	b.wire(o.Encap(f), dataplane.BadOverlay)
+}
+
+// TestAdoptKnowsItsOwn has the lying host of x carry that y, a guest of the host
+// that x moves to, has begun a conversation: x gains nothing by it.
+func TestAdoptKnowsItsOwn(t *testing.T) {
+	b := newBoth(t)
+	x, y := guestAddr4(1), guestAddr4(2)
+	b.apply(
+		dataplane.SetVTEP{Addr: twinVTEPs[1]},
+		dataplane.SetNetwork{Network: dataplane.Network{VNI: 1, Domain: 1, MTU: 1450}},
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: 1, Src: 2, Dst: 1}, Table: allowing(allowed("web", dove.ProtocolTCP, 80, 80))},
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: 1, Src: 1, Dst: 2}, Table: allowing()},
+		dataplane.SetPort{Port: dataplane.Port{ID: 1, UID: 1, VNI: 1, MAC: guestMAC(1), Kind: dataplane.Veth, Other: twinVTEPs[1], Standby: true, Addresses: []dataplane.Address{{Addr: x, Class: 1}}}},
+		dataplane.SetPort{Port: dataplane.Port{ID: 2, UID: 2, VNI: 1, MAC: guestMAC(2), Kind: dataplane.Veth, Addresses: []dataplane.Address{{Addr: y, Class: 2}}}},
+	)
+	f := packet.TCP(packet.Ends{SrcMAC: guestMAC(1), DstMAC: guestMAC(2), Src: x, Dst: y}, 80, 22, packet.ACK, nil)
+	b.guest(1, f)
+	lie := []dataplane.FlowState{{Tuple: dataplane.Tuple{VNI: 1, Protocol: dove.ProtocolTCP, Src: y, SrcPort: 22, Dst: x, DstPort: 80}, State: dataplane.FlowReplied | dataplane.FlowConfirmed, UIDs: [2]dove.UID{2, 1}}}
+	if err := errors.Join(b.k.Adopt(1, lie), b.s.Adopt(1, lie)); err != nil {
+		t.Fatal(err)
+	}
+	b.guest(1, f)
+	if o, _, _ := b.k.FromGuest(1, f); o.Reason != dataplane.Policy {
+		t.Errorf("x reaches port 22 of y, which never spoke to it: %+v", o)
+	}
+}
