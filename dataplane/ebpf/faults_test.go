@@ -31,7 +31,7 @@ var faults = []struct{ name, file, is, be string }{
 
 	{"the sender's generation is ignored", "judge.h", "src->gen != f->gen[side] || ", ""},
 	{"the receiver's generation is ignored", "judge.h", "dst->gen != f->gen[!side] || ", ""},
-	{"the overlay's class is believed", "judge.h", "backwards ? dst->class : src->class", "backwards ? dst->class : p->direction == IN_OVERLAY ? p->class : src->class"},
+	{"the overlay's class is believed", "judge.h", "backwards ? dst->class : src->class", "backwards ? dst->class : p->class ?: src->class"},
 	{"another class than held is not told on live flows", "judge.h", "\t\thint(p);\n\t}\n\tif (dst->kind", "\t}\n\tif (dst->kind"},
 	{"another class than held is not told on new flows", "judge.h", "\t\t\thint(p);", "\t\t\t;"},
 	{"the overlay's VTEP is compared with nothing", "judge.h", "src->kind == DEST_REMOTE && same_vtep(src->vtep, p->vtep) && ", "src->kind == DEST_REMOTE && "},
