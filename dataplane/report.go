@@ -103,6 +103,7 @@ const (
 	WantPair                // the class pair, or its table, is not known
 	WantConfirm             // the overlay header contradicts what is known of the source
 	WantFirst               // it is a later fragment, and its first one has not passed yet
+	WantClaim               // nothing: it announces an address that others may have too, and is told as a Claim
 )
 
 // Miss is a packet that the switch cannot judge yet. Local is the address of

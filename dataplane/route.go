@@ -120,6 +120,52 @@ type Allowed struct {
 	Class  dove.Class
 }
 
+// CheckAllowed says what a port cannot be allowed.
+func (p Port) CheckAllowed() error {
+	var errs []error
+	seen := map[netip.Prefix]bool{}
+	for _, a := range p.Allowed {
+		switch {
+		case !a.Prefix.IsValid() || a.Prefix != a.Prefix.Masked() || a.Prefix.Addr().Is4In6() || a.Prefix.Addr().IsMulticast() || seen[a.Prefix]:
+			errs = append(errs, fmt.Errorf("port %d is allowed %v: a plain prefix that it has once is needed", p.ID, a.Prefix))
+		case a.MAC != dove.MAC{} && !a.MAC.IsUnicast():
+			errs = append(errs, fmt.Errorf("port %d is allowed %v with MAC %v: a unicast MAC is needed", p.ID, a.Prefix, a.MAC))
+		}
+		seen[a.Prefix] = true
+	}
+	return errors.Join(errs...)
+}
+
+// Permits says by what the port is allowed an address beside its own: the longest
+// prefix that covers it, or else that its port security is off. The MAC is there.
+func (p Port) Permits(addr netip.Addr) (Allowed, bool) {
+	best := Allowed{Prefix: netip.PrefixFrom(addr, 0).Masked(), Class: p.Class}
+	ok := p.Open
+	for _, a := range p.Allowed {
+		if a.Prefix.Contains(addr) && (!ok || a.Prefix.Bits() >= best.Prefix.Bits()) {
+			best, ok = a, true
+		}
+	}
+	if best.MAC == (dove.MAC{}) {
+		best.MAC = p.MAC
+	}
+	return best, ok
+}
+
+// Answers reports whether a port that is allowed anything has a MAC.
+func (p Port) Answers(mac dove.MAC) bool {
+	if !p.Open && len(p.Allowed) == 0 {
+		return false
+	}
+	return p.MAC == mac || slices.ContainsFunc(p.Allowed, func(a Allowed) bool { return a.MAC == mac })
+}
+
+// Claims reports whether a port may say that it has an address which others may
+// have too.
+func (p Port) Claims(addr netip.Addr) bool {
+	return slices.ContainsFunc(p.Allowed, func(a Allowed) bool { return a.Prefix == netip.PrefixFrom(addr, addr.BitLen()) })
+}
+
 // Claim says that the guest of a port announced an address that it is allowed
 // (gratuitous ARP, or an unsolicited neighbour advertisement).
 type Claim struct {

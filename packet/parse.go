@@ -70,6 +70,10 @@ type Packet struct {
 	Src    netip.Addr // ARP: the sender's address
 	Dst    netip.Addr // ARP and Solicit: the address asked for
 
+	// Announces says that an ARP packet is gratuitous, or that a Solicit is no
+	// solicitation but an unsolicited advertisement: Dst is Src, which its sender has.
+	Announces bool
+
 	// The rest is zero unless Kind is IP.
 
 	Protocol dove.Protocol
@@ -169,7 +173,8 @@ func (p *Packet) parseARP(b []byte) Fault {
 	p.Kind = ARP
 	p.Sender = dove.MAC(b[8:14])
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[14:18])), netip.AddrFrom4([4]byte(b[24:28]))
-	if binary.BigEndian.Uint16(b[6:8]) != 1 || p.Src.IsUnspecified() {
+	p.Announces = p.Src == p.Dst
+	if op := binary.BigEndian.Uint16(b[6:8]); op != 1 && !(op == 2 && p.Announces) || p.Src.IsUnspecified() {
 		return NotUnicast // an answer nobody asked for, or a probe for a duplicate
 	}
 	return OK
@@ -320,6 +325,10 @@ func (p *Packet) extensions(b []byte) ([]byte, Fault) {
 // parseNeighbor reads ICMPv6 of types 133 to 137 (RFC 4861). Only a
 // solicitation is answered; the others never leave their link.
 func (p *Packet) parseNeighbor(l4 []byte, hopLimit byte) Fault {
+	if p.announces(l4, hopLimit) {
+		p.Kind, p.Announces, p.Dst, p.Protocol, p.TOS, p.TTL = Solicit, true, p.Src, 0, 0, 0
+		return OK
+	}
 	if l4[0] != neighSolicit || p.Src.IsUnspecified() {
 		return NotUnicast
 	}
@@ -332,6 +341,13 @@ func (p *Packet) parseNeighbor(l4 []byte, hopLimit byte) Fault {
 	}
 	p.Kind, p.Dst, p.Protocol, p.TOS, p.TTL = Solicit, target, 0, 0, 0
 	return OK
+}
+
+// announces reports whether ICMPv6 is an advertisement that nobody solicited, to
+// all nodes, of its sender's own address.
+func (p *Packet) announces(l4 []byte, hopLimit byte) bool {
+	return l4[0] == neighAdvertise && len(l4) >= neighborSize && l4[1] == 0 && hopLimit == 255 && p.DstMAC[0]&1 != 0 &&
+		netip.AddrFrom16([16]byte(l4[8:24])) == p.Src && !p.Src.IsMulticast() && !p.Src.IsUnspecified()
 }
 
 func (p *Packet) parseTransport(b []byte) Fault {

@@ -68,10 +68,10 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	if !ok {
 		return dswitchDest{}, false
 	}
-	if id, ok := s.owners[dataplane.PeerKey{VNI: p.Network(k), Addr: k.Addr}]; ok && p.VTEP == s.config.VTEP {
-		d := s.local(id, k)
-		d.Flags |= destRouted
-		return d, true
+	if p.VTEP == s.config.VTEP {
+		if d, ok := s.plugged(k, p); ok {
+			return d, true
+		}
 	}
 	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Vni: uint32(k.VNI), Addr: addrWords(k.Addr), Kind: uint8(dswitchDestKindDEST_REMOTE)}
 	if p.Routed() {
@@ -116,7 +116,28 @@ const (
 	destRouted
 	destForeign
 	destPlain
+	destPrefix
+	destPeer
 )
+
+// plugged is a peer of this host as the port that has it.
+func (s *Switch) plugged(k dataplane.PeerKey, p dataplane.Peer) (dswitchDest, bool) {
+	at := dataplane.PeerKey{VNI: p.Network(k), Addr: k.Addr}
+	var d dswitchDest
+	if id, ok := s.owners[at]; ok {
+		d = s.local(id, k)
+	} else if held, by := s.byUID(p.UID, at); held != nil {
+		d = s.portDest(held, k)
+		d.Class, d.Mac = uint16(by.Class), by.MAC
+	} else {
+		return d, false
+	}
+	d.Flags |= destPeer
+	if p.Routed() {
+		d.Flags |= destRouted
+	}
+	return d, true
+}
 
 // put brings an address in the kernel to what is wanted.
 func (s *Switch) put(k dataplane.PeerKey) error {
@@ -176,7 +197,7 @@ func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
 		return fmt.Errorf("address %v on network %d: maps dests and endpoints: %w", k.Addr, k.VNI, err)
 	}
 	s.places[k] = held
-	return nil
+	return s.outdate(k)
 }
 
 // takeAway frees the slot of an address. Its flows wait for the address to come back.
@@ -193,7 +214,7 @@ func (s *Switch) takeAway(k dataplane.PeerKey) error {
 	s.dests.release(held.slot)
 	delete(s.places, k)
 	delete(s.renew, k)
-	return nil
+	return s.outdate(k)
 }
 
 func endpointKey(k dataplane.PeerKey) dswitchEndpointKey {

@@ -118,8 +118,13 @@ func (w *twins) chance(percent int) bool { return w.r.IntN(100) < percent }
 
 func (w *twins) pick() (from, to int, src, dst netip.Addr) {
 	from, to = 1+w.r.IntN(6), 1+w.r.IntN(6)
-	if w.chance(4) {
+	switch n := w.r.IntN(25); {
+	case n == 0:
 		to = 250 // the router
+	case n < 3:
+		to = 20
+	case n < 5:
+		from = 20
 	}
 	src, dst = w.address(from), w.address(to)
 	for src.Is4() != dst.Is4() {
@@ -141,7 +146,14 @@ func (w *twins) fromGuest() {
 			dst = w.address(to)
 		}
 	}
-	for _, piece := range w.pieces(w.inner(from, to, twinMAC(from), src, dst)) {
+	mac := twinMAC(from)
+	if p, ok := w.ports[id]; ok {
+		mac, src = w.other(p, mac, src)
+		for src.Is4() != dst.Is4() {
+			dst = w.address(to)
+		}
+	}
+	for _, piece := range w.pieces(w.inner(from, to, mac, src, dst)) {
 		w.guest(id, piece)
 	}
 }
@@ -340,6 +352,12 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 		}
 	case dataplane.Missed:
 		m, ok := w.kernel.MissOf(kernelFrame)
+		if memory.Want == dataplane.WantClaim {
+			if c := w.soft.TakeClaims()[0]; !ok || m.Want != dataplane.WantClaim || c != (dataplane.Claim{Port: m.Port, Addr: m.Local}) {
+				w.Fatalf("after %d ops, %s: in memory %+v, in the kernel %+v", w.ops, what, c, m)
+			}
+			return
+		}
 		s := w.soft.TakeMisses()[0]
 		if !ok {
 			w.Fatalf("after %d ops, %s: the kernel's miss %x cannot be read", w.ops, what, kernelFrame)

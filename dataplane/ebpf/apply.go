@@ -113,7 +113,7 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 		if p.VNI != n.VNI {
 			continue
 		}
-		errs = append(errs, s.writePort(p))
+		errs = append(errs, s.writePort(p), s.putAllowed(p, old.Domain != n.Domain))
 		for _, a := range p.Addresses {
 			key := dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}
 			if old.Domain != n.Domain {

@@ -18,4 +18,4 @@
 // changes namespaces. It knows no DPC and decides no policy.
 package ebpf
 
-//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror -I/usr/include/x86_64-linux-gnu" -type settings -type port_key -type port -type port_state -type network -type endpoint_key -type dest -type route -type gateway_key -type gateway -type absence -type vtep_key -type vtep -type pair_key -type pair_slot -type rule_key -type rule -type table -type name_key -type rule_name -type flow4_key -type flow6_key -type flow -type counter_key -type counter -type outcome dswitch dswitch.c
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror -I/usr/include/x86_64-linux-gnu" -type settings -type port_key -type port -type port_state -type network -type endpoint_key -type dest -type route -type gateway_key -type gateway -type absence -type permit_key -type permit -type vtep_key -type vtep -type pair_key -type pair_slot -type rule_key -type rule -type table -type name_key -type rule_name -type flow4_key -type flow6_key -type flow -type counter_key -type counter -type outcome dswitch dswitch.c

@@ -34,7 +34,7 @@ static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int j
 {
 	if (judgement == FORWARD)
 		return forward(skb, p, length);
-	if (expires(skb, p))
+	if (expires(p))
 		judgement = refuse(p, TTL_EXPIRED);
 	switch (judgement) {
 	case MISS:
@@ -59,11 +59,17 @@ static __always_inline int from_guest(struct __sk_buff *skb, struct packet *p, c
 	__u32 length = skb->len;
 	int judgement, reason = parse(skb, p, 0, length);
 
-	if (!reason && (p->sender_differs || !same_mac(p->mac, port->mac)))
-		reason = SPOOFED_MAC;
+	if (!reason && (p->sender_differs || !same_mac(p->mac, port->mac)) && !(port->flags & PORT_OPEN)) {
+		p->other_mac = 1;
+		if (!(port->flags & PORT_ALLOWED))
+			reason = SPOOFED_MAC;
+	}
 	if (reason)
 		return drop_for(p, length, reason);
-	judgement = p->kind == KIND_IP ? judge(p, length) : neighbor(skb, p);
+	if (p->kind != KIND_IP)
+		judgement = neighbor(skb, p);
+	else
+		judgement = p->other_mac ? anew(p, length) : judge(p, length);
 	return finish(skb, p, judgement, ifindex, length);
 }
 
@@ -118,6 +124,21 @@ static __always_inline int admitted(struct packet *p, int well_formed)
 	return 0;
 }
 
+// received finds the port that is allowed something and has the MAC which the frame
+// came to.
+static __noinline int received(struct packet *p)
+{
+	struct gateway_key k = {.vni = p->vni};
+
+	copy_mac(k.mac, p->to);
+	__u32 *port = bpf_map_lookup_elem(&macs, &k);
+	if (!port || !*port)
+		return 0;
+	p->receiver = *port;
+	p->reason = 0;
+	return 1;
+}
+
 // judge_overlay judges the inner frame at offset at, size bytes long. A known
 // flow says by itself that its sender's VTEP and its network are admitted.
 static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size, int well_formed)
@@ -143,7 +164,12 @@ static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p
 		return asked(p);
 	if (!fault)
 		fault = reason;
-	return fault ? refuse(p, fault) : anew(p, size);
+	if (fault)
+		return refuse(p, fault);
+	int j = anew(p, size);
+	if (j == DROP && p->reason == NOT_HERE && !p->receiver && received(p))
+		return anew(p, size);
+	return j;
 }
 
 static __always_inline int leave(struct __sk_buff *skb, struct packet *p)
@@ -327,6 +353,7 @@ int up_in(struct __sk_buff *skb)
 	struct vtep_key *addr = bpf_map_lookup_elem(&vtep_addrs, &vtep);
 	if (addr)
 		__builtin_memcpy(p->vtep, addr->addr, 16);
+	p->receiver = id; // the MAC that it came to is overwritten
 	return from_overlay(skb, p, 1);
 }
 

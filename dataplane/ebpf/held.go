@@ -236,7 +236,7 @@ func (s *Switch) adoptAddresses() error {
 	for entries.Next(&portKey, &p) {
 		id := dataplane.PortID(p.Id)
 		s.ports[id] = &port{Port: dataplane.Port{
-			ID: id, VNI: dove.VNI(p.Vni), MAC: p.Mac, Ifindex: int(portKey.Ifindex), Kind: dataplane.DeviceKind(p.Kind),
+			ID: id, VNI: dove.VNI(p.Vni), MAC: p.Mac, Ifindex: int(portKey.Ifindex), Kind: dataplane.DeviceKind(p.Kind), Open: p.Flags&portOpen != 0,
 		}}
 	}
 	if err := entries.Err(); err != nil {
@@ -259,8 +259,8 @@ func (s *Switch) adoptAddresses() error {
 		if d.Kind == uint8(dswitchDestKindDEST_ROUTER) {
 			continue
 		}
-		if d.Flags&destRouted != 0 {
-			s.peers[k] = s.routedPeer(d, held.route)
+		if d.Flags&(destRouted|destPeer) != 0 {
+			s.peers[k] = s.peerAt(d, held.route)
 			s.follow(k)
 			continue
 		}
@@ -277,6 +277,9 @@ func (s *Switch) adoptAddresses() error {
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map endpoints: %w", err)
+	}
+	if err := s.adoptAllowed(contents, taken); err != nil {
+		return err
 	}
 	s.dests.adopted(taken)
 	for _, p := range s.ports {

@@ -118,6 +118,21 @@ static __always_inline int owns(const struct dest *d, const struct packet *p, co
 	       (!p->v6 || (d->addr[0] == addr[0] && d->addr[1] == addr[1] && d->addr[2] == addr[2]));
 }
 
+// covers reports whether a slot stands for a prefix that the address of the packet's
+// local end lies in.
+__noinline int covers(const struct dest *d, const struct packet *p, int target)
+{
+	if (!d || !p || !(d->flags & DEST_PREFIX) || d->vni != (p->vni | PREFIX_VNI) || target != (p->direction == IN_OVERLAY))
+		return 0;
+	__u32 bits = d->bits;
+	for (int i = 0; i < 4; i++, bits -= bits < 32 ? bits : 32) {
+		__u32 mask = bits >= 32 ? ~0u : ~(~0u >> (bits & 31));
+		if ((d->addr[i] ^ (target ? p->dst[i] : p->src[i])) & bpf_htonl(mask))
+			return 0;
+	}
+	return 1;
+}
+
 // to_kernel reports whether a packet for a tap goes by the kernel's decapsulation,
 // as it must where it is several packets merged: what a program unwraps stays
 // marked as tunneled, and a tap takes merged packets only without that mark. The
@@ -147,7 +162,11 @@ static __always_inline int known(struct packet *p, __u32 length)
 
 	if (!src || !dst || !ps || src->gen != f->gen[side] || dst->gen != f->gen[!side] || ps->gen != f->pair_gen)
 		return -1;
-	if (f->proto != p->proto || f->ports != ports_of(p) || !owns(src, p, p->src) || !owns(dst, p, p->dst))
+	if (f->proto != p->proto || f->ports != ports_of(p))
+		return -1;
+	if (!owns(src, p, p->src) && !covers(src, p, 0))
+		return -1;
+	if (!owns(dst, p, p->dst) && (!covers(dst, p, 1) || !same_mac(dst->mac, p->to)))
 		return -1;
 	if (expired(f, p->proto, now) || opens(p, f))
 		return -1;
@@ -267,6 +286,23 @@ static __noinline __u32 slot_of(const struct packet *p, const __be32 *addr)
 	return slot ? *slot : 0;
 }
 
+// permitted finds the slot by which a port is allowed an address, 0: it is not.
+__noinline __u32 permitted(struct packet *p, __u32 port, int target)
+{
+	if (!p)
+		return 0;
+	struct permit_key k = {.prefixlen = 160, .port = port << 1 | p->v6};
+	__builtin_memcpy(k.addr, target ? p->dst : p->src, 16);
+	struct permit *a = bpf_map_lookup_elem(&permits, &k);
+	return a ? a->slot : 0;
+}
+
+// spoofs reports whether a guest's packet is from a MAC that its sender may not use.
+static __always_inline int spoofs(const struct packet *p, const struct dest *src)
+{
+	return p->other_mac && (!is_port(src) || src->port != p->port || src->flags & DEST_ROUTED || p->sender_differs || !same_mac(src->mac, p->mac));
+}
+
 // unknown says what becomes of a packet from or to an address that nobody has
 // named yet, or that nobody has.
 __noinline int unknown(struct packet *p, int target)
@@ -275,7 +311,8 @@ __noinline int unknown(struct packet *p, int target)
 		return DROP;
 	struct endpoint_key k = {.vni = p->vni};
 	__builtin_memcpy(k.addr, target ? p->dst : p->src, 16);
-	p->nobody = target;
+	if (target)
+		p->nobody = 1;
 	struct absence *a = bpf_map_lookup_elem(&absent, &k);
 	if (a && now_ns() < a->end)
 		return refuse(p, a->no_route ? NO_ROUTE : NO_ENDPOINT);
@@ -427,7 +464,13 @@ __noinline int later(struct packet *p, const struct dest *src, const struct dest
 static __noinline int by_ends(struct packet *p, __u32 length)
 {
 	__u32 src_slot = slot_of(p, p->src), dst_slot = slot_of(p, p->dst);
+	if (!src_slot && p->direction == IN_GUEST)
+		src_slot = permitted(p, p->port, 0);
 	struct dest *src = dest_at(src_slot), *dst = dest_at(dst_slot);
+	if (p->receiver && dst && (!is_port(dst) || dst->flags & DEST_ROUTED)) {
+		dst_slot = permitted(p, p->receiver, 1);
+		dst = dest_at(dst_slot);
+	}
 	if (!src || !dst)
 		return refuse(p, MALFORMED);
 	__u32 src_gen = generation(&src->gen), dst_gen = generation(&dst->gen);
@@ -437,7 +480,9 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 	p->src_slot = src_slot;
 	p->dst_slot = dst_slot;
 	if (p->direction == IN_GUEST) {
-		if (!has_src || !is_port(src) || src->port != p->port)
+		if (spoofs(p, src))
+			return refuse(p, SPOOFED_MAC);
+		if (!has_src || !is_port(src) || src->port != p->port || src->flags & DEST_ROUTED)
 			return refuse(p, SPOOFED_ADDRESS);
 		if (p->size > p->mtu)
 			return refuse(p, TOO_BIG);

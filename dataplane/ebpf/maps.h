@@ -41,6 +41,10 @@ enum dest_kind {
 
 #define NO_CLASS 0xffff // there was no group policy id
 
+#define DEST_PREFIX 64        // flag: it stands for all addresses of a prefix that a port is allowed,
+#define PREFIX_VNI (1u << 31) // and its vni has this bit: it is no address's own
+#define DEST_PEER 128         // flag: a peer of this host, that a port has
+
 struct settings {
 	__be32 vtep[4];
 	__u32 underlay;        // ifindex
@@ -70,8 +74,12 @@ struct port {
 	__u8 kind; // of dest
 	__u8 life; // of port_state
 	__u8 mac[6];
-	__u8 pad[2];
+	__u8 flags; // PORT_*
+	__u8 pad;
 };
+
+#define PORT_ALLOWED 1 // it may use more than its own addresses and MAC, see permits
+#define PORT_OPEN 2    // and any MAC
 
 // What the programs change of a port, by its id. Of 0 only flows, unconfirmed and
 // budget: of all ports.
@@ -123,7 +131,9 @@ struct dest {
 	__be32 vtep[4];  // remote, standby; of an active port with another binding it is other
 	__be32 hop[4];   // remote: next hop to vtep on the underlay, zero: ask the kernel's routes
 	__be32 other[4]; // VTEP of its other binding, zero: none
-	__u32 pad;
+	__u16 vlan;      // local: tag of its port's frames
+	__u8 bits;       // of addr that count, with DEST_PREFIX
+	__u8 pad;
 };
 
 // An address of the underlay; IPv4 is mapped into ::ffff:0:0/96, as everywhere.
@@ -159,6 +169,18 @@ struct gateway {
 	__be32 addr4[4], addr6[4];
 	__u32 has; // GATEWAY_*
 	__u32 pad;
+};
+
+// What a port is allowed beside its own addresses, longest prefix first.
+struct permit_key {
+	__u32 prefixlen; // 32 and the bits of the address, IPv4 mapped
+	__u32 port;      // << 1 | is it IPv6
+	__be32 addr[4];
+};
+
+struct permit {
+	__u32 slot;   // of dests
+	__u32 claims; // a single address, that others may be allowed too
 };
 
 struct absence {
@@ -363,6 +385,8 @@ SPARSE_MAP(endpoints, BPF_MAP_TYPE_HASH, struct endpoint_key, __u32, 65536); // 
 MAP(dests, BPF_MAP_TYPE_ARRAY, __u32, struct dest, 65536);
 MAP(routes, BPF_MAP_TYPE_ARRAY, __u32, struct route, 65536);
 SPARSE_MAP(gateways, BPF_MAP_TYPE_HASH, struct gateway_key, struct gateway, 16384);
+SPARSE_MAP(permits, BPF_MAP_TYPE_LPM_TRIE, struct permit_key, struct permit, 65536);
+SPARSE_MAP(macs, BPF_MAP_TYPE_HASH, struct gateway_key, __u32, 65536); // of ports with PORT_ALLOWED -> id, 0: of several
 SPARSE_MAP(absent, BPF_MAP_TYPE_HASH, struct endpoint_key, struct absence, 65536);
 SPARSE_MAP(pairs, BPF_MAP_TYPE_HASH, struct pair_key, __u32, 65536);       // -> slot
 MAP(pair_slots, BPF_MAP_TYPE_ARRAY, __u32, struct pair_slot, 65536);

@@ -31,6 +31,13 @@ func (s *Switch) readMisses() {
 		if !ok {
 			continue // the host's own stack spoke
 		}
+		if m.Want == dataplane.WantClaim {
+			select {
+			case s.claims <- dataplane.Claim{Port: m.Port, Addr: m.Local}:
+			default:
+			}
+			continue
+		}
 		select {
 		case s.misses <- m:
 		default:

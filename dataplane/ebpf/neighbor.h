@@ -77,20 +77,41 @@ static __noinline int answer(struct __sk_buff *skb, const struct packet *p, cons
 	return p->kind == KIND_ARP ? answer_arp(skb, p, mac) : answer_solicitation(skb, p, mac);
 }
 
+// claim has the agent told of an address that a guest announces, if it is one that
+// others may have too.
+static __always_inline int claim(struct packet *p)
+{
+	struct permit_key k = {.prefixlen = 160, .port = p->port << 1 | p->v6};
+
+	__builtin_memcpy(k.addr, p->src, 16);
+	struct permit *a = bpf_map_lookup_elem(&permits, &k);
+	if (!a || !a->claims)
+		return refuse(p, NOT_UNICAST);
+	p->want = WANT_CLAIM;
+	return MISS;
+}
+
 // neighbor judges a packet that asks for an address, and makes the answer of it.
 __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 {
 	if (!p)
 		return DROP;
 	__u32 slot = slot_of(p, p->dst);
-	struct dest *src = dest_at(slot_of(p, p->src)), *dst = dest_at(slot);
+	__u32 from = slot_of(p, p->src);
+	if (!from)
+		from = permitted(p, p->port, 0);
+	struct dest *src = dest_at(from), *dst = dest_at(slot);
 	// A guest probes a neighbour that it knows from its link-local address.
 	int link_local = p->kind == KIND_SOLICIT && (p->src[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 
 	if (!src || !dst)
 		return refuse(p, MALFORMED);
-	if (!link_local && (!is_port(src) || src->port != p->port))
+	if (spoofs(p, src))
+		return refuse(p, SPOOFED_MAC);
+	if (!link_local && (!is_port(src) || src->flags & DEST_ROUTED || src->port != p->port))
 		return refuse(p, SPOOFED_ADDRESS);
+	if (p->announces)
+		return claim(p);
 	if (!slot || dst->kind == DEST_NONE)
 		return unknown(p, 1);
 	if (is_port(dst) && dst->port == p->port)

@@ -40,7 +40,7 @@ enum reason {
 };
 
 // dataplane.Want and dataplane.Action.
-enum want { WANT_PEER, WANT_PAIR, WANT_CONFIRM, WANT_FIRST };
+enum want { WANT_PEER, WANT_PAIR, WANT_CONFIRM, WANT_FIRST, WANT_CLAIM };
 enum action { DROPPED, DELIVERED, TUNNELED, ANSWERED, MISSED, PASSED };
 
 enum packet_kind { KIND_IP, KIND_ARP, KIND_SOLICIT };
@@ -56,7 +56,8 @@ struct packet {
 	__u16 asked;   // what rules are asked: destination port or type<<8|code
 	__u16 headers; // bytes of Ethernet payload before the transport's payload
 	__u8 v6, proto, kind, echo;
-	__u8 tcp, dst_group, icmp, sender_differs;
+	__u8 tcp, icmp, sender_differs;
+	__u8 announces; // it says that its sender has an address
 	union {
 		__u8 mac[6];  // Ethernet source
 		__u8 from[6]; // over a router, once it goes: the MAC that it leaves from
@@ -69,7 +70,9 @@ struct packet {
 	__s16 walked;  // bytes of IPv6 extension headers, or less than 0: -reason
 	__u8 after;    // the protocol after them
 	__u8 about;
+	__u8 ttl;       // IPv6: the hop limit
 	__u8 outer_tos; // entry: of the overlay's header, if the kernel has not dealt with it
+	__u8 hinted;    // decision: the group id is not the source's class
 
 	// entry
 	__u32 vni;
@@ -79,26 +82,33 @@ struct packet {
 	};
 	__u32 port;
 	__u32 size;     // of Ethernet's payload, or of one segment's
-	__u32 l4_size;  // of IP's payload, without extension headers
 	__be32 vtep[4]; // outer source
 	__u16 class;    // group id of the overlay header
 	__u8 direction; // IN_GUEST, IN_OVERLAY
-	__u8 wire;      // packet_wire
+	union {
+		__u8 wire;   // packet_wire, from the overlay
+		__u8 nobody; // from a guest: it is not known who has the destination
+	};
 	__u8 again;     // re-injected
 	__u8 again_want;
 	__u8 swapped;   // the source is the flow's hi
-	__u8 applied;   // another host says that it has judged it
-	__u8 hinted;    // the group id is not the source's class
-	__u8 ttl;       // parse: IPv6: the hop limit
-	__u8 nobody;    // it is not known who has the destination
+	union {
+		__u8 applied;   // from the overlay: another host says that it has judged it
+		__u8 other_mac; // from a guest: its source is not the port's own MAC
+	};
 	__u8 foreign;   // it came by a foreign VTEP
 
 	// decision
 	__u8 reason, want, judged, backwards; // backwards: it answers its flow's initiator
 	__u16 rule;
 	__u16 mtu;
-	__u32 table;
+	union {
+		__u32 table;
+		__u32 l4_size; // parse: of IP's payload, without extension headers
+	};
 	__u32 src_slot, dst_slot;
+	__u8 to[6];     // parse: Ethernet destination
+	__u16 receiver; // the port that has it
 };
 
 // Room for the packet that comes back from the agent.
@@ -178,7 +188,8 @@ static __always_inline int parse_arp(struct packet *p, void *l3, void *end)
 	p->sender_differs = !same_mac(a->sha, p->mac);
 	map4(p->src, word(a->spa));
 	map4(p->dst, word(a->tpa));
-	if (a->op != bpf_htons(1) || p->src[3] == 0)
+	p->announces = p->src[3] == p->dst[3];
+	if ((a->op != bpf_htons(1) && !(a->op == bpf_htons(2) && p->announces)) || p->src[3] == 0)
 		return NOT_UNICAST; // an answer nobody asked for, or a probe for a duplicate
 	return 0;
 }
@@ -381,7 +392,7 @@ static __always_inline int parse_ipv4(struct packet *p, void *l3, void *end, __u
 	p->headers = header;
 	if (p->src[3] == p->dst[3])
 		return MALFORMED;
-	if (p->dst_group || b[16] >= 224)
+	if (p->to[0] & 1 || b[16] >= 224)
 		return NOT_UNICAST;
 	if (p->proto == PROTO_ICMPV6)
 		return MALFORMED;
@@ -398,6 +409,17 @@ static __always_inline int parse_ipv4(struct packet *p, void *l3, void *end, __u
 // leave their link.
 static __always_inline int parse_neighbor(struct packet *p, __u8 *b, void *end, __u32 size, __u8 hop_limit)
 {
+	if (b[0] == 136 && size >= 24 && (void *)b + 24 <= end && b[1] == 0 && hop_limit == 255 && (p->to[0] & 1)) {
+		__be32 target[4];
+		copy16(target, b + 8);
+		if (same16(target, p->src) && b[8] != 0xff && (target[0] | target[1] | target[2] | target[3])) {
+			copy16(p->dst, b + 8);
+			p->announces = 1; // nobody solicited it
+			p->kind = KIND_SOLICIT;
+			p->proto = 0;
+			return 0;
+		}
+	}
 	if (b[0] != 135 || !(p->src[0] | p->src[1] | p->src[2] | p->src[3]))
 		return NOT_UNICAST;
 	if (size < 24 || (void *)b + 24 > end || b[1] != 0 || hop_limit != 255)
@@ -430,7 +452,7 @@ static __always_inline int parse_ipv6(struct packet *p, void *l3, void *end, __u
 	__u8 *l4 = b + 40;
 	if (p->proto == PROTO_ICMPV6 && payload > 0 && (void *)l4 + 1 <= end && l4[0] >= 133 && l4[0] <= 137)
 		return parse_neighbor(p, l4, end, payload, b[7]);
-	if (p->dst_group || b[24] == 0xff)
+	if ((p->to[0] & 1) || b[24] == 0xff)
 		return NOT_UNICAST;
 	__u32 walked = 0;
 	if (p->after != p->proto || p->walked) {
@@ -502,8 +524,8 @@ __noinline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 si
 
 	if (frame + ETH_SIZE > end)
 		return MALFORMED;
-	p->dst_group = b[0] & 1;
 	copy_mac(p->mac, b + 6);
+	copy_mac(p->to, b);
 	__u16 type = *(__u16 *)(b + 12);
 	if (skb->vlan_present && at == 0)
 		return NOT_IP;

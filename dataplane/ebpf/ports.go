@@ -21,7 +21,8 @@ import (
 // port is an open port and the programs on its device.
 type port struct {
 	dataplane.Port
-	links []link.Link
+	links   []link.Link
+	permits map[netip.Prefix]*permit
 }
 
 // dest is what the port's address is in the kernel.
@@ -58,8 +59,10 @@ func (s *Switch) checkPort(p dataplane.Port) error {
 		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed", p.ID, p.Other)
 	case p.Other.IsValid() && s.config.CheckVTEP(p.Other) != nil:
 		return fmt.Errorf("port %d: its other binding: %w", p.ID, s.config.CheckVTEP(p.Other))
-	case len(p.Allowed) > 0 || p.Open || p.VLAN != 0:
-		return fmt.Errorf("port %d has allowed pairs, no port security or a VLAN: this switch does not know of these yet", p.ID)
+	case p.VLAN != 0:
+		return fmt.Errorf("port %d has VLAN %d: this switch does not know of these yet", p.ID, p.VLAN)
+	case p.CheckAllowed() != nil:
+		return p.CheckAllowed()
 	case p.ID == 0 || p.ID > 65535 || !p.MAC.IsUnicast():
 		return fmt.Errorf("port %d with MAC %v: an id from 1 to 65535 and a unicast MAC are needed", p.ID, p.MAC)
 	case p.Kind != dataplane.Veth && p.Kind != dataplane.Tap:
@@ -94,7 +97,7 @@ func (s *Switch) setPort(want dataplane.Port) error {
 	if err := s.checkPort(want); err != nil {
 		return err
 	}
-	want.Addresses = slices.Clone(want.Addresses)
+	want.Addresses, want.Allowed = slices.Clone(want.Addresses), slices.Clone(want.Allowed)
 	held := s.ports[want.ID]
 	if held != nil && (held.VNI != want.VNI || held.Ifindex != want.Ifindex) {
 		if err := s.delPort(want.ID); err != nil {
@@ -106,7 +109,8 @@ func (s *Switch) setPort(want dataplane.Port) error {
 		held = &port{}
 		s.ports[want.ID] = held
 	}
-	gone := held.Addresses
+	was := held.Port
+	gone := was.Addresses
 	held.Port = want
 	for _, a := range gone {
 		delete(s.owners, dataplane.PeerKey{VNI: want.VNI, Addr: a.Addr})
@@ -121,6 +125,9 @@ func (s *Switch) setPort(want dataplane.Port) error {
 		if err := s.putAll(dataplane.PeerKey{VNI: want.VNI, Addr: a.Addr}); err != nil {
 			return err
 		}
+	}
+	if err := s.putPermits(held, was); err != nil {
+		return err
 	}
 	if held.links == nil && !s.testing {
 		if err := s.attachPort(held); err != nil {
@@ -151,11 +158,27 @@ func (s *Switch) writePort(p *port) error {
 			return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
 		}
 	}
-	v := dswitchPort{Id: id, Vni: uint32(p.VNI), Domain: n.Domain, Mtu: n.MTU, Kind: uint8(p.Kind), Life: uint8(state.Life), Mac: p.MAC}
+	v := dswitchPort{Id: id, Vni: uint32(p.VNI), Domain: n.Domain, Mtu: n.MTU, Kind: uint8(p.Kind), Life: uint8(state.Life), Mac: p.MAC, Flags: portFlags(p.Port)}
 	if err := s.maps.Ports.Update(dswitchPortKey{Ifindex: uint32(p.Ifindex)}, v, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("port %d: map ports: %w", p.ID, err)
 	}
 	return nil
+}
+
+// PORT_ALLOWED and PORT_OPEN.
+const (
+	portAllowed = 1 << iota
+	portOpen
+)
+
+func portFlags(p dataplane.Port) (flags uint8) {
+	if len(p.Allowed) > 0 || p.Open {
+		flags = portAllowed
+	}
+	if p.Open {
+		flags |= portOpen
+	}
+	return flags
 }
 
 // delPort closes a port. Its device is taken down before the programs leave it:
@@ -179,6 +202,9 @@ func (s *Switch) delPort(id dataplane.PortID) error {
 		delete(s.owners, key)
 		errs = append(errs, s.putAll(key)) // a peer may have it too
 	}
+	was := p.Port
+	p.Open, p.Allowed = false, nil
+	errs = append(errs, s.putPermits(p, was))
 	var state dswitchPortState
 	if err := s.maps.PortStates.Lookup(uint32(id), &state); err != nil {
 		return errors.Join(append(errs, fmt.Errorf("port %d: map port_states: %w", id, err))...)

@@ -5,6 +5,7 @@ import (
 
 	"dove.network/dataplane"
 	"dove.network/dove"
+	"dove.network/packet"
 )
 
 // twinGateway is the interface that the world's router has on a network: its
@@ -37,4 +38,64 @@ func (w *twins) route(k dataplane.PeerKey, p *dataplane.Peer) {
 	if w.chance(60) {
 		p.VTEP, p.Other = w.vteps[0], netip.Addr{}
 	}
+}
+
+// number is one of the six that ports and peers are made of, or one that is but
+// allowed.
+func (w *twins) number() int {
+	if w.chance(12) {
+		return 20
+	}
+	return 1 + w.r.IntN(6)
+}
+
+var twinPrefixes = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.0.0.4/30"), netip.MustParsePrefix("0.0.0.0/0"),
+	netip.MustParsePrefix("10.0.0.20/32"), netip.MustParsePrefix("10.0.0.5/32"), netip.MustParsePrefix("10.0.0.6/32"),
+	netip.MustParsePrefix("fd00::/64"), netip.MustParsePrefix("fd00::/125"), netip.MustParsePrefix("::/0"),
+	netip.MustParsePrefix("fd00::14/128"), netip.MustParsePrefix("fd00::5/128"),
+}
+
+// allow lets a port have more than its own addresses, now and then.
+func (w *twins) allow(p *dataplane.Port) {
+	if w.chance(15) {
+		p.Open, p.Class = true, w.class()
+	}
+	if !w.chance(40) {
+		return
+	}
+	for _, i := range w.r.Perm(len(twinPrefixes))[:1+w.r.IntN(4)] {
+		a := dataplane.Allowed{Prefix: twinPrefixes[i], Class: w.class()}
+		if w.chance(40) {
+			a.MAC = twinMAC(1 + w.r.IntN(6))
+		}
+		p.Allowed = append(p.Allowed, a)
+	}
+}
+
+// other makes a guest's packet one that only what it is allowed lets it send.
+func (w *twins) other(p dataplane.Port, mac dove.MAC, src netip.Addr) (dove.MAC, netip.Addr) {
+	if len(p.Allowed) == 0 && !p.Open || w.chance(60) {
+		return mac, src
+	}
+	src = w.address(w.number())
+	if a, ok := p.Permits(src); ok && w.chance(40) {
+		mac = a.MAC
+	} else if w.chance(15) {
+		mac = twinMAC(1 + w.r.IntN(6))
+	}
+	return mac, src
+}
+
+// announcement says that an address is at a MAC, unasked.
+func announcement(mac dove.MAC, addr netip.Addr, reply bool) []byte {
+	e := packet.Ends{SrcMAC: mac, DstMAC: dove.MAC{255, 255, 255, 255, 255, 255}, Src: addr, Dst: addr}
+	if addr.Is6() {
+		e.DstMAC, e.Dst = dove.MAC{0x33, 0x33, 0, 0, 0, 1}, netip.MustParseAddr("ff02::1")
+		return packet.Advertisement(e, addr)
+	}
+	if reply {
+		return packet.ARPReply(e)
+	}
+	return packet.ARPRequest(mac, addr, addr)
 }

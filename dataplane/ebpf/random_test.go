@@ -36,7 +36,7 @@ func (w *twins) address(n int) netip.Addr {
 }
 
 func (w *twins) key() dataplane.PeerKey {
-	return dataplane.PeerKey{VNI: one(w.r, twinVNIs...), Addr: w.address(1 + w.r.IntN(6))}
+	return dataplane.PeerKey{VNI: one(w.r, twinVNIs...), Addr: w.address(w.number())}
 }
 
 func (w *twins) class() dove.Class { return one[dove.Class](w.r, 10, 11, 12) }
@@ -94,6 +94,7 @@ func (w *twins) port(id dataplane.PortID) dataplane.Port {
 	if w.chance(40) {
 		p.Other, p.Standby = one(w.r, w.vteps[1:]...), w.chance(50)
 	}
+	w.allow(&p)
 	seen := map[netip.Addr]bool{}
 	for range 1 + w.r.IntN(3) {
 		a := w.address(int(id))
@@ -115,8 +116,11 @@ func (w *twins) pair() dataplane.PairKey {
 // inner makes a frame between two numbers, now and then a broken one.
 func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byte {
 	e := packet.Ends{SrcMAC: fromMAC, DstMAC: twinMAC(to), Src: src, Dst: dst}
-	if w.chance(50) {
+	switch w.r.IntN(6) {
+	case 0, 1, 2:
 		e.DstMAC = twinGateway(one(w.r, twinVNIs...)).MAC
+	case 3:
+		e.DstMAC = twinMAC(1 + w.r.IntN(6))
 	}
 	payload := make([]byte, w.r.IntN(60))
 	port := func() uint16 { return one[uint16](w.r, 80, 81, 1000, 1001) }
@@ -138,6 +142,9 @@ func (w *twins) inner(from, to int, fromMAC dove.MAC, src, dst netip.Addr) []byt
 	case 10:
 		b = packet.Other(e, one[dove.Protocol](w.r, 47, 2, 1, 58, 0, 43, 44, 51, 60, 135, 139, 140, 50), payload)
 	case 11:
+		if w.chance(20) {
+			return announcement(fromMAC, src, w.chance(50))
+		}
 		if src.Is4() {
 			b = packet.ARPRequest(fromMAC, src, dst)
 			if w.chance(10) {

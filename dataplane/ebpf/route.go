@@ -13,7 +13,10 @@ import (
 
 // local is an address of a port, as it is seen from a key's network.
 func (s *Switch) local(id dataplane.PortID, k dataplane.PeerKey) dswitchDest {
-	p := s.ports[id]
+	return s.portDest(s.ports[id], k)
+}
+
+func (s *Switch) portDest(p *port, k dataplane.PeerKey) dswitchDest {
 	d := p.dest(k.Addr, s.networks[p.VNI])
 	d.Vni = uint32(k.VNI)
 	if p.Other.IsValid() {
@@ -69,10 +72,10 @@ func gatewayKey(vni dove.VNI, mac dove.MAC) dswitchGatewayKey {
 	return dswitchGatewayKey{Vni: uint32(vni), Mac: mac}
 }
 
-// follow has a routed peer of this host change with the port that has its address.
+// follow has a peer of this host change with the port that has it.
 func (s *Switch) follow(k dataplane.PeerKey) {
 	p := s.peers[k]
-	if !p.Routed() || p.VTEP != s.config.VTEP {
+	if p.VTEP != s.config.VTEP {
 		return
 	}
 	at := dataplane.PeerKey{VNI: p.Network(k), Addr: k.Addr}
@@ -94,7 +97,9 @@ func (s *Switch) unfollow(k dataplane.PeerKey) {
 func (s *Switch) putAll(k dataplane.PeerKey) error {
 	err := s.put(k)
 	for from := range s.here[k] {
-		err = errors.Join(err, s.put(from))
+		if from != k {
+			err = errors.Join(err, s.put(from))
+		}
 	}
 	return err
 }
@@ -118,11 +123,14 @@ func (s *Switch) putRoute(k dataplane.PeerKey, held *place) error {
 	return nil
 }
 
-// routedPeer reads back a peer behind a router, which may lead to a port.
-func (s *Switch) routedPeer(d dswitchDest, r dswitchRoute) dataplane.Peer {
+// peerAt reads back a peer behind a router, or one that leads to a port.
+func (s *Switch) peerAt(d dswitchDest, r dswitchRoute) dataplane.Peer {
 	p := peerOf(d)
 	if d.Port != 0 {
 		p.VTEP, p.Other = s.config.VTEP, netip.Addr{}
+	}
+	if d.Flags&destRouted == 0 {
+		return p
 	}
 	p.VNI, p.Gateway, p.Far, p.MTU = dove.VNI(r.Vni), r.Gateway, r.Far, r.Mtu
 	return p

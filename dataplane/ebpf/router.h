@@ -102,28 +102,27 @@ __noinline int pong(struct __sk_buff *skb, struct packet *p)
 }
 
 // gateway_of finds the gateway that a guest has sent a frame to.
-static __noinline struct gateway *gateway_of(struct __sk_buff *skb, struct packet *p)
+static __noinline struct gateway *gateway_of(struct packet *p)
 {
 	struct gateway_key k = {.vni = p->vni};
 
-	if (bpf_skb_load_bytes(skb, 0, k.mac, 6))
-		return 0;
+	copy_mac(k.mac, p->to);
 	return bpf_map_lookup_elem(&gateways, &k);
 }
 
 // expires reports whether a packet for an address that is not known gets no
 // further than to its gateway: nobody need be asked.
-static __always_inline int expires(struct __sk_buff *skb, struct packet *p)
+static __always_inline int expires(struct packet *p)
 {
-	return p->nobody && p->ttl <= 1 && p->kind == KIND_IP && p->direction == IN_GUEST && !p->again && gateway_of(skb, p);
+	return p->nobody && p->ttl <= 1 && p->kind == KIND_IP && p->direction == IN_GUEST && !p->again && gateway_of(p);
 }
 
 // spoken makes the packet's destination the address that its gateway speaks
 // from: what the guest is told comes from there. It returns 0 where the guest wrote no
 // gateway's MAC, or that has no address of the family.
-static __always_inline int spoken(struct __sk_buff *skb, struct packet *p)
+static __always_inline int spoken(struct packet *p)
 {
-	struct gateway *g = gateway_of(skb, p);
+	struct gateway *g = gateway_of(p);
 
 	if (!g || !(g->has & (p->v6 ? GATEWAY_V6 : GATEWAY_V4)))
 		return 0;

@@ -97,6 +97,7 @@ type Switch struct {
 	room     netlink.Link // nil if there is none
 	misses   chan dataplane.Miss
 	drops    chan dataplane.Drop
+	claims   chan dataplane.Claim
 	hints    chan dataplane.Hint
 
 	walking     sync.Mutex // through the flow tables; taken after mu
@@ -151,6 +152,7 @@ func newSwitch(o Options) *Switch {
 		pins:        filepath.Join(o.PinDir, layout),
 		misses:      make(chan dataplane.Miss, o.MissQueue),
 		drops:       make(chan dataplane.Drop, o.DropQueue),
+		claims:      make(chan dataplane.Claim, claimQueue),
 		hints:       make(chan dataplane.Hint, o.DropQueue),
 		networks:    map[dove.VNI]dataplane.Network{},
 		vteps:       map[netip.Addr]dataplane.SetVTEP{},
@@ -413,6 +415,9 @@ const (
 	eventRate  = 256
 )
 
+// claimQueue is how many claims are read and not yet taken: a guest repeats one.
+const claimQueue = 64
+
 // errorRate is how many ICMP errors about one flow pass in a second, lastingly.
 const errorRate = 10
 
@@ -469,6 +474,7 @@ func (s *Switch) Close() error {
 	defer s.mu.Unlock()
 	close(s.misses)
 	close(s.drops)
+	close(s.claims)
 	close(s.hints)
 	for _, l := range s.links {
 		errs = append(errs, l.Close())

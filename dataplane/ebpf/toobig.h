@@ -98,7 +98,7 @@ __noinline int told(struct __sk_buff *skb, struct packet *p, __u32 ifindex)
 {
 	if (!p || p->kind != KIND_IP || p->piece == LATER || (p->icmp && p->echo == NO_ECHO))
 		return SHOT; // no errors about errors
-	if (spoken(skb, p)) {
+	if (spoken(p)) {
 		__u32 port = p->port & 0xffff;
 		struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 		struct settings *c = settings();

@@ -38,6 +38,9 @@ func (s *Switch) setGateways(n dataplane.Network) {
 func (s *Switch) plug(e end, addr netip.Addr) end {
 	p, ok := s.locals[dataplane.PeerKey{VNI: e.vni, Addr: addr}]
 	if !ok {
+		p, ok = s.byUID(e, addr)
+	}
+	if !ok {
 		return e
 	}
 	p.routed, p.gateway, p.far, p.mtu = e.routed, e.gateway, e.far, e.mtu
@@ -104,7 +107,7 @@ func (t *transit) route(inner []byte, src, dst end) {
 		packet.Hop(inner)
 	case t.direction == dataplane.FromOverlay && src.routed:
 		copy(inner[6:12], src.gateway[:])
-	case t.direction == dataplane.FromOverlay:
+	default:
 		copy(inner[6:12], src.mac[:])
 	}
 }

@@ -188,8 +188,11 @@ func (s *Switch) setPort(p dataplane.Port) error {
 	if err := s.checkOther(p); err != nil {
 		return err
 	}
-	if len(p.Allowed) > 0 || p.Open || p.VLAN != 0 {
-		return fmt.Errorf("port %d has allowed pairs, no port security or a VLAN: this switch does not know of these yet", p.ID)
+	if err := p.CheckAllowed(); err != nil {
+		return err
+	}
+	if p.VLAN != 0 {
+		return fmt.Errorf("port %d has VLAN %d: this switch does not know of these yet", p.ID, p.VLAN)
 	}
 	for id, o := range s.ports {
 		if id != p.ID && p.Ifindex != 0 && o.Ifindex == p.Ifindex {
@@ -210,13 +213,9 @@ func (s *Switch) setPort(p dataplane.Port) error {
 		delete(s.locals, dataplane.PeerKey{VNI: open.VNI, Addr: a.Addr})
 	}
 	open.Port = p
-	open.Addresses = slices.Clone(p.Addresses)
+	open.Addresses, open.Allowed = slices.Clone(p.Addresses), slices.Clone(p.Allowed)
 	for _, a := range p.Addresses {
-		e := end{where: local, uid: p.UID, mac: p.MAC, class: a.Class, port: p.ID, other: p.Other, vni: p.VNI}
-		if p.Standby {
-			e.where, e.vtep = standby, p.Other
-		}
-		s.locals[dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}] = e
+		s.locals[dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}] = open.end(p.MAC, a.Class)
 	}
 	return nil
 }

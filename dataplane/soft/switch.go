@@ -52,6 +52,7 @@ type Switch struct {
 
 	ledger   ledger
 	misses   []dataplane.Miss
+	claims   []dataplane.Claim
 	injected []Sent
 }
 
@@ -120,6 +121,7 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 		t.inner, t.port = m.Frame, p
 		sent.Outcome, sent.Frame = s.fromGuest(t)
 	default:
+		t.missed = p
 		sent.Outcome, sent.Frame = s.fromWire(t)
 	}
 	s.injected = append(s.injected, sent)
@@ -144,6 +146,15 @@ func (s *Switch) TakeHints() []dataplane.Hint {
 	return taken
 }
 
+// TakeClaims returns the claims since the last call, oldest first.
+func (s *Switch) TakeClaims() []dataplane.Claim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.claims
+	s.claims = nil
+	return taken
+}
+
 // TakeInjected returns what became of the packets injected since the last call,
 // in their order.
 func (s *Switch) TakeInjected() []Sent {
@@ -164,7 +175,8 @@ type transit struct {
 	port      *port        // the local port: sender, or from the overlay receiver
 	tuple     dataplane.Tuple
 	judged    piece
-	again     bool // injected, after it missed for lacked
+	again     bool  // injected, after it missed for lacked
+	missed    *port // where it did
 	lacked    dataplane.Want
 }
 
@@ -195,15 +207,18 @@ func (s *Switch) fromGuest(t *transit) (dataplane.Outcome, []byte) {
 	if fault := t.parse(t.port.VNI); fault != packet.OK {
 		return s.drop(t, reasons[fault], "")
 	}
-	if t.SrcMAC != t.port.MAC || t.Sender != t.port.MAC {
+	src, ok := s.source(t)
+	if t.spoofsMAC(src, ok) {
 		return s.drop(t, dataplane.SpoofedMAC, "")
 	}
-	src, ok := s.find(t.port.VNI, t.Src)
 	probe := t.Kind == packet.Solicit && t.Src.IsLinkLocalUnicast() // nothing is learnt from it
-	if !probe && (!ok || src.port != t.port.ID) {
+	if !probe && !ok {
 		return s.drop(t, dataplane.SpoofedAddress, "")
 	}
-	if t.Kind != packet.IP {
+	switch {
+	case t.Announces:
+		return s.claim(t)
+	case t.Kind != packet.IP:
 		return s.answer(t)
 	}
 	if n := s.networks[t.port.VNI]; t.tooBig(n.MTU) {
@@ -270,6 +285,13 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 		return s.drop(t, dataplane.Congested, "")
 	}
 	dst, ok := s.find(outer.VNI, t.Dst)
+	if !outer.Applied && (!ok || !dst.plugged() || dst.routed) {
+		if t.again {
+			dst, ok = t.missed.permits(t.Dst)
+		} else {
+			dst, ok = s.byMAC(outer.VNI, t.DstMAC, t.Dst)
+		}
+	}
 	switch {
 	case outer.Applied && !(ok && dst.plugged() && !dst.routed && dst.other == outer.Src):
 		return s.drop(t, dataplane.BadOverlay, "")
