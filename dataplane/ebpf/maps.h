@@ -75,7 +75,7 @@ struct port {
 	__u8 life; // of port_state
 	__u8 mac[6];
 	__u8 flags; // PORT_*
-	__u8 pad;
+	__u8 unused;
 };
 
 #define PORT_ALLOWED 1 // it may use more than its own addresses and MAC, see permits
@@ -133,7 +133,7 @@ struct dest {
 	__be32 other[4]; // VTEP of its other binding, zero: none
 	__u16 vlan;      // local: tag of its port's frames
 	__u8 bits;       // of addr that count, with DEST_PREFIX
-	__u8 pad;
+	__u8 unused;
 };
 
 // An address of the underlay; IPv4 is mapped into ::ffff:0:0/96, as everywhere.
