@@ -160,7 +160,7 @@ static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p
 		}
 	}
 	fault = admitted(p, well_formed);
-	if (!fault && asks && p->foreign)
+	if (!fault && asks && p->foreign && !p->announces)
 		return asked(p);
 	if (!fault)
 		fault = reason;
@@ -312,12 +312,17 @@ static __noinline int decapsulated(struct __sk_buff *skb, struct packet *p)
 SEC("tc")
 int vx_in(struct __sk_buff *skb)
 {
-	struct packet p = {.direction = IN_OVERLAY};
+	__u32 one = 1;
+	struct packet *p = bpf_map_lookup_elem(&again, &one); // the stack is short
+	if (!p)
+		return SHOT;
+	__builtin_memset(p, 0, sizeof(*p));
+	p->direction = IN_OVERLAY;
 
-	int well_formed = decapsulated(skb, &p);
-	if (well_formed && p.applied)
-		return handed(skb, &p, skb->len + OUTER_SIZE, 0, skb->len);
-	return from_overlay(skb, &p, well_formed);
+	int well_formed = decapsulated(skb, p);
+	if (well_formed && p->applied)
+		return handed(skb, p, skb->len + OUTER_SIZE, 0, skb->len);
+	return from_overlay(skb, p, well_formed);
 }
 
 SEC("tc")

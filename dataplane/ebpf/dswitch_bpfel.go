@@ -70,7 +70,9 @@ type dswitchDest struct {
 	Vtep    [4]uint32
 	Hop     [4]uint32
 	Other   [4]uint32
-	Pad     uint32
+	Vlan    uint16
+	Bits    uint8
+	Unused  uint8
 }
 
 type dswitchDestKind uint32
@@ -221,9 +223,9 @@ type dswitchPacket struct {
 	Kind          uint8
 	Echo          uint8
 	Tcp           uint8
-	DstGroup      uint8
 	Icmp          uint8
 	SenderDiffers uint8
+	Announces     uint8
 	Mac           [6]uint8
 	Tos           uint8
 	Piece         uint8
@@ -236,13 +238,14 @@ type dswitchPacket struct {
 	Walked        int16
 	After         uint8
 	About         uint8
+	Ttl           uint8
 	OuterTos      uint8
-	_             [3]byte
+	Hinted        uint8
+	Foreign       uint8
 	Vni           uint32
 	Domain        uint32
 	Port          uint32
 	Size          uint32
-	L4Size        uint32
 	Vtep          [4]uint32
 	Class         uint16
 	Direction     uint8
@@ -251,10 +254,6 @@ type dswitchPacket struct {
 	AgainWant     uint8
 	Swapped       uint8
 	Applied       uint8
-	Hinted        uint8
-	Ttl           uint8
-	Nobody        uint8
-	Foreign       uint8
 	Reason        uint8
 	Want          uint8
 	Judged        uint8
@@ -264,6 +263,8 @@ type dswitchPacket struct {
 	Table         uint32
 	SrcSlot       uint32
 	DstSlot       uint32
+	To            [6]uint8
+	Receiver      uint16
 }
 
 type dswitchPairKey struct {
@@ -277,6 +278,19 @@ type dswitchPairSlot struct {
 	_     structs.HostLayout
 	Gen   uint32
 	Table uint32
+}
+
+type dswitchPermit struct {
+	_      structs.HostLayout
+	Slot   uint32
+	Claims uint32
+}
+
+type dswitchPermitKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Port      uint32
+	Addr      [4]uint32
 }
 
 type dswitchPiece struct {
@@ -307,7 +321,8 @@ type dswitchPort struct {
 	Kind   uint8
 	Life   uint8
 	Mac    [6]uint8
-	Pad    [2]uint8
+	Flags  uint8
+	Unused uint8
 }
 
 type dswitchPortKey struct {
@@ -459,10 +474,12 @@ const (
 	dswitchMapFlows6         = "flows6"
 	dswitchMapGateways       = "gateways"
 	dswitchMapLastOutcome    = "last_outcome"
+	dswitchMapMacs           = "macs"
 	dswitchMapNetworks       = "networks"
 	dswitchMapNewFlow        = "new_flow"
 	dswitchMapPairSlots      = "pair_slots"
 	dswitchMapPairs          = "pairs"
+	dswitchMapPermits        = "permits"
 	dswitchMapPieces         = "pieces"
 	dswitchMapPortStates     = "port_states"
 	dswitchMapPorts          = "ports"
@@ -557,10 +574,12 @@ type dswitchMapSpecs struct {
 	Flows6       *ebpf.MapSpec `ebpf:"flows6"`
 	Gateways     *ebpf.MapSpec `ebpf:"gateways"`
 	LastOutcome  *ebpf.MapSpec `ebpf:"last_outcome"`
+	Macs         *ebpf.MapSpec `ebpf:"macs"`
 	Networks     *ebpf.MapSpec `ebpf:"networks"`
 	NewFlow      *ebpf.MapSpec `ebpf:"new_flow"`
 	PairSlots    *ebpf.MapSpec `ebpf:"pair_slots"`
 	Pairs        *ebpf.MapSpec `ebpf:"pairs"`
+	Permits      *ebpf.MapSpec `ebpf:"permits"`
 	Pieces       *ebpf.MapSpec `ebpf:"pieces"`
 	PortStates   *ebpf.MapSpec `ebpf:"port_states"`
 	Ports        *ebpf.MapSpec `ebpf:"ports"`
@@ -619,10 +638,12 @@ type dswitchMaps struct {
 	Flows6       *ebpf.Map `ebpf:"flows6"`
 	Gateways     *ebpf.Map `ebpf:"gateways"`
 	LastOutcome  *ebpf.Map `ebpf:"last_outcome"`
+	Macs         *ebpf.Map `ebpf:"macs"`
 	Networks     *ebpf.Map `ebpf:"networks"`
 	NewFlow      *ebpf.Map `ebpf:"new_flow"`
 	PairSlots    *ebpf.Map `ebpf:"pair_slots"`
 	Pairs        *ebpf.Map `ebpf:"pairs"`
+	Permits      *ebpf.Map `ebpf:"permits"`
 	Pieces       *ebpf.Map `ebpf:"pieces"`
 	PortStates   *ebpf.Map `ebpf:"port_states"`
 	Ports        *ebpf.Map `ebpf:"ports"`
@@ -650,10 +671,12 @@ func (m *dswitchMaps) Close() error {
 		m.Flows6,
 		m.Gateways,
 		m.LastOutcome,
+		m.Macs,
 		m.Networks,
 		m.NewFlow,
 		m.PairSlots,
 		m.Pairs,
+		m.Permits,
 		m.Pieces,
 		m.PortStates,
 		m.Ports,

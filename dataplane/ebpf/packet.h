@@ -73,6 +73,7 @@ struct packet {
 	__u8 ttl;       // IPv6: the hop limit
 	__u8 outer_tos; // entry: of the overlay's header, if the kernel has not dealt with it
 	__u8 hinted;    // decision: the group id is not the source's class
+	__u8 foreign;   // entry: it came by a foreign VTEP
 
 	// entry
 	__u32 vni;
@@ -96,7 +97,6 @@ struct packet {
 		__u8 applied;   // from the overlay: another host says that it has judged it
 		__u8 other_mac; // from a guest: its source is not the port's own MAC
 	};
-	__u8 foreign;   // it came by a foreign VTEP
 
 	// decision
 	__u8 reason, want, judged, backwards; // backwards: it answers its flow's initiator
@@ -111,12 +111,13 @@ struct packet {
 	__u16 receiver; // the port that has it
 };
 
-// Room for the packet that comes back from the agent.
+// Room for the packet that comes back from the agent, and for
+// the one that the kernel has decapsulated.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, struct packet);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 } again SEC(".maps");
 
 struct arp {

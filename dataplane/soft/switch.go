@@ -276,7 +276,7 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 		return s.drop(t, reasons[fault], "")
 	}
 	if t.Kind != packet.IP {
-		if vtep.Foreign && !outer.Applied {
+		if vtep.Foreign && !outer.Applied && !t.Announces {
 			return s.answerBack(t, vtep)
 		}
 		return s.drop(t, dataplane.NotUnicast, "")
