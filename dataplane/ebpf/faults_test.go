@@ -127,7 +127,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"what is handed on loses its mark of congestion", "forward.h", "\t\tif (!mark(skb, p, OUTER_SIZE))\n\t\t\treturn drop_for(p, length, ENCAP_FAILED);\n", ""},
 	{"what was handed on has a source of our own", "move.h", "copy_mac(e->src, p->mac);", "copy_mac(e->src, dst->mac);"},
 	{"a carried flow sets back one that goes on", "move.h", "(held->packets[0] || held->packets[1]) && ", "0 && "},
-	{"a flow is adopted that is over", "move.h", "if (expired(&new, a->proto, now))", "if (0)"},
+	{"a flow is adopted that is over", "move.h", "expired(&new, a->proto, now) || elsewhere(&p, p.src)", "elsewhere(&p, p.src)"},
 	{"who stays loses the flows of who moves", "dswitch.c", "if (!heir || heir == w->port || routed)", "if (1)"},
 	{"flows of who moves are nobody's", "dswitch.c", "\tinherit(f, heir);\n", ""},
 	{"a carried flow is its responder's", "move.h", "new.initiator = from;", "new.initiator = !from;"},
