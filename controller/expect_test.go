@@ -5,9 +5,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"dove.network/control"
+	"dove.network/edit"
 )
 
 // A change of an endpoint's groups reaches each host with the pairs that flows
@@ -32,6 +34,28 @@ func TestANewClassComesWithItsPairs(t *testing.T) {
 	expect(t, "the host of the endpoint, back", h1, "expect pair 2-3 allows", "expect pair 3-2 denies",
 		"assign web-1", "pair 3-5 gone", "pair 5-3 gone", "frontier")
 	expect(t, "the host of its peer, back", h2, "peer 10.0.0.11 at h1", "frontier")
+	r.check()
+}
+
+// The host that hands on for an endpoint, and may be made the active one again,
+// gets the pairs before the class as the active one does.
+func TestANewClassComesWithItsPairsOnStandby(t *testing.T) {
+	r, h1, h2, h3 := newShop(t)
+	r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.0.12")
+	r.ask(h2, r.vni("acme"), "10.0.0.12", "10.0.0.11")
+	r.decide(edit.PrepareEndpoint, "h3")
+	r.ask(h3, r.vni("acme"), "10.0.0.11", "10.0.0.12")
+	r.decide(edit.ActivateEndpoint, "h3")
+	for _, d := range []*dswitch{h1, h2, h3} {
+		d.hear()
+	}
+	r.endpoint("acme", "web-1", "", "10.0.0.11", "web", "db")
+	for _, d := range []*dswitch{h1, h3} {
+		got := fmt.Sprint(d.hear())
+		if !strings.HasPrefix(got, "[expect pair 3-5 allows expect pair 5-3 allows assign web-1 ") {
+			t.Errorf("%s hears %s", d.identity.Host, got)
+		}
+	}
 	r.check()
 }
 

@@ -33,6 +33,7 @@ func TestSessionsHoldWhatTheResolverSays(t *testing.T) {
 		}
 		steps := []func(){
 			w.editPolicy, w.putEndpoint, w.putEndpoint, w.bindEndpoint, w.bindEndpoint, w.moveEndpoint, w.moveEndpoint, w.deleteEndpoint,
+			w.regroup, w.carryAll,
 			w.openSession, w.openSession, w.askSome, w.askSome, w.askSome, w.releaseSome, w.closeSession, w.changeHost, w.sweep,
 		}
 		for range rapid.IntRange(10, 60).Draw(t, "steps") {
@@ -46,6 +47,37 @@ func TestSessionsHoldWhatTheResolverSays(t *testing.T) {
 		}
 		if r := w.core.Receipt(w.core.World().Revision()); len(w.switches) > 0 && len(r.Pending) > len(r.Unconfirmed) {
 			t.Fatalf("all acknowledged, and the receipt says %+v", r)
+		}
+	})
+}
+
+// TestMovesAmidChangesOfGroups walks from a fleet where everything is in place:
+// endpoints move with their flows while their groups change.
+func TestMovesAmidChangesOfGroups(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &walk{rig: newRig(t), t: t, before: map[dove.HostName]*dswitch{}}
+		for n := range 3 {
+			w.hosts = append(w.hosts, w.host(n+1))
+		}
+		for _, tenant := range []dove.Tenant{"acme", "bolt"} {
+			w.tenant(tenant)
+			w.blueprint(tenant, fmt.Sprintf(shop, webApp+", "+appDB))
+			for n := range 6 {
+				id, host := dove.EndpointID(fmt.Sprintf("e%d", n+1)), w.hosts[n%3].Host
+				w.endpoint(tenant, id, host, fmt.Sprintf("10.0.0.%d", 11+n), []string{"web", "app", "db"}[n%3])
+			}
+		}
+		for _, h := range w.hosts {
+			w.open(h)
+		}
+		steps := []func(){
+			w.askSome, w.askSome, w.moveEndpoint, w.moveEndpoint, w.carryAll, w.carryAll, w.regroup, w.regroup, w.editPolicy, w.openSession,
+		}
+		for range rapid.IntRange(10, 60).Draw(t, "steps") {
+			rapid.SampledFrom(steps).Draw(t, "step")()
+			w.now = w.now.Add(time.Second)
+			w.check()
+			w.checkInterest()
 		}
 	})
 }
@@ -143,6 +175,68 @@ func (w *walk) moveEndpoint() {
 	w.try(txn, err)
 }
 
+// regroup changes the groups of an endpoint, of one that moves if any does, and
+// nothing else.
+func (w *walk) regroup() {
+	var all, moving []world.Endpoint
+	for _, tenant := range []dove.Tenant{"acme", "bolt"} {
+		for e := range w.core.World().Endpoints(tenant) {
+			all = append(all, e)
+			if e.Standby != "" {
+				moving = append(moving, e)
+			}
+		}
+	}
+	if len(moving) > 0 {
+		all = moving
+	}
+	if len(all) == 0 {
+		return
+	}
+	e := rapid.SampledFrom(all).Draw(w.t, "regrouped")
+	request := edit.EndpointRequest{Tenant: e.Tenant, ID: e.ID, Groups: []string{}}
+	for _, g := range w.anyGroups() {
+		request.Groups = append(request.Groups, "shop/"+g)
+	}
+	txn, _, err := edit.PutEndpoint(w.core.World(), request, edit.Chance{Now: w.now}, nil)
+	w.try(txn, err)
+}
+
+// carryAll has the hosts of endpoints that move say that their ports are open,
+// and carry the flows that are asked for.
+func (w *walk) carryAll() {
+	for _, id := range slices.Sorted(maps.Keys(w.switches)) {
+		d := w.switches[id]
+		for _, name := range sortedEndpoints(d.assigned) {
+			if a := d.assigned[name]; a.Other.Host != "" {
+				w.say(d, &control.EndpointUpdate{Endpoint: name, Epoch: a.Epoch, State: control.EndpointActive, Standby: a.Standby})
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.switches)) {
+		d := w.switches[id]
+		heard := d.heard
+		d.heard = nil
+		for _, m := range heard {
+			request, ok := m.(*control.CarryRequest)
+			if !ok {
+				continue
+			}
+			a := d.assigned[request.Endpoint]
+			carry := &control.Carry{Endpoint: request.Endpoint, Epoch: request.Epoch}
+			for f := range d.flows {
+				if slices.ContainsFunc(a.Address, func(x control.Address) bool { return f.vni == a.VNI && x.Addr == f.local }) {
+					carry.Flows = append(carry.Flows, control.FlowState{
+						Tuple: control.Tuple{VNI: f.vni, Src: f.local, Dst: f.peer, Protocol: dove.ProtocolTCP, SrcPort: 1, DstPort: 1},
+						UIDs:  [2]dove.UID{a.UID, 99},
+					})
+				}
+			}
+			w.say(d, carry)
+		}
+	}
+}
+
 func (w *walk) deleteEndpoint() {
 	w.try(edit.DeleteEndpoint(w.core.World(), w.anyEndpoint(), nil))
 }
@@ -205,10 +299,14 @@ func (w *walk) askSome() {
 		return
 	}
 	request := &control.PolicyRequest{ID: 1}
+	own := sortedEndpoints(d.assigned)
 	for range rapid.IntRange(1, 4).Draw(w.t, "questions") {
-		request.Questions = append(request.Questions, control.Question{
-			VNI: w.vni(w.anyTenant()), Local: w.anyAddr(), Peer: w.anyAddr(), Outgoing: rapid.Bool().Draw(w.t, "outgoing"),
-		})
+		q := control.Question{VNI: w.vni(w.anyTenant()), Local: w.anyAddr(), Peer: w.anyAddr(), Outgoing: rapid.Bool().Draw(w.t, "outgoing")}
+		if len(own) > 0 && rapid.Bool().Draw(w.t, "own") {
+			a := d.assigned[rapid.SampledFrom(own).Draw(w.t, "local")]
+			q.VNI, q.Local = a.VNI, a.Address[0].Addr
+		}
+		request.Questions = append(request.Questions, q)
 	}
 	w.say(d, request)
 	for _, m := range d.heard {

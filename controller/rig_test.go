@@ -326,6 +326,10 @@ func (r *rig) take(d *dswitch, m control.Down) {
 			r.t.Fatalf("Expect %d comes as number %d", m.Number, d.expected)
 		}
 		d.hold(m.Peers, m.Pairs, true)
+	case *control.Carry:
+		for _, f := range m.Flows { // the tests' flows begin at the endpoint
+			d.flows[flow{f.Tuple.VNI, f.Tuple.Src, f.Tuple.Dst}] = true
+		}
 	case *control.Frontier:
 		d.frontier = m.Revision
 	}
