@@ -19,7 +19,8 @@ const (
 	QuestionsBatch = 64      // questions in one PolicyRequest
 	RowsMax        = 1 << 15 // beside the addresses of ports, half of what the switch has room for
 	PlugsMax       = 4096
-	ExpectedPart   = 2           // of Rows: above one of so many parts no peer is held that nobody here asked about
+	ExpectedPart   = 2           // of Rows: above one of so many parts no row is held that nobody here asked about
+	ExpectedShare  = 4           // times what is free of that part, a network's peers or a domain's pairs may be before one more is expected
 	confirmEvery   = time.Second // a peer is confirmed at most this often
 	PiecesPerPort  = 16          // fragments held for one port that overtook their first
 	PieceFor       = 50 * time.Millisecond

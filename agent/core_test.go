@@ -407,6 +407,8 @@ func TestAckSaysWhatFailed(t *testing.T) {
 	}
 }
 
+// TestAckWaitsForTheSwitch: what it refuses without a word on what it left open is
+// named like the rest, and holds nobody else's receipt up.
 func TestAckWaitsForTheSwitch(t *testing.T) {
 	r := web1(t)
 	r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.7"))
@@ -428,9 +430,13 @@ func TestAckWaitsForTheSwitch(t *testing.T) {
 		t.Fatalf("sent %v before Applied", got)
 	}
 	r.finish()
+	open := []control.Failure{{Revision: 9, Text: "what was before may still be in force: map is full"}}
+	if d := cmp.Diff([]control.Up{&control.Ack{Revision: 9, Failed: open}}, r.take()); d != "" {
+		t.Fatalf("(-want +got):\n%s", d)
+	}
 	r.step(Received{&control.Frontier{Revision: 10}})
-	if got := r.take(); got != nil {
-		t.Fatalf("sent %v after a failure", got)
+	if d := cmp.Diff([]control.Up{&control.Ack{Revision: 10, Failed: open}}, r.take()); d != "" {
+		t.Fatalf("(-want +got):\n%s", d)
 	}
 	if d := cmp.Diff([]string{"map is full"}, r.core.Status().Faults); d != "" {
 		t.Fatalf("(-want +got):\n%s", d)

@@ -147,3 +147,35 @@ func TestWhatIsExpectedIsHeld(t *testing.T) {
 		t.Error("about a peer that was expected, the agent asks")
 	}
 }
+
+// What one domain is told to expect leaves room for what guests ask about, and
+// for what others are told to expect.
+func TestExpectedPairsLeaveRoom(t *testing.T) {
+	r := web1(t)
+	r.core.config.Rows = 64
+	other := assignOf("e2", 6, "10.0.0.1", 20)
+	other.Domain.Tenant, other.Endpoint.Tenant = "blue", "blue"
+	r.step(Received{other}, deviceOf("tape2", 2))
+	for i := range 64 {
+		r.step(Received{&control.Expect{Number: uint64(i + 1), Revision: 2, Pairs: []control.Pair{pairRow(20, dove.Class(100+i), "x")}}})
+	}
+	const most = 64 / ExpectedPart * ExpectedShare / (ExpectedShare + 1)
+	released := 0
+	for _, m := range r.take() {
+		released += len(m.(*control.Release).Pairs)
+	}
+	if r.core.rows > most+1 || released != 64-r.core.rows {
+		t.Errorf("%d rows are held, and %d pairs released", r.core.rows, released)
+	}
+	row := pairRow(20, 30, "y")
+	row.Key.Domain = other.Domain
+	r.step(Received{&control.Expect{Number: 65, Revision: 2, Pairs: []control.Pair{row}}})
+	if len(r.core.domains[other.Domain].pairs) != 1 {
+		t.Error("one domain's pairs leave no room for another's")
+	}
+	r.take()
+	r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.7"))
+	if len(r.take()) != 1 || r.dropped[dataplane.MissLimit] > 0 {
+		t.Error("guests of this host can ask for nothing any more")
+	}
+}

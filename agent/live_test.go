@@ -102,6 +102,7 @@ func TestProbeFindsWhatIsInForce(t *testing.T) {
 	}
 	r.fail = func(dataplane.Op) error { return errors.New("no room in the map") }
 	r.finish()
+	r.take()
 	standing("a change failed", to, control.StandingAllow, "out", "no room in the map")
 	r.fail = nil
 	r.sleep(time.Second)

@@ -68,7 +68,9 @@ func (c *Core) assign(m *control.Assign) {
 			a.Revision = m.Revision
 			return
 		}
-		a.recalled = false
+		if a.recalled {
+			a.recalled, c.tracker.cause = false, unknown
+		}
 		if a.id != 0 && (a.UID != m.UID || a.VNI != m.VNI || a.Domain != m.Domain) {
 			c.closePort(a) // another life, or another place: its flows must not go on
 		}

@@ -126,19 +126,30 @@ func (k classes) compare(o classes) int {
 	return cmp.Or(cmp.Compare(k.src, o.src), cmp.Compare(k.dst, o.dst))
 }
 
-// expect takes rows that nothing here has asked for. Of peers only so many are
-// taken that most of the room is left for what guests of this host ask about.
+// expect takes rows that nothing here has asked for, as far as most of the room
+// is left for what guests of this host ask about.
 func (c *Core) expect(m *control.Expect) {
 	c.session.expected = m.Number
 	for _, row := range m.Pairs {
-		c.takePair(row, true)
+		d := c.domains[row.Key.Domain]
+		c.takePair(row, d != nil && c.expects(len(d.pairs)))
+		if d == nil || d.pairs[classes{row.Key.Src, row.Key.Dst}] == nil {
+			c.freed.Pairs = append(c.freed.Pairs, row.Key)
+		}
 	}
 	for _, row := range m.Peers {
-		c.takePeer(row, c.rows < c.config.Rows/ExpectedPart)
-		if n := c.networks[row.Key.VNI]; n == nil || n.peers[row.Key.Addr] == nil {
+		n := c.networks[row.Key.VNI]
+		c.takePeer(row, n != nil && c.expects(len(n.peers)))
+		if n == nil || n.peers[row.Key.Addr] == nil {
 			c.freed.Peers = append(c.freed.Peers, row.Key)
 		}
 	}
+}
+
+// expects reports whether a network or domain that holds so many rows may hold
+// one more that nobody here asked about: it leaves some of the room to others.
+func (c *Core) expects(held int) bool {
+	return held < ExpectedShare*(c.config.Rows/ExpectedPart-c.rows)
 }
 
 // takePeer changes a row that is held, or holds one that is awaited. It ignores
@@ -173,7 +184,7 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 		}
 		return
 	}
-	digest := row.Digest()
+	digest, set := row.Digest(), c.setRow(held != nil && held.digest == (control.Digest{}))
 	if held == nil {
 		held = &peer{}
 		n.peers[row.Key.Addr] = held
@@ -196,9 +207,17 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 			n.absent--
 			c.tracker.remove(target{kind: kindAbsent, vni: key.VNI, addr: key.Addr})
 		}
-		c.tracker.set(dataplane.SetPeer{Key: key, Peer: rowInSwitch(row)})
+		set(dataplane.SetPeer{Key: key, Peer: rowInSwitch(row)})
 	}
 	held.row, held.digest = row, digest
+}
+
+// setRow is how the tracker is told of a row, whose content may be forgotten.
+func (c *Core) setRow(forgotten bool) func(dataplane.Op) {
+	if forgotten {
+		return c.tracker.setAgain
+	}
+	return c.tracker.set
 }
 
 // rowInSwitch is a row as the switch has it.
@@ -247,7 +266,7 @@ func (c *Core) takePair(row control.Pair, replied bool) {
 		}
 		return
 	}
-	digest := row.Digest()
+	digest, set := row.Digest(), c.setRow(held != nil && held.digest == (control.Digest{}))
 	if held == nil {
 		held = &pair{}
 		d.pairs[k] = held
@@ -256,7 +275,7 @@ func (c *Core) takePair(row control.Pair, replied bool) {
 		return
 	}
 	held.table, held.digest = row.Table, digest
-	c.tracker.set(dataplane.SetPair{Key: dataplane.PairKey{Domain: d.handle, Src: k.src, Dst: k.dst}, Table: row.Table})
+	set(dataplane.SetPair{Key: dataplane.PairKey{Domain: d.handle, Src: k.src, Dst: k.dst}, Table: row.Table})
 }
 
 func (c *Core) dropPair(d *domain, k classes) {

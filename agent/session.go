@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dove.network/control"
+	"dove.network/dataplane"
 	"dove.network/dove"
 )
 
@@ -94,7 +95,7 @@ func (c *Core) received(m control.Down) {
 	if !c.session.open {
 		return
 	}
-	defer func() { c.tracker.cause = 0 }()
+	defer func() { c.tracker.cause = nil }()
 	if _, ok := m.(*control.Welcome); !ok && c.session.member == "" {
 		if r, ok := m.(*control.Refusal); ok {
 			c.session.refusal = r
@@ -105,21 +106,19 @@ func (c *Core) received(m control.Down) {
 	case *control.Welcome:
 		c.welcome(m)
 	case *control.Assign:
-		c.see(m.Revision)
-		c.tracker.cause = m.Revision
+		c.news(m.Revision)
 		c.assign(m)
 	case *control.Unassign:
-		c.see(m.Revision)
+		c.news(m.Revision)
 		c.unassign(m)
 	case *control.Tunnels:
-		c.see(m.Revision)
+		c.news(m.Revision)
 		c.setTunnels(m)
 	case *control.PolicyReply:
 		c.see(m.Revision)
 		c.reply(m)
 	case *control.Update:
-		c.see(m.Revision)
-		c.tracker.cause = m.Revision
+		c.news(m.Revision)
 		for _, row := range m.Peers {
 			c.takePeer(row, false)
 		}
@@ -130,7 +129,7 @@ func (c *Core) received(m control.Down) {
 		c.see(m.Revision)
 		c.expect(m)
 	case *control.Frontier:
-		c.see(m.Revision)
+		c.news(m.Revision)
 		c.frontier(m)
 	case *control.Inspect:
 		c.inspect(m)
@@ -144,6 +143,12 @@ func (c *Core) received(m control.Down) {
 }
 
 func (c *Core) see(r dove.Revision) { c.seen = max(c.seen, r) }
+
+// news sees a revision that what the message changes is of.
+func (c *Core) news(r dove.Revision) {
+	c.see(r)
+	c.tracker.cause = cause{r}
+}
 
 func (c *Core) welcome(m *control.Welcome) {
 	c.session.member = m.Member
@@ -173,14 +178,13 @@ func (c *Core) frontier(m *control.Frontier) {
 	c.session.acks = append(c.session.acks, pendingAck{m.Revision, c.covering()})
 }
 
-// acknowledge says which frontier is in force, but for what failed. While an op
-// fails of which nobody can say what it left open, none is.
+// acknowledge says which frontier is in force, but for what failed.
 func (c *Core) acknowledge() {
 	s := &c.session
-	failed, closed := c.failures()
-	if !closed {
+	if c.undoes() {
 		return
 	}
+	failed := c.failures()
 	n := 0
 	for n < len(s.acks) && s.acks[n].seq <= c.done {
 		n++
@@ -196,32 +200,55 @@ func (c *Core) acknowledge() {
 	c.send(&control.Ack{Revision: s.last, Failed: failed})
 }
 
-// failures returns what the switch could not do of each revision. It reports
-// false if something of that may have left open what should be closed, or there is
-// too much to say. What no revision asked for now, as answers, is in no receipt.
-func (c *Core) failures() (failed []control.Failure, closed bool) {
-	first, more := map[dove.Revision]string{}, map[dove.Revision]int{}
-	for _, key := range slices.SortedFunc(maps.Keys(c.tracker.failed), target.compare) {
-		f := c.tracker.failed[key]
-		if !f.closed {
-			return nil, false
-		}
-		revision := c.tracker.causes[key]
-		if _, said := first[revision]; said {
-			more[revision]++
-		} else {
-			first[revision] = f.text
+// undoes reports whether a port that could not be set is about to be closed for
+// the first time: what comes of that counts.
+func (c *Core) undoes() bool {
+	for key, op := range c.tracker.flight {
+		if _, closes := op.(dataplane.DelPort); closes && c.tracker.failed[key].tries == 1 {
+			return true
 		}
 	}
-	delete(first, 0)
-	for _, revision := range slices.Sorted(maps.Keys(first)) {
+	return false
+}
+
+// failures returns what the switch could not do of each revision, under 0 what
+// is of earlier ones than can be named. What no revision asked for, as answers, is
+// in no receipt.
+func (c *Core) failures() (failed []control.Failure) {
+	first, more := map[dove.Revision]string{}, map[dove.Revision]int{}
+	fail := func(r dove.Revision, text string, n int) {
+		if first[r] == "" {
+			first[r] = text
+		} else {
+			more[r] += n
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(c.tracker.failed), target.compare) {
+		f := c.tracker.failed[key]
+		text := f.text
+		if !f.closed {
+			text = "what was before may still be in force: " + text
+		}
+		for _, r := range c.tracker.causes[key] {
+			fail(r, text, 1)
+		}
+	}
+	revisions := slices.Sorted(maps.Keys(first))
+	for n := len(revisions); n > control.FailuresMax; n = len(revisions) {
+		earliest := slices.IndexFunc(revisions, func(r dove.Revision) bool { return r > 0 })
+		r := revisions[earliest]
+		fail(0, first[r], 1+more[r])
+		revisions = slices.Sorted(slices.Values(append(slices.Delete(revisions, earliest, earliest+1), 0)))
+		revisions = slices.Compact(revisions)
+	}
+	for _, revision := range revisions {
 		text := first[revision]
 		if n := more[revision]; n > 0 {
 			text = fmt.Sprintf("%d changes, the first: %s", n+1, text)
 		}
 		failed = append(failed, control.Failure{Revision: revision, Text: text})
 	}
-	return failed, len(failed) <= control.FailuresMax
+	return failed
 }
 
 func compareDomains(a, b dove.Domain) int {

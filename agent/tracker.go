@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"dove.network/control"
 	"dove.network/dataplane"
 	"dove.network/dove"
 )
@@ -19,8 +20,25 @@ type tracker struct {
 	flight map[target]dataplane.Op // ops whose outcome is not known yet
 	failed map[target]failure      // ops that failed and have not succeeded since
 
-	cause  dove.Revision            // that what is set now is of, 0: of none
-	causes map[target]dove.Revision // that what is wanted is of
+	cause  cause            // of what is set or removed now
+	causes map[target]cause // of what is not in force yet
+}
+
+// cause are the revisions that asked for a change, ascending; nil: none did. A 0
+// among them stands for earlier ones, of which nobody here knows which they are.
+type cause []dove.Revision
+
+// unknown is the cause of what is told again.
+var unknown = cause{0}
+
+// with adds the revisions of another cause.
+func (c cause) with(o cause) cause {
+	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(c, o))))
+	if n := len(all) - control.FailuresMax; n > 0 {
+		all = all[n:]
+		all[0] = 0
+	}
+	return all
 }
 
 // failure is an op that the switch refused.
@@ -48,7 +66,7 @@ func newTracker() tracker {
 		dirty:  map[target]bool{},
 		flight: map[target]dataplane.Op{},
 		failed: map[target]failure{},
-		causes: map[target]dove.Revision{},
+		causes: map[target]cause{},
 	}
 }
 
@@ -178,14 +196,32 @@ func (t *tracker) set(op dataplane.Op) {
 	key, _ := targetOf(op)
 	t.want[key] = op
 	t.dirty[key] = true
-	t.causes[key] = t.cause
+	t.blame(key, t.cause)
+}
+
+// setAgain wants a Set op in force whose content is forgotten here and perhaps no
+// other than it was: it is of no revision that this host has heard of since.
+func (t *tracker) setAgain(op dataplane.Op) {
+	was := t.cause
+	if was != nil {
+		t.cause = unknown
+	}
+	t.set(op)
+	t.cause = was
 }
 
 // remove wants a thing gone.
 func (t *tracker) remove(key target) {
 	delete(t.want, key)
-	delete(t.causes, key)
 	t.dirty[key] = true
+	t.blame(key, t.cause)
+}
+
+// blame notes what asked for a change. It counts until the change is in force.
+func (t *tracker) blame(key target, c cause) {
+	if c != nil {
+		t.causes[key] = t.causes[key].with(c)
+	}
 }
 
 // inForce reports whether the switch holds what is wanted of a target, and
@@ -226,6 +262,7 @@ func (t *tracker) next() []dataplane.Op {
 		_, failed := t.failed[key]
 		switch {
 		case wanted && !failed && held && sameOp(want, have), !wanted && !held && !failed:
+			delete(t.causes, key)
 			continue
 		case wanted:
 			t.flight[key] = want
@@ -284,6 +321,13 @@ func (t *tracker) applied(now time.Time, err error) []outcome {
 		default:
 			delete(t.failed, key)
 			delete(t.have, key)
+		}
+		if !bad && t.dirty[key] {
+			if n := len(t.causes[key]); n > 0 { // what is wanted now is of the last
+				t.causes[key] = t.causes[key][n-1:]
+			}
+		} else if !bad {
+			delete(t.causes, key)
 		}
 		outcomes = append(outcomes, outcome{key, f.text})
 	}

@@ -67,21 +67,31 @@ func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (contro
 }
 
 // unaware names the hosts that may send to an endpoint and need not know yet
-// where it is: those with endpoints of its tenant that a receipt waits for, or
-// that have no session.
+// where it is: those with endpoints of its tenant that a receipt waits for,
+// that could not do what it is about, or that have no session.
 func unaware(w *world.World, e world.Endpoint, r control.Receipt) []string {
 	var waits []string
-	if !r.Complete && len(r.Pending) == 0 {
+	if !r.Complete && len(r.Pending) == 0 && len(r.Failed) == 0 {
 		waits = append(waits, fmt.Sprintf("revision %d is under way", r.Revision))
+	}
+	may := func(h dove.HostName) bool {
+		for other := range w.EndpointsOn(h) {
+			if other.Tenant == e.Tenant {
+				return true
+			}
+		}
+		return false
 	}
 	hosts := slices.Concat(r.Pending, r.Unconfirmed)
 	slices.Sort(hosts)
 	for _, h := range slices.Compact(hosts) {
-		for other := range w.EndpointsOn(h) {
-			if other.Tenant == e.Tenant {
-				waits = append(waits, fmt.Sprintf("host %s has not acknowledged revision %d", h, r.Revision))
-				break
-			}
+		if may(h) {
+			waits = append(waits, fmt.Sprintf("host %s has not acknowledged revision %d", h, r.Revision))
+		}
+	}
+	for _, f := range r.Failed {
+		if may(f.Host) {
+			waits = append(waits, fmt.Sprintf("host %s could not do what revision %d asks: %s", f.Host, r.Revision, f.Reason))
 		}
 	}
 	return waits

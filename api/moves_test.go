@@ -77,6 +77,12 @@ func TestMove(t *testing.T) {
 	r.backend.receipt = control.Receipt{Revision: 9, Pending: []dove.HostName{"acme-1", "bolt-1"}, Unconfirmed: []dove.HostName{"acme-1", "acme-2", "bolt-1"}}
 	is("acme-1", "acme-2", "preparing", "acme-1 has not acknowledged revision", "acme-2 has not acknowledged")
 	r.refused(409, "POST "+at+"/bindings/acme-2/activate", "")
+	// So does who could not do it, by name; what a stranger could not do holds nothing up.
+	failed := []control.HostFailure{{Host: "acme-2", Reason: "no room"}, {Host: "bolt-1", Reason: "no room"}}
+	r.backend.receipt = control.Receipt{Revision: 9, Failed: failed}
+	is("acme-1", "acme-2", "preparing", "acme-2 could not do what revision")
+	r.backend.receipt = control.Receipt{Revision: 9, Failed: failed[1:]}
+	is("acme-1", "acme-2", "prepared")
 	r.backend.receipt = control.Receipt{Complete: true, Unconfirmed: []dove.HostName{"bolt-1"}}
 	is("acme-1", "acme-2", "prepared")
 	if e.Move.Flows != 7 || e.State != "active" {

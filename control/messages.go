@@ -114,15 +114,17 @@ const (
 )
 
 // Ack says that everything up to the frontier is enforced in the kernel, but for
-// what failed: of that the host keeps closed what the revision would have opened,
-// and tries again. It is said anew whenever what failed changes, with all that
-// does then.
+// what failed, which the host tries again. It is said anew whenever what failed
+// changes, with all that does then.
 type Ack struct {
 	Revision dove.Revision
 	Failed   []Failure // ascending revisions, at most FailuresMax
 }
 
-// Failure is what a host could not do of a revision.
+// Failure is what a host could not do of a revision. Under revision 0 it is of
+// earlier ones that the host does not name: because they are too many, or because
+// it has started since. Those that it named before count as failed until it says
+// nothing under 0.
 type Failure struct {
 	Revision dove.Revision
 	Text     string // at most TextMax bytes

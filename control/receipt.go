@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"iter"
 	"net/netip"
 	"slices"
@@ -49,8 +50,9 @@ type Receipt struct {
 	Unconfirmed []dove.HostName `json:"unconfirmed,omitempty"`
 }
 
-// HostFailure is what a host could not do of a revision, of which it keeps closed
-// what that would have opened. It tries again.
+// HostFailure is what a host could not do of a revision, and tries again. It keeps
+// closed what that would have opened, unless the reason says that what was before
+// may still be in force.
 type HostFailure struct {
 	Host   dove.HostName `json:"host"`
 	Reason string        `json:"reason"`
@@ -204,6 +206,9 @@ func (l *Ledger) regain(host dove.HostName, now time.Time) {
 
 // fail notes what a host says has failed, and stamps what no longer does.
 func (l *Ledger) fail(host dove.HostName, failed []Failure, now time.Time) {
+	if len(failed) > 0 && failed[0].Revision == 0 {
+		failed = l.unnamed(l.failed[host], failed[1:])
+	}
 	for _, f := range l.failed[host] {
 		gone := !slices.ContainsFunc(failed, func(o Failure) bool { return o.Revision == f.Revision })
 		if i := l.find(f.Revision); gone && i < len(l.entries) && l.entries[i].revision == f.Revision && l.Settled(f.Revision) {
@@ -215,6 +220,19 @@ func (l *Ledger) fail(host dove.HostName, failed []Failure, now time.Time) {
 		return
 	}
 	l.failed[host] = failed
+}
+
+// unnamed adds to what a host names what it named before, in order: the latest,
+// as many as receipts are remembered.
+func (l *Ledger) unnamed(before, named []Failure) []Failure {
+	all := slices.Clone(named)
+	for _, f := range before {
+		if !slices.ContainsFunc(named, func(o Failure) bool { return o.Revision == f.Revision }) {
+			all = append(all, f)
+		}
+	}
+	slices.SortFunc(all, func(a, b Failure) int { return cmp.Compare(a.Revision, b.Revision) })
+	return all[max(len(all)-ReceiptsMax, 0):]
 }
 
 // failures returns what hosts could not do of a revision, by host. Who has

@@ -174,7 +174,19 @@ func TestReceiptSaysWhatFailed(t *testing.T) {
 	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed})
 	ack(3, 12, 9)
 	check(11, Receipt{Complete: true, Committed: at(2), Completed: at(9), Took: 7 * time.Second, Told: 2})
-	if err := l.Ack(3, 12, []Failure{{13, "later"}}, at(10)); dove.KindOf(err) != dove.Invalid {
+	// What it no longer names stays failed while it says that there is such a thing.
+	earlier := Failure{0, "2 changes, the first: no room"}
+	l.Commit(13, []SessionID{3}, at(10))
+	ack(3, 13, 11, Failure{11, "no room"})
+	ack(3, 13, 12, earlier, Failure{13, "no room"})
+	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed})
+	check(12, Receipt{Complete: true, Committed: at(3), Completed: at(6), Took: 3 * time.Second, Told: 1})
+	ack(3, 13, 13, earlier)
+	check(13, Receipt{Committed: at(10), Told: 1, Failed: failed})
+	ack(3, 13, 14)
+	check(11, Receipt{Complete: true, Committed: at(2), Completed: at(14), Took: 12 * time.Second, Told: 2})
+	check(13, Receipt{Complete: true, Committed: at(10), Completed: at(14), Took: 4 * time.Second, Told: 1})
+	if err := l.Ack(3, 13, []Failure{{14, "later"}}, at(10)); dove.KindOf(err) != dove.Invalid {
 		t.Errorf("a failure of a revision that it was not told: %v", err)
 	}
 }
