@@ -12,11 +12,12 @@ func (s *seat) bind(host dove.HostName) {
 	if host == "" || host == s.doc.Host {
 		return
 	}
-	if _, exists := s.w.Host(host); !exists {
+	there, exists := s.w.Host(host)
+	if !exists {
 		s.problems.add(dove.Invalid, "host", "make it with dovectl host create, or let it join", "unknown host %q", host)
 		return
 	}
-	s.c.read(world.HostKey(host))
+	s.c.occupy(there)
 	s.doc.Host, s.doc.Standby, s.doc.Activated = host, "", false
 	s.doc.Epoch = nextEpoch(s.w, s.old)
 }

@@ -76,6 +76,16 @@ func (c *change) putHost(old, doc world.Host) {
 	c.put(world.VTEPAlloc{VTEP: doc.VTEP, Host: doc.Name})
 }
 
+// occupy relies on a host for a binding. Who decided to delete the host before it
+// had the binding could not read that there was none: the claim of the VTEP, which
+// DeleteHost takes back, is therefore written again.
+func (c *change) occupy(h world.Host) {
+	c.read(h.Key())
+	if h.VTEP.IsValid() {
+		c.put(world.VTEPAlloc{VTEP: h.VTEP, Host: h.Name})
+	}
+}
+
 // DeleteHost removes a host that no endpoint is bound to. Its certificate and
 // join tokens are worth nothing afterwards.
 func DeleteHost(w *world.World, name dove.HostName, ifMatch *dove.Revision) (dove.Txn, error) {

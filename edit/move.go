@@ -24,7 +24,8 @@ func PrepareEndpoint(w *world.World, name dove.Endpoint, host dove.HostName, ifM
 		case e.Standby != "":
 			s.problems.add(dove.Conflict, "host", "finish that move first", "it moves between hosts %q and %q", e.Host, e.Standby)
 		default:
-			s.c.read(world.HostKey(host))
+			s.c.read(here.Key()) // it is not foreign
+			s.c.occupy(there)
 			s.doc.Standby, s.doc.Activated, s.doc.Epoch = host, false, nextEpoch(w, e)
 		}
 	})

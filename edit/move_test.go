@@ -85,9 +85,20 @@ func TestMove(t *testing.T) {
 	if err != nil || b.commit(txn) {
 		t.Errorf("prepared on a host that was deleted meanwhile: %v", err)
 	}
+	// Nor is it deleted by who did not see the binding yet, of either kind.
+	gone, err := edit.DeleteHost(b.w, "h2", nil)
 	b.must(first(edit.PrepareEndpoint(b.w, name, "h2", nil)))
+	if err != nil || b.commit(gone) {
+		t.Errorf("deleted a host that was prepared on meanwhile: %v", err)
+	}
 	_, err = edit.DeleteHost(b.w, "h2", nil)
 	refused(t, err, dove.Conflict, `host "h2" has endpoints`)
+	b.host("h3", "192.0.2.3")
+	gone, err = edit.DeleteHost(b.w, "h3", nil)
+	b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "web-2", Groups: []string{"shop/web"}, Host: "h3"})
+	if err != nil || b.commit(gone) {
+		t.Errorf("deleted a host that was bound to meanwhile: %v", err)
+	}
 
 	// Of two who activate or finish at once, one does.
 	activated, _, err := edit.ActivateEndpoint(b.w, name, "h2", nil)

@@ -147,8 +147,9 @@ type Ledger struct {
 	Tenant dove.Tenant `json:"tenant"`
 }
 
-// VTEPAlloc makes two hosts that claim one VTEP collide in the store. It says
-// what Host says and is not read.
+// VTEPAlloc makes two hosts that claim one VTEP collide in the store, and the end
+// of a host with a binding to it: each of these writes it. It says what Host says
+// and is not read.
 type VTEPAlloc struct {
 	VTEP netip.Addr    `json:"vtep"`
 	Host dove.HostName `json:"host"`
