@@ -174,6 +174,7 @@ var checks = []struct {
 	{"errors about a flow", errorsAboutFlow},
 	{"pieces", pieces},
 	{"left fleet", leftFleet},
+	{"who is foreign asks", foreignAsks},
 	{"handed on", handedOn},
 	{"inherit", inherit},
 	{"agree, seed 2", func(t testing.TB, o Options) { newTwins(t, 2, o).walk(4000) }},

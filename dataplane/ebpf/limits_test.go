@@ -308,6 +308,38 @@ func leftFleet(t testing.TB, o Options) {
 	answers(dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.UnknownVTEP})
 }
 
+func TestForeignAsks(t *testing.T) { foreignAsks(t, Options{}) }
+
+// foreignAsks has who is behind a foreign VTEP ask for the port in its own name,
+// in that of a peer elsewhere, of the port, and of nobody known.
+func foreignAsks(t testing.TB, o Options) {
+	s := newLone(t, o)
+	elsewhere := dataplane.Peer{UID: 3, MAC: guestMAC(3), Class: guestClass(2), VTEP: twinVTEPs[2]}
+	err := s.Apply([]dataplane.Op{
+		dataplane.SetVTEP{Addr: twinVTEPs[1], Foreign: true},
+		dataplane.SetVTEP{Addr: twinVTEPs[2]},
+		dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: guestAddr4(3)}, Peer: elsewhere},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	confirm := dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantConfirm}
+	for _, c := range []struct {
+		as   byte
+		want dataplane.Outcome
+	}{
+		{2, dataplane.Outcome{Action: dataplane.Answered}},
+		{3, confirm},
+		{1, confirm},
+		{4, dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantPeer}},
+	} {
+		got := sends(t, s, packet.ARPRequest(guestMAC(2), guestAddr4(c.as), guestAddr4(1)))
+		if got.Action != c.want.Action || got.Want != c.want.Want {
+			t.Errorf("who asks in the name of guest %d: %+v, want %+v", c.as, got, c.want)
+		}
+	}
+}
+
 // TestErasedTable keeps what a table has counted, by the names of its rules.
 func TestErasedTable(t *testing.T) {
 	s := newLone(t, Options{})

@@ -63,6 +63,8 @@ func pieces(t testing.TB, o Options) {
 	passes("the second of an answer", answer[1], dataplane.Outcome{Action: dataplane.Missed, Want: dataplane.WantPair})
 	passes("the first of an answer", answer[0], delivered)
 	passes("the second of an answer, again", answer[1], delivered)
+	other := packet.Fragments(packet.UDP(out, 1, 53, make([]byte, 100)), 48, 9)
+	passes("the second of another packet, alone", other[1], early)
 	forbidden := dataplane.SetPair{
 		Key:   dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)},
 		Table: allowing(allowed("tcp", dove.ProtocolTCP, 80, 80)),
