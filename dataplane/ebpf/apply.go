@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -24,17 +25,45 @@ type pair struct {
 func (s *Switch) Apply(ops []dataplane.Op) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for _, op := range ops {
-		if err := s.apply(op); err != nil {
-			failed := &dataplane.OpError{Op: op, Err: err}
-			if e, ok := err.(*dataplane.OpError); ok {
-				failed.Err, failed.Closed = e.Err, e.Closed
-			}
-			errs = append(errs, failed)
+	errs := make([]error, len(ops), len(ops)+2)
+	for i, op := range ops {
+		errs[i] = s.try(op)
+	}
+	errs = append(errs, s.settle())
+	// What did not fit may do so without what the ops after it have replaced.
+	tried := map[dataplane.PairKey]bool{}
+	for i, op := range slices.Backward(ops) {
+		key, is := pairOf(op)
+		if is && !tried[key] && errors.Is(errs[i], errNoRoom) {
+			errs[i] = s.try(op)
 		}
+		tried[key] = tried[key] || is
 	}
 	return errors.Join(append(errs, s.settle())...)
+}
+
+// try applies an op. Its error is an OpError.
+func (s *Switch) try(op dataplane.Op) error {
+	err := s.apply(op)
+	if err == nil {
+		return nil
+	}
+	failed := &dataplane.OpError{Op: op, Err: err}
+	if e, ok := err.(*dataplane.OpError); ok {
+		failed.Err, failed.Closed = e.Err, e.Closed
+	}
+	return failed
+}
+
+// pairOf is the pair that an op is about.
+func pairOf(op dataplane.Op) (key dataplane.PairKey, is bool) {
+	switch op := op.(type) {
+	case dataplane.SetPair:
+		return op.Key, true
+	case dataplane.DelPair:
+		return op.Key, true
+	}
+	return key, false
 }
 
 // settle returns when every packet that arrives later is judged by what the

@@ -34,8 +34,8 @@ var errNoRoom = errors.New("no room for its rules")
 
 // fits returns errNoRoom if a domain may not have a table of so many entries,
 // beside what it has. One of a single entry, which says the same of every packet,
-// always fits: there are but a few of those.
-func (s *Switch) fits(domain uint32, digest verdict.Digest, entries int) error {
+// always fits: there are but a few of those. spare is what is free besides.
+func (s *Switch) fits(domain uint32, digest verdict.Digest, entries, spare int) error {
 	var has share
 	if held := s.shares[domain]; held != nil {
 		has = *held
@@ -43,7 +43,7 @@ func (s *Switch) fits(domain uint32, digest verdict.Digest, entries int) error {
 	if has.uses[digest] > 0 || entries == 1 {
 		return nil
 	}
-	free := int(s.maps.Rules.MaxEntries()) - s.rules
+	free := int(s.maps.Rules.MaxEntries()) - s.rules + spare
 	if s.tables[digest] == nil {
 		free -= entries
 	}
@@ -52,6 +52,31 @@ func (s *Switch) fits(domain uint32, digest verdict.Digest, entries int) error {
 	}
 	return fmt.Errorf("%w: it takes %d entries beside the %d of its domain, and of %d all but %d are taken; all packets of the pair are denied: let rules name ranges of ports in place of many single ones",
 		errNoRoom, entries, has.entries, s.maps.Rules.MaxEntries(), int(s.maps.Rules.MaxEntries())-s.rules)
+}
+
+// makeRoom does as fits, and erases first what no pair has any more, where the
+// table would fit without that.
+func (s *Switch) makeRoom(domain uint32, digest verdict.Digest, entries int) error {
+	refused := s.fits(domain, digest, entries, 0)
+	if refused == nil || s.fits(domain, digest, entries, s.spare()) != nil {
+		return refused
+	}
+	if err := s.settle(); err != nil {
+		return errors.Join(refused, err)
+	}
+	return s.fits(domain, digest, entries, 0)
+}
+
+// spare is how many entries are of tables that no pair has any more.
+func (s *Switch) spare() (entries int) {
+	seen := map[verdict.Digest]bool{}
+	for _, digest := range s.unused {
+		if held := s.tables[digest]; held != nil && held.refs == 0 && !seen[digest] {
+			entries += held.entries()
+		}
+		seen[digest] = true
+	}
+	return entries
 }
 
 // use counts that a pair of a domain has a table, and drop that it no longer has.

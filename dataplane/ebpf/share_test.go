@@ -97,3 +97,41 @@ func TestOneTenantLeavesRoomForRules(t *testing.T) {
 		t.Errorf("%d entries are counted and %d there; shares: %v", s.rules, entries, fmt.Sprint(s.shares))
 	}
 }
+
+// TestAnEditOfWhatFits replaces tables that fit by others that fit: all are in
+// force when Apply returns, whether or not both fit at once.
+func TestAnEditOfWhatFits(t *testing.T) {
+	for name, c := range map[string]struct {
+		tables int
+		after  []dataplane.Op
+	}{
+		"with room for most of both":    {16, nil},
+		"as many as one domain may":     {26, nil},
+		"what goes is named at the end": {26, []dataplane.Op{dataplane.DelPair{Key: dataplane.PairKey{Domain: 77, Src: 2000, Dst: 3025}}}},
+	} {
+		s := newLone(t, Options{})
+		var edit []dataplane.Op
+		for n := range c.tables {
+			key := dataplane.PairKey{Domain: 77, Src: 2000, Dst: dove.Class(3000 + n)}
+			if err := s.Apply([]dataplane.Op{dataplane.SetPair{Key: key, Table: wide(uint16(n))}}); err != nil {
+				t.Fatalf("%s: table %d: %v", name, n, err)
+			}
+			edit = append(edit, dataplane.SetPair{Key: key, Table: wide(uint16(100 + n))})
+		}
+		if err := s.Apply(append(edit, c.after...)); err != nil {
+			t.Errorf("%s: %d tables of %d entries: %.300v", name, c.tables, s.maps.Rules.MaxEntries(), err)
+		}
+		entries := 0
+		for key, held := range s.pairs {
+			if held.digest == closed.Digest() {
+				t.Errorf("%s: pair %v is closed", name, key)
+			}
+		}
+		for _, held := range s.tables {
+			entries += held.entries()
+		}
+		if s.rules != entries {
+			t.Errorf("%s: %d entries are counted and %d there", name, s.rules, entries)
+		}
+	}
+}

@@ -26,9 +26,12 @@ func (s *Switch) acquire(t *verdict.Table, domain uint32) (*table, verdict.Diges
 	digest := t.Digest()
 	held := s.tables[digest]
 	if held != nil {
-		if err := s.fits(domain, digest, held.entries()); err != nil {
+		if err := s.makeRoom(domain, digest, held.entries()); err != nil {
 			return nil, digest, err
 		}
+		held = s.tables[digest] // nil if no pair had it
+	}
+	if held != nil {
 		held.names, s.tableNames[held.id] = t.Names, t.Names // the kernel has but the beginnings of the names
 		held.refs++
 		s.use(domain, digest)
@@ -36,7 +39,7 @@ func (s *Switch) acquire(t *verdict.Table, domain uint32) (*table, verdict.Diges
 	}
 	held = &table{id: s.lastTable + 1, refs: 1, names: t.Names}
 	rules := held.rules(t)
-	if err := s.fits(domain, digest, max(len(rules), len(t.Names))); err != nil {
+	if err := s.makeRoom(domain, digest, max(len(rules), len(t.Names))); err != nil {
 		return nil, digest, err
 	}
 	s.lastTable++
