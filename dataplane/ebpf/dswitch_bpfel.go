@@ -341,7 +341,7 @@ type dswitchPortState struct {
 	Vni         uint32
 	Life        uint32
 	MissAt      [2]uint64
-	EventAt     uint64
+	EventsAt    [2]uint64
 	ToldAt      uint64
 	Domain      uint32
 	Pad         uint32

@@ -150,6 +150,8 @@ var faults = []struct{ name, file, is, be string }{
 	{"anybody speaks for a router", "judge.h", "if (src->kind == DEST_ROUTER)\n\t\t\treturn refuse(p, SOURCE_MISMATCH);\n", ""},
 	{"a reply between two networks here begins anew", "judge.h", "if (!f && other) {", "if (!f && other == 1) {"},
 	{"the other entry of a flow is not kept up", "judge.h", "if (routed && f->twin)", "if (0)"},
+	{"an entry that lost the other one stays without", "route.h", "if (!twin->twin && ", "if (0 && "},
+	{"hints take the place of drops", "report.h", "events_at[p->reason == 0]", "events_at[0]"},
 	{"the other entry of a flow stays behind", "route.h", "if (copy->twin) {", "if (0) {"},
 	{"what one port is allowed another is too", "judge.h", ".port = port << 1 | p->v6", ".port = (port / 2 * 2 + 1) << 1 | p->v6"},
 	{"an allowed MAC serves for any address", "judge.h", " || p->sender_differs || !same_mac(src->mac, p->mac))", " || p->sender_differs)"},
@@ -177,6 +179,8 @@ var checks = []struct {
 	{"who is foreign asks", foreignAsks},
 	{"handed on", handedOn},
 	{"inherit", inherit},
+	{"rejoin", rejoin},
+	{"hints beside drops", hintsBesideDrops},
 	{"agree, seed 2", func(t testing.TB, o Options) { newTwins(t, 2, o).walk(4000) }},
 }
 

@@ -54,7 +54,7 @@ struct settings {
 	__u64 miss_interval;   // ns between misses of one port, 0 = no limit
 	__u64 miss_burst;      // ns worth of misses at once
 	__u64 error_interval;  // of ICMP errors about one flow, of which ten pass at once
-	__u64 event_interval;  // the same for drop events of one port
+	__u64 event_interval;  // the same for drop events of one port, and for hints
 	__u64 event_burst;
 	__u32 joining;         // programs of an older layout run beside: no flow begins
 	__u32 pad;
@@ -91,7 +91,7 @@ struct port_state {
 	__u32 vni;     // also when it is closed
 	__u32 life;    // counts its networks: what missed in one is not given back in another
 	__u64 miss_at[2]; // by direction: when the next miss would be due at an even pace, ns
-	__u64 event_at;
+	__u64 events_at[2]; // the same of drops, and of hints: peers bring these about, and drops are to be heard beside
 	__u64 told_at; // the next ICMP message to the guest
 	__u32 domain;  // whose share its flows are of, also when it is closed
 	__u32 pad;

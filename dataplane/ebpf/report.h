@@ -73,7 +73,7 @@ static __noinline void emit(struct packet *p)
 	__u32 port = p->port & 0xffff;
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &port);
 
-	if (!c || !s || !due(p) || !paced(&s->event_at, c->event_interval, c->event_burst))
+	if (!c || !s || !due(p) || !paced(&s->events_at[p->reason == 0], c->event_interval, c->event_burst))
 		return;
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e)

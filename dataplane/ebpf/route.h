@@ -48,13 +48,18 @@ static __always_inline struct flow *seek_on(struct packet *p, __u32 vni)
 }
 
 // also has the other entry of a flow say what the one that a packet was found
-// under does.
+// under does. One that names no other was stored from a copy of before join named
+// this one, on another CPU.
 __noinline int also(struct packet *p, const struct flow *f, __u32 length)
 {
 	if (!p || !f)
 		return 0;
 	struct flow *twin = seek_on(p, f->twin);
-	if (!twin || twin->twin != p->vni)
+	if (!twin)
+		return 0;
+	if (!twin->twin && twin->uid[0] == f->uid[0] && twin->uid[1] == f->uid[1])
+		twin->twin = p->vni;
+	if (twin->twin != p->vni)
 		return 0;
 	if (twin->table != f->table || twin->rule != f->rule) {
 		twin->table = f->table;
