@@ -310,10 +310,9 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 		w.Fatalf("after %d ops, %s:\n(-in memory +in the kernel)\n%s", w.ops, what, diff)
 	}
 	if inner := softFrame; memory.Action == dataplane.Delivered || memory.Action == dataplane.Tunneled {
-		vni := memory.VNI
+		vni := w.near
 		if memory.Action == dataplane.Tunneled {
 			_, inner, _ = packet.Decap(softFrame)
-			vni = w.near
 		} else {
 			vni = w.ports[memory.Port].VNI
 		}

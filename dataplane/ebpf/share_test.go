@@ -15,7 +15,7 @@ import (
 // large as one can be.
 func wide(first uint16) *verdict.Table {
 	var rules []verdict.Rule
-	for port := uint16(0); port < 8000; port++ {
+	for port := range uint16(8000) {
 		rules = append(rules, verdict.Rule{Match: verdict.Match{Protocol: dove.ProtocolTCP, First: first + 2*port, Last: first + 2*port},
 			Allow: true, Name: "many"})
 	}
