@@ -44,7 +44,7 @@ type Agent struct {
 	session  *liveSession // nil while there is none
 	news     chan news    // from the goroutine that keeps the session
 	calls    chan func()
-	flows    chan Event     // FlowsRead and CarriedRead, one of each at a time
+	flows    chan Event     // FlowsRead, CarriedRead and Adopted, one of each at a time
 	expired  chan expiry    // one at a time
 	reader   sync.WaitGroup // of flows, and their expiry
 	stopped  chan struct{}
@@ -74,7 +74,7 @@ func New(o Options) *Agent {
 		log:      o.Log,
 		news:     make(chan news, 64),
 		calls:    make(chan func()),
-		flows:    make(chan Event, 2),
+		flows:    make(chan Event, 3),
 		expired:  make(chan expiry, 1),
 		stopped:  make(chan struct{}),
 		drops:    newRing(),
@@ -230,11 +230,13 @@ func (a *Agent) step(events ...Event) {
 					a.flows <- CarriedRead{e, flows, err}
 				})
 			case Adopt:
-				err := a.options.Switch.Adopt(e.Port, e.Flows)
-				if err != nil {
-					a.log.Warn("the switch refused flows of an endpoint that moves here", "endpoint", e.Endpoint, "flows", len(e.Flows), "err", firstOf(err))
-				}
-				events = append(events, Adopted{e.Endpoint, e.Epoch, len(e.Flows), e.Last, err})
+				a.reader.Go(func() { // each flow is entered by a program
+					err := a.options.Switch.Adopt(e.Port, e.Flows)
+					if err != nil {
+						a.log.Warn("the switch refused flows of an endpoint that moves here", "endpoint", e.Endpoint, "flows", len(e.Flows), "err", firstOf(err))
+					}
+					a.flows <- Adopted{e, err}
+				})
 			case Apply:
 				began := time.Now()
 				err := a.apply(e.Ops)

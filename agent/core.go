@@ -79,6 +79,9 @@ type Core struct {
 	carries map[dove.Endpoint]*carrying // whose flows it wants for another host
 	reading bool                        // the flows of one of these
 
+	adopts   []Adopt // that are not given to the switch yet
+	adopting bool    // one is
+
 	// What is under way.
 	seq, done uint64 // of the last Apply, and of the last that is Applied
 	flying    bool
@@ -208,6 +211,7 @@ func (c *Core) settle() {
 	c.acknowledge()
 	c.readFlows()
 	c.readCarried()
+	c.adopt()
 	c.report()
 	if c.unsaved {
 		c.unsaved = false

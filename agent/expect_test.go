@@ -93,6 +93,20 @@ func TestAHintAsksAnewAndHoldsNothing(t *testing.T) {
 	if sent := r.take(); len(sent) != 0 {
 		t.Errorf("within a second, the agent asks again: %v", sent)
 	}
+	// A packet that contradicts what is held has it confirmed still, and once.
+	moved := func() Missed { return r.miss(1, dataplane.WantConfirm, "10.0.0.1", "10.0.0.100") }
+	injected := r.injected
+	r.step(moved())
+	if sent := r.take(); len(sent) != 1 || r.injected != injected {
+		t.Errorf("after a hint, a packet from elsewhere makes the agent say %v", sent)
+	} else {
+		again := sent[0].(*control.PolicyRequest)
+		r.step(Received{found(again.ID, again.Questions[0], 20, 31)})
+	}
+	r.step(moved(), hint)
+	if sent := r.take(); len(sent) != 0 || r.injected != injected+2 {
+		t.Errorf("after a confirmation, the agent says %v", sent)
+	}
 	r.sleep(confirmEvery)
 	other := hint
 	other.Hint.Tuple.Src = addr("10.0.0.101") // not held: the switch cannot have judged by it

@@ -117,10 +117,10 @@ func (c *Core) hinted(h dataplane.Hint) {
 	switch {
 	case !ours || held == nil || c.questions[key] != nil || len(c.questions) >= QuestionsMax:
 		return
-	case !held.confirmed.IsZero() && c.now.Sub(held.confirmed) < confirmEvery:
+	case lately(held.confirmed, c.now) || lately(held.hinted, c.now):
 		return
 	}
-	held.confirmed = c.now
+	held.hinted = c.now // a packet that waits for a confirmation still gets its own
 	q := &question{key: key, hinted: control.Question{VNI: a.VNI, Local: h.Tuple.Dst, Peer: h.Tuple.Src}}
 	c.questions[key] = q
 	c.unasked = append(c.unasked, q)
@@ -135,10 +135,13 @@ func (c *Core) answerable(a *assignment, key questionKey, want dataplane.Want) b
 			return true // nobody else speaks for an address of this host
 		}
 		held := c.networks[a.VNI].peers[key.peer]
-		return held != nil && !held.confirmed.IsZero() && c.now.Sub(held.confirmed) < confirmEvery
+		return held != nil && lately(held.confirmed, c.now)
 	}
 	return c.knows(key)
 }
+
+// lately reports whether a peer was asked about so short a time ago that it is not again.
+func lately(at, now time.Time) bool { return !at.IsZero() && now.Sub(at) < confirmEvery }
 
 // knows reports whether the peer and both directions of its pair are held.
 func (c *Core) knows(key questionKey) bool {

@@ -22,11 +22,24 @@ type carrying struct {
 // adoption is what the other host of an endpoint carried to this one, under the
 // epoch of the assignment.
 type adoption struct {
-	over    bool // the last part is here
-	seq     uint64
-	part    int    // flows of what comes now
-	flows   int    // of what came last
-	refused string // why some are not here
+	over bool // the last part is here
+	seq  uint64
+	part tally // of what comes now
+	last tally // of what came last
+}
+
+// tally counts carried flows: those that are here, and those that are not and why
+// the first of them is not.
+type tally struct {
+	flows, lost int
+	why         string
+}
+
+func (t *tally) lose(n int, why string) {
+	if n > 0 && t.lost == 0 {
+		t.why = why
+	}
+	t.lost += n
 }
 
 // carryRequest has the flows of a port read, if it is asked about as it is now.
@@ -102,33 +115,38 @@ func (c *Core) carried(m *control.Carry) {
 	for i, f := range m.Flows {
 		flows[i] = dataplane.FlowState{Tuple: dataplane.Tuple(f.Tuple), State: dataplane.FlowBits(f.State), Idle: f.Idle, UIDs: f.UIDs}
 	}
-	if m.Lost > 0 {
-		a.adopted.refused = fmt.Sprintf("%d flows are too many to be carried", m.Lost)
+	c.adopts = append(c.adopts, Adopt{a.id, m.Endpoint, m.Epoch, flows, m.Lost, !m.More})
+}
+
+// adopt gives carried flows to the switch, one part after the other.
+func (c *Core) adopt() {
+	for !c.adopting && len(c.adopts) > 0 {
+		next := c.adopts[0]
+		c.adopts = slices.Delete(c.adopts, 0, 1)
+		if a := c.assignments[next.Endpoint]; a != nil && a.Epoch == next.Epoch && a.id == next.Port {
+			c.adopting = true
+			c.emit(next)
+		}
 	}
-	c.emit(Adopt{a.id, m.Endpoint, m.Epoch, flows, !m.More})
 }
 
 // adopted notes what became of carried flows. They count as taken over once the
 // rows that came before them are in the switch too.
 func (c *Core) adopted(e Adopted) {
+	c.adopting = false
 	a := c.assignments[e.Endpoint]
-	if a == nil || a.Epoch != e.Epoch || errors.Is(e.Err, dataplane.ErrNoPort) {
+	if a == nil || a.Epoch != e.Epoch || a.id != e.Port || errors.Is(e.Err, dataplane.ErrNoPort) {
 		return
 	}
-	refused := 0
-	switch err := e.Err.(type) {
-	case nil:
-	case interface{ Unwrap() []error }:
-		refused = len(err.Unwrap())
-	default:
-		refused = e.Flows
-	}
+	part := &a.adopted.part
+	part.lose(int(min(e.Lost, 1<<30)), "more than are carried")
+	refused := min(dataplane.Refused(e.Err), len(e.Flows))
 	if refused > 0 {
-		a.adopted.refused = fmt.Sprintf("flows were not taken over: %v", firstOf(e.Err))
+		part.lose(refused, firstOf(e.Err).Error())
 	}
-	a.adopted.part += max(e.Flows-refused, 0)
+	part.flows += len(e.Flows) - refused
 	if e.Last {
-		a.adopted.flows, a.adopted.part = a.adopted.part, 0
+		a.adopted.last, a.adopted.part = a.adopted.part, tally{}
 		a.adopted.over, a.adopted.seq = true, c.covering()
 		c.touch(a)
 	}
@@ -158,9 +176,9 @@ func (c *Core) moveOf(a *assignment, u *control.EndpointUpdate) (ok bool) {
 	if a.adopted.seq > c.done {
 		return false
 	}
-	u.Carried, u.Flows = true, uint32(min(a.adopted.flows, control.CarryMax))
-	if u.Detail == "" {
-		u.Detail = a.adopted.refused
+	u.Carried, u.Flows = true, uint32(min(a.adopted.last.flows, control.CarryMax))
+	if n := a.adopted.last.lost; n > 0 {
+		u.Detail = fmt.Sprintf("%d flows were not taken over: %s", n, a.adopted.last.why)
 	}
 	return true
 }
@@ -179,22 +197,20 @@ type (
 		Flows []dataplane.FlowState
 		Err   error
 	}
-	// Adopt gives a port flows that another host carried. Last says that there
-	// are no more.
+	// Adopt gives a port flows that another host carried; there is one at a
+	// time. Last says that there are no more.
 	Adopt struct {
 		Port     dataplane.PortID
 		Endpoint dove.Endpoint
 		Epoch    dove.Epoch
 		Flows    []dataplane.FlowState
+		Lost     uint64 // that the other host did not carry
 		Last     bool
 	}
 	// Adopted answers Adopt. Err is the switch's.
 	Adopted struct {
-		Endpoint dove.Endpoint
-		Epoch    dove.Epoch
-		Flows    int // given
-		Last     bool
-		Err      error
+		Adopt
+		Err error
 	}
 )
 

@@ -157,20 +157,32 @@ func TestTakesFlowsOver(t *testing.T) {
 	expect("3 active standby=false carried=false 0 ")
 	r.refuses = errors.Join(errors.New("flow 1 is strange"))
 	r.step(carry(3, false, 1, 2, 3))
-	expect("3 active standby=false carried=true 2 flows were not taken over: flow 1 is strange")
+	expect("3 active standby=false carried=true 2 1 flows were not taken over: flow 1 is strange")
+	// One error may be of many flows, of each part, and of what was never sent.
+	r.step(Received{moving(4, false)})
+	r.sent = nil
+	r.refuses = errors.Join(&dataplane.FlowsError{Flows: 2, Err: errors.New("no room for 2 of 3")}, errors.New("flow 9 is strange"))
+	r.step(carry(4, true, 1, 2, 3))
+	lossy := carry(4, false, 1, 2, 3, 4).(Received)
+	lossy.Message.(*control.Carry).Lost = 5
+	r.step(lossy)
+	expect("4 active standby=false carried=true 1 11 flows were not taken over: no room for 2 of 3")
+	r.refuses = nil
+	r.step(carry(4, false, 1, 2)) // once more: that one counts
+	expect("4 active standby=false carried=true 2 ")
 	// With the port goes what it took over.
 	r.step(DeviceGone{"dvweb-1"})
-	expect("3 waiting standby=false carried=false 0 ")
+	expect("4 waiting standby=false carried=false 0 ")
 	r.step(deviceOf("dvweb-1", 4))
-	expect("3 active standby=false carried=false 0 ")
+	expect("4 active standby=false carried=false 0 ")
 	r.refuses = dataplane.ErrNoPort
-	r.step(carry(3, false, 1))
+	r.step(carry(4, false, 1))
 	expect()
 	// Nobody can be on standby for a host that nobody reaches.
-	last := moving(4, true)
+	last := moving(5, true)
 	last.Other = control.Tunnel{}
 	r.step(Received{last})
-	expect("4 failed standby=true carried=false 0 the host on which it is active cannot be reached: let that join the fleet")
+	expect("5 failed standby=true carried=false 0 the host on which it is active cannot be reached: let that join the fleet")
 	if len(r.has) != 0 {
 		t.Fatalf("left in the switch: %v", r.has)
 	}

@@ -106,7 +106,7 @@ func (r *rig) act(e Effect) Event {
 		return CarriedRead{e, slices.Clone(r.carried), r.unreadable}
 	case Adopt:
 		r.adopts = append(r.adopts, e)
-		return Adopted{e.Endpoint, e.Epoch, len(e.Flows), e.Last, r.refuses}
+		return Adopted{e, r.refuses}
 	case ReadFlows:
 		if r.reading {
 			r.t.Fatalf("the flow table is read while it is being read")

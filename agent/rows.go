@@ -30,7 +30,8 @@ type network struct {
 type peer struct {
 	row       control.Peer
 	digest    control.Digest // zero: held, content forgotten
-	confirmed time.Time      // when it was last asked about because of WantConfirm or a Hint
+	confirmed time.Time      // when it was last asked about because of WantConfirm
+	hinted    time.Time      // when it was last asked about because of a Hint
 }
 
 // domain is a class space with an open network.

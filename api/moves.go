@@ -19,6 +19,7 @@ import (
 type Move struct {
 	Step  string   `json:"step" enum:"preparing,prepared,activating,confirmed" doc:"prepared: it may be activated on its standby host. confirmed: the workload may go on at the host where it is active now."`
 	Flows uint32   `json:"flows" doc:"How many flows the host that it moves to has taken over, as far as it said."`
+	Lost  string   `json:"lost,omitempty" doc:"Which flows that host did not take over, and why: they are judged anew, or lost."`
 	Waits []string `json:"waits" nullable:"false" doc:"What the step waits for. Of confirmed: what finishing it waits for."`
 }
 
@@ -45,20 +46,25 @@ func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (contro
 	}
 	from := e.Source()
 	to := e.Other(from)
-	for _, host := range []dove.HostName{from, to} {
-		u, ok := states(host)
-		switch {
-		case !ok:
-			m.Waits = append(m.Waits, fmt.Sprintf("host %s does not say yet whether its port is open", host))
-		case u.State != control.EndpointActive || u.Standby != (host == e.Standby):
-			m.Waits = append(m.Waits, strings.TrimSpace(fmt.Sprintf("host %s: its port is %s %s", host, stateNames[u.State], u.Detail)))
-		case host == to && !u.Carried && len(m.Waits) == 0:
-			m.Waits = append(m.Waits, fmt.Sprintf("host %s does not have the flows of host %s yet", to, from))
-		case host == to:
-			m.Flows = u.Flows
+	u, ok := states(to)
+	carried := ok && u.Carried && opened(e, to, u)
+	if carried {
+		// What the other host was needed for is done: its workload, its device and the host
+		// itself may be gone by now.
+		m.Flows, m.Lost = u.Flows, u.Detail
+	} else {
+		for _, host := range []dove.HostName{from, to} {
+			switch u, ok := states(host); {
+			case !ok:
+				m.Waits = append(m.Waits, fmt.Sprintf("host %s does not say yet whether its port is open", host))
+			case !opened(e, host, u):
+				m.Waits = append(m.Waits, strings.TrimSpace(fmt.Sprintf("host %s: its port is %s %s", host, stateNames[u.State], u.Detail)))
+			case host == to && len(m.Waits) == 0:
+				m.Waits = append(m.Waits, fmt.Sprintf("host %s does not have the flows of host %s yet", to, from))
+			}
 		}
 	}
-	late := unaware(w, e, receipt(w.DocRevision(e.Key())))
+	late := unaware(w, e, carried, receipt(w.DocRevision(e.Key())))
 	if len(m.Waits) > 0 || !e.Activated && len(late) > 0 {
 		m.Step = map[bool]string{false: "preparing", true: "activating"}[e.Activated]
 	}
@@ -66,17 +72,24 @@ func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (contro
 	return &m
 }
 
+// opened reports whether a host says that an endpoint's port is open, in the part
+// that its bindings give it there.
+func opened(e world.Endpoint, host dove.HostName, u control.EndpointUpdate) bool {
+	return u.State == control.EndpointActive && u.Standby == (host == e.Standby)
+}
+
 // unaware names the hosts that may send to an endpoint and need not know yet
 // where it is: those with endpoints of its tenant that a receipt waits for,
-// that could not do what it is about, or that have no session.
-func unaware(w *world.World, e world.Endpoint, r control.Receipt) []string {
+// that could not do what it is about, or that have no session. Once its flows are
+// carried, the one that it moves from counts only for its other endpoints.
+func unaware(w *world.World, e world.Endpoint, carried bool, r control.Receipt) []string {
 	var waits []string
 	if !r.Complete && len(r.Pending) == 0 && len(r.Failed) == 0 {
 		waits = append(waits, fmt.Sprintf("revision %d is under way", r.Revision))
 	}
 	may := func(h dove.HostName) bool {
 		for other := range w.EndpointsOn(h) {
-			if other.Tenant == e.Tenant {
+			if other.Tenant == e.Tenant && !(carried && h == e.Source() && other.ID == e.ID) {
 				return true
 			}
 		}

@@ -102,6 +102,22 @@ func TestMove(t *testing.T) {
 	r.refused(409, "POST "+at+"/bindings/acme-1/activate", "")
 	r.backend.receipt = control.Receipt{Complete: true}
 	is("acme-2", "acme-1", "confirmed")
+	// The workload, its device or the whole host where it was may be gone by now.
+	says("acme-1 waiting standby", "acme-2 active carried")
+	is("acme-2", "acme-1", "confirmed")
+	says("acme-2 active carried")
+	is("acme-2", "acme-1", "confirmed")
+	r.backend.receipt = control.Receipt{Revision: 10, Pending: []dove.HostName{"acme-1"}}
+	r.ok(nil, "PUT /v1/tenants/acme/endpoints/db-1/binding", `{"host":"bolt-1"}`) // nobody is left there who could send
+	is("acme-2", "acme-1", "confirmed")
+	r.ok(nil, "PUT /v1/tenants/acme/endpoints/db-1/binding", `{"host":"acme-1"}`)
+	is("acme-2", "acme-1", "confirmed", "acme-1 has not acknowledged")
+	r.backend.receipt = control.Receipt{Complete: true}
+	// What was not taken over is said.
+	r.backend.sessions[0].Endpoints[0].Detail = "3 flows were not taken over: flow-budget"
+	if is("acme-2", "acme-1", "confirmed"); e.Move.Lost == "" {
+		t.Errorf("%+v", e.Move)
+	}
 	var page List[Endpoint]
 	for _, host := range []string{"acme-1", "acme-2"} {
 		if r.ok(&page, "GET /v1/tenants/acme/endpoints?host="+host, ""); !slices.ContainsFunc(page.Items, func(e Endpoint) bool { return e.ID == "web-1" && e.Move != nil }) {

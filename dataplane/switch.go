@@ -32,6 +32,34 @@ type Switch interface {
 	Sizes() (Sizes, error)
 }
 
+// FlowsError says why so many flows were refused by Adopt.
+type FlowsError struct {
+	Flows int
+	Err   error
+}
+
+func (e *FlowsError) Error() string { return e.Err.Error() }
+func (e *FlowsError) Unwrap() error { return e.Err }
+
+// Refused counts the flows that an error of Adopt is about: each of what is
+// joined in it is about one, unless it is a FlowsError.
+func Refused(err error) int {
+	switch e := err.(type) {
+	case nil:
+		return 0
+	case *FlowsError:
+		return e.Flows
+	case interface{ Unwrap() []error }:
+		n := 0
+		for _, one := range e.Unwrap() {
+			n += Refused(one)
+		}
+		return n
+	default:
+		return 1
+	}
+}
+
 // OpError says which op failed. Closed says that nothing passes by what the op
 // was to change, until it or another one succeeds: what is not in force is only
 // what it would have allowed.

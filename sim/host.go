@@ -94,7 +94,7 @@ func (h *host) react(events ...agent.Event) {
 			if err != nil {
 				h.sim.fault("the switch of %s refuses flows of %s: %w", h.name, e.Endpoint, err)
 			}
-			h.react(agent.Adopted{Endpoint: e.Endpoint, Epoch: e.Epoch, Flows: len(e.Flows), Last: e.Last, Err: err})
+			h.react(agent.Adopted{Adopt: e, Err: err})
 		case agent.Apply:
 			core := h.core
 			h.sim.at(h.sim.now.Add(h.sim.delay()), func() {

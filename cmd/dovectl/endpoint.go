@@ -152,6 +152,9 @@ func (a *app) endpointGetCommand() *cobra.Command {
 				if m := e.Move; m != nil {
 					row(w, "move:", moveSaid(*m))
 					row(w, "flows taken over:", m.Flows)
+					if m.Lost != "" {
+						row(w, "flows lost:", m.Lost)
+					}
 				}
 				if e.Device != "" {
 					row(w, "device:", e.Device)

@@ -159,6 +159,9 @@ func (a *app) moved(ctx context.Context, e api.Endpoint, wait func() (api.Endpoi
 	if waited != nil && a.form == "table" {
 		return waited
 	}
+	if a.waits && e.Move != nil && e.Move.Lost != "" {
+		fmt.Fprintf(a.err, "warning: %s\n", e.Move.Lost)
+	}
 	return errors.Join(a.emit(e, func(w io.Writer) {
 		said := ""
 		if e.Move != nil {

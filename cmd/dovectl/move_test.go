@@ -20,7 +20,11 @@ func (h *host) obey(d control.Down) {
 		flow := control.FlowState{Tuple: control.Tuple{VNI: a.VNI, Src: a.Address[0].Addr, Dst: a.Address[0].Addr.Next(), Protocol: dove.ProtocolUDP, DstPort: 53}, UIDs: [2]dove.UID{a.UID, 7}}
 		h.up <- &control.Carry{Endpoint: d.Endpoint, Epoch: d.Epoch, Flows: []control.FlowState{flow}}
 	case *control.Carry:
-		h.up <- &control.EndpointUpdate{Endpoint: d.Endpoint, Epoch: d.Epoch, State: control.EndpointActive, Standby: h.assigned.Standby, Carried: true, Flows: uint32(len(d.Flows))}
+		u := &control.EndpointUpdate{Endpoint: d.Endpoint, Epoch: d.Epoch, State: control.EndpointActive, Standby: h.assigned.Standby, Carried: true, Flows: uint32(len(d.Flows))}
+		if !u.Standby && h.assigned.Other.Host == "h2" { // back where it was
+			u.Detail = "1 flows were not taken over: no room"
+		}
+		h.up <- u
 	case *control.Frontier:
 		h.up <- &control.Ack{Revision: d.Revision}
 	}
@@ -44,7 +48,7 @@ func TestMoveWaits(t *testing.T) {
 	step("endpoint create web-1 --network net --host h1 --wait", ".*complete.*")
 	step("endpoint prepare web-1 h2 --wait", `(endpoint web-1 is preparing: [^\n]*\n)*endpoint web-1 \(on h1, standby on h2\), prepared after [0-9.µms]+, 1 flows taken over: revision \d+\n`)
 	step("endpoint activate web-1 --wait", `(endpoint web-1 is activating[^\n]*\n)*endpoint web-1 \(on h2, standby on h1\), confirmed after [0-9.µms]+, 1 flows taken over: revision \d+\n`)
-	step("endpoint activate web-1 --wait", `(endpoint web-1 is [^\n]*\n)*endpoint web-1 \(on h1, standby on h2\), confirmed after .*`)
+	step("endpoint activate web-1 --wait", `(endpoint web-1 is [^\n]*\n)*warning: 1 flows were not taken over: no room\nendpoint web-1 \(on h1, standby on h2\), confirmed after .*`)
 	step("endpoint activate web-1 --wait -o json", `(endpoint web-1 is [^\n]*\n)*\{.*"step": "confirmed",\n *"flows": 1,.*`)
 	step("endpoint finish web-1 --wait", `(endpoint web-1 is confirmed[^\n]*\n)*endpoint web-1 \(10.0.1.2, on h2\): revision \d+\n.*complete.*`)
 	step("endpoint get web-1", `.*host: +h2\nstate: +active\n.*`)

@@ -69,20 +69,20 @@ func (s *Switch) Adopt(id dataplane.PortID, flows []dataplane.FlowState) error {
 	}
 	var errs []error
 	refused := map[dataplane.Reason]int{}
-	for _, c := range flows {
+	for i, c := range flows {
 		if err := c.Check(held.Port); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		full, err := s.adoptFlow(id, c)
 		if err != nil {
-			return errors.Join(append(errs, err)...)
+			return errors.Join(append(errs, &dataplane.FlowsError{Flows: len(flows) - i, Err: err})...)
 		}
 		refused[full]++
 	}
 	for _, full := range []dataplane.Reason{dataplane.FlowBudget, dataplane.FlowTableFull} {
 		if n := refused[full]; n > 0 {
-			errs = append(errs, fmt.Errorf("port %d: no room for %d of %d carried flows: %v", id, n, len(flows), full))
+			errs = append(errs, &dataplane.FlowsError{Flows: n, Err: fmt.Errorf("port %d: no room for %d of %d carried flows: %v", id, n, len(flows), full)})
 		}
 	}
 	return errors.Join(errs...)

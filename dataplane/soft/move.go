@@ -66,7 +66,7 @@ func (s *Switch) Adopt(id dataplane.PortID, flows []dataplane.FlowState) error {
 	}
 	for _, full := range []dataplane.Reason{dataplane.FlowBudget, dataplane.FlowTableFull} {
 		if n := refused[full]; n > 0 {
-			errs = append(errs, fmt.Errorf("port %d: no room for %d of %d carried flows: %v", id, n, len(flows), full))
+			errs = append(errs, &dataplane.FlowsError{Flows: n, Err: fmt.Errorf("port %d: no room for %d of %d carried flows: %v", id, n, len(flows), full)})
 		}
 	}
 	return errors.Join(errs...)
