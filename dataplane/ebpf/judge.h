@@ -181,8 +181,12 @@ static __always_inline int known(struct packet *p, __u32 length)
 		p->port = dst->port;
 		p->mtu = dst->mtu;
 	}
-	if (p->size > p->mtu)
-		return refuse(p, TOO_BIG);
+	if (p->size > p->mtu) {
+		if (p->direction == IN_GUEST || p->class != NO_CLASS)
+			return refuse(p, TOO_BIG);
+		p->port = 0; // it may not get so far
+		return -1;
+	}
 	if (p->direction == IN_OVERLAY && src->class != p->class && !by_foreign(p, src)) {
 		if (p->class == NO_CLASS) {
 			p->port = 0; // it may not get so far

@@ -308,6 +308,22 @@ func leftFleet(t testing.TB, o Options) {
 	answers(dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.UnknownVTEP})
 }
 
+// TestNoClass gives a live flow's answers no group policy id: how large they are
+// does not matter then.
+func TestNoClass(t *testing.T) {
+	s := newLone(t, Options{})
+	if o := sends(t, s, packet.UDP(out, 1, 53, nil)); o.Action != dataplane.Tunneled {
+		t.Fatalf("a first packet: %+v", o)
+	}
+	for _, size := range []int{10, 1450} {
+		outer := packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: packet.NoClass}
+		o, _, err := s.FromWire(outer.Encap(packet.UDP(back, 53, 1, make([]byte, size))))
+		if want := (dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.BadOverlay}); err != nil || o != want {
+			t.Errorf("%d bytes: %+v, %v, want %+v", size, o, err, want)
+		}
+	}
+}
+
 func TestForeignAsks(t *testing.T) { foreignAsks(t, Options{}) }
 
 // foreignAsks has who is behind a foreign VTEP ask for the port in its own name,
