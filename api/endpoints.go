@@ -190,7 +190,7 @@ func (s *server) endpoints(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "bind-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}/binding", Tags: tags,
 		Summary:     "Bind an endpoint to a host",
-		Description: "The binding gets a new epoch: what the previous host still says of the endpoint counts no more. It moves at once, and its flows are judged anew; a prepared move is given up. Without loss it moves by the operations on its bindings.",
+		Description: "The binding gets a new epoch: what the previous host still says of the endpoint counts no more. It moves at once, and its flows are judged anew; a prepared move is given up. Where it is active already nothing changes, and a move goes on. Without loss it moves by the operations on its bindings.",
 	}, func(ctx context.Context, in *struct {
 		EndpointPath
 		Conditions

@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"dove.network/control"
+	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/resolver"
 )
 
 // A change of an endpoint's groups reaches each host with the pairs that flows
@@ -155,3 +157,52 @@ func TestThePeersHostIsToldWhomToExpect(t *testing.T) {
 	asks("who has no session", h2, "10.0.0.12", "10.0.0.13", true)
 	r.check()
 }
+
+// The host of a peer behind a router is told of the sender as it is known on the
+// peer's network.
+func TestTheHostBehindARouterIsToldWhomToExpect(t *testing.T) {
+	r := newRig(t)
+	a, b := r.host(1), r.host(2)
+	r.tenant("acme")
+	r.blueprint("acme", `{apiVersion: dove/v1, kind: Blueprint, name: shop,
+networks: {front: {subnets: [10.0.0.0/24]}, back: {subnets: [10.0.1.0/24]}}, routers: {core: {networks: [front, back]}},
+groups: {web: {network: front}, db: {network: back}}, policies: [{name: web-db, from: web, to: db, allow: [tcp/5432]}]}`)
+	for _, e := range []edit.EndpointRequest{
+		{Tenant: "acme", ID: "web-1", Host: "h1", Addresses: []string{"10.0.0.11"}, Groups: []string{"shop/web"}},
+		{Tenant: "acme", ID: "db-1", Host: "h2", Addresses: []string{"10.0.1.13"}, Groups: []string{"shop/db"}},
+	} {
+		txn, _, err := edit.PutEndpoint(r.core.World(), e, edit.Chance{UID: dove.UID(r.core.World().Revision()) + 1000, Now: r.now}, nil)
+		r.edit(txn, err)
+	}
+	h1, h2 := r.open(a), r.open(b)
+	h2.hear()
+	r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.1.13")
+	expect(t, "the host behind the router", h2, "expect peer 10.0.0.11 at h1", "expect pair 2-3 allows", "expect pair 3-2 denies")
+	back, _ := r.core.World().Network(dove.Network{Tenant: "acme", Name: "back"})
+	if row, held := h2.peers[control.PeerKey{VNI: back.VNI, Addr: netip.MustParseAddr("10.0.0.11")}]; !held || row.VNI != r.vni("acme") {
+		t.Errorf("it holds %+v", h2.peers)
+	}
+	r.check()
+}
+
+// Who is told of every appearance on a network hears of a new router's too.
+func TestAScannerIsToldOfANewRouter(t *testing.T) {
+	r, h1, _, _ := newShop(t)
+	r.edit(first(edit.PutNetwork(r.core.World(), edit.NetworkRequest{Tenant: "acme", Name: "back", Domain: "shop", Subnets: []string{"10.0.9.0/24"}}, r.now, nil)))
+	e := edit.EndpointRequest{Tenant: "acme", ID: "far-1", Network: "back", Host: "h2", Addresses: []string{"10.0.9.9"}, Groups: []string{"shop/app"}}
+	r.edit(first(edit.PutEndpoint(r.core.World(), e, edit.Chance{UID: 77, Now: r.now}, nil)))
+	for n := range resolver.AbsentMax + 10 {
+		r.ask(h1, r.vni("acme"), "10.0.0.11", fmt.Sprintf("10.0.%d.%d", 1+n/256, n%256))
+	}
+	if a := r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.9.9"); a.Status != control.NoEndpoint {
+		t.Fatalf("%+v", a)
+	}
+	h1.hear()
+	r.edit(first(edit.PutRouter(r.core.World(), edit.RouterRequest{Tenant: "acme", Name: "core", Networks: []string{"front", "back"}}, nil)))
+	if got := h1.hear(); !slices.Contains(got, "peer 10.0.9.9 taken back") {
+		t.Errorf("it hears %v", got)
+	}
+	r.check()
+}
+
+func first[T any](txn dove.Txn, _ T, err error) (dove.Txn, error) { return txn, err }

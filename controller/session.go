@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"fmt"
 
 	"dove.network/control"
@@ -177,28 +178,39 @@ func (c *Core) answer(s *session, m *control.PolicyRequest) {
 	}
 }
 
-// expect tells the host of a peer, before its asker is answered, who is about to
-// send, so that the packet does not wait there too. It is told only what
-// it would be if it asked, of a packet that policy may let through.
+// expect tells the hosts of a peer, before its asker is answered, who is about to
+// send, so that the packet does not wait there too. They are told only what
+// they would be if they asked, of a packet that policy may let through.
 func (c *Core) expect(s *session, a control.Answered) {
 	q := a.Answer.Question
 	if a.Answer.Status != control.Found || !q.Outgoing || !a.Pairs[0].Table.AllowsAny() {
 		return
 	}
-	to := c.hosts[a.Peers[0].Host]
+	peer := a.Peers[0]
+	c.expectFrom(s, a, peer.Host, cmp.Or(peer.VNI, q.VNI))
+	for _, w := range peer.Ways {
+		c.expectFrom(s, a, w.Host, w.VNI)
+	}
+}
+
+// expectFrom tells one host, which knows the sender as its peer's network does.
+func (c *Core) expectFrom(s *session, a control.Answered, host dove.HostName, vni dove.VNI) {
+	to := c.hosts[host]
 	if to == nil || to == s {
 		return
 	}
-	sender := c.view.Peer(to.identity.Host, control.PeerKey{VNI: q.VNI, Addr: q.Local})
+	sender := c.view.Peer(host, control.PeerKey{VNI: vni, Addr: a.Answer.Question.Local})
 	if !sender.VTEP.IsValid() || sender.Host != s.identity.Host {
 		return
 	}
 	if peers, _, pairs := c.interest.Held(to.id); peers+pairs >= control.HeldMax/2 {
 		return
 	}
-	pairs := make([]control.Pair, 0, len(a.Pairs))
+	var pairs []control.Pair
 	for _, p := range a.Pairs {
-		pairs = append(pairs, c.view.Pair(to.identity.Host, p.Key))
+		if row := c.view.Pair(host, p.Key); row.Table != nil {
+			pairs = append(pairs, row)
+		}
 	}
 	for _, m := range c.interest.Expect(to.id, []control.Peer{sender}, pairs) {
 		c.send(to, m)

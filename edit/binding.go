@@ -28,8 +28,9 @@ func nextEpoch(w *world.World, old world.Endpoint) dove.Epoch {
 	return max(old.Epoch, dove.Epoch(w.Revision())) + 1
 }
 
-// BindEndpoint gives an endpoint to a host, under a new epoch if it was not
-// active there; a move that is under way ends.
+// BindEndpoint gives an endpoint to a host, under a new epoch, and ends a move that
+// is under way. Nothing is changed if it is active there: a move goes on then, so
+// that whoever says once more what is so loses no packets; FinishEndpoint ends it.
 func BindEndpoint(w *world.World, name dove.Endpoint, host dove.HostName, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 	if host == "" {
 		return dove.Txn{}, world.Endpoint{}, dove.Errorf(dove.Invalid, "binding endpoint %q: no host is named", name)

@@ -135,14 +135,27 @@ func (i *Interest) touchAround(t touched, w *world.World, n *world.Network) {
 	}
 }
 
-// touchRouter concerns those who hold anything of a router's networks.
+// touchRouter concerns those who hold anything of a router's networks, and those
+// who are told of every appearance there.
 func (i *Interest) touchRouter(t touched, w *world.World, r *world.Router) {
 	if r == nil {
 		return
 	}
 	for _, f := range r.Interfaces {
-		if n, ok := w.Network(r.NetworkOf(f)); ok {
-			i.touchNetwork(t, n.VNI)
+		n, ok := w.Network(r.NetworkOf(f))
+		if !ok {
+			continue
+		}
+		i.touchNetwork(t, n.VNI)
+		if len(i.marked[n.VNI]) == 0 {
+			continue
+		}
+		for beside := range w.Beside(n.Full()) {
+			for e := range w.EndpointsIn(beside.Full()) {
+				for _, a := range e.Addresses {
+					i.touchAddress(t, n.VNI, a)
+				}
+			}
 		}
 	}
 }
