@@ -74,8 +74,11 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 		endpoint dove.Endpoint
 		host     dove.HostName
 	}
-	states := map[place]control.EndpointUpdate{}
+	states, late := map[place]control.EndpointUpdate{}, map[dove.Endpoint]bool{}
 	for _, session := range sessions {
+		for _, name := range session.Late {
+			late[name] = true
+		}
 		for _, u := range session.Endpoints {
 			states[place{u.Endpoint, session.Host}] = u
 		}
@@ -104,6 +107,9 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 		}
 		if receipt != nil {
 			out.Move = moveOf(w, e, state, receipt)
+		}
+		if late[e.Full()] && out.Move != nil && out.Move.Step == "confirmed" {
+			out.Move.Waits = append(out.Move.Waits, fmt.Sprintf("host %s has not handed over yet what began there during the activation", e.Standby))
 		}
 		return out
 	}

@@ -102,6 +102,10 @@ func TestMove(t *testing.T) {
 	r.refused(409, "POST "+at+"/bindings/acme-1/activate", "")
 	r.backend.receipt = control.Receipt{Complete: true}
 	is("acme-2", "acme-1", "confirmed")
+	r.backend.sessions[0].Late = []dove.Endpoint{name}
+	is("acme-2", "acme-1", "confirmed", "acme-1 has not handed over yet what began there")
+	r.refused(409, "DELETE "+at+"/bindings/acme-1", "")
+	r.backend.sessions[0].Late = nil
 	// The workload, its device or the whole host where it was may be gone by now.
 	says("acme-1 waiting standby", "acme-2 active carried")
 	is("acme-2", "acme-1", "confirmed")

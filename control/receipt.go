@@ -28,6 +28,7 @@ type SessionStatus struct {
 	Absent    int              `json:"absent"`
 	Pairs     int              `json:"pairs"`
 	Endpoints []EndpointUpdate `json:"endpoints"` // what the host said of its assignments
+	Late      []dove.Endpoint  `json:"late"`      // moved away, with flows that are still to be carried
 }
 
 // Receipt says how far a revision got. It is complete once no live session has

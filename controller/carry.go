@@ -17,13 +17,20 @@ type carrying struct {
 	to    control.SessionID
 	asked time.Time
 	flows int  // handed on
-	late  bool // once more, for what began meanwhile
+	late  bool // what began meanwhile
+	last  bool // and asked for when all knew of the activation
+	over  bool // all of it is handed on
 }
+
+// recent is how long a flow may have been idle that is carried late. The other host
+// remembers a closed one for 10 s, so none comes to life again of which that host has
+// seen the end and this one has not.
+const recent = control.CarryAgain + 2*time.Second
 
 // carry asks the host that an endpoint moves from for its flows, once both
 // hosts have its port as the present bindings want it and for as long as the other
-// host does not say that it has them. After an activation it asks once more when all
-// know of that: until then flows may begin at the host where the endpoint was.
+// host does not say that it has them. After an activation it goes on until all of
+// the tenant know of that: until then flows may begin at the host where the endpoint was.
 func (c *Core) carry(name dove.Endpoint) {
 	e, ok := c.world.Endpoint(name)
 	if !ok || e.Standby == "" {
@@ -37,16 +44,47 @@ func (c *Core) carry(name dove.Endpoint) {
 	if was != nil && (was.epoch != e.Epoch || was.to != to.id) {
 		was = nil
 	}
-	switch has := to.states[name].Carried; {
-	case has && !e.Activated:
+	has := to.states[name].Carried
+	if has && !e.Activated {
 		delete(from.carries, name)
 		return
-	case has && was != nil && (was.late || !c.ledger.Settled(c.world.DocRevision(e.Key()))), !has && was != nil && c.now.Sub(was.asked) < control.CarryAgain:
-		return
-	default:
-		from.carries[name] = &carrying{epoch: e.Epoch, to: to.id, asked: c.now, late: has}
 	}
+	aware := has && c.aware(e)
+	lately := was != nil && c.now.Sub(was.asked) < control.CarryAgain
+	if has && was != nil && was.last && was.over || lately && !(aware && !was.last) {
+		return
+	}
+	from.carries[name] = &carrying{epoch: e.Epoch, to: to.id, asked: c.now, late: has, last: aware}
 	c.send(from, &control.CarryRequest{Endpoint: name, Epoch: e.Epoch})
+}
+
+// aware reports whether all hosts with a session that may send to an endpoint have
+// acknowledged where it is. Its own two are told by then.
+func (c *Core) aware(e world.Endpoint) bool {
+	for _, h := range c.Receipt(c.world.DocRevision(e.Key())).Pending {
+		for other := range c.world.EndpointsOn(h) {
+			if other.Tenant == e.Tenant && c.hosts[h] != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// late are the endpoints that moved away from a session's host, of whose flows those
+// are still to be carried that began there while not all knew.
+func (c *Core) late(s *session) (names []dove.Endpoint) {
+	for _, name := range sortedEndpoints(s.states) {
+		e, ok := c.world.Endpoint(name)
+		if !ok || !e.Activated || e.Standby != s.identity.Host || !s.enforces(e) {
+			continue
+		}
+		to, k := c.hosts[e.Host], s.carries[name]
+		if to != nil && to.enforces(e) && !(k != nil && k.epoch == e.Epoch && k.to == to.id && k.last && k.over) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // enforces reports whether the session's host says that an endpoint's port is
@@ -89,6 +127,12 @@ func (c *Core) carried(s *session, m *control.Carry) {
 	if k.flows += len(m.Flows); k.flows > 2*control.CarryMax { // twice: a request may come again while the first is answered
 		deny("%d flows are more than it may carry", k.flows)
 		return
+	}
+	k.over = !m.More
+	if k.late {
+		some := *m
+		some.Flows = slices.DeleteFunc(slices.Clone(m.Flows), func(f control.FlowState) bool { return f.Idle > recent })
+		m = &some
 	}
 	if to := c.sessions[k.to]; to != nil {
 		var batch []control.Down

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -40,6 +41,10 @@ func (r *rig) flow(port uint16) control.FlowState {
 // TestAMove follows a move through what its hosts and a holder are told.
 func TestAMove(t *testing.T) {
 	r, h1, h2, h3 := newShop(t)
+	fourth := r.host(4)
+	r.endpoint("bolt", "far-1", "h4", "10.0.0.14", "web")
+	mute := r.open(fourth) // of another tenant alone, acknowledges nothing
+	r.ask(mute, r.vni("bolt"), "10.0.0.14", "10.0.0.12")
 	r.ask(h2, r.vni("acme"), "10.0.0.12", "10.0.0.11")
 	for _, d := range []*dswitch{h1, h2, h3} {
 		d.hear()
@@ -105,14 +110,51 @@ func TestAMove(t *testing.T) {
 	r.say(h1, &control.Carry{Endpoint: web, Epoch: h1.assigned[web].Epoch, Flows: []control.FlowState{r.flow(4)}})
 	expect(t, "the last flows", again, "*control.Carry")
 	r.opened(again, true)
-	// When all know of the activation, what began meanwhile follows, once.
+	// What begins meanwhile follows, until all of the tenant know of the activation.
+	late := func() int {
+		r.t.Helper()
+		statuses := r.core.SessionsOf([]dove.HostName{"h1"})
+		if len(statuses) != 1 {
+			t.Fatalf("%+v", statuses)
+		}
+		return len(statuses[0].Late)
+	}
 	expect(t, "not all know", h1)
+	r.now = r.now.Add(control.CarryAgain)
+	r.step(Tick{})
+	expect(t, "not all know yet", h1, "*control.CarryRequest")
+	carry := func(idle time.Duration) []string {
+		f, old := r.flow(5), r.flow(6)
+		f.Idle, old.Idle = idle, 10*time.Second
+		again.hear()
+		r.say(h1, &control.Carry{Endpoint: web, Epoch: h1.assigned[web].Epoch, Flows: []control.FlowState{old, f}})
+		for _, m := range again.heard {
+			if c, ok := m.(*control.Carry); ok && !slices.Equal(c.Flows, []control.FlowState{f}) {
+				t.Errorf("handed on late: %+v", c.Flows)
+			}
+		}
+		heard := again.hear()
+		r.opened(again, true)
+		return heard
+	}
+	if got := carry(time.Second); !slices.Equal(got, []string{"*control.Carry"}) || late() != 1 {
+		t.Errorf("handed on: %v, late: %d", got, late())
+	}
 	r.ack(h1, h2, again)
 	r.step(Tick{})
-	expect(t, "all know", h1, "*control.CarryRequest")
-	r.say(h1, &control.Carry{Endpoint: web, Epoch: h1.assigned[web].Epoch, Flows: []control.FlowState{r.flow(5)}})
-	again.hear()
+	expect(t, "all of the tenant know", h1, "*control.CarryRequest")
+	if late() != 1 {
+		t.Error("what began last may be left behind")
+	}
+	carry(time.Second)
+	r.say(again, &control.EndpointUpdate{Endpoint: web, Epoch: h1.assigned[web].Epoch, State: control.EndpointActive, Carried: true, Flows: 7, Detail: "some were lost"})
 	r.opened(again, true)
+	if u := r.core.hosts["h3"].states[web]; u.Flows != 7 || u.Detail == "" {
+		t.Errorf("what followed late is told for all: %+v", u)
+	}
+	if late() != 0 {
+		t.Error("the move waits for what was handed on")
+	}
 	r.now = r.now.Add(control.CarryAgain)
 	r.step(Tick{})
 	expect(t, "it followed", h1, "*control.Heartbeat")

@@ -351,6 +351,7 @@ func (c *Core) status(s *session) control.SessionStatus {
 	for _, name := range sortedEndpoints(s.states) {
 		status.Endpoints = append(status.Endpoints, s.states[name])
 	}
+	status.Late = c.late(s)
 	return status
 }
 

@@ -222,6 +222,9 @@ func (c *Core) expectFrom(s *session, a control.Answered, host dove.HostName, vn
 func (c *Core) claim(s *session, u control.EndpointUpdate) {
 	a := s.assigned[u.Endpoint]
 	if a != nil && a.Epoch == u.Epoch {
+		if was := s.states[u.Endpoint]; was.Epoch == u.Epoch && was.Carried && u.Carried { // what follows late is a part
+			u.Flows, u.Detail = max(u.Flows, was.Flows), cmp.Or(u.Detail, was.Detail)
+		}
 		s.states[u.Endpoint] = u
 		if a.Other != (control.Tunnel{}) {
 			c.carry(u.Endpoint)
