@@ -37,7 +37,7 @@ func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) 
 	var checks []Check
 	for _, addr := range targets {
 		if _, _, exists := a.Probe.Over(addr); exists && a.Over.Has(addr) && from.Addr(addr.Is6()).IsValid() {
-			checks = append(checks, Check{from, owner(st.Lab.guests, from, addr), addr, a.Probe})
+			checks = append(checks, Check{From: from, To: owner(st.Lab.guests, from, addr), Addr: addr, Probe: a.Probe, Size: a.Size})
 		}
 	}
 	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)

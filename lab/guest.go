@@ -158,7 +158,7 @@ func (g *Guest) acceptTCP(l net.Listener) {
 }
 
 func (g *Guest) answerUDP(c net.PacketConn) {
-	buf := make([]byte, 2048)
+	buf := make([]byte, datagramMax)
 	for {
 		n, from, err := c.ReadFrom(buf)
 		if err != nil {
@@ -187,7 +187,7 @@ func echoTypes(v6 bool) (request, reply icmp.Type, protocol int) {
 
 func (g *Guest) answerEcho(c *icmp.PacketConn, v6 bool) {
 	request, reply, protocol := echoTypes(v6)
-	buf := make([]byte, 2048)
+	buf := make([]byte, datagramMax)
 	for {
 		n, from, err := c.ReadFrom(buf)
 		if err != nil {
@@ -199,9 +199,9 @@ func (g *Guest) answerEcho(c *icmp.PacketConn, v6 bool) {
 		}
 		echo := m.Body.(*icmp.Echo)
 		// Who asks otherwise than Ping, such as ping(8), gets its own bytes back.
-		if who, _, _ := strings.Cut(string(echo.Data), " "); isName(who) {
+		if who, rest, _ := strings.Cut(string(echo.Data), " "); isName(who) {
 			g.asked(who)
-			echo.Data = []byte(g.Name())
+			echo.Data = []byte(g.Name() + " " + rest)
 		}
 		out, err := (&icmp.Message{Type: reply, Body: echo}).Marshal(nil)
 		if err == nil {
@@ -259,8 +259,18 @@ func (g *Guest) ConnectTCP(ctx context.Context, to netip.AddrPort) (*net.TCPConn
 	}
 }
 
-// AskUDP sends one datagram and waits for its answer.
-func (g *Guest) AskUDP(ctx context.Context, to netip.AddrPort) Reply {
+// datagramMax is more than a guest receives at once.
+const datagramMax = 1 << 16
+
+// padded is who asks and zeros, in at least size bytes.
+func (g *Guest) padded(size uint16) string {
+	s := g.Name() + " 0"
+	return s + strings.Repeat("0", max(int(size)-len(s), 0))
+}
+
+// AskUDP sends one datagram of at least size bytes and waits for its answer, which
+// is as long.
+func (g *Guest) AskUDP(ctx context.Context, to netip.AddrPort, size uint16) Reply {
 	start := time.Now()
 	conn, err := g.ns.DialContext(ctx, "udp", to.String())
 	if err != nil {
@@ -269,17 +279,21 @@ func (g *Guest) AskUDP(ctx context.Context, to netip.AddrPort) Reply {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := io.WriteString(conn, g.Name()+" 0"); err != nil {
+	if _, err := io.WriteString(conn, g.padded(size)); err != nil {
 		return Reply{Err: err}
 	}
-	buf := make([]byte, 2048)
+	buf := make([]byte, datagramMax)
 	n, err := conn.Read(buf)
-	who, _, _ := strings.Cut(string(buf[:n]), " ")
+	who, rest, _ := strings.Cut(string(buf[:n]), " ")
+	if err == nil && len(rest) < int(size)-len(g.Name())-1 {
+		err = fmt.Errorf("%s answers %d bytes with %d", who, size, n)
+	}
 	return Reply{From: who, Err: err, Took: time.Since(start)}
 }
 
-// Ping sends one echo request and waits for its reply; id tells it from others.
-func (g *Guest) Ping(ctx context.Context, to netip.Addr, id uint16) Reply {
+// Ping sends one echo request of at least size bytes and waits for its reply, which
+// is as long; id tells it from others.
+func (g *Guest) Ping(ctx context.Context, to netip.Addr, id, size uint16) Reply {
 	start := time.Now()
 	request, reply, protocol := echoTypes(to.Is6())
 	var c *icmp.PacketConn
@@ -293,14 +307,14 @@ func (g *Guest) Ping(ctx context.Context, to netip.Addr, id uint16) Reply {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	out, err := (&icmp.Message{Type: request, Body: &icmp.Echo{ID: int(id), Data: []byte(g.Name() + " ")}}).Marshal(nil)
+	out, err := (&icmp.Message{Type: request, Body: &icmp.Echo{ID: int(id), Data: []byte(g.padded(size))}}).Marshal(nil)
 	if err != nil {
 		return Reply{Err: err}
 	}
 	if _, err := c.WriteTo(out, &net.IPAddr{IP: to.AsSlice()}); err != nil {
 		return Reply{Err: err}
 	}
-	for buf := make([]byte, 2048); ; {
+	for buf := make([]byte, datagramMax); ; {
 		n, from, err := c.ReadFrom(buf)
 		if err != nil {
 			return Reply{Err: err, Took: time.Since(start)}
@@ -311,7 +325,11 @@ func (g *Guest) Ping(ctx context.Context, to netip.Addr, id uint16) Reply {
 			continue
 		}
 		if echo := m.Body.(*icmp.Echo); echo.ID == int(id) {
-			return Reply{From: string(echo.Data), Took: time.Since(start)}
+			who, rest, _ := strings.Cut(string(echo.Data), " ")
+			if len(rest) < int(size)-len(g.Name())-1 {
+				err = fmt.Errorf("%s answers %d bytes with %d", who, size, len(echo.Data))
+			}
+			return Reply{From: who, Err: err, Took: time.Since(start)}
 		}
 	}
 }

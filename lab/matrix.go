@@ -25,6 +25,7 @@ type Check struct {
 	From, To *Guest
 	Addr     netip.Addr
 	Probe    scenario.Probe
+	Size     uint16 // bytes that the packet carries, 0 for a few
 }
 
 // String says what a check is, for a person.
@@ -82,7 +83,7 @@ func Checks(guests []*Guest, probes []scenario.Probe) []Check {
 				to := owner(guests, from, a)
 				for _, p := range probes {
 					if _, _, exists := p.Over(a); exists {
-						out = append(out, Check{from, to, a, p})
+						out = append(out, Check{From: from, To: to, Addr: a, Probe: p})
 					}
 				}
 			}
@@ -163,7 +164,7 @@ func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Res
 	defer cancel()
 	id := uint16(l.pings.Add(1))
 	if in.Outcome == scenario.Allow {
-		r.Reply = c.From.ask(ctx, c.Probe, c.Addr, id)
+		r.Reply = c.ask(ctx, id)
 		r.judge()
 		return r
 	}
@@ -190,7 +191,7 @@ func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Res
 			cancel()
 		}
 	}()
-	r.Reply = c.From.ask(ctx, c.Probe, c.Addr, id)
+	r.Reply = c.ask(ctx, id)
 	if r.Reply.From != "" {
 		cancel()
 	}
@@ -199,14 +200,14 @@ func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Res
 	return r
 }
 
-func (g *Guest) ask(ctx context.Context, p scenario.Probe, to netip.Addr, id uint16) Reply {
-	switch p.Protocol {
+func (c Check) ask(ctx context.Context, id uint16) Reply {
+	switch c.Probe.Protocol {
 	case dove.ProtocolTCP:
-		return g.AskTCP(ctx, netip.AddrPortFrom(to, p.Port))
+		return c.From.AskTCP(ctx, netip.AddrPortFrom(c.Addr, c.Probe.Port))
 	case dove.ProtocolUDP:
-		return g.AskUDP(ctx, netip.AddrPortFrom(to, p.Port))
+		return c.From.AskUDP(ctx, netip.AddrPortFrom(c.Addr, c.Probe.Port), c.Size)
 	default:
-		return g.Ping(ctx, to, id)
+		return c.From.Ping(ctx, c.Addr, id, c.Size)
 	}
 }
 
@@ -220,6 +221,8 @@ func canAsk(p scenario.Probe) bool {
 func (r *Result) judge() {
 	denied := r.Intent.Outcome != scenario.Allow
 	switch {
+	case r.Reply.From != "" && r.Reply.Err != nil:
+		r.Fault = r.Reply.Err.Error()
 	case !denied && r.Reply.From == "":
 		r.Fault = fmt.Sprintf("no answer, though %s allows it: %v", r.Intent.Rule, r.Reply.Err)
 	case r.Reply.From != "" && (r.Check.To == nil || r.Reply.From != r.Check.To.Name()):
@@ -319,5 +322,5 @@ func (g *Guest) Ask(ctx context.Context, p scenario.Probe, to netip.Addr) (Reply
 	if !canAsk(p) {
 		return Reply{}, fmt.Errorf("a guest has no socket for %s: use tcp/PORT, udp/PORT or ping", p)
 	}
-	return g.ask(ctx, p, to, uint16(time.Now().UnixNano())), nil
+	return Check{From: g, Addr: to, Probe: p}.ask(ctx, uint16(time.Now().UnixNano())), nil
 }

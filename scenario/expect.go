@@ -3,6 +3,7 @@ package scenario
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"dove.network/dove"
@@ -72,7 +73,7 @@ func (p *parser) expect(l *line) Action {
 			return f
 		}
 	}
-	o := l.options("rule", "over")
+	o := l.options("rule", "over", "size")
 	e := Expect{Rule: o["rule"].text, Over: l.over(o)}
 	if w, given := o["rule"]; given && w.text == "" {
 		l.fault(w, "leave rule= out if any will do", "the rule has no name")
@@ -89,6 +90,7 @@ func (p *parser) expect(l *line) Action {
 		e.From, e.To = l.ends()
 	}
 	e.Probe = l.probe()
+	e.Size = l.size(o, e.Probe)
 	w := l.next("allow, deny, no-endpoint or no-answer")
 	i := slices.Index(outcomes, w.text)
 	if i < 0 {
@@ -106,6 +108,22 @@ func (p *parser) expect(l *line) Action {
 		l.fault(o["rule"], "", "no rule decides about a packet that nobody answers")
 	}
 	return e
+}
+
+// size reads size=BYTES of a probe's packet.
+func (l *line) size(options map[string]word, p Probe) uint16 {
+	w, given := options["size"]
+	if !given {
+		return 0
+	}
+	n, err := strconv.ParseUint(w.text, 10, 16)
+	switch {
+	case err != nil || n < SizeMin || n > SizeMax:
+		l.fault(w, "", "%s is no size: write bytes, from %d to %d", shorten(w.text), SizeMin, SizeMax)
+	case p != Ping && p.Protocol != dove.ProtocolUDP:
+		l.fault(w, "give udp/PORT or ping one", "a packet of %s has no size", p)
+	}
+	return uint16(n)
 }
 
 var outcomes = []string{"allow", "deny", "no-endpoint", "no-answer"}

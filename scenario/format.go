@@ -105,6 +105,9 @@ func (a Expect) String() string {
 	if a.Rule != "" {
 		s += " rule=" + a.Rule
 	}
+	if a.Size != 0 {
+		s += fmt.Sprintf(" size=%d", a.Size)
+	}
 	return s + a.Over.option()
 }
 

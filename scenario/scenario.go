@@ -93,6 +93,13 @@ type Refuse struct {
 	Action    Action
 }
 
+// SizeMin and SizeMax bound the bytes that a packet is expected to carry: room for
+// who sends it, and what IPv4 can carry.
+const (
+	SizeMin = 200
+	SizeMax = 65000
+)
+
 // Family restricts a probe to IPv4 or IPv6.
 type Family uint8
 
@@ -123,7 +130,9 @@ const (
 // Expect sends a first packet from an endpoint to another, or to an address on
 // the sender's network, and compares what becomes of it. Every pair of the two
 // ends' addresses of one family is tried. To is zero if Address is valid. Rule
-// is the name that the verdict must cite, "" for any.
+// is the name that the verdict must cite, "" for any. Size is how many bytes the
+// packet carries, 0 for a few; the sender's kernel cuts up what is larger than
+// the MTU. Only echo requests and UDP have one.
 type Expect struct {
 	From, To dove.Endpoint
 	Address  netip.Addr
@@ -131,6 +140,7 @@ type Expect struct {
 	Over     Family
 	Outcome  Outcome
 	Rule     string
+	Size     uint16
 }
 
 // ExpectMatrix sends each probe from every plugged endpoint to every address

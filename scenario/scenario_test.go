@@ -43,7 +43,7 @@ kill dswitch h1
 kill dpc
 cut h1 h2
 cut h1 dpc
-expect acme/web-1 -> acme/app-1 ping no-answer
+expect acme/web-1 -> acme/app-1 ping no-answer size=8000
 heal h2 h1
 heal h1 dpc
 stop dswitch h2
@@ -85,7 +85,7 @@ func TestParse(t *testing.T) {
 			{26, Kill{}},
 			{27, Cut{Link{"h1", "h2"}}},
 			{28, Cut{Link{"h1", ""}}},
-			{29, Expect{From: web, To: app, Probe: Ping, Outcome: NoAnswer}},
+			{29, Expect{From: web, To: app, Probe: Ping, Outcome: NoAnswer, Size: 8000}},
 			{30, Heal{Link{"h2", "h1"}}},
 			{31, Heal{Link{"h1", ""}}},
 			{32, Stop{Program{"h2"}}},
@@ -162,6 +162,9 @@ func TestFaults(t *testing.T) {
 		"expect a/w -> a/u ping deny":                                         "7:1: endpoint a/u is not plugged in",
 		"expect a/w -> a/v icmpv6/128 deny":                                   "7:1: icmpv6/128/0 cannot be sent: the ends share no address family for it",
 		"expect a/w -> a/v tcp/80 deny over=v6":                               "7:1: tcp/80 cannot be sent",
+		"expect a/w -> a/v udp/80 deny size=70000":                            `7:36: "70000" is no size`,
+		"expect a/w -> a/v udp/80 deny size=0":                                `7:36: "0" is no size`,
+		"expect a/w -> a/v tcp/80 deny size=8000":                             `7:36: a packet of tcp/80 has no size`,
 		"expect a/w -> a/v tcp/80 deny over=v5":                               `7:36: "v5" is no family`,
 		"expect a/w -> fd00::1 tcp/80 deny":                                   "7:1: tcp/80 cannot be sent",
 		"expect a/w -> a/v tcp/0 deny":                                        `7:19: "tcp/0" is no probe`,

@@ -18,6 +18,7 @@ import (
 type exchange struct {
 	from     *guest
 	silent   bool     // whoever it reaches does not answer
+	size     uint16   // bytes that the packet and its answer carry, 0 for a few
 	reached  []*guest // whom the packet reached
 	answered []uint64 // serials of those whose answer came back
 	rules    []string // that let the packet pass, one for each switch that said so
@@ -67,6 +68,7 @@ type Packet struct {
 	From     dove.Endpoint
 	Src, Dst netip.Addr
 	Probe    scenario.Probe
+	Size     uint16 // bytes that it carries, 0 for a few
 }
 
 func (p Packet) String() string {
@@ -98,7 +100,7 @@ func (s *Sim) ask(p Packet) (Finding, *exchange, error) {
 		s.Sleep(idle) // what has no ports has one flow for each pair of addresses
 	}
 	sport := s.freePort()
-	x, err := s.exchange(g, p.Src, p.Dst, !answerable(protocol, port), request(p.Probe, false, sport))
+	x, err := s.exchangeSized(g, p.Src, p.Dst, !answerable(protocol, port), p.Size, request(p.Probe, false, sport))
 	if protocol == dove.ProtocolTCP && len(x.answered) > 0 {
 		g.send(p.Src, p.Dst, func(e packet.Ends) []byte { return packet.TCP(e, sport, port, packet.RST, make([]byte, markSize)) })
 		s.drain()
@@ -109,27 +111,32 @@ func (s *Sim) ask(p Packet) (Finding, *exchange, error) {
 // found says what an exchange came to.
 func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 	rules := slices.Compact(slices.Clone(x.rules))
+	drops := x.drops
+	if p.Size > 0 && len(drops) > 0 { // the later pieces of what was refused are dropped, too
+		drops = slices.DeleteFunc(slices.Clone(drops[1:]), func(d drop) bool { return d.reason == dataplane.Fragment })
+		drops = append([]drop{x.drops[0]}, drops...)
+	}
 	switch {
 	case len(x.reached) > 1:
 		return Finding{Instead: fmt.Sprintf("arrived %d times, first at %s", len(x.reached), x.reached[0].endpoint)}
 	case len(x.reached) == 1 && !s.meant(p, x.reached[0]):
 		return Finding{Instead: "went astray to " + x.reached[0].endpoint.String()}
-	case len(x.reached) == 1 && len(x.drops) > 0:
-		return Finding{Instead: "reached " + x.reached[0].endpoint.String() + ", but " + x.drops[0].String()}
+	case len(x.reached) == 1 && len(drops) > 0:
+		return Finding{Instead: "reached " + x.reached[0].endpoint.String() + ", but " + drops[0].String()}
 	case len(x.reached) == 1 && answerable && !slices.Equal(x.answered, []uint64{x.reached[0].serial}):
 		return Finding{Instead: fmt.Sprintf("reached %s, and %d answers came back", x.reached[0].endpoint, len(x.answered))}
 	case len(x.reached) == 1 && len(rules) != 1:
 		return Finding{Instead: "allowed by rules " + strings.Join(rules, ", ")}
 	case len(x.reached) == 1:
 		return Finding{Outcome: scenario.Allow, Rule: rules[0]}
-	case len(x.drops) == 0 && len(x.lost) > 0:
+	case len(drops) == 0 && len(x.lost) > 0:
 		return Finding{Outcome: scenario.NoAnswer}
-	case len(x.drops) == 0:
+	case len(drops) == 0:
 		return Finding{Instead: "lost without a word"}
-	case len(x.drops) > 1:
-		return Finding{Instead: fmt.Sprintf("dropped %d times, last %s", len(x.drops), x.drops[len(x.drops)-1])}
+	case len(drops) > 1:
+		return Finding{Instead: fmt.Sprintf("dropped %d times, last %s", len(drops), drops[len(drops)-1])}
 	}
-	switch d := x.drops[0]; d.reason {
+	switch d := drops[0]; d.reason {
 	case dataplane.Policy:
 		return Finding{Outcome: scenario.Deny, Rule: d.rule}
 	case dataplane.NoEndpoint, dataplane.NoRoute:
@@ -183,9 +190,15 @@ func (s *Sim) freePort() uint16 {
 // exchange sends a packet and goes on until its answer came back, it was
 // dropped, or nothing is under way. With silent, nobody answers.
 func (s *Sim) exchange(g *guest, src, dst netip.Addr, silent bool, make func(packet.Ends, []byte) []byte) (*exchange, error) {
+	return s.exchangeSized(g, src, dst, silent, 0, make)
+}
+
+// exchangeSized is exchange of a packet and an answer that carry size bytes.
+func (s *Sim) exchangeSized(g *guest, src, dst netip.Addr, silent bool, size uint16, make func(packet.Ends, []byte) []byte) (*exchange, error) {
 	x, done := s.watch(g, silent)
+	x.size = size
 	m := mark{s.talk, g.serial}
-	g.send(src, dst, func(e packet.Ends) []byte { return make(e, m.bytes()) })
+	g.send(src, dst, func(e packet.Ends) []byte { return make(e, m.fill(size)) })
 	return x, done()
 }
 
@@ -208,6 +221,9 @@ func (s *Sim) watch(g *guest, silent bool) (x *exchange, done func() error) {
 		s.drain() // a second copy, or an answer in spite of a drop
 		if len(x.answered) == 0 && len(s.dropped) == 0 {
 			s.expire()
+		}
+		if x.size > 0 && len(s.dropped) > 0 {
+			s.Sleep(patience) // later pieces are held for a first one
 		}
 		delete(s.talks, id)
 		if g != nil {

@@ -29,6 +29,8 @@ type guest struct {
 	ifindexes map[*host]int // of its devices
 	neighbors map[netip.Addr]dove.MAC
 	waiting   map[netip.Addr][]func(dove.MAC) // for the MAC of an address
+	pieces    map[uint32][]byte               // of packets that are not whole yet, in order
+	sent      uint32                          // packets that were cut up
 }
 
 // Plug brings up a device of an endpoint on each host that it is bound to; where
@@ -195,13 +197,15 @@ func (g *guest) next(dst netip.Addr) netip.Addr {
 	return gateway
 }
 
-// emit hands a frame to the switch.
+// emit hands a frame to the switch, in pieces if it is larger than the MTU.
 func (g *guest) emit(frame []byte) {
-	g.sim.soon(func() {
-		if g.host != nil {
-			g.host.fromGuest(g.device, frame)
-		}
-	})
+	for _, frame := range g.cut(frame) {
+		g.sim.soon(func() {
+			if g.host != nil {
+				g.host.fromGuest(g.device, frame)
+			}
+		})
+	}
 }
 
 // receive takes a frame that the switch delivered.
@@ -219,6 +223,12 @@ func (g *guest) receive(frame []byte) {
 		g.sim.fault("%s is given a frame that is not for it: %+v (%s)", g.endpoint, p, fault)
 		return
 	}
+	if p.Piece != packet.Whole {
+		if whole := g.join(frame, p); whole != nil {
+			g.receive(whole)
+		}
+		return
+	}
 	m, ok := markOf(frame)
 	x := g.sim.talks[m.talk]
 	if !ok || x == nil {
@@ -231,7 +241,7 @@ func (g *guest) receive(frame []byte) {
 	x.reached = append(x.reached, g)
 	if answer := answerTo(p); answer != nil && !x.silent {
 		reply := mark{m.talk, g.serial}
-		g.send(p.Dst, p.Src, func(e packet.Ends) []byte { return answer(e, reply.bytes()) })
+		g.send(p.Dst, p.Src, func(e packet.Ends) []byte { return answer(e, reply.fill(x.size)) })
 	}
 }
 
@@ -295,6 +305,15 @@ const markSize = 16
 
 func (m mark) bytes() []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, m.talk), m.sender)
+}
+
+// fill says the mark over and over, in at least size bytes of which the last are a whole one.
+func (m mark) fill(size uint16) []byte {
+	b := m.bytes()
+	for len(b) < int(size) {
+		b = append(b, m.bytes()...)
+	}
+	return b
 }
 
 func markOf(frame []byte) (mark, bool) {

@@ -84,7 +84,7 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 				if i == j {
 					continue
 				}
-				c, _, err := simulated{s}.open(Packet{name(i), address(i), address(j), scenario.Probe{Protocol: dove.ProtocolUDP, Port: 9000}})
+				c, _, err := simulated{s}.open(Packet{From: name(i), Src: address(i), Dst: address(j), Probe: scenario.Probe{Protocol: dove.ProtocolUDP, Port: 9000}})
 				must(err)
 				flows = append(flows, c.(opened))
 			}

@@ -243,6 +243,7 @@ func (st *stage) expect(a scenario.Expect) (string, error) {
 		if err := st.foresee(p); err != nil {
 			return "", err
 		}
+		p.Size = a.Size
 		tried++
 		meant := Finding{Outcome: a.Outcome, Rule: a.Rule}
 		seen, says, err := st.ask(p)
@@ -270,7 +271,7 @@ func (st *stage) packets(from dove.Endpoint, targets []netip.Addr, probe scenari
 			for _, dst := range targets {
 				_, _, exists := probe.Over(dst)
 				if exists && src.Is4() == dst.Is4() && !slices.Contains(e.Addresses, dst) &&
-					!yield(Packet{from, src, dst, probe}) {
+					!yield(Packet{From: from, Src: src, Dst: dst, Probe: probe}) {
 					return
 				}
 			}

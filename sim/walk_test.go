@@ -179,7 +179,7 @@ func (w *walk) packets(t dove.Tenant) []Packet {
 					if _, _, ok := probe.Over(dst); !ok || dst == src || neighborDiscovery(p) {
 						continue
 					}
-					packet := Packet{e.Full(), src, dst, probe}
+					packet := Packet{From: e.Full(), Src: src, Dst: dst, Probe: probe}
 					if p.Protocol.HasPorts() || p.Protocol.IsICMP() {
 						ported = append(ported, packet)
 					} else {
