@@ -217,8 +217,12 @@ func (t *tracker) remove(key target) {
 	t.blame(key, t.cause)
 }
 
-// blame notes what asked for a change. It counts until the change is in force.
+// blame notes what asked for a change. It counts until the change is in force. An
+// answer that replaces what is still in the switch is of no revision that is known.
 func (t *tracker) blame(key target, c cause) {
+	if _, stale := t.have[key]; stale && c == nil {
+		c = unknown
+	}
 	if c != nil {
 		t.causes[key] = t.causes[key].with(c)
 	}
