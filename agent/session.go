@@ -230,7 +230,9 @@ func (c *Core) failures() (failed []control.Failure) {
 			text = "what was before may still be in force: " + text
 		}
 		for _, r := range c.tracker.causes[key] {
-			fail(r, text, 1)
+			if r >= 0 || !f.closed {
+				fail(max(r, 0), text, 1)
+			}
 		}
 	}
 	revisions := slices.Sorted(maps.Keys(first))

@@ -28,8 +28,10 @@ type tracker struct {
 // among them stands for earlier ones, of which nobody here knows which they are.
 type cause []dove.Revision
 
-// unknown is the cause of what is told again.
-var unknown = cause{0}
+// unknown is the cause of what is told again. answered is that of an answer that
+// replaces what is still in the switch: no revision asked for it, but while the old
+// may be in force, it is as good as told again.
+var unknown, answered = cause{0}, cause{-1}
 
 // with adds the revisions of another cause.
 func (c cause) with(o cause) cause {
@@ -217,11 +219,10 @@ func (t *tracker) remove(key target) {
 	t.blame(key, t.cause)
 }
 
-// blame notes what asked for a change. It counts until the change is in force. An
-// answer that replaces what is still in the switch is of no revision that is known.
+// blame notes what asked for a change. It counts until the change is in force.
 func (t *tracker) blame(key target, c cause) {
 	if _, stale := t.have[key]; stale && c == nil {
-		c = unknown
+		c = answered
 	}
 	if c != nil {
 		t.causes[key] = t.causes[key].with(c)
