@@ -280,7 +280,9 @@ func (w *walk) checkAck(a *control.Ack) {
 	w.test.Helper()
 	r := a.Revision
 	failed := func(want dove.Revision) bool {
-		return slices.ContainsFunc(a.Failed, func(f control.Failure) bool { return f.Revision == want || f.Revision == 0 || strings.Contains(f.Text, "what was before may still be in force") })
+		return slices.ContainsFunc(a.Failed, func(f control.Failure) bool {
+			return f.Revision == want || f.Revision == 0 || strings.Contains(f.Text, "what was before may still be in force")
+		})
 	}
 	frame, ok := w.frontiers[r]
 	if !ok {
