@@ -22,32 +22,12 @@ func (s *Switch) checkKey(k dataplane.PeerKey) error {
 	if _, ok := s.networks[k.VNI]; !ok {
 		return fmt.Errorf("address %v is on network %d, which this switch does not have: set the network first", k.Addr, k.VNI)
 	}
-	if !k.Addr.IsValid() || k.Addr.IsMulticast() || k.Addr.Is4In6() || k.Addr.Zone() != "" {
-		return fmt.Errorf("address %v on network %d: a plain unicast address is needed", k.Addr, k.VNI)
-	}
-	return nil
+	return k.Check()
 }
 
 func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
-	if err := errors.Join(s.checkKey(k), p.CheckRoute(k)); err != nil {
+	if err := errors.Join(s.checkKey(k), s.config.CheckPeer(k, p)); err != nil {
 		return err
-	}
-	if len(p.Ways) > 0 {
-		return fmt.Errorf("peer %v on network %d has further ways: this switch does not know of these yet", k.Addr, k.VNI)
-	}
-	if !p.MAC.IsUnicast() {
-		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
-	}
-	if !p.VTEP.IsValid() && p.Other.IsValid() {
-		return fmt.Errorf("peer %v on network %d is hidden, but its other binding at %v is not: give both VTEPs or none", k.Addr, k.VNI, p.Other)
-	}
-	for _, vtep := range []netip.Addr{p.VTEP, p.Other} {
-		if !vtep.IsValid() {
-			continue
-		}
-		if err := s.config.CheckVTEP(vtep); err != nil {
-			return fmt.Errorf("peer %v on network %d: %w", k.Addr, k.VNI, err)
-		}
 	}
 	s.unfollow(k)
 	s.peers[k] = p

@@ -52,19 +52,10 @@ func (p *port) dest(a netip.Addr, n dataplane.Network) dswitchDest {
 }
 
 func (s *Switch) checkPort(p dataplane.Port) error {
+	if err := s.config.CheckPort(p); err != nil {
+		return err
+	}
 	switch {
-	case !p.Other.IsValid() && p.Standby:
-		return fmt.Errorf("port %d is on standby: the VTEP of where it is active is needed", p.ID)
-	case p.Other.IsValid() && p.Other == s.config.VTEP:
-		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed", p.ID, p.Other)
-	case p.Other.IsValid() && s.config.CheckVTEP(p.Other) != nil:
-		return fmt.Errorf("port %d: its other binding: %w", p.ID, s.config.CheckVTEP(p.Other))
-	case p.VLAN != 0:
-		return fmt.Errorf("port %d has VLAN %d: this switch does not know of these yet", p.ID, p.VLAN)
-	case p.CheckAllowed() != nil:
-		return p.CheckAllowed()
-	case p.ID == 0 || p.ID > 65535 || !p.MAC.IsUnicast():
-		return fmt.Errorf("port %d with MAC %v: an id from 1 to 65535 and a unicast MAC are needed", p.ID, p.MAC)
 	case p.Kind != dataplane.Veth && p.Kind != dataplane.Tap:
 		return fmt.Errorf("port %d: device %s must be a veth or a tap", p.ID, p.Device)
 	case p.Ifindex <= 0:
@@ -75,9 +66,6 @@ func (s *Switch) checkPort(p dataplane.Port) error {
 	}
 	for _, a := range p.Addresses {
 		key := dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}
-		if err := s.checkKey(key); err != nil {
-			return fmt.Errorf("port %d: %w", p.ID, err)
-		}
 		if id, ok := s.owners[key]; ok && id != p.ID {
 			return fmt.Errorf("port %d: port %d has address %v already: delete it first", p.ID, id, a.Addr)
 		}

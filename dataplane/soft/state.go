@@ -163,36 +163,21 @@ func (s *Switch) checkKey(k dataplane.PeerKey) error {
 	if _, ok := s.networks[k.VNI]; !ok {
 		return fmt.Errorf("address %v is on network %d, which this switch does not have: set the network first", k.Addr, k.VNI)
 	}
-	if !k.Addr.IsValid() || k.Addr.IsMulticast() || k.Addr.Is4In6() || k.Addr.Zone() != "" {
-		return fmt.Errorf("address %v on network %d: a plain unicast address is needed", k.Addr, k.VNI)
-	}
-	return nil
+	return k.Check()
 }
 
 func (s *Switch) setPort(p dataplane.Port) error {
-	if p.ID == 0 || p.ID > 65535 || !p.MAC.IsUnicast() {
-		return fmt.Errorf("port %d with MAC %v: an id from 1 to 65535 and a unicast MAC are needed", p.ID, p.MAC)
+	if err := s.config.CheckPort(p); err != nil {
+		return err
 	}
 	for _, a := range p.Addresses {
 		key := dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}
-		if err := s.checkKey(key); err != nil {
-			return fmt.Errorf("port %d: %w", p.ID, err)
-		}
 		if e, ok := s.locals[key]; ok && e.port != p.ID {
 			return fmt.Errorf("port %d: port %d has address %v already: delete it first", p.ID, e.port, a.Addr)
 		}
 	}
 	if _, ok := s.networks[p.VNI]; !ok {
 		return fmt.Errorf("port %d is on network %d, which this switch does not have: set the network first", p.ID, p.VNI)
-	}
-	if err := s.checkOther(p); err != nil {
-		return err
-	}
-	if err := p.CheckAllowed(); err != nil {
-		return err
-	}
-	if p.VLAN != 0 {
-		return fmt.Errorf("port %d has VLAN %d: this switch does not know of these yet", p.ID, p.VLAN)
 	}
 	for id, o := range s.ports {
 		if id != p.ID && p.Ifindex != 0 && o.Ifindex == p.Ifindex {
@@ -216,18 +201,6 @@ func (s *Switch) setPort(p dataplane.Port) error {
 	open.Addresses, open.Allowed = slices.Clone(p.Addresses), slices.Clone(p.Allowed)
 	for _, a := range p.Addresses {
 		s.locals[dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}] = open.end(p.MAC, a.Class)
-	}
-	return nil
-}
-
-func (s *Switch) checkOther(p dataplane.Port) error {
-	switch {
-	case !p.Other.IsValid() && p.Standby:
-		return fmt.Errorf("port %d is on standby: the VTEP of where it is active is needed", p.ID)
-	case p.Other.IsValid() && p.Other == s.config.VTEP:
-		return fmt.Errorf("port %d has its other binding at VTEP %v: another host's is needed", p.ID, p.Other)
-	case p.Other.IsValid() && s.config.CheckVTEP(p.Other) != nil:
-		return fmt.Errorf("port %d: its other binding: %w", p.ID, s.config.CheckVTEP(p.Other))
 	}
 	return nil
 }
@@ -258,27 +231,16 @@ func (s *Switch) has(id dataplane.PortID, vni dove.VNI, addr netip.Addr) bool {
 }
 
 func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
-	if err := errors.Join(s.checkKey(k), p.CheckRoute(k)); err != nil {
+	if err := errors.Join(s.checkKey(k), s.config.CheckPeer(k, p)); err != nil {
 		return err
-	}
-	if len(p.Ways) > 0 {
-		return fmt.Errorf("peer %v on network %d has further ways: this switch does not know of these yet", k.Addr, k.VNI)
 	}
 	e := end{
 		where: remote, uid: p.UID, mac: p.MAC, class: p.Class, vtep: p.VTEP, other: p.Other,
 		vni: p.Network(k), routed: p.Routed(), gateway: p.Gateway, far: p.Far, mtu: p.MTU,
 	}
 	switch {
-	case !p.MAC.IsUnicast():
-		return fmt.Errorf("peer %v on network %d has MAC %v: a unicast MAC is needed", k.Addr, k.VNI, p.MAC)
-	case !p.VTEP.IsValid() && p.Other.IsValid():
-		return fmt.Errorf("peer %v on network %d is hidden, but its other binding at %v is not: give both VTEPs or none", k.Addr, k.VNI, p.Other)
 	case !p.VTEP.IsValid():
 		e.where = hidden
-	case s.config.CheckVTEP(p.VTEP) != nil:
-		return fmt.Errorf("peer %v on network %d: %w", k.Addr, k.VNI, s.config.CheckVTEP(p.VTEP))
-	case p.Other.IsValid() && s.config.CheckVTEP(p.Other) != nil:
-		return fmt.Errorf("peer %v on network %d: %w", k.Addr, k.VNI, s.config.CheckVTEP(p.Other))
 	case p.VTEP == s.config.VTEP:
 		e.where = unplugged
 	}
