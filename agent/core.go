@@ -75,9 +75,9 @@ type Core struct {
 	incarnation uint64
 	seen        dove.Revision
 
-	live    live                        // what the DPC wants to know of the host
-	carries map[dove.Endpoint]*carrying // whose flows it wants for another host
-	reading bool                        // the flows of one of these
+	live         live                           // what the DPC wants to know of the host
+	flowRequests map[dove.Endpoint]*flowRequest // whose flows it wants for another host
+	reading      bool                           // the flows of one of these
 
 	adopts   []Adopt // that are not given to the switch yet
 	adopting bool    // one is
@@ -109,24 +109,24 @@ func NewCore(config Config, restored Restored) *Core {
 		config.Rows = RowsMax
 	}
 	c := &Core{
-		config:      config,
-		tracker:     newTracker(),
-		assignments: map[dove.Endpoint]*assignment{},
-		ports:       map[dataplane.PortID]*assignment{},
-		devices:     map[string]device{},
-		users:       map[string]*assignment{},
-		plugs:       map[dove.Endpoint]string{},
-		networks:    map[dove.VNI]*network{},
-		domains:     map[dove.Domain]*domain{},
-		handles:     map[dove.Domain]uint32{},
-		locals:      map[control.PeerKey]local{},
-		tunnels:     map[netip.Addr]control.Tunnel{},
-		negatives:   map[control.PeerKey]time.Time{},
-		questions:   map[questionKey]*question{},
-		asked:       map[asked]*question{},
-		askedFor:    map[control.PeerKey]int{},
-		carries:     map[dove.Endpoint]*carrying{},
-		heldFor:     map[control.PeerKey]int{},
+		config:       config,
+		tracker:      newTracker(),
+		assignments:  map[dove.Endpoint]*assignment{},
+		ports:        map[dataplane.PortID]*assignment{},
+		devices:      map[string]device{},
+		users:        map[string]*assignment{},
+		plugs:        map[dove.Endpoint]string{},
+		networks:     map[dove.VNI]*network{},
+		domains:      map[dove.Domain]*domain{},
+		handles:      map[dove.Domain]uint32{},
+		locals:       map[control.PeerKey]local{},
+		tunnels:      map[netip.Addr]control.Tunnel{},
+		negatives:    map[control.PeerKey]time.Time{},
+		questions:    map[questionKey]*question{},
+		asked:        map[asked]*question{},
+		askedFor:     map[control.PeerKey]int{},
+		flowRequests: map[dove.Endpoint]*flowRequest{},
+		heldFor:      map[control.PeerKey]int{},
 	}
 	c.restore(restored)
 	return c

@@ -13,8 +13,8 @@ import (
 	"dove.network/dove"
 )
 
-// carrying is a request for the flows of a port that has not been answered.
-type carrying struct {
+// flowRequest is a request for the flows of a port that has not been answered.
+type flowRequest struct {
 	from  time.Time // not tried before
 	tries int
 }
@@ -48,8 +48,8 @@ func (c *Core) carryRequest(m *control.CarryRequest) {
 	if a == nil || a.Epoch != m.Epoch || a.Other == (control.Tunnel{}) {
 		return // bindings that are no more, or not yet: the DPC asks again
 	}
-	if c.carries[m.Endpoint] == nil {
-		c.carries[m.Endpoint] = &carrying{}
+	if c.flowRequests[m.Endpoint] == nil {
+		c.flowRequests[m.Endpoint] = &flowRequest{}
 	}
 }
 
@@ -59,8 +59,8 @@ func (c *Core) readCarried() {
 	if c.reading {
 		return
 	}
-	for _, name := range slices.SortedFunc(maps.Keys(c.carries), compareEndpoints) {
-		k, a := c.carries[name], c.assignments[name]
+	for _, name := range slices.SortedFunc(maps.Keys(c.flowRequests), compareEndpoints) {
+		k, a := c.flowRequests[name], c.assignments[name]
 		if !c.now.Before(k.from) && a.id != 0 && c.tracker.inForce(target{kind: kindPort, port: a.id}) {
 			c.reading = true
 			c.emit(ReadCarried{a.id, name, a.Epoch})
@@ -73,7 +73,7 @@ func (c *Core) readCarried() {
 // that are idle the longest are left out.
 func (c *Core) carriedRead(e CarriedRead) {
 	c.reading = false
-	k, a := c.carries[e.Endpoint], c.assignments[e.Endpoint]
+	k, a := c.flowRequests[e.Endpoint], c.assignments[e.Endpoint]
 	if k == nil {
 		return
 	}
@@ -85,7 +85,7 @@ func (c *Core) carriedRead(e CarriedRead) {
 		k.from = c.now.Add(retryAfter(k.tries))
 		return
 	}
-	delete(c.carries, e.Endpoint)
+	delete(c.flowRequests, e.Endpoint)
 	out := &control.Carry{Endpoint: e.Endpoint, Epoch: e.Epoch}
 	if n := len(e.Flows) - control.CarryMax; n > 0 {
 		slices.SortFunc(e.Flows, func(a, b dataplane.FlowState) int { return cmp.Compare(a.Idle, b.Idle) })
@@ -162,13 +162,13 @@ func firstOf(err error) error {
 
 // forgetMove forgets what was carried under other bindings.
 func (c *Core) forgetMove(a *assignment) {
-	delete(c.carries, a.Endpoint)
+	delete(c.flowRequests, a.Endpoint)
 	a.adopted = adoption{}
 }
 
-// moveOf adds to an EndpointUpdate how far the endpoint's move is here; ok is
+// addMove adds to an EndpointUpdate how far the endpoint's move is here; ok is
 // false while what was carried is not in force.
-func (c *Core) moveOf(a *assignment, u *control.EndpointUpdate) (ok bool) {
+func (c *Core) addMove(a *assignment, u *control.EndpointUpdate) (ok bool) {
 	u.Standby = a.Standby
 	if u.State != control.EndpointActive || !a.adopted.over {
 		return true

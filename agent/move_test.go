@@ -101,8 +101,8 @@ func TestCarriesFlows(t *testing.T) {
 	r.sleep(time.Second)
 	r.step(Tick{}, Received{&control.Unassign{Endpoint: name, Epoch: 4}})
 	expect()
-	if len(r.core.carries) != 0 || len(r.has) != 0 {
-		t.Fatalf("%v %v", r.core.carries, r.has)
+	if len(r.core.flowRequests) != 0 || len(r.has) != 0 {
+		t.Fatalf("%v %v", r.core.flowRequests, r.has)
 	}
 }
 

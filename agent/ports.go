@@ -380,7 +380,7 @@ func (c *Core) state(a *assignment) (u control.EndpointUpdate, ok bool) {
 	default:
 		u.State = control.EndpointWaiting
 	}
-	return u, c.moveOf(a, &u)
+	return u, c.addMove(a, &u)
 }
 
 func (c *Core) touch(a *assignment) {

@@ -78,7 +78,7 @@ func (c *Core) hello() *control.Hello {
 func (c *Core) disconnected() {
 	c.session = session{refusal: c.session.refusal}
 	c.live = live{reading: c.live.reading}
-	clear(c.carries)
+	clear(c.flowRequests)
 	c.freed = control.Release{}
 	c.unasked = nil
 	for _, key := range slices.SortedFunc(maps.Keys(c.questions), questionKey.compare) {

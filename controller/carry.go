@@ -119,7 +119,7 @@ func (c *Core) carried(s *session, m *control.Carry) {
 	}
 	n, _ := c.world.Network(e.NetworkOf())
 	for _, f := range m.Flows {
-		if !carries(e, n.VNI, f) {
+		if !concerns(e, n.VNI, f) {
 			deny("flow %+v is none of the endpoint's", f)
 			return
 		}
@@ -201,8 +201,8 @@ func (c *Core) left(delta world.Delta, news map[control.SessionID][]control.Down
 	}
 }
 
-// carries reports whether a flow is one of the endpoint.
-func carries(e world.Endpoint, vni dove.VNI, f control.FlowState) bool {
+// concerns reports whether a flow is one of the endpoint.
+func concerns(e world.Endpoint, vni dove.VNI, f control.FlowState) bool {
 	t := f.Tuple
 	return t.VNI == vni && (slices.Contains(e.Addresses, t.Src) && f.UIDs[0] == e.UID || slices.Contains(e.Addresses, t.Dst) && f.UIDs[1] == e.UID)
 }

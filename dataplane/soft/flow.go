@@ -54,22 +54,9 @@ func keyOf(t dataplane.Tuple) (key flowKey, src, dst side) {
 
 func (f *flow) closed() bool { return f.reset || f.fin[0] && f.fin[1] }
 
-// timeOut is how long the flow lives without a packet.
-func (f *flow) timeOut(p dove.Protocol) time.Duration {
-	switch {
-	case p.IsICMP():
-		return 30 * time.Second
-	case f.closed():
-		return 10 * time.Second
-	case !f.confirmed:
-		return 30 * time.Second
-	case p != dove.ProtocolTCP || f.fin[0] || f.fin[1]:
-		return 120 * time.Second
-	}
-	return 2 * time.Hour
+func (f *flow) expired(p dove.Protocol, now time.Time) bool {
+	return now.Sub(f.last) > dataplane.FlowState{Tuple: dataplane.Tuple{Protocol: p}, State: f.bits()}.TimeOut()
 }
-
-func (f *flow) expired(p dove.Protocol, now time.Time) bool { return now.Sub(f.last) > f.timeOut(p) }
 
 // note takes a packet that passed into the flow's state.
 func (s *Switch) note(f *flow, t *transit, fromInitiator bool, now time.Time) {

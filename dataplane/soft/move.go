@@ -127,16 +127,19 @@ func (s *Switch) inherit(f *flow, id dataplane.PortID) {
 }
 
 func (f *flow) bits() (bits dataplane.FlowBits) {
-	for bit, set := range map[dataplane.FlowBits]bool{
-		dataplane.FlowReplied:      f.replied,
-		dataplane.FlowFinInitiator: f.fin[0],
-		dataplane.FlowFinResponder: f.fin[1],
-		dataplane.FlowReset:        f.reset,
-		dataplane.FlowSYN:          f.syn,
-		dataplane.FlowConfirmed:    f.confirmed,
+	for _, b := range [...]struct {
+		set bool
+		bit dataplane.FlowBits
+	}{
+		{f.replied, dataplane.FlowReplied},
+		{f.fin[0], dataplane.FlowFinInitiator},
+		{f.fin[1], dataplane.FlowFinResponder},
+		{f.reset, dataplane.FlowReset},
+		{f.syn, dataplane.FlowSYN},
+		{f.confirmed, dataplane.FlowConfirmed},
 	} {
-		if set {
-			bits |= bit
+		if b.set {
+			bits |= b.bit
 		}
 	}
 	return bits
