@@ -17,10 +17,12 @@ import (
 
 // Move says how far an endpoint with two bindings is.
 type Move struct {
-	Step  string   `json:"step" enum:"preparing,prepared,activating,confirmed" doc:"prepared: it may be activated on its standby host. confirmed: the workload may go on at the host where it is active now."`
-	Flows uint32   `json:"flows" doc:"How many flows the host that it moves to has taken over, as far as it said."`
-	Lost  string   `json:"lost,omitempty" doc:"Which flows that host did not take over, and why: they are judged anew, or lost."`
-	Waits []string `json:"waits" nullable:"false" doc:"What the step waits for. Of confirmed: what finishing it waits for."`
+	Step    string          `json:"step" enum:"preparing,prepared,activating,confirmed" doc:"prepared: it may be activated on its standby host. confirmed: the workload may go on at the host where it is active now."`
+	Flows   uint32          `json:"flows" doc:"How many flows the host that it moves to has taken over, as far as it said."`
+	Lost    string          `json:"lost,omitempty" doc:"Which flows that host did not take over, and why: they are judged anew, or lost."`
+	Carried bool            `json:"carried" doc:"Whether that host has all flows that the step needs, but for what is lost."`
+	Hosts   []dove.HostName `json:"hosts" nullable:"false" doc:"Which hosts the step waits for."`
+	Waits   []string        `json:"waits" nullable:"false" doc:"What the step waits for. Of confirmed: what finishing it waits for."`
 }
 
 // BindingPath names a binding of an endpoint in a request.
@@ -31,7 +33,16 @@ type BindingPath struct {
 
 // Force has a step of a move done though the one before is not complete.
 type Force struct {
-	Force bool `query:"force" doc:"Do it though the step before is not complete, and lose packets and flows."`
+	Force   bool   `query:"force" doc:"Do it though the step before is not complete, and lose packets and flows."`
+	Without string `query:"without" maxLength:"1023" doc:"Do it without these hosts, which are dead, separated by commas: once the flows are carried, they are not waited for."`
+}
+
+// Settled reports whether nothing holds the next step of a move up, or only hosts
+// that it is done without.
+func (f Force) Settled(m *Move) bool {
+	without := strings.Split(f.Without, ",")
+	left := slices.ContainsFunc(m.Hosts, func(h dove.HostName) bool { return !slices.Contains(without, string(h)) })
+	return len(m.Waits) == 0 || m.Carried && len(m.Hosts) > 0 && !left
 }
 
 // moveOf says how far the move of an endpoint is: nil if it has but one
@@ -40,7 +51,13 @@ func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (contro
 	if e.Standby == "" {
 		return nil
 	}
-	m := Move{Step: "prepared", Waits: []string{}}
+	m := Move{Step: "prepared", Hosts: []dove.HostName{}, Waits: []string{}}
+	waits := func(host dove.HostName, format string, args ...any) {
+		if host != "" {
+			m.Hosts = append(m.Hosts, host)
+		}
+		m.Waits = append(m.Waits, fmt.Sprintf(format, args...))
+	}
 	if e.Activated {
 		m.Step = "confirmed"
 	}
@@ -56,19 +73,22 @@ func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (contro
 		for _, host := range []dove.HostName{from, to} {
 			switch u, ok := states(host); {
 			case !ok:
-				m.Waits = append(m.Waits, fmt.Sprintf("host %s does not say yet whether its port is open", host))
+				waits(host, "host %s does not say yet whether its port is open", host)
 			case !opened(e, host, u):
-				m.Waits = append(m.Waits, strings.TrimSpace(fmt.Sprintf("host %s: its port is %s %s", host, stateNames[u.State], u.Detail)))
+				waits(host, "%s", strings.TrimSpace(fmt.Sprintf("host %s: its port is %s %s", host, stateNames[u.State], u.Detail)))
 			case host == to && len(m.Waits) == 0:
-				m.Waits = append(m.Waits, fmt.Sprintf("host %s does not have the flows of host %s yet", to, from))
+				waits(to, "host %s does not have the flows of host %s yet", to, from)
 			}
 		}
 	}
-	late := unaware(w, e, carried, receipt(w.DocRevision(e.Key())))
-	if len(m.Waits) > 0 || !e.Activated && len(late) > 0 {
+	n := len(m.Waits)
+	unaware(w, e, carried, receipt(w.DocRevision(e.Key())), waits)
+	if n > 0 || !e.Activated && len(m.Waits) > 0 {
 		m.Step = map[bool]string{false: "preparing", true: "activating"}[e.Activated]
 	}
-	m.Waits = append(m.Waits, late...)
+	m.Carried = carried
+	slices.Sort(m.Hosts)
+	m.Hosts = slices.Compact(m.Hosts)
 	return &m
 }
 
@@ -78,14 +98,13 @@ func opened(e world.Endpoint, host dove.HostName, u control.EndpointUpdate) bool
 	return u.State == control.EndpointActive && u.Standby == (host == e.Standby)
 }
 
-// unaware names the hosts that may send to an endpoint and need not know yet
+// unaware tells of the hosts that may send to an endpoint and need not know yet
 // where it is: those with endpoints of its tenant that a receipt waits for,
 // that could not do what it is about, or that have no session. Once its flows are
 // carried, the one that it moves from counts only for its other endpoints.
-func unaware(w *world.World, e world.Endpoint, carried bool, r control.Receipt) []string {
-	var waits []string
+func unaware(w *world.World, e world.Endpoint, carried bool, r control.Receipt, waits func(host dove.HostName, format string, args ...any)) {
 	if !r.Complete && len(r.Pending) == 0 && len(r.Failed) == 0 {
-		waits = append(waits, fmt.Sprintf("revision %d is under way", r.Revision))
+		waits("", "revision %d is under way", r.Revision)
 	}
 	may := func(h dove.HostName) bool {
 		for other := range w.EndpointsOn(h) {
@@ -99,15 +118,14 @@ func unaware(w *world.World, e world.Endpoint, carried bool, r control.Receipt) 
 	slices.Sort(hosts)
 	for _, h := range slices.Compact(hosts) {
 		if may(h) {
-			waits = append(waits, fmt.Sprintf("host %s has not acknowledged revision %d", h, r.Revision))
+			waits(h, "host %s has not acknowledged revision %d", h, r.Revision)
 		}
 	}
 	for _, f := range r.Failed {
 		if may(f.Host) {
-			waits = append(waits, fmt.Sprintf("host %s could not do what revision %d asks: %s", f.Host, r.Revision, f.Reason))
+			waits(f.Host, "host %s could not do what revision %d asks: %s", f.Host, r.Revision, f.Reason)
 		}
 	}
-	return waits
 }
 
 func (s *server) moves(api huma.API) {
@@ -122,10 +140,10 @@ func (s *server) moves(api huma.API) {
 	complete := func(w *world.World, in *input, what string) error {
 		e, _ := w.Endpoint(in.name())
 		m := renderEndpoint(w, s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e).Move
-		if in.Force.Force || m == nil || len(m.Waits) == 0 {
+		if in.Force.Force || m == nil || in.Force.Settled(m) {
 			return nil
 		}
-		return dove.Errorf(dove.Conflict, "%s of endpoint %q on host %q would lose packets: it is %s: %s (wait, or force it)", what, in.name(), in.Host, m.Step, strings.Join(m.Waits, "; "))
+		return dove.Errorf(dove.Conflict, "%s of endpoint %q on host %q would lose packets: it is %s: %s (wait, do it without a host that is dead, or force it)", what, in.name(), in.Host, m.Step, strings.Join(m.Waits, "; "))
 	}
 	register(api, huma.Operation{
 		OperationID: "prepare-endpoint", Method: http.MethodPut, Path: path, Tags: tags,

@@ -117,6 +117,22 @@ func TestMove(t *testing.T) {
 	r.ok(nil, "PUT /v1/tenants/acme/endpoints/db-1/binding", `{"host":"acme-1"}`)
 	is("acme-2", "acme-1", "confirmed", "acme-1 has not acknowledged")
 	r.backend.receipt = control.Receipt{Complete: true}
+	// A dead host holds it up, unless it is done without that one; the flows are another matter.
+	r.backend.receipt = control.Receipt{Revision: 10, Unconfirmed: []dove.HostName{"acme-1"}, Complete: true}
+	is("acme-2", "acme-1", "confirmed", "acme-1 has not acknowledged")
+	r.refused(409, "DELETE "+at+"/bindings/acme-1", "")
+	r.refused(409, "DELETE "+at+"/bindings/acme-1?without=acme-2,bolt-1", "")
+	if is("acme-2", "acme-1", "confirmed", "acme-1 has not acknowledged"); !(Force{Without: "bolt-1,acme-1"}).Settled(e.Move) || (Force{}).Settled(e.Move) || !e.Move.Carried {
+		t.Errorf("%+v", e.Move)
+	}
+	says("acme-1 active standby", "acme-2 active")
+	r.refused(409, "DELETE "+at+"/bindings/acme-1?without=acme-2,acme-1", "")
+	says("acme-2 active carried")
+	r.ok(nil, "POST "+at+"/bindings/acme-1/activate?without=acme-2,acme-1", "")
+	r.ok(nil, "POST "+at+"/bindings/acme-2/activate?force=true", "")
+	says("acme-2 active carried")
+	r.backend.receipt = control.Receipt{Complete: true}
+	is("acme-2", "acme-1", "confirmed")
 	// What was not taken over is said.
 	r.backend.sessions[0].Endpoints[0].Detail = "3 flows were not taken over: flow-budget"
 	if is("acme-2", "acme-1", "confirmed"); e.Move.Lost == "" {

@@ -224,14 +224,14 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 		if err != nil {
 			return 0, err
 		}
-		e, err := c.ActivateEndpoint(ctx, a.Endpoint, to, false, nil)
+		e, err := c.ActivateEndpoint(ctx, a.Endpoint, to, api.Force{}, nil)
 		return e.Revision, err
 	case scenario.Finish:
 		to, err := st.standby(ctx, a.Endpoint)
 		if err != nil {
 			return 0, err
 		}
-		e, err := c.FinishEndpoint(ctx, a.Endpoint, to, false, nil)
+		e, err := c.FinishEndpoint(ctx, a.Endpoint, to, api.Force{}, nil)
 		return e.Revision, err
 	case scenario.DeleteEndpoint:
 		return c.DeleteEndpoint(ctx, a.Endpoint, nil)

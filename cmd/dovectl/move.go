@@ -38,7 +38,7 @@ where it is.`,
 }
 
 func (a *app) endpointActivateCommand() *cobra.Command {
-	var force bool
+	var force api.Force
 	cmd := &cobra.Command{
 		Use: "activate ID", ValidArgsFunction: a.completed(endpointNames), Short: "make the standby host of an endpoint the active one", Args: cobra.ExactArgs(1),
 		Long: `Makes the standby host of an endpoint the active one, and the other way round.
@@ -47,15 +47,15 @@ and then until the workload may go on at its new host. Until the move is
 finished, activating again goes back.`,
 		Example: "  dovectl endpoint activate web-1 --wait",
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "do it though it is not prepared: packets and flows are lost")
+	a.forceFlags(cmd, &force, "do it though it is not prepared: packets and flows are lost")
 	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until it is prepared, and then until it is confirmed")
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		e, err := a.moving(ctx, c, endpointName(t, args[0]))
 		if err != nil {
 			return err
 		}
-		if a.waits && !force {
-			if e, err = wait(ctx, c, e, "prepared", settled); err != nil {
+		if a.waits && !force.Force {
+			if e, err = wait(ctx, c, e, "prepared", settled(force)); err != nil {
 				return err
 			}
 		}
@@ -71,7 +71,7 @@ finished, activating again goes back.`,
 }
 
 func (a *app) endpointFinishCommand() *cobra.Command {
-	var force bool
+	var force api.Force
 	cmd := &cobra.Command{
 		Use: "finish ID", ValidArgsFunction: a.completed(endpointNames), Short: "end the move of an endpoint, or give it up", Args: cobra.ExactArgs(1),
 		Long: `Takes the binding to the standby host away, whose dSwitch closes the port. After
@@ -80,7 +80,7 @@ endpoint is; with --wait it waits for that first. Before one it gives the move
 up.`,
 		Example: "  dovectl endpoint finish web-1 --wait",
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "do it though not all hosts know where it is: packets are lost")
+	a.forceFlags(cmd, &force, "do it though not all hosts know where it is, or its flows: packets are lost")
 	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until all hosts know where it is, and then until it is done")
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		e, err := a.moving(ctx, c, endpointName(t, args[0]))
@@ -88,8 +88,8 @@ up.`,
 			return err
 		}
 		activated := e.Move.Step == "activating" || e.Move.Step == "confirmed"
-		if a.waits && !force && activated {
-			if e, err = wait(ctx, c, e, "finished", settled); err != nil {
+		if a.waits && !force.Force && activated {
+			if e, err = wait(ctx, c, e, "finished", settled(force)); err != nil {
 				return err
 			}
 		}
@@ -104,8 +104,18 @@ up.`,
 	return cmd
 }
 
-// settled says of a move that nothing holds its next step up.
-func settled(e api.Endpoint) bool { return e.Move == nil || len(e.Move.Waits) == 0 }
+// settled says of a move that nothing holds its next step up, but for hosts that
+// it is done without.
+func settled(f api.Force) func(api.Endpoint) bool {
+	return func(e api.Endpoint) bool { return e.Move == nil || f.Settled(e.Move) }
+}
+
+// forceFlags let a step be done before the one before is complete.
+func (a *app) forceFlags(cmd *cobra.Command, f *api.Force, usage string) {
+	cmd.Flags().BoolVar(&f.Force, "force", false, usage)
+	cmd.Flags().StringVar(&f.Without, "without", "", "a dead `HOST` that it is done without, once the flows are carried; more by commas")
+	_ = cmd.RegisterFlagCompletionFunc("without", a.completed(hostNames)) // the flag is there
+}
 
 // moving reads an endpoint that is on its way.
 func (a *app) moving(ctx context.Context, c *client.Client, name dove.Endpoint) (api.Endpoint, error) {
