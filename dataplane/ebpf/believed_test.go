@@ -227,3 +227,16 @@ func hintsBesideDrops(t testing.TB, o Options) {
 		t.Errorf("%d of %d drops are told, and %d hints", told[false], drops, told[true])
 	}
 }
+
+// TestNobodyAsksFromAfar has a foreign VTEP, behind which is nobody of the network,
+// look for who is there by the address that needs no row.
+func TestNobodyAsksFromAfar(t *testing.T) {
+	b := newBoth(t)
+	b.apply(
+		dataplane.SetVTEP{Addr: twinVTEPs[1], Foreign: true, Plain: true},
+		dataplane.SetNetwork{Network: dataplane.Network{VNI: 1, Domain: 1, MTU: 1450}},
+		dataplane.SetPort{Port: dataplane.Port{ID: 1, UID: 1, VNI: 1, MAC: guestMAC(1), Kind: dataplane.Veth, Addresses: []dataplane.Address{{Addr: guestAddr6(1), Class: 1}}}},
+	)
+	scan := packet.Solicitation(guestMAC(9), netip.MustParseAddr("fe80::9"), guestAddr6(1))
+	b.wire(packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: 1, Class: packet.NoClass}.Encap(scan), dataplane.SourceMismatch)
+}

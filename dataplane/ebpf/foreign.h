@@ -5,9 +5,9 @@
 // of what is not unicast is.
 #pragma once
 
-// asked judges who asks from behind a foreign VTEP for a port of this host. Its
-// guests may probe a neighbour that they know from their link-local address, as
-// ours may. The answer goes to the MAC and says the class that p has then.
+// asked judges who asks from behind a foreign VTEP for a port of this host: a peer
+// that is there. A link-local address is nobody's, and on any network it could ask
+// who is here. The answer goes to the MAC and says the class that p has then.
 __noinline int asked(struct packet *p)
 {
 	if (!p)
@@ -20,17 +20,17 @@ __noinline int asked(struct packet *p)
 		return refuse(p, NOT_HERE);
 	p->port = dst->port;
 	p->dst_slot = slot;
-	if (p->kind != KIND_SOLICIT || (p->src[0] & bpf_htonl(0xffc00000)) != bpf_htonl(0xfe800000)) {
-		if (src->kind == DEST_NONE)
-			return unknown(p, 0);
-		if (src->kind == DEST_HIDDEN)
-			return refuse(p, HIDDEN);
-		if (src->kind == DEST_ROUTER)
-			return refuse(p, SOURCE_MISMATCH);
-		if (src->kind != DEST_REMOTE || src->flags & DEST_ROUTED || !same_vtep(src->vtep, p->vtep))
-			return lacks(p, WANT_CONFIRM);
-		copy_mac(p->mac, src->mac);
-	}
+	if (p->kind == KIND_SOLICIT && (p->src[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
+		return refuse(p, SOURCE_MISMATCH);
+	if (src->kind == DEST_NONE)
+		return unknown(p, 0);
+	if (src->kind == DEST_HIDDEN)
+		return refuse(p, HIDDEN);
+	if (src->kind == DEST_ROUTER)
+		return refuse(p, SOURCE_MISMATCH);
+	if (src->kind != DEST_REMOTE || src->flags & DEST_ROUTED || !same_vtep(src->vtep, p->vtep))
+		return lacks(p, WANT_CONFIRM);
+	copy_mac(p->mac, src->mac);
 	p->class = v->flags & VTEP_PLAIN ? NO_CLASS : dst->class;
 	return ANSWER;
 }

@@ -14,20 +14,21 @@ func (s *Switch) answerBack(t *transit, vtep dataplane.SetVTEP) (dataplane.Outco
 	}
 	t.port = s.ports[target.port]
 	request := t.Packet
-	if probe := t.Kind == packet.Solicit && t.Src.IsLinkLocalUnicast(); !probe {
-		src, ok := s.find(t.outer.VNI, t.Src)
-		switch {
-		case !ok:
-			return s.unknown(t, t.Src)
-		case src.where == router:
-			return s.drop(t, dataplane.SourceMismatch, "")
-		case src.where == hidden:
-			return s.drop(t, dataplane.Hidden, "")
-		case src.where != remote || src.vtep != t.outer.Src || src.routed:
-			return s.miss(t, dataplane.WantConfirm)
-		}
-		request.SrcMAC = src.mac
+	if t.Kind == packet.Solicit && t.Src.IsLinkLocalUnicast() {
+		return s.drop(t, dataplane.SourceMismatch, "")
 	}
+	src, ok := s.find(t.outer.VNI, t.Src)
+	switch {
+	case !ok:
+		return s.unknown(t, t.Src)
+	case src.where == router:
+		return s.drop(t, dataplane.SourceMismatch, "")
+	case src.where == hidden:
+		return s.drop(t, dataplane.Hidden, "")
+	case src.where != remote || src.vtep != t.outer.Src || src.routed:
+		return s.miss(t, dataplane.WantConfirm)
+	}
+	request.SrcMAC = src.mac
 	outer := packet.Outer{
 		Src: s.config.VTEP, Dst: t.outer.Src, SrcPort: t.SourcePort(), VNI: t.outer.VNI, Class: target.class,
 		TOS: s.config.DSCP.TOS(0),
