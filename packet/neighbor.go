@@ -52,6 +52,16 @@ func Advertisement(e Ends, target netip.Addr) []byte {
 	return neighbor(e, neighAdvertise, 0x60, target, append([]byte{2, 1}, e.SrcMAC[:]...))
 }
 
+// Announcement tells everyone on the link that addr is at mac: an ARP request for
+// it from itself (RFC 5227), or an unsolicited advertisement (RFC 4861, 7.2.6).
+func Announcement(mac dove.MAC, addr netip.Addr) []byte {
+	if addr.Is4() {
+		return ARPRequest(mac, addr, addr)
+	}
+	all := netip.IPv6LinkLocalAllNodes()
+	return neighbor(Ends{mac, dove.MAC{0x33, 0x33, 5: 1}, addr, all}, neighAdvertise, 0x20, addr, append([]byte{2, 1}, mac[:]...))
+}
+
 // neighbor builds a message of RFC 4861 with hop limit 255.
 func neighbor(e Ends, typ, flags byte, target netip.Addr, options []byte) []byte {
 	if !e.Src.Is6() || !e.Dst.Is6() || !target.Is6() {

@@ -157,7 +157,8 @@ var faults = []struct{ name, file, is, be string }{
 	{"what one port is allowed another is too", "judge.h", ".port = port << 1 | p->v6", ".port = (port / 2 * 2 + 1) << 1 | p->v6"},
 	{"an allowed MAC serves for any address", "judge.h", " || p->sender_differs || !same_mac(src->mac, p->mac))", " || p->sender_differs)"},
 	{"what a port is allowed comes by any MAC", "judge.h", "(!covers(dst, p, 1) || !same_mac(dst->mac, p->to))", "!covers(dst, p, 1)"},
-	{"a guest claims what it is allowed but in passing", "neighbor.h", "if (!a || !a->claims)", "if (!a)"},
+	{"a guest claims what it is allowed but in passing", "neighbor.h", "return a && a->claims;", "return !!a;"},
+	{"who has an address keeps it, whoever announces it", "neighbor.h", "if (!from || claim)", "if (!from)"},
 	{"ICMPv6 echo is taken for ICMP's", "packet.h", "p->v6 ? 128 : 8", "8"},
 }
 

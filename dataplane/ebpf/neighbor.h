@@ -77,18 +77,16 @@ static __noinline int answer(struct __sk_buff *skb, const struct packet *p, cons
 	return p->kind == KIND_ARP ? answer_arp(skb, p, mac) : answer_solicitation(skb, p, mac);
 }
 
-// claim has the agent told of an address that a guest announces, if it is one that
-// others may have too.
-static __always_inline int claim(struct packet *p)
+// claims reports whether a guest announces an address that others may have too.
+static __always_inline int claims(const struct packet *p)
 {
 	struct permit_key k = {.prefixlen = 160, .port = p->port << 1 | p->v6};
 
+	if (!p->announces)
+		return 0;
 	__builtin_memcpy(k.addr, p->src, 16);
 	struct permit *a = bpf_map_lookup_elem(&permits, &k);
-	if (!a || !a->claims)
-		return refuse(p, NOT_UNICAST);
-	p->want = WANT_CLAIM;
-	return MISS;
+	return a && a->claims;
 }
 
 // neighbor judges a packet that asks for an address, and makes the answer of it.
@@ -98,7 +96,9 @@ __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 		return DROP;
 	__u32 slot = slot_of(p, p->dst);
 	__u32 from = slot_of(p, p->src);
-	if (!from)
+	int claim = claims(p); // whoever has it now
+
+	if (!from || claim)
 		from = permitted(p, p->port, 0);
 	struct dest *src = dest_at(from), *dst = dest_at(slot);
 	// A guest probes a neighbour that it knows from its link-local address.
@@ -110,8 +110,12 @@ __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 		return refuse(p, SPOOFED_MAC);
 	if (!link_local && (!is_port(src) || src->flags & DEST_ROUTED || src->port != p->port))
 		return refuse(p, SPOOFED_ADDRESS);
+	if (claim) { // the agent is told, and nothing changes until the DPC says so
+		p->want = WANT_CLAIM;
+		return MISS;
+	}
 	if (p->announces)
-		return claim(p);
+		return refuse(p, NOT_UNICAST);
 	if (!slot || dst->kind == DEST_NONE)
 		return unknown(p, 1);
 	if (is_port(dst) && dst->port == p->port)

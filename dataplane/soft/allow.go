@@ -28,7 +28,8 @@ func (p *port) permits(addr netip.Addr) (end, bool) {
 
 // source returns who a guest's packet is from: nobody but its port may have the address.
 func (s *Switch) source(t *transit) (end, bool) {
-	if e, ok := s.find(t.port.VNI, t.Src); ok {
+	claim := t.Announces && t.port.Claims(t.Src) // whoever has it now
+	if e, ok := s.find(t.port.VNI, t.Src); ok && !claim {
 		return e, e.plugged() && !e.routed && e.port == t.port.ID
 	}
 	return t.port.permits(t.Src)

@@ -118,8 +118,12 @@ func TestClaims(t *testing.T) {
 	w.guest(bob, packet.ARPRequest(mac(bob), inside, inside), dropped(dataplane.SpoofedAddress))
 	w.guest(bob, packet.ARPRequest(mac(alice), addr4(vip), addr4(vip)), dropped(dataplane.SpoofedMAC))
 	w.guest(bob, unsolicited(mac(bob), addr6(vip)), dropped(dataplane.SpoofedAddress))
+	w.apply(dataplane.SetPeer{Key: key(addr4(vip)), Peer: dataplane.Peer{MAC: mac(rita), VTEP: there, Class: 20}})
+	w.guest(alice, packet.ARPRequest(mac(alice), addr4(vip), addr4(vip)), claimed) // who had it told of it last
+	w.guest(alice, from(mac(alice), addr4(vip)), dropped(dataplane.SpoofedAddress))
+	w.guest(alice, packet.ARPRequest(mac(alice), addr4(vip), addr4(rita)), dropped(dataplane.SpoofedAddress))
 	w.wire(there, 20, packet.ARPRequest(mac(rita), addr4(vip), addr4(vip)), dropped(dataplane.NotUnicast))
-	want := []dataplane.Claim{{Port: alice, Addr: addr4(vip)}, {Port: alice, Addr: addr4(vip)}, {Port: alice, Addr: addr6(vip)}, {Port: bob, Addr: addr4(vip)}}
+	want := []dataplane.Claim{{Port: alice, Addr: addr4(vip)}, {Port: alice, Addr: addr4(vip)}, {Port: alice, Addr: addr6(vip)}, {Port: bob, Addr: addr4(vip)}, {Port: alice, Addr: addr4(vip)}}
 	got := w.TakeClaims()
 	if len(got) != len(want) {
 		t.Fatalf("claims %+v", got)
@@ -132,7 +136,7 @@ func TestClaims(t *testing.T) {
 	if len(w.TakeMisses()) != 0 {
 		t.Error("a claim is a miss too")
 	}
-	for range DefaultLimits.MissBurst - 3 {
+	for range DefaultLimits.MissBurst - 4 {
 		w.guest(alice, packet.ARPReply(gratuitous), claimed)
 	}
 	w.guest(alice, packet.ARPReply(gratuitous), dropped(dataplane.MissLimit))
