@@ -12,7 +12,7 @@ import (
 	"dove.network/dataplane"
 )
 
-// Options say what an Agent works with. Hints, Prepare, Expire and Save may be nil.
+// Options say what an Agent works with. Hints, Claims, Prepare, Expire and Save may be nil.
 type Options struct {
 	Config   Config
 	Restored Restored
@@ -20,6 +20,7 @@ type Options struct {
 	Misses   <-chan dataplane.Miss
 	Drops    <-chan dataplane.Drop
 	Hints    <-chan dataplane.Hint
+	Claims   <-chan dataplane.Claim
 	Devices  <-chan Event // DeviceUp, DeviceGone and, once, DevicesListed
 	// Dial opens a session with any DPC member, which ends at the latest when
 	// the context is done. It is called again, after a while, when it fails and
@@ -118,7 +119,7 @@ func (a *Agent) loop(ctx context.Context) {
 	if a.options.Expire != nil {
 		expireAfter = time.Now()
 	}
-	misses, devices, drops, hints := a.options.Misses, a.options.Devices, a.options.Drops, a.options.Hints
+	misses, devices, drops, hints, claims := a.options.Misses, a.options.Devices, a.options.Drops, a.options.Hints, a.options.Claims
 	for {
 		select {
 		case <-ctx.Done():
@@ -156,6 +157,12 @@ func (a *Agent) loop(ctx context.Context) {
 				continue
 			}
 			a.step(Hinted{h})
+		case claim, ok := <-claims:
+			if !ok {
+				claims = nil
+				continue
+			}
+			a.step(Claimed{claim})
 		case e := <-a.flows:
 			a.step(e)
 		case call := <-a.calls:

@@ -152,6 +152,8 @@ func (c *Core) Step(now time.Time, events ...Event) []Effect {
 			c.devicesListed()
 		case Missed:
 			c.missed(e.Miss)
+		case Claimed:
+			c.claimed(e.Claim)
 		case Hinted:
 			c.hinted(e.Hint)
 		case Applied:

@@ -7,7 +7,7 @@ import (
 )
 
 // Event is something that happened: Connected, Received, Disconnected,
-// DeviceUp, DeviceGone, DevicesListed, Missed, Hinted, Applied, Plug, Unplug, FlowsRead,
+// DeviceUp, DeviceGone, DevicesListed, Missed, Hinted, Claimed, Applied, Plug, Unplug, FlowsRead,
 // CarriedRead, Adopted, Dropped, Tick or Stopping.
 type Event interface{ event() }
 
@@ -28,6 +28,8 @@ type (
 	Missed struct{ Miss dataplane.Miss }
 	// Hinted is a packet that shows that what is held of a peer may be old.
 	Hinted struct{ Hint dataplane.Hint }
+	// Claimed is an address that a guest announced and is allowed.
+	Claimed struct{ Claim dataplane.Claim }
 	// Applied answers Apply. Err is the switch's, with an OpError for each op
 	// that failed.
 	Applied struct {
@@ -63,6 +65,7 @@ func (DeviceGone) event()    {}
 func (DevicesListed) event() {}
 func (Missed) event()        {}
 func (Hinted) event()        {}
+func (Claimed) event()       {}
 func (Applied) event()       {}
 func (Plug) event()          {}
 func (Unplug) event()        {}

@@ -67,7 +67,7 @@ func (c *Core) assignedTo(vni dove.VNI, addr netip.Addr) *assignment {
 		return c.assignments[l.endpoint]
 	}
 	for _, a := range c.assignments {
-		if _, has := a.class(addr); has && a.VNI == vni {
+		if a.VNI == vni && a.own(addr) {
 			return a
 		}
 	}

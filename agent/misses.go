@@ -206,7 +206,7 @@ func (c *Core) askNow(q *question) control.Question {
 	if len(q.held) > 0 {
 		m := q.held[0].miss
 		q.asked.question = control.Question{
-			VNI: q.key.vni, Local: m.Local, Peer: q.key.peer, Outgoing: m.Direction == dataplane.FromGuest}
+			VNI: q.key.vni, Local: q.held[0].port.speaks(m.Local), Peer: q.key.peer, Outgoing: m.Direction == dataplane.FromGuest}
 	}
 	q.sent, q.sentAt = true, c.now
 	q.tries++
@@ -293,7 +293,7 @@ func (c *Core) answered(q *question, a control.Answer) {
 		}
 		c.askAgain(q, min(max(a.After, 20*time.Millisecond), HoldFor))
 	default: // Refused: the DPC does not know the local address as this host's
-		if len(q.held) > 0 && q.held[0].miss.Local != q.asked.question.Local && q.tries < triesMax {
+		if len(q.held) > 0 && q.held[0].port.speaks(q.held[0].miss.Local) != q.asked.question.Local && q.tries < triesMax {
 			c.askAgain(q, 0)
 			return
 		}

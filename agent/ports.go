@@ -43,14 +43,40 @@ type local struct {
 	class    dove.Class
 }
 
-// class returns the class of one of the assignment's addresses.
+// class returns the class of an address that the assignment has, is allowed, or
+// with port security off may use; false if it may not.
 func (a *assignment) class(addr netip.Addr) (dove.Class, bool) {
 	for _, x := range a.Address {
 		if x.Addr == addr {
 			return x.Class, true
 		}
 	}
-	return 0, false
+	class, longest := a.Assign.Class, -1
+	for _, x := range a.Allowed {
+		if x.Prefix.Contains(addr) && x.Prefix.Bits() > longest {
+			class, longest = x.Class, x.Prefix.Bits()
+		}
+	}
+	return class, longest >= 0 || a.Open
+}
+
+// own reports whether an address is one of the assignment's, not just allowed.
+func (a *assignment) own(addr netip.Addr) bool {
+	return slices.ContainsFunc(a.Address, func(x control.Address) bool { return x.Addr == addr })
+}
+
+// speaks returns the address that a question about a packet is asked from: with
+// port security off, a packet's may be known to nobody, and an own one stands for it.
+func (a *assignment) speaks(addr netip.Addr) netip.Addr {
+	if a.own(addr) || slices.ContainsFunc(a.Allowed, func(x control.Allowed) bool { return x.Prefix.Contains(addr) }) {
+		return addr
+	}
+	for _, x := range a.Address {
+		if x.Addr.Is4() == addr.Is4() {
+			return x.Addr
+		}
+	}
+	return addr
 }
 
 func (c *Core) assign(m *control.Assign) {
@@ -144,6 +170,10 @@ func (a *assignment) port() dataplane.Port {
 	for _, x := range a.Address {
 		p.Addresses = append(p.Addresses, dataplane.Address(x))
 	}
+	for _, x := range a.Allowed {
+		p.Allowed = append(p.Allowed, dataplane.Allowed(x))
+	}
+	p.Open, p.Class = a.Open, a.Assign.Class
 	return p
 }
 

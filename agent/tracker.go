@@ -163,8 +163,8 @@ func sameOp(a, b dataplane.Op) bool {
 	case dataplane.SetPort:
 		b := b.(dataplane.SetPort)
 		addresses := slices.Equal(a.Port.Addresses, b.Port.Addresses)
-		a.Port.Addresses, b.Port.Addresses = nil, nil
-		return addresses && portHead(a.Port) == portHead(b.Port)
+		allowed := slices.Equal(a.Port.Allowed, b.Port.Allowed) && a.Port.Open == b.Port.Open && a.Port.Class == b.Port.Class
+		return addresses && allowed && portHead(a.Port) == portHead(b.Port)
 	case dataplane.SetPair:
 		return a.Table.Equal(b.(dataplane.SetPair).Table)
 	case dataplane.SetPeer:

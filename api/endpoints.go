@@ -35,20 +35,32 @@ type Endpoint struct {
 	Move      *Move           `json:"move,omitempty" doc:"How far it is, while it moves. Missing in a watch."`
 	Epoch     dove.Epoch      `json:"epoch,omitempty" doc:"Grows with each change of its bindings."`
 	Device    string          `json:"device,omitempty" doc:"Missing: tap or dv and the first eleven characters of the id."`
-	State     string          `json:"state,omitempty" enum:"unbound,unknown,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, waiting for its device, active once the switch enforces for it. Missing in a watch."`
-	Detail    string          `json:"detail,omitempty" doc:"Why it failed."`
-	Revision  dove.Revision   `json:"revision" doc:"The revision since which the resource has been as it is."`
+	Allowed   []AllowedPrefix `json:"allowed,omitempty" doc:"What it may send from, and gets, beside its addresses."`
+	Claimed   []string        `json:"claimed,omitempty" doc:"Addresses that others are allowed too, and that are this endpoint's since it announced them last."`
+	// PortSecurity is false where the endpoint may send from any address and MAC.
+	PortSecurity bool          `json:"portSecurity" doc:"false: it may send from any address and MAC, and its end of every policy allows everything."`
+	State        string        `json:"state,omitempty" enum:"unbound,unknown,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, waiting for its device, active once the switch enforces for it. Missing in a watch."`
+	Detail       string        `json:"detail,omitempty" doc:"Why it failed."`
+	Revision     dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }
 
 // EndpointSpec is what an endpoint is made of. Of an existing one, what is
 // missing stays, except groups.
 type EndpointSpec struct {
-	Groups    []string      `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP. An endpoint in no group reaches nothing."`
-	Network   string        `json:"network,omitempty" maxLength:"63" doc:"Missing: the one default of its groups. For life."`
-	Addresses []string      `json:"addresses,omitempty" doc:"Missing: the lowest free one of each address family."`
-	MAC       string        `json:"mac,omitempty" maxLength:"17" doc:"Missing: made up."`
-	Host      dove.HostName `json:"host,omitempty" maxLength:"63" doc:"Missing: bound to none, or where it is."`
-	Device    string        `json:"device,omitempty" maxLength:"15" doc:"The name of its device on the host. Missing: tap or dv and the first eleven characters of the id."`
+	Groups       []string        `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP. An endpoint in no group reaches nothing."`
+	Network      string          `json:"network,omitempty" maxLength:"63" doc:"Missing: the one default of its groups. For life."`
+	Addresses    []string        `json:"addresses,omitempty" doc:"Missing: the lowest free one of each address family."`
+	MAC          string          `json:"mac,omitempty" maxLength:"17" doc:"Missing: made up."`
+	Host         dove.HostName   `json:"host,omitempty" maxLength:"63" doc:"Missing: bound to none, or where it is."`
+	Allowed      []AllowedPrefix `json:"allowed,omitempty" maxItems:"16" doc:"What it may send from, and gets, beside its addresses. An address that several endpoints of a network are allowed is the one's that announced it last. Missing: as it is, or none; an empty list takes all away."`
+	PortSecurity *bool           `json:"portSecurity,omitempty" doc:"false: it may send from any address and MAC, and its end of every policy allows everything. Missing: as it is, or true."`
+	Device       string          `json:"device,omitempty" maxLength:"15" doc:"The name of its device on the host. Missing: tap or dv and the first eleven characters of the id."`
+}
+
+// AllowedPrefix is what an endpoint may send from beside its addresses.
+type AllowedPrefix struct {
+	Prefix string `json:"prefix" maxLength:"64" doc:"An address or a prefix."`
+	MAC    string `json:"mac,omitempty" maxLength:"17" doc:"The MAC that it may use with it. Missing: its own."`
 }
 
 // Binding says where an endpoint is.
@@ -92,6 +104,20 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 		for _, a := range e.Addresses {
 			out.Addresses = append(out.Addresses, a.String())
 		}
+		for _, x := range e.Allowed {
+			allowed := AllowedPrefix{Prefix: x.Prefix.String()}
+			if x.Prefix.IsSingleIP() {
+				allowed.Prefix = x.Prefix.Addr().String()
+				if claim, ok := w.Claim(e.NetworkOf(), x.Prefix.Addr()); ok && claim.Endpoint == e.ID && claim.UID == e.UID {
+					out.Claimed = append(out.Claimed, allowed.Prefix)
+				}
+			}
+			if x.MAC != (dove.MAC{}) {
+				allowed.MAC = x.MAC.String()
+			}
+			out.Allowed = append(out.Allowed, allowed)
+		}
+		out.PortSecurity = !e.Open
 		for _, g := range e.Groups {
 			out.Groups = append(out.Groups, g.Blueprint+"/"+g.Name)
 		}
@@ -177,6 +203,13 @@ func (s *server) endpoints(api huma.API) {
 		request := edit.EndpointRequest{
 			Tenant: in.Tenant, ID: in.Endpoint, Network: in.Body.Network, Groups: in.Body.Groups,
 			Addresses: in.Body.Addresses, MAC: in.Body.MAC, Host: in.Body.Host, Device: in.Body.Device,
+			PortSecurity: in.Body.PortSecurity,
+		}
+		if in.Body.Allowed != nil {
+			request.Allowed = []edit.AllowedRequest{}
+		}
+		for _, x := range in.Body.Allowed {
+			request.Allowed = append(request.Allowed, edit.AllowedRequest(x))
 		}
 		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 			return edit.PutEndpoint(w, request, chance, ifMatch)

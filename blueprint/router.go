@@ -299,11 +299,9 @@ func (p *parser) destination(n node) (netip.Prefix, bool) {
 		p.add(dove.Invalid, n.place(), quote(s)+" has bits set beyond its length", "write "+to.Masked().String())
 		return to, false
 	}
-	for _, r := range special {
-		if r.prefix.Bits() <= to.Bits() && r.prefix.Contains(to.Addr()) && to.Bits() > 0 {
-			p.add(dove.Invalid, n.place(), fmt.Sprintf("%s lies in %s, %s", quote(s), r.prefix, r.what), "use addresses that workloads can have")
-			return to, false
-		}
+	if special := Special(to); special != "" {
+		p.add(dove.Invalid, n.place(), fmt.Sprintf("%s lies in %s", quote(s), special), "use addresses that workloads can have")
+		return to, false
 	}
 	return to, true
 }

@@ -28,6 +28,17 @@ var special = []struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
+// Special says which range that no workload has addresses in holds a prefix, ""
+// if none does. What is wider than such a range is not in it.
+func Special(p netip.Prefix) string {
+	for _, r := range special {
+		if p.IsValid() && r.prefix.Bits() <= p.Bits() && r.prefix.Contains(p.Addr()) {
+			return r.prefix.String() + ", " + r.what
+		}
+	}
+	return ""
+}
+
 // subnets reads the subnets of one network, which must not overlap.
 func (p *parser) subnets(n node) []netip.Prefix {
 	type subnet struct {

@@ -189,7 +189,7 @@ func some[T any](t *rapid.T, g *rapid.Generator[T], label string) []T {
 }
 
 func anyUp(t *rapid.T) Up {
-	switch rapid.IntRange(0, 8).Draw(t, "kind") {
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0:
 		return &Hello{
 			rapid.IntRange(1, 9).Draw(t, "version"), dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep"),
@@ -210,6 +210,8 @@ func anyUp(t *rapid.T) Up {
 		return new(anyReport.Draw(t, "report"))
 	case 7:
 		return new(anyCarry.Draw(t, "carry"))
+	case 8:
+		return &Claim{anyEndpoint.Draw(t, "endpoint"), dove.Epoch(rapid.Uint64().Draw(t, "epoch")), anyAddr.Draw(t, "addr")}
 	default:
 		return &Heartbeat{}
 	}
@@ -237,6 +239,14 @@ func anyDown(t *rapid.T) Down {
 			a.Subnets = append(a.Subnets, p)
 		}
 		a.Gateways = some(t, anyGateway, "gateways")
+		for _, p := range a.Subnets {
+			x := Allowed{Prefix: p, Class: anyClass.Draw(t, "class")}
+			if rapid.Bool().Draw(t, "with MAC") {
+				x.MAC = anyMAC.Draw(t, "mac")
+			}
+			a.Allowed = append(a.Allowed, x)
+		}
+		a.Open, a.Class = rapid.Bool().Draw(t, "open"), anyClass.Draw(t, "class")
 		return a
 	case 2:
 		return &Unassign{rev, anyEndpoint.Draw(t, "endpoint"), dove.Epoch(rapid.Uint64().Draw(t, "epoch"))}

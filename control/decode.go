@@ -49,6 +49,8 @@ func DecodeUp(e *controlpb.Envelope) (Up, error) {
 			Peers:    list(d, "release.peers", m.Release.GetPeers(), d.peerKey),
 			Pairs:    list(d, "release.pairs", m.Release.GetPairs(), d.pairKey),
 		}
+	case *controlpb.Envelope_Claim:
+		up = d.claim(m.Claim)
 	case *controlpb.Envelope_Report:
 		up = d.report(m.Report)
 		d.within("report")

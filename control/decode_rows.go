@@ -112,10 +112,25 @@ func (d *door) assign(a *controlpb.Assign) *Assign {
 		out.Other = d.tunnel(a.Other)
 		d.within("other")
 	}
+	out.Allowed = list(d, "allowed", a.GetAllowed(), func(x *controlpb.Allowed) Allowed {
+		prefix := d.prefix(x.GetPrefix())
+		d.within("prefix")
+		out := Allowed{Prefix: prefix, Class: d.class("class", x.GetClass())}
+		if len(x.GetMac()) > 0 {
+			out.MAC = d.mac(x.GetMac())
+		}
+		return out
+	})
+	out.Open = a.GetOpen()
+	out.Class = d.class("class", a.GetClass())
 	out.Gateways = list(d, "gateways", a.GetGateways(), func(g *controlpb.Gateway) Gateway {
 		return Gateway{MAC: d.mac(g.GetMac()), Addrs: list(d, "addrs", g.GetAddrs(), func(b []byte) netip.Addr { return d.addr("addr", b) })}
 	})
 	return out
+}
+
+func (d *door) claim(c *controlpb.Claim) *Claim {
+	return &Claim{Endpoint: d.endpoint(c.GetEndpoint()), Epoch: dove.Epoch(c.GetEpoch()), Addr: d.addr("addr", c.GetAddr())}
 }
 
 func (d *door) answer(a *controlpb.Answer) Answer {

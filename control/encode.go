@@ -56,6 +56,10 @@ func EncodeUp(m Up) *controlpb.Envelope {
 			Peers:    each(m.Peers, encodePeerKey),
 			Pairs:    each(m.Pairs, encodePairKey),
 		}}}
+	case *Claim:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Claim{Claim: &controlpb.Claim{
+			Endpoint: encodeEndpoint(m.Endpoint), Epoch: uint64(m.Epoch), Addr: m.Addr.AsSlice(),
+		}}}
 	case *Report:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Report{Report: encodeReport(m)}}
 	case *Carry:
@@ -218,6 +222,15 @@ func encodeAssign(a *Assign) *controlpb.Assign {
 			return &controlpb.Prefix{Addr: p.Addr().AsSlice(), Bits: uint32(p.Bits())}
 		}),
 		Standby: a.Standby,
+		Allowed: each(a.Allowed, func(x Allowed) *controlpb.Allowed {
+			out := &controlpb.Allowed{Prefix: &controlpb.Prefix{Addr: x.Prefix.Addr().AsSlice(), Bits: uint32(x.Prefix.Bits())}, Class: uint32(x.Class)}
+			if x.MAC != (dove.MAC{}) {
+				out.Mac = x.MAC[:]
+			}
+			return out
+		}),
+		Open:  a.Open,
+		Class: uint32(a.Class),
 		Gateways: each(a.Gateways, func(g Gateway) *controlpb.Gateway {
 			return &controlpb.Gateway{Mac: g.MAC[:], Addrs: each(g.Addrs, netip.Addr.AsSlice)}
 		}),

@@ -13,7 +13,7 @@ import (
 //	1: 2026-11-22: the first.
 //	2: 2026-11-23: Inspect and Report.
 //	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers;
-//	   failures in Ack; foreign tunnels.
+//	   failures in Ack; foreign tunnels; what endpoints are allowed, Claim.
 const Version = 3
 
 // Limits of one message. What is longer is split by Parts and Split.
@@ -26,7 +26,7 @@ const (
 )
 
 // Up is a message from a dSwitch: *Hello, *Held, *PolicyRequest,
-// *EndpointUpdate, *Ack, *Release, *Report, *Carry or *Heartbeat.
+// *EndpointUpdate, *Ack, *Release, *Claim, *Report, *Carry or *Heartbeat.
 type Up interface{ up() }
 
 // Down is a message from a DPC member: *Welcome, *Assign, *Unassign, *Tunnels,
@@ -174,6 +174,24 @@ type Assign struct {
 	Standby  bool
 	Other    Tunnel
 	Gateways []Gateway // interfaces of routers on the network
+	Allowed  []Allowed
+	Open     bool       // port security is off
+	Class    dove.Class // with Open: of what it sends from addresses that are not told here
+}
+
+// Allowed is what the endpoint may send from and gets beside its own addresses.
+type Allowed struct {
+	Prefix netip.Prefix
+	MAC    dove.MAC // that it may use with it, zero: its own
+	Class  dove.Class
+}
+
+// Claim says that the guest of an assignment announced an address that it is
+// allowed. If that is a virtual address, it is the endpoint's from then on.
+type Claim struct {
+	Endpoint dove.Endpoint
+	Epoch    dove.Epoch
+	Addr     netip.Addr
 }
 
 // Gateway is a router's interface on a network.
@@ -357,6 +375,7 @@ func (*Ack) up()            {}
 func (*Release) up()        {}
 func (*Report) up()         {}
 func (*Carry) up()          {}
+func (*Claim) up()          {}
 func (*Heartbeat) up()      {}
 
 func (*Welcome) down()      {}

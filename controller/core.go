@@ -8,6 +8,7 @@ import (
 
 	"dove.network/control"
 	"dove.network/dove"
+	"dove.network/edit"
 	"dove.network/resolver"
 	"dove.network/world"
 )
@@ -62,7 +63,7 @@ func (Asked) event()    {}
 func (Ceased) event()   {}
 func (Tick) event()     {}
 
-// Effect is what a Core wants done, in order: Send, End, Denied, Asks or Told.
+// Effect is what a Core wants done, in order: Send, End, Denied, Claimed, Asks or Told.
 type Effect interface{ effect() }
 
 type (
@@ -84,6 +85,9 @@ type (
 		Endpoint dove.Endpoint
 		Detail   string
 	}
+	// Claimed says that an endpoint announced a virtual address: it is to be
+	// written, by edit.ClaimAddress.
+	Claimed struct{ Claim edit.ClaimRequest }
 	// Asks says which hosts an asker will hear of, each by Told. Observers are
 	// told again when these are others.
 	Asks struct {
@@ -100,11 +104,12 @@ type (
 	}
 )
 
-func (Send) effect()   {}
-func (End) effect()    {}
-func (Denied) effect() {}
-func (Asks) effect()   {}
-func (Told) effect()   {}
+func (Send) effect()    {}
+func (End) effect()     {}
+func (Denied) effect()  {}
+func (Asks) effect()    {}
+func (Told) effect()    {}
+func (Claimed) effect() {}
 
 // Core is what a DPC member knows and decides. It has one owner.
 type Core struct {
@@ -116,6 +121,7 @@ type Core struct {
 	ledger   *control.Ledger
 	sessions map[control.SessionID]*session
 	hosts    map[dove.HostName]*session
+	claims   map[virtual]*claiming // of the last second
 	live     live
 	now      time.Time
 	effects  []Effect
@@ -139,6 +145,7 @@ func NewCore(member string, w *world.World) *Core {
 		member: member, world: w,
 		sessions: map[control.SessionID]*session{},
 		hosts:    map[dove.HostName]*session{},
+		claims:   map[virtual]*claiming{},
 		live:     newLive(),
 	}
 	c.restart()
@@ -181,6 +188,7 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 	case Tick:
 		c.liveTick()
 		c.carryAgain()
+		c.claimTick()
 		for _, s := range c.inOrder() {
 			if now.Sub(s.sent) >= HeartbeatEvery {
 				c.send(s, &control.Heartbeat{})

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
+	"dove.network/edit"
 	"dove.network/world"
 )
 
@@ -59,6 +61,8 @@ type Member struct {
 	// Places of those who ask what hosts do now.
 	watchers, listers, probers chan struct{}
 
+	claims chan edit.ClaimRequest // to be written
+
 	// Owned by the goroutine of Run.
 	core    *Core
 	outbox  map[control.SessionID]*outbox
@@ -94,6 +98,7 @@ func NewMember(name string, store Store, log *slog.Logger) *Member {
 		inbox: make(chan func(), inboxDepth), stopped: make(chan struct{}),
 		outbox: map[control.SessionID]*outbox{}, measures: newMeasures(),
 		boxes:    map[uint64]*mailbox{},
+		claims:   make(chan edit.ClaimRequest, claimsQueue),
 		watchers: make(chan struct{}, WatchersMax), listers: make(chan struct{}, ListersMax), probers: make(chan struct{}, ProbersMax),
 	}
 	m.latest.Store(&published{world.New(), world.NewHistory(0), make(chan struct{})})
@@ -104,7 +109,12 @@ func NewMember(name string, store Store, log *slog.Logger) *Member {
 // sessions. It returns nil if ctx ended it, and an error if the store holds
 // what this version cannot read. It runs once.
 func (m *Member) Run(ctx context.Context) error {
+	var writing sync.WaitGroup
+	defer writing.Wait()
 	defer close(m.stopped)
+	ended, end := context.WithCancel(ctx)
+	defer end()
+	writing.Go(func() { m.writeClaims(ended) })
 	for {
 		err := m.follow(ctx)
 		m.endAll("the member stops following the store")
@@ -267,6 +277,12 @@ func (m *Member) step(e Event) error {
 			m.finish(effect)
 		case Denied:
 			m.denied(effect)
+		case Claimed:
+			select {
+			case m.claims <- effect.Claim:
+			default: // guests announce again
+				m.log.Warn("too many virtual addresses are claimed at once", "endpoint", effect.Claim.Endpoint, "address", effect.Claim.Addr)
+			}
 		case Asks:
 			m.deliver(effect.Askers, effect)
 		case Told:
@@ -280,6 +296,24 @@ func (m *Member) step(e Event) error {
 func (m *Member) mustStep(e Event) {
 	if err := m.step(e); err != nil {
 		panic(fmt.Sprintf("controller: %T failed: %v", e, err))
+	}
+}
+
+// claimsQueue is how many claims may wait to be written.
+const claimsQueue = 256
+
+// writeClaims writes what guests claimed, in the order in which they did.
+func (m *Member) writeClaims(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case claim := <-m.claims:
+			_, err := m.Edit(ctx, func(w *world.World) (dove.Txn, error) { return edit.ClaimAddress(w, claim) })
+			if err != nil && ctx.Err() == nil {
+				m.log.Warn("a claim is not written", "endpoint", claim.Endpoint, "address", claim.Addr, "error", err)
+			}
+		}
 	}
 }
 

@@ -34,6 +34,7 @@ type rig struct {
 	refused  map[control.SessionID]control.Refusal
 	denied   []Denied
 	live     []Effect // Asks and Told, since the last hearing
+	claimed  []edit.ClaimRequest
 }
 
 // dswitch is what one session has told.
@@ -282,6 +283,9 @@ func (r *rig) step(e Event) {
 			delete(r.switches, effect.Session)
 		case Denied:
 			r.denied = append(r.denied, effect)
+		case Claimed:
+			r.claimed = append(r.claimed, effect.Claim)
+			r.edit(edit.ClaimAddress(r.core.World(), effect.Claim))
 		case Asks, Told:
 			r.live = append(r.live, effect)
 		}

@@ -138,6 +138,8 @@ func (c *Core) received(s *session, m control.Up) {
 		}
 	case *control.Release:
 		c.interest.Release(s.id, m.Expected, m.Peers, m.Pairs)
+	case *control.Claim:
+		c.announced(s, m)
 	case *control.Report:
 		c.reported(s, m)
 	case *control.Carry:
@@ -263,6 +265,13 @@ func assignment(w *world.World, e world.Endpoint, host dove.HostName) *control.A
 		if f, ok := r.On(n.Name); ok {
 			a.Gateways = append(a.Gateways, control.Gateway{MAC: f.MAC, Addrs: f.Gateways(n)})
 		}
+	}
+	a.Open = e.Open
+	for _, x := range e.Allowed {
+		a.Allowed = append(a.Allowed, control.Allowed{Prefix: x.Prefix, MAC: x.MAC, Class: w.AddressClass(e, x.Prefix.Addr())})
+	}
+	if e.Open {
+		a.Class = w.AddressClass(e, e.Addresses[0])
 	}
 	for _, addr := range e.Addresses {
 		a.Address = append(a.Address, control.Address{Addr: addr, Class: w.AddressClass(e, addr)})

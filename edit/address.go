@@ -62,8 +62,8 @@ func (s *seat) address(path, text string) {
 }
 
 // allocate takes the lowest free address of each family: never a subnet's
-// first, which names it, the second, which is left to a gateway, a router's, or
-// IPv4's last.
+// first, which names it, the second, which is left to a gateway, a router's, one
+// that somebody is allowed, or IPv4's last.
 func (s *seat) allocate() {
 	found, full := map[bool]bool{}, map[bool][]netip.Prefix{}
 	for _, p := range s.on.Subnets {
@@ -76,7 +76,7 @@ func (s *seat) allocate() {
 			last = last.Prev()
 		}
 		addr, ok := s.w.FreeAddress(s.on.Full(), blueprint.Gateway(p).Next(), last)
-		for ok && gatewayOf(s.w, s.on, addr) != "" {
+		for ok && (gatewayOf(s.w, s.on, addr) != "" || s.promised(addr)) {
 			addr, ok = s.w.FreeAddress(s.on.Full(), addr.Next(), last)
 		}
 		if !ok {

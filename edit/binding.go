@@ -51,6 +51,7 @@ func rebind(w *world.World, name dove.Endpoint, ifMatch *dove.Revision, change f
 	}
 	s := seat{w: w, old: old, doc: old, exists: true, c: begin(w)}
 	change(&s)
+	s.settled()
 	if err := s.problems.err(fmt.Sprintf("binding endpoint %q", name)); err != nil {
 		return dove.Txn{}, world.Endpoint{}, err
 	}

@@ -15,6 +15,7 @@ import (
 // Limits of one endpoint.
 const (
 	AddressesMax = 16
+	AllowedMax   = 16
 	GroupsMax    = 16
 	deviceMax    = 15 // IFNAMSIZ less the end
 )
@@ -30,6 +31,15 @@ type EndpointRequest struct {
 	MAC       string   // "": made from the UID
 	Host      dove.HostName
 	Device    string // "": either default name
+
+	Allowed      []AllowedRequest // nil: as they are, or none
+	PortSecurity *bool            // nil: as it is, or on
+}
+
+// AllowedRequest asks for what an endpoint may send from beside its addresses.
+type AllowedRequest struct {
+	Prefix string // or an address
+	MAC    string // "": its own
 }
 
 // Chance is what a decision needs and cannot make up.
@@ -51,7 +61,7 @@ func PutEndpoint(w *world.World, r EndpointRequest, chance Chance, ifMatch *dove
 	}
 	s := seat{w: w, request: r, c: begin(w)}
 	s.old, s.exists = w.Endpoint(name)
-	s.doc = world.Endpoint{Tenant: r.Tenant, ID: r.ID, UID: s.old.UID, MAC: s.old.MAC, Host: s.old.Host, Standby: s.old.Standby, Activated: s.old.Activated, Epoch: s.old.Epoch, Device: s.old.Device}
+	s.doc = world.Endpoint{Tenant: r.Tenant, ID: r.ID, UID: s.old.UID, MAC: s.old.MAC, Host: s.old.Host, Standby: s.old.Standby, Activated: s.old.Activated, Epoch: s.old.Epoch, Device: s.old.Device, Open: s.old.Open}
 	if !s.exists {
 		checkName(&s.problems, "id", string(r.ID))
 		s.doc.UID = chance.UID
@@ -61,9 +71,14 @@ func PutEndpoint(w *world.World, r EndpointRequest, chance Chance, ifMatch *dove
 		s.domains()
 		s.addresses()
 		s.mac()
+		s.allowed()
+	}
+	if r.PortSecurity != nil {
+		s.doc.Open = !*r.PortSecurity
 	}
 	s.device()
 	s.bind(r.Host)
+	s.settled()
 	if err := s.problems.err(fmt.Sprintf("endpoint %q", name)); err != nil {
 		return none(err)
 	}
@@ -201,7 +216,8 @@ func (s *seat) device() {
 // classes decides the class ids that the endpoint needs and has no use for yet,
 // and makes the choice of its addresses, MAC and groups the only one.
 func (s *seat) classes() error {
-	moved := !s.exists || s.old.MAC != s.doc.MAC || !slices.Equal(s.old.Addresses, s.doc.Addresses) || !slices.Equal(s.old.Groups, s.doc.Groups)
+	moved := !s.exists || s.old.MAC != s.doc.MAC || !slices.Equal(s.old.Addresses, s.doc.Addresses) || !slices.Equal(s.old.Groups, s.doc.Groups) ||
+		!slices.Equal(s.old.Allowed, s.doc.Allowed) || s.old.Open != s.doc.Open
 	if !moved {
 		return nil
 	}
@@ -211,7 +227,9 @@ func (s *seat) classes() error {
 	var keys []string
 	var chosen []dove.Class
 	for _, addr := range s.doc.Addresses {
-		keys = append(keys, intent.Signature(s.doc.Groups, addr).Key())
+		signature := intent.Signature(s.doc.Groups, addr)
+		signature.Open = s.doc.Open
+		keys = append(keys, signature.Key())
 	}
 	slices.Sort(keys)
 	for _, key := range slices.Compact(keys) {
@@ -241,5 +259,6 @@ func (s *seat) classes() error {
 
 func equalEndpoints(a, b world.Endpoint) bool {
 	return a.UID == b.UID && a.Network == b.Network && a.MAC == b.MAC && a.Host == b.Host && a.Standby == b.Standby && a.Activated == b.Activated && a.Epoch == b.Epoch &&
-		a.Device == b.Device && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Groups, b.Groups)
+		a.Device == b.Device && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Groups, b.Groups) &&
+		slices.Equal(a.Allowed, b.Allowed) && a.Open == b.Open
 }

@@ -82,7 +82,10 @@ func randomEdit(random *rand.Rand, w *world.World, at time.Time) (dove.Txn, erro
 	host := dove.HostName(pick("h1", "h2", "h3"))
 	endpoint := dove.Endpoint{Tenant: tenant, ID: dove.EndpointID(pick("e1", "e2", "e3", "e4", "e5"))}
 	chance := edit.Chance{UID: dove.UID(random.IntN(4)), Now: at}
-	switch random.IntN(27) {
+	switch random.IntN(28) {
+	case 27:
+		e, _ := w.Endpoint(endpoint)
+		return edit.ClaimAddress(w, edit.ClaimRequest{Endpoint: endpoint, Epoch: e.Epoch, Addr: netip.MustParseAddr(pick("10.0.0.6", "10.0.1.4"))})
 	case 16, 17:
 		request := edit.RouterRequest{Tenant: tenant, Name: pick("r1", "r2", "r3"), Networks: some("n1", "n2", "n3")}
 		if len(request.Networks) == 0 {
@@ -138,6 +141,15 @@ func randomEdit(random *rand.Rand, w *world.World, at time.Time) (dove.Txn, erro
 	}
 	if random.IntN(3) == 0 {
 		r.Host = host
+	}
+	if random.IntN(3) == 0 {
+		r.Allowed = []edit.AllowedRequest{}
+		for _, p := range some("10.0.0.6", "10.0.1.4", "10.9.0.0/16", "fd00::9") {
+			r.Allowed = append(r.Allowed, edit.AllowedRequest{Prefix: p})
+		}
+	}
+	if random.IntN(6) == 0 {
+		r.PortSecurity = new(random.IntN(2) == 0)
 	}
 	if random.IntN(4) == 0 {
 		r.MAC = pick("02:00:00:00:00:01", "02:00:00:00:00:02")
@@ -276,7 +288,7 @@ func checkEndpoint(t *testing.T, w *world.World, n world.Network, e world.Endpoi
 		}
 		class := w.AddressClass(e, a)
 		s, ok := w.SignatureOf(n.DomainOf(), class)
-		if want := (policy.Signature{Groups: e.Groups}); !ok || s.Key() != want.Key() {
+		if want := (policy.Signature{Groups: e.Groups, Open: e.Open}); !ok || s.Key() != want.Key() {
 			t.Errorf("%s has class %d of signature %s", e.Full(), class, s.Key())
 		}
 	}
@@ -359,6 +371,10 @@ func told(w *world.World, keys []string) map[string]any {
 		}
 		for n := range w.Networks(t.Name) {
 			all["routers on "+n.Full().String()] = collect(w.RoutersOn(n.Full()))
+			all["claims on "+n.Full().String()] = collect(w.Claims(n.Full()))
+			for _, a := range []string{"10.0.0.6", "10.0.1.4", "10.9.1.1", "fd00::9", "10.0.0.3"} {
+				all["reach of "+a+" from "+n.Full().String()] = w.Reach(n, netip.MustParseAddr(a))
+			}
 			all["endpoints in "+n.Full().String()] = collect(w.EndpointsIn(n.Full()))
 			all["by VNI "+n.Full().String()], _ = w.NetworkByVNI(n.VNI)
 			for _, p := range n.Subnets {

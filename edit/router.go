@@ -201,6 +201,9 @@ func checkGateways(p *problems, w *world.World, r world.Router, f world.Interfac
 		if e, taken := w.EndpointOn(n.Full(), a); taken {
 			p.add(dove.Conflict, path, "give the router another with addresses, or move the endpoint", "address %s of router %q on network %q is that of endpoint %q", a, r.Name, n.Name, e.ID)
 		}
+		for e := range w.AllowedOn(n.Full(), netip.PrefixFrom(a, a.BitLen())) {
+			p.add(dove.Conflict, path, "give the router another with addresses, or take it from the endpoint", "address %s of router %q on network %q is allowed to endpoint %q", a, r.Name, n.Name, e.ID)
+		}
 	}
 }
 

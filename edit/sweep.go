@@ -25,7 +25,9 @@ func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error
 		networks++
 		for e := range w.EndpointsIn(n.Full()) {
 			for _, addr := range e.Addresses {
-				used[intent.Signature(e.Groups, addr).Key()] = true
+				signature := intent.Signature(e.Groups, addr)
+				signature.Open = e.Open
+				used[signature.Key()] = true
 			}
 		}
 	}
@@ -58,7 +60,7 @@ func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error
 }
 
 // Sweep deletes what is of no more use to anybody: VNIs that rested long
-// enough, and join tokens and results of requests that expired. It deletes so
+// enough, claims of who may not have the address any more, and join tokens and results of requests that expired. It deletes so
 // many at once and is done when it gives an empty transaction.
 func Sweep(w *world.World, now time.Time) (dove.Txn, error) {
 	c := begin(w)
@@ -72,6 +74,11 @@ func Sweep(w *world.World, now time.Time) (dove.Txn, error) {
 			break
 		}
 		c.delete(r.Key())
+	}
+	for claim := range w.AllClaims() {
+		if !claimant(w, claim) && len(c.txn.Deletes) < sweepMax {
+			c.delete(claim.Key())
+		}
 	}
 	for a := range w.VNIs(0) {
 		if rested(a.FreedAt, now) && len(c.txn.Deletes) < sweepMax {

@@ -13,7 +13,9 @@
 //   - members of one group may talk, unless it is isolated;
 //   - deny beats allow, whatever the order of policies and blueprints;
 //   - an address in no group gets nothing;
-//   - policies open both halves, and both are stateful.
+//   - policies open both halves, and both are stateful;
+//   - the half of an end whose port security is off allows everything: what
+//     passes is what the other end's says.
 //
 // The package knows nothing of hosts, locations or stores, and must not import
 // oracle, which answers the same questions another way.

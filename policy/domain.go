@@ -78,7 +78,8 @@ func sorted(groups []dove.Group) []dove.Group {
 
 // Halves returns what the source's end and the target's end say of packets
 // from src to dst. Policies of a blueprint open both, so both have the same
-// rules; they share them, and nobody may change them.
+// rules, unless port security of an end is off: that one allows everything. They
+// share the rules, and nobody may change them.
 func (d *Domain) Halves(src, dst Signature) (egress, ingress verdict.Half) {
 	var rules []verdict.Rule
 	for _, i := range d.between(src, dst) {
@@ -97,8 +98,19 @@ func (d *Domain) Halves(src, dst Signature) (egress, ingress verdict.Half) {
 		}
 	}
 	half := verdict.Half{Rules: rules, DefaultName: verdict.DefaultDeny, Stateful: true}
-	return half, half
+	egress, ingress = half, half
+	open := verdict.Half{Default: true, DefaultName: OpenRule, Stateful: true}
+	if src.Open {
+		egress = open
+	}
+	if dst.Open {
+		ingress = open
+	}
+	return egress, ingress
 }
+
+// OpenRule names what the end of an address says whose port security is off.
+const OpenRule = "port-security-off"
 
 // Table returns a fresh table of what src may send to dst.
 func (d *Domain) Table(src, dst Signature) *verdict.Table {

@@ -14,26 +14,29 @@ import (
 // classes alone.
 type Signature struct {
 	Groups []dove.Group // sorted, each once
+	Open   bool         // port security is off: its own end of a pair allows everything
 }
 
 // Signature returns that of an address of an endpoint in the given groups, in
-// any order. No policy of this version mentions prefixes, so all addresses of
-// an endpoint are alike.
+// any order, whose port security is on. No policy of this version mentions
+// prefixes, so all addresses of an endpoint are alike.
 func (d *Domain) Signature(groups []dove.Group, _ netip.Addr) Signature {
 	sorted := slices.SortedFunc(slices.Values(groups), dove.Group.Compare)
 	return Signature{Groups: slices.Compact(sorted)}
 }
 
-// Empty reports whether the signature is of addresses in no group: nothing is
-// allowed to or from them.
-func (s Signature) Empty() bool { return len(s.Groups) == 0 }
+// Empty reports whether the signature is of addresses in no group whose port
+// security is on: nothing is allowed to or from them.
+func (s Signature) Empty() bool { return len(s.Groups) == 0 && !s.Open }
 
-// groupsPart heads the only part of a key that this version knows. Parts are
-// separated by semicolons.
-const groupsPart = "groups="
+// The parts of a key that this version knows, separated by a semicolon.
+const (
+	groupsPart = "groups="
+	openPart   = ";open"
+)
 
 // Key returns the signature as text for alloc documents and map keys: one key
-// for one signature, for example "groups=acme/shop/app,acme/shop/web".
+// for one signature, for example "groups=acme/shop/app,acme/shop/web;open".
 func (s Signature) Key() string {
 	var b strings.Builder
 	b.WriteString(groupsPart)
@@ -43,6 +46,9 @@ func (s Signature) Key() string {
 		}
 		b.WriteString(g.String())
 	}
+	if s.Open {
+		b.WriteString(openPart)
+	}
 	return b.String()
 }
 
@@ -50,10 +56,11 @@ func (s Signature) Key() string {
 // version does not know would distinguish classes that it cannot tell apart.
 func ParseSignature(key string) (Signature, error) {
 	groups, known := strings.CutPrefix(key, groupsPart)
+	groups, open := strings.CutSuffix(groups, openPart)
 	if !known || strings.Contains(groups, ";") {
-		return Signature{}, fmt.Errorf("class signature %q: want groups=tenant/blueprint/group,... alone; a newer version may have written it", key)
+		return Signature{}, fmt.Errorf("class signature %q: want groups=tenant/blueprint/group,... and perhaps ;open; a newer version may have written it", key)
 	}
-	var s Signature
+	s := Signature{Open: open}
 	if groups == "" {
 		return s, nil
 	}

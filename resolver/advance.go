@@ -64,6 +64,10 @@ func (i *Interest) Advance(next *world.World, d world.Delta) []News {
 		i.touchRouter(t, last, c.Old)
 		i.touchRouter(t, next, c.New)
 	}
+	for _, c := range d.Claims {
+		i.touchClaim(t, last, c.Old)
+		i.touchClaim(t, next, c.New)
+	}
 	for _, c := range d.Classes {
 		for _, a := range []*world.ClassAlloc{c.Old, c.New} {
 			if a != nil && (c.Old == nil || c.New == nil || c.Old.Class != c.New.Class) {
@@ -92,13 +96,39 @@ func (i *Interest) touchEndpoint(t touched, w *world.World, e *world.Endpoint) {
 		return
 	}
 	for _, a := range e.Addresses {
-		i.touchAddress(t, n.VNI, a)
+		i.touchHolders(t, w, n, a)
+	}
+	for _, p := range e.Allowed {
+		if p.Prefix.IsSingleIP() {
+			i.touchHolders(t, w, n, p.Prefix.Addr())
+			continue
+		}
+		i.touchPrefix(t, n.VNI, p.Prefix)
 		for beside := range w.Beside(n.Full()) {
-			i.touchAddress(t, beside.VNI, a)
+			i.touchPrefix(t, beside.VNI, p.Prefix)
 		}
-		for near, to := range w.RoutesVia(n, a) {
-			i.touchPrefix(t, near.VNI, to)
-		}
+	}
+}
+
+// touchHolders concerns those who hold an address of a network, also from beyond
+// a router or at the end of a route by it.
+func (i *Interest) touchHolders(t touched, w *world.World, n world.Network, a netip.Addr) {
+	i.touchAddress(t, n.VNI, a)
+	for beside := range w.Beside(n.Full()) {
+		i.touchAddress(t, beside.VNI, a)
+	}
+	for near, to := range w.RoutesVia(n, a) {
+		i.touchPrefix(t, near.VNI, to)
+	}
+}
+
+// touchClaim concerns those who hold a virtual address.
+func (i *Interest) touchClaim(t touched, w *world.World, c *world.Claim) {
+	if c == nil {
+		return
+	}
+	if n, ok := w.Network(c.NetworkOf()); ok {
+		i.touchHolders(t, w, n, c.Addr)
 	}
 }
 

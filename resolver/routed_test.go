@@ -209,7 +209,10 @@ func randomLand(r *rand.Rand) ([]world.Document, string) {
 		all := []int{0, 1, 2}
 		return slices.DeleteFunc(all, func(int) bool { return r.IntN(3) == 0 })
 	}
-	switch r.IntN(6) {
+	switch r.IntN(7) {
+	case 6:
+		i := r.IntN(9)
+		return []world.Document{world.Claim{Tenant: "acme", Network: fmt.Sprintf("n%d", i%3), Addr: addr([]string{"10.9.1.7", "10.0.1.8"}[r.IntN(2)]), Endpoint: dove.EndpointID(fmt.Sprintf("e%d", i)), UID: dove.UID('e')}}, ""
 	case 0:
 		router := landRouter([]string{"core", "edge"}[r.IntN(2)], some()...)
 		for _, to := range []string{"10.9.0.0/16", "10.9.1.0/24", "0.0.0.0/0"} {
@@ -237,6 +240,11 @@ func randomLand(r *rand.Rand) ([]world.Document, string) {
 	}
 	i := r.IntN(9)
 	e := landEndpoint(fmt.Sprintf("e%d", i), i%3, dove.HostName([]string{"", "h0", "h1", "h2"}[r.IntN(4)]), fmt.Sprintf("10.0.%d.%d", i%3, 7+i/3))
+	for _, p := range []string{"10.9.0.0/16", "10.9.1.7/32", "10.0.1.8/32", "10.0.2.0/29"} {
+		if r.IntN(6) == 0 {
+			e.Allowed = append(e.Allowed, world.Allowed{Prefix: prefix(p)})
+		}
+	}
 	if r.IntN(3) == 0 {
 		e.Groups = []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "db"}}
 	}

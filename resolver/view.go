@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -63,9 +64,9 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 	network, ok := v.world.NetworkByVNI(q.VNI)
 	var local world.Endpoint
 	if ok {
-		local, ok = v.world.EndpointOn(network.Full(), q.Local)
+		local, ok = v.speaker(network, host, q.Local)
 	}
-	if !ok || !local.BoundTo(host) { // one text, so that a host learns nothing of others' networks
+	if !ok { // one text, so that a host learns nothing of others' networks
 		return refused("%s in VNI %d is not bound to host %s", q.Local, q.VNI, host)
 	}
 	peer := v.Peer(host, control.PeerKey{VNI: q.VNI, Addr: q.Peer})
@@ -97,6 +98,20 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 	return control.Answered{Answer: answer, Peers: []control.Peer{peer}, Pairs: pairs}
 }
 
+// speaker returns the endpoint of a host that speaks from an address on a
+// network: as its own, as one that it is allowed, or because it may from any.
+func (v *View) speaker(n world.Network, host dove.HostName, addr netip.Addr) (world.Endpoint, bool) {
+	if e, ok := v.world.EndpointOn(n.Full(), addr); ok {
+		return e, e.BoundTo(host)
+	}
+	for e := range v.world.EndpointsOn(host) {
+		if e.NetworkOf() == n.Full() && e.Has(addr) {
+			return e, true
+		}
+	}
+	return world.Endpoint{}, false
+}
+
 // Peer returns the row of a key as a host may see it now. Where it may see
 // none, the row takes itself back (control.Peer).
 func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
@@ -113,7 +128,7 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 			continue
 		}
 		out := control.Way{
-			Endpoint: way.Endpoint.Full(), UID: way.Endpoint.UID, MAC: way.Endpoint.MAC,
+			Endpoint: way.Endpoint.Full(), UID: way.Endpoint.UID, MAC: way.Endpoint.MACFor(way.Addr),
 			Class: v.world.AddressClass(way.Endpoint, way.Addr), VNI: way.Network.VNI, Far: way.Far,
 		}
 		located := v.reaches(host, classAt{key.VNI, out.Class}, row.Domain)

@@ -191,6 +191,9 @@ func (h *host) tick() {
 func (h *host) fromGuest(device string, frame []byte) {
 	out, left := h.sw.FromGuest(h.holds.portOf(device), frame)
 	h.became(out, frame, left, dataplane.FromGuest)
+	for _, claim := range h.sw.TakeClaims() {
+		h.sim.soon(func() { h.react(agent.Claimed{Claim: claim}) })
+	}
 }
 
 // fromWire lets the switch have a frame from the underlay.

@@ -7,6 +7,8 @@ import (
 	"dove.network/control"
 	"dove.network/controller"
 	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
 )
 
 // message is one message between the member and a host's agent: Up or Down.
@@ -37,6 +39,14 @@ func (s *Sim) member(e controller.Event) {
 			s.fault("the member ends the session of %s: %s", h.name, effect.Refusal.Message)
 			s.send(message{h, effect.Session, nil, &effect.Refusal})
 		case controller.Denied: // a claim crossed with what took the endpoint away
+		case controller.Claimed:
+			s.soon(func() {
+				if s.running() {
+					if _, err := s.Edit(func(w *world.World) (dove.Txn, error) { return edit.ClaimAddress(w, effect.Claim) }); err != nil {
+						s.fault("the claim of %s to %s is not written: %w", effect.Claim.Endpoint, effect.Claim.Addr, err)
+					}
+				}
+			})
 		case controller.Asks: // whoever asks in a simulation knows whom
 		case controller.Told:
 			s.said = append(s.said, effect)

@@ -49,6 +49,8 @@ func (w *World) DocRevision(key string) dove.Revision {
 		return revisionOf(w.routers.find(routerAt(dove.Router{Tenant: dove.Tenant(parts[0]), Name: parts[1]})))
 	case kind == "endpoints" && len(parts) == 2:
 		return revisionOf(w.endpoints.find(endpointAt(dove.Endpoint{Tenant: dove.Tenant(parts[0]), ID: dove.EndpointID(parts[1])})))
+	case kind == "claims" && len(parts) == 3:
+		return revisionOf(w.claims.find(claimAt(dove.Network{Tenant: dove.Tenant(parts[0]), Name: parts[1]}, parts[2])))
 	case kind == "hosts" && len(parts) == 1:
 		return revisionOf(w.hosts.find(hostAt(dove.HostName(parts[0]))))
 	case kind == "join-tokens" && len(parts) == 1:
@@ -122,6 +124,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	g := n.generation // no node has it yet: see tree
 	n.tenants, n.blueprints, n.parsed, n.intents = n.tenants.edit(g), n.blueprints.edit(g), n.parsed.edit(g), n.intents.edit(g)
 	n.networks, n.byVNI = n.networks.edit(g), n.byVNI.edit(g)
+	n.claims, n.byAllowed = n.claims.edit(g), n.byAllowed.edit(g)
 	n.routers, n.byInterface = n.routers.edit(g), n.byInterface.edit(g)
 	n.endpoints, n.byNetwork, n.byHost = n.endpoints.edit(g), n.byNetwork.edit(g), n.byHost.edit(g)
 	n.byAddress, n.byMAC, n.byGroup = n.byAddress.edit(g), n.byMAC.edit(g), n.byGroup.edit(g)
@@ -151,6 +154,9 @@ func (d *draft) apply(doc dove.Doc) error {
 		return d.applyRouter(doc, dove.Router{Tenant: dove.Tenant(parts[0]), Name: parts[1]})
 	case kind == "endpoints" && len(parts) == 2:
 		return d.applyEndpoint(doc, dove.Endpoint{Tenant: dove.Tenant(parts[0]), ID: dove.EndpointID(parts[1])})
+	case kind == "claims" && len(parts) == 3:
+		old, _ := d.claims.find(claimAt(dove.Network{Tenant: dove.Tenant(parts[0]), Name: parts[1]}, parts[2]))
+		return replace(doc, old, &d.delta.Claims, &d.claims)
 	case kind == "hosts" && len(parts) == 1:
 		old, _ := d.hosts.find(hostAt(dove.HostName(parts[0])))
 		return replace(doc, old, &d.delta.Hosts, &d.hosts, &d.byVTEP)
@@ -284,6 +290,9 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 		for _, a := range old.doc.Addresses {
 			d.byAddress.remove(located{a, old})
 		}
+		for i := range old.doc.Allowed {
+			d.byAllowed.remove(permitted{old, i})
+		}
 		for i := range old.doc.Groups {
 			d.byGroup.remove(membership{old, i})
 		}
@@ -295,6 +304,9 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 		}
 		for _, a := range new.doc.Addresses {
 			d.byAddress.put(located{a, new})
+		}
+		for i := range new.doc.Allowed {
+			d.byAllowed.put(permitted{new, i})
 		}
 		for i := range new.doc.Groups {
 			d.byGroup.put(membership{new, i})
@@ -312,6 +324,7 @@ func (e *Endpoint) intern() {
 	e.Standby = unique.Make(e.Standby).Value()
 	e.Addresses = slices.Clip(e.Addresses)
 	e.Groups = slices.Clip(e.Groups)
+	e.Allowed = slices.Clip(e.Allowed)
 	for i, g := range e.Groups {
 		e.Groups[i] = unique.Make(g).Value()
 	}

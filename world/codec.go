@@ -61,6 +61,9 @@ func (r Router) Key() string { return RouterKey(r.Full()) }
 func (e Endpoint) Key() string { return EndpointKey(e.Full()) }
 
 // Key returns the document's key.
+func (c Claim) Key() string { return ClaimKey(c.NetworkOf(), c.Addr) }
+
+// Key returns the document's key.
 func (h Host) Key() string { return HostKey(h.Name) }
 
 // Key returns the document's key.
@@ -166,3 +169,6 @@ func (a ClassAlloc) DomainOf() dove.Domain { return dove.Domain{Tenant: a.Tenant
 
 // DomainOf returns the domain whose class ids the document serializes.
 func (n ClassNext) DomainOf() dove.Domain { return dove.Domain{Tenant: n.Tenant, Name: n.Domain} }
+
+// NetworkOf returns the full name of the network of the claimed address.
+func (c Claim) NetworkOf() dove.Network { return dove.Network{Tenant: c.Tenant, Name: c.Network} }

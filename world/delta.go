@@ -21,6 +21,7 @@ type Delta struct {
 	Networks   []Change[Network]
 	Routers    []Change[Router]
 	Endpoints  []Change[Endpoint]
+	Claims     []Change[Claim]
 	Hosts      []Change[Host]
 	JoinTokens []Change[JoinToken]
 	APITokens  []Change[APIToken]
@@ -49,6 +50,9 @@ func (d *Delta) settle() {
 	d.Networks = settle(d.Networks, func(a, b *Network) int { return compareNetwork(a.Full(), b.Full()) })
 	d.Routers = settle(d.Routers, func(a, b *Router) int { return pair(a.Tenant, a.Name, b.Tenant, b.Name) })
 	d.Endpoints = settle(d.Endpoints, func(a, b *Endpoint) int { return pair(a.Tenant, a.ID, b.Tenant, b.ID) })
+	d.Claims = settle(d.Claims, func(a, b *Claim) int {
+		return cmp.Or(compareNetwork(a.NetworkOf(), b.NetworkOf()), a.Addr.Compare(b.Addr))
+	})
 	d.Hosts = settle(d.Hosts, func(a, b *Host) int { return cmp.Compare(a.Name, b.Name) })
 	d.JoinTokens = settle(d.JoinTokens, func(a, b *JoinToken) int { return cmp.Compare(a.ID, b.ID) })
 	d.APITokens = settle(d.APITokens, func(a, b *APIToken) int { return cmp.Compare(a.ID, b.ID) })

@@ -83,7 +83,28 @@ type Endpoint struct {
 	Standby   dove.HostName   `json:"standby,omitempty"`   // never without Host, never the same
 	Activated bool            `json:"activated,omitempty"` // it was active at Standby before it was at Host; false: Standby is only prepared
 	Epoch     dove.Epoch      `json:"epoch,omitempty"`
-	Device    string          `json:"device,omitempty"` // "" = tap or dv and the first eleven characters of the id
+	Device    string          `json:"device,omitempty"`  // "" = tap or dv and the first eleven characters of the id
+	Allowed   []Allowed       `json:"allowed,omitempty"` // in order of prefixes
+	Open      bool            `json:"open,omitempty"`    // port security is off: it may send from any address and MAC
+}
+
+// Allowed is what an endpoint may send from and gets beside its own addresses.
+// A single address that several endpoints of a network are allowed is a virtual
+// one: it is of whoever claimed it last (Claim).
+type Allowed struct {
+	Prefix netip.Prefix `json:"prefix"`
+	MAC    dove.MAC     `json:"mac,omitzero"` // that it may use with it, zero: its own
+}
+
+// Claim says which endpoint has a virtual address. It counts for as long as that
+// life of the endpoint is allowed the address.
+type Claim struct {
+	Tenant   dove.Tenant     `json:"tenant"`
+	Network  string          `json:"network"`
+	Addr     netip.Addr      `json:"addr"`
+	Endpoint dove.EndpointID `json:"endpoint"`
+	UID      dove.UID        `json:"uid"`
+	Epoch    dove.Epoch      `json:"epoch"` // grows with each claim of the address
 }
 
 // Host is a machine of the fleet. VTEP is bound to its certificate at join.
@@ -194,6 +215,11 @@ func RouterKey(r dove.Router) string { return Prefix + "routers/" + r.String() }
 
 // EndpointKey is the key of an endpoint.
 func EndpointKey(e dove.Endpoint) string { return Prefix + "endpoints/" + e.String() }
+
+// ClaimKey is the key of the claim to a virtual address of a network.
+func ClaimKey(n dove.Network, a netip.Addr) string {
+	return Prefix + "claims/" + n.String() + "/" + a.String()
+}
 
 // HostKey is the key of a host.
 func HostKey(h dove.HostName) string { return Prefix + "hosts/" + string(h) }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"iter"
 	"net/netip"
-	"slices"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -148,15 +147,17 @@ func (w *World) ClassDomains() iter.Seq[dove.Domain] {
 	}
 }
 
-// SignatureFor returns the signature of an endpoint's address. It is false if
-// the address is not the endpoint's or its network does not exist.
+// SignatureFor returns the signature of an address that an endpoint has, is
+// allowed, or, with port security off, sends from. It is false if it has no such, or its network does not exist.
 func (w *World) SignatureFor(e Endpoint, addr netip.Addr) (dove.Domain, policy.Signature, bool) {
 	n, ok := w.networks.find(networkAt(e.NetworkOf()))
-	if !ok || !slices.Contains(e.Addresses, addr) {
+	if !ok || !e.Has(addr) {
 		return dove.Domain{}, policy.Signature{}, false
 	}
 	domain := n.doc.DomainOf()
-	return domain, w.Domain(domain).Signature(e.Groups, addr), true
+	signature := w.Domain(domain).Signature(e.Groups, addr)
+	signature.Open = e.Open
+	return domain, signature, true
 }
 
 // AddressClass returns the class of an endpoint's address in the domain of its

@@ -51,6 +51,10 @@ func byEndpoint(a, b *held[Endpoint]) int {
 	return pair(a.doc.Tenant, a.doc.ID, b.doc.Tenant, b.doc.ID)
 }
 
+func byClaim(a, b *held[Claim]) int {
+	return cmp.Or(compareNetwork(a.doc.NetworkOf(), b.doc.NetworkOf()), a.doc.Addr.Compare(b.doc.Addr))
+}
+
 func byHostName(a, b *held[Host]) int       { return cmp.Compare(a.doc.Name, b.doc.Name) }
 func byJoinToken(a, b *held[JoinToken]) int { return cmp.Compare(a.doc.ID, b.doc.ID) }
 func byAPIToken(a, b *held[APIToken]) int   { return cmp.Compare(a.doc.ID, b.doc.ID) }
@@ -86,6 +90,14 @@ func routerAt(n dove.Router) func(*held[Router]) int {
 
 func endpointAt(e dove.Endpoint) func(*held[Endpoint]) int {
 	return func(h *held[Endpoint]) int { return pair(h.doc.Tenant, h.doc.ID, e.Tenant, e.ID) }
+}
+
+// claimAt finds nothing under what is no address.
+func claimAt(n dove.Network, s string) func(*held[Claim]) int {
+	addr, _ := netip.ParseAddr(s)
+	return func(h *held[Claim]) int {
+		return cmp.Or(compareNetwork(h.doc.NetworkOf(), n), h.doc.Addr.Compare(addr))
+	}
 }
 
 func hostAt(name dove.HostName) func(*held[Host]) int {

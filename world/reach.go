@@ -31,14 +31,19 @@ type Way struct {
 	Far      dove.MAC   // of the router on the endpoint's network
 }
 
-// Reach finds out who has an address as seen from a network: an endpoint there;
-// one on a network that a router joins with it; or the next hops of the longest
-// static route. An address in a subnet is never taken by a route.
+// Reach finds out who has an address as seen from a network: an endpoint there,
+// by its own address or by one that it is allowed; one on a network that a router
+// joins with it; or the next hops of the longest static route, unless an endpoint on
+// the network is allowed a longer prefix. An address in a subnet is never taken
+// by a route.
 func (w *World) Reach(n Network, addr netip.Addr) Reach {
 	if e, ok := w.holder(n, addr); ok {
 		return Reach{Ways: []Way{{Endpoint: e, Network: n, Addr: addr}}}
 	}
 	if n.holds(addr) {
+		if e, ok := w.within(n, addr); ok {
+			return Reach{Ways: []Way{{Endpoint: e, Network: n, Addr: addr}}}
+		}
 		return Reach{}
 	}
 	var by Router
@@ -53,7 +58,11 @@ func (w *World) Reach(n Network, addr netip.Addr) Reach {
 				continue
 			}
 			out := Reach{Router: r.Name}
-			if e, ok := w.holder(far, addr); ok {
+			e, ok := w.holder(far, addr)
+			if !ok {
+				e, ok = w.within(far, addr)
+			}
+			if ok {
 				out.Ways = []Way{w.way(r, n, far, e, addr)}
 			}
 			return out
@@ -63,6 +72,9 @@ func (w *World) Reach(n Network, addr netip.Addr) Reach {
 				by, route = r, t
 			}
 		}
+	}
+	if e, prefix, ok := w.covering(n, addr, 0); ok && (!route.To.IsValid() || prefix.Bits() > route.To.Bits()) {
+		return Reach{Ways: []Way{{Endpoint: e, Network: n, Addr: addr}}}
 	}
 	if !route.To.IsValid() {
 		return Reach{NoRoute: true}
@@ -100,11 +112,6 @@ func (w *World) way(r Router, from, far Network, e Endpoint, addr netip.Addr) Wa
 	near, _ := r.On(from.Name)
 	there, _ := r.On(far.Name)
 	return Way{Endpoint: e, Network: far, Addr: addr, Gateway: near.MAC, Far: there.MAC}
-}
-
-// holder returns the endpoint that has an address on a network.
-func (w *World) holder(n Network, addr netip.Addr) (Endpoint, bool) {
-	return w.EndpointOn(n.Full(), addr)
 }
 
 // joinedBy returns the network of a router that has an address in a subnet.

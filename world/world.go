@@ -32,6 +32,8 @@ type World struct {
 	byVNI       tree[*held[Network]]
 	routers     tree[*held[Router]]
 	byInterface tree[joint]
+	claims      tree[*held[Claim]]
+	byAllowed   tree[permitted]
 	endpoints   tree[*held[Endpoint]]
 	byNetwork   tree[*held[Endpoint]]
 	byHost      tree[bound]
@@ -94,6 +96,13 @@ func New() *World {
 				return c
 			}
 			return byRouter(a.router, b.router)
+		}),
+		claims: newTree(byClaim),
+		byAllowed: newTree(func(a, b permitted) int {
+			if c := a.at(b.endpoint.doc.NetworkOf(), b.prefix()); c != 0 {
+				return c
+			}
+			return cmp.Or(byEndpoint(a.endpoint, b.endpoint), cmp.Compare(a.i, b.i))
 		}),
 		endpoints: newTree(byEndpoint),
 		byNetwork: newTree(ordered(func(a, b *Endpoint) int { return compareNetwork(a.NetworkOf(), b.NetworkOf()) }, byEndpoint)),

@@ -28,6 +28,8 @@ and connects it.`,
 
 func (a *app) endpointCreateCommand() *cobra.Command {
 	var spec api.EndpointSpec
+	var allowed []string
+	var secure bool
 	cmd := &cobra.Command{
 		Use: "create ID --group BLUEPRINT/GROUP...", Short: "make an endpoint, or change it", Args: cobra.ExactArgs(1),
 		Long: `Makes an endpoint. If there is one with that id, its groups become those that
@@ -45,12 +47,21 @@ network.`,
 	f.StringVar(&spec.Network, "network", "", "`NAME` of its network; default is its groups'")
 	f.StringSliceVar(&spec.Addresses, "address", nil, "its `ADDRESS`; repeat for more")
 	f.StringVar(&spec.MAC, "mac", "", "its hardware `ADDRESS`; default is made up")
+	f.StringSliceVar(&allowed, "allow", nil, "`ADDRESS` or prefix that it may send from and gets beside its own, =MAC if not with its own; repeat for more")
+	f.BoolVar(&secure, "port-security", true, "false: it may send from any address and MAC, and its end of every policy allows everything")
 	f.StringVar(&spec.Device, "device", "", "`NAME` of its device on the host; default is tap or dv and the first 11 characters of the id")
 	a.completedFlag(cmd, "group", groupNames)
 	a.completedFlag(cmd, "host", hostNames)
 	a.completedFlag(cmd, "network", networkNames)
 	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
+		for _, text := range allowed {
+			prefix, mac, _ := strings.Cut(text, "=")
+			spec.Allowed = append(spec.Allowed, api.AllowedPrefix{Prefix: prefix, MAC: mac})
+		}
+		if cmd.Flags().Changed("port-security") {
+			spec.PortSecurity = &secure
+		}
 		e, err := write.on(c).PutEndpoint(ctx, endpointName(t, args[0]), spec, write.condition())
 		return a.wroteEndpoint(ctx, c, e, err, wait)
 	})
@@ -144,6 +155,19 @@ func (a *app) endpointGetCommand() *cobra.Command {
 				row(w, "addresses:", strings.Join(e.Addresses, ", "))
 				row(w, "mac:", e.MAC)
 				row(w, "groups:", strings.Join(e.Groups, ", "))
+				for _, x := range e.Allowed {
+					says := x.Prefix
+					if x.MAC != "" {
+						says += " with MAC " + x.MAC
+					}
+					if slices.Contains(e.Claimed, x.Prefix) {
+						says += ", claimed"
+					}
+					row(w, "allowed:", says)
+				}
+				if !e.PortSecurity {
+					row(w, "port security:", "off")
+				}
 				row(w, "host:", e.Host)
 				if e.Standby != "" {
 					row(w, "standby:", e.Standby)

@@ -94,6 +94,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		Misses:   switcher.Misses(),
 		Drops:    switcher.Drops(),
 		Hints:    switcher.Hints(),
+		Claims:   switcher.Claims(),
 		Devices:  devices(changes),
 		Dial:     func(ctx context.Context) (control.HostConn, error) { return stream.Dial(ctx, s.DPC, config) },
 		Prepare:  func(d agent.Device) error { return vif.Prepare(vif.Device(d)) },

@@ -133,7 +133,7 @@ func (x Answer_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Answer_Status.Descriptor instead.
 func (Answer_Status) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{24, 0}
+	return file_control_proto_rawDescGZIP(), []int{26, 0}
 }
 
 type Finding_Standing int32
@@ -197,7 +197,7 @@ func (x Finding_Standing) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Finding_Standing.Descriptor instead.
 func (Finding_Standing) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{35, 0}
+	return file_control_proto_rawDescGZIP(), []int{37, 0}
 }
 
 type FlowEvent_What int32
@@ -249,7 +249,7 @@ func (x FlowEvent_What) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FlowEvent_What.Descriptor instead.
 func (FlowEvent_What) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{37, 0}
+	return file_control_proto_rawDescGZIP(), []int{39, 0}
 }
 
 type Envelope struct {
@@ -265,6 +265,7 @@ type Envelope struct {
 	//	*Envelope_Heartbeat
 	//	*Envelope_Report
 	//	*Envelope_Carry
+	//	*Envelope_Claim
 	//	*Envelope_Welcome
 	//	*Envelope_Assign
 	//	*Envelope_Unassign
@@ -394,6 +395,15 @@ func (x *Envelope) GetCarry() *Carry {
 	if x != nil {
 		if x, ok := x.Message.(*Envelope_Carry); ok {
 			return x.Carry
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetClaim() *Claim {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Claim); ok {
+			return x.Claim
 		}
 	}
 	return nil
@@ -538,6 +548,10 @@ type Envelope_Carry struct {
 	Carry *Carry `protobuf:"bytes,9,opt,name=carry,proto3,oneof"`
 }
 
+type Envelope_Claim struct {
+	Claim *Claim `protobuf:"bytes,10,opt,name=claim,proto3,oneof"`
+}
+
 type Envelope_Welcome struct {
 	Welcome *Welcome `protobuf:"bytes,16,opt,name=welcome,proto3,oneof"`
 }
@@ -599,6 +613,8 @@ func (*Envelope_Heartbeat) isEnvelope_Message() {}
 func (*Envelope_Report) isEnvelope_Message() {}
 
 func (*Envelope_Carry) isEnvelope_Message() {}
+
+func (*Envelope_Claim) isEnvelope_Message() {}
 
 func (*Envelope_Welcome) isEnvelope_Message() {}
 
@@ -1736,6 +1752,9 @@ type Assign struct {
 	Standby       bool                   `protobuf:"varint,14,opt,name=standby,proto3" json:"standby,omitempty"`
 	Other         *Tunnel                `protobuf:"bytes,15,opt,name=other,proto3" json:"other,omitempty"`
 	Gateways      []*Gateway             `protobuf:"bytes,16,rep,name=gateways,proto3" json:"gateways,omitempty"`
+	Allowed       []*Allowed             `protobuf:"bytes,17,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	Open          bool                   `protobuf:"varint,18,opt,name=open,proto3" json:"open,omitempty"`
+	Class         uint32                 `protobuf:"varint,19,opt,name=class,proto3" json:"class,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1882,6 +1901,147 @@ func (x *Assign) GetGateways() []*Gateway {
 	return nil
 }
 
+func (x *Assign) GetAllowed() []*Allowed {
+	if x != nil {
+		return x.Allowed
+	}
+	return nil
+}
+
+func (x *Assign) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *Assign) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+type Allowed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        *Prefix                `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"` // empty: the endpoint's own
+	Class         uint32                 `protobuf:"varint,3,opt,name=class,proto3" json:"class,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Allowed) Reset() {
+	*x = Allowed{}
+	mi := &file_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Allowed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Allowed) ProtoMessage() {}
+
+func (x *Allowed) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
+func (*Allowed) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Allowed) GetPrefix() *Prefix {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
+
+func (x *Allowed) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Allowed) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+type Claim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Endpoint      *Endpoint              `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Addr          []byte                 `protobuf:"bytes,3,opt,name=addr,proto3" json:"addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Claim) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *Claim) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Claim) GetAddr() []byte {
+	if x != nil {
+		return x.Addr
+	}
+	return nil
+}
+
 type Gateway struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Mac           []byte                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
@@ -1892,7 +2052,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2064,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2077,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{20}
+	return file_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Gateway) GetMac() []byte {
@@ -1945,7 +2105,7 @@ type Unassign struct {
 
 func (x *Unassign) Reset() {
 	*x = Unassign{}
-	mi := &file_control_proto_msgTypes[21]
+	mi := &file_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2117,7 @@ func (x *Unassign) String() string {
 func (*Unassign) ProtoMessage() {}
 
 func (x *Unassign) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[21]
+	mi := &file_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2130,7 @@ func (x *Unassign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unassign.ProtoReflect.Descriptor instead.
 func (*Unassign) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{21}
+	return file_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Unassign) GetRevision() int64 {
@@ -2006,7 +2166,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_control_proto_msgTypes[22]
+	mi := &file_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2178,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[22]
+	mi := &file_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2191,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{22}
+	return file_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Tunnel) GetHost() string {
@@ -2074,7 +2234,7 @@ type Tunnels struct {
 
 func (x *Tunnels) Reset() {
 	*x = Tunnels{}
-	mi := &file_control_proto_msgTypes[23]
+	mi := &file_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2246,7 @@ func (x *Tunnels) String() string {
 func (*Tunnels) ProtoMessage() {}
 
 func (x *Tunnels) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[23]
+	mi := &file_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2259,7 @@ func (x *Tunnels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnels.ProtoReflect.Descriptor instead.
 func (*Tunnels) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{23}
+	return file_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Tunnels) GetRevision() int64 {
@@ -2145,7 +2305,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_control_proto_msgTypes[24]
+	mi := &file_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2317,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[24]
+	mi := &file_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2330,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{24}
+	return file_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Answer) GetQuestion() *Question {
@@ -2247,7 +2407,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_control_proto_msgTypes[25]
+	mi := &file_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2419,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[25]
+	mi := &file_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2432,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{25}
+	return file_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Peer) GetKey() *PeerKey {
@@ -2410,7 +2570,7 @@ type Way struct {
 
 func (x *Way) Reset() {
 	*x = Way{}
-	mi := &file_control_proto_msgTypes[26]
+	mi := &file_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2582,7 @@ func (x *Way) String() string {
 func (*Way) ProtoMessage() {}
 
 func (x *Way) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[26]
+	mi := &file_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2595,7 @@ func (x *Way) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Way.ProtoReflect.Descriptor instead.
 func (*Way) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{26}
+	return file_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Way) GetEndpoint() *Endpoint {
@@ -2504,7 +2664,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2676,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2689,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{27}
+	return file_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Pair) GetKey() *PairKey {
@@ -2559,7 +2719,7 @@ type PolicyReply struct {
 
 func (x *PolicyReply) Reset() {
 	*x = PolicyReply{}
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2731,7 @@ func (x *PolicyReply) String() string {
 func (*PolicyReply) ProtoMessage() {}
 
 func (x *PolicyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2744,7 @@ func (x *PolicyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyReply.ProtoReflect.Descriptor instead.
 func (*PolicyReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{28}
+	return file_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PolicyReply) GetId() uint64 {
@@ -2633,7 +2793,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2805,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2818,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{29}
+	return file_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Update) GetRevision() int64 {
@@ -2694,7 +2854,7 @@ type Expect struct {
 
 func (x *Expect) Reset() {
 	*x = Expect{}
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2866,7 @@ func (x *Expect) String() string {
 func (*Expect) ProtoMessage() {}
 
 func (x *Expect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2879,7 @@ func (x *Expect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expect.ProtoReflect.Descriptor instead.
 func (*Expect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{30}
+	return file_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Expect) GetRevision() int64 {
@@ -2759,7 +2919,7 @@ type Frontier struct {
 
 func (x *Frontier) Reset() {
 	*x = Frontier{}
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +2931,7 @@ func (x *Frontier) String() string {
 func (*Frontier) ProtoMessage() {}
 
 func (x *Frontier) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +2944,7 @@ func (x *Frontier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frontier.ProtoReflect.Descriptor instead.
 func (*Frontier) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{31}
+	return file_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Frontier) GetRevision() int64 {
@@ -2804,7 +2964,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +2976,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +2989,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{32}
+	return file_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Refusal) GetKind() uint32 {
@@ -2860,7 +3020,7 @@ type Tuple struct {
 
 func (x *Tuple) Reset() {
 	*x = Tuple{}
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2872,7 +3032,7 @@ func (x *Tuple) String() string {
 func (*Tuple) ProtoMessage() {}
 
 func (x *Tuple) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2885,7 +3045,7 @@ func (x *Tuple) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tuple.ProtoReflect.Descriptor instead.
 func (*Tuple) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{33}
+	return file_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Tuple) GetVni() uint32 {
@@ -2946,7 +3106,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3118,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3131,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{34}
+	return file_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Inspect) GetId() uint64 {
@@ -3066,7 +3226,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3238,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3251,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{35}
+	return file_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Finding) GetStanding() Finding_Standing {
@@ -3149,7 +3309,7 @@ type FlowReport struct {
 
 func (x *FlowReport) Reset() {
 	*x = FlowReport{}
-	mi := &file_control_proto_msgTypes[36]
+	mi := &file_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3321,7 @@ func (x *FlowReport) String() string {
 func (*FlowReport) ProtoMessage() {}
 
 func (x *FlowReport) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[36]
+	mi := &file_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3334,7 @@ func (x *FlowReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowReport.ProtoReflect.Descriptor instead.
 func (*FlowReport) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{36}
+	return file_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FlowReport) GetTuple() *Tuple {
@@ -3226,7 +3386,7 @@ type FlowEvent struct {
 
 func (x *FlowEvent) Reset() {
 	*x = FlowEvent{}
-	mi := &file_control_proto_msgTypes[37]
+	mi := &file_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3398,7 @@ func (x *FlowEvent) String() string {
 func (*FlowEvent) ProtoMessage() {}
 
 func (x *FlowEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[37]
+	mi := &file_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3411,7 @@ func (x *FlowEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowEvent.ProtoReflect.Descriptor instead.
 func (*FlowEvent) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{37}
+	return file_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FlowEvent) GetWhat() FlowEvent_What {
@@ -3309,7 +3469,7 @@ type FlowState struct {
 
 func (x *FlowState) Reset() {
 	*x = FlowState{}
-	mi := &file_control_proto_msgTypes[38]
+	mi := &file_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3481,7 @@ func (x *FlowState) String() string {
 func (*FlowState) ProtoMessage() {}
 
 func (x *FlowState) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[38]
+	mi := &file_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3494,7 @@ func (x *FlowState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowState.ProtoReflect.Descriptor instead.
 func (*FlowState) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{38}
+	return file_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FlowState) GetTuple() *Tuple {
@@ -3382,7 +3542,7 @@ type CarryRequest struct {
 
 func (x *CarryRequest) Reset() {
 	*x = CarryRequest{}
-	mi := &file_control_proto_msgTypes[39]
+	mi := &file_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3394,7 +3554,7 @@ func (x *CarryRequest) String() string {
 func (*CarryRequest) ProtoMessage() {}
 
 func (x *CarryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[39]
+	mi := &file_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3407,7 +3567,7 @@ func (x *CarryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarryRequest.ProtoReflect.Descriptor instead.
 func (*CarryRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{39}
+	return file_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CarryRequest) GetEndpoint() *Endpoint {
@@ -3437,7 +3597,7 @@ type Carry struct {
 
 func (x *Carry) Reset() {
 	*x = Carry{}
-	mi := &file_control_proto_msgTypes[40]
+	mi := &file_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3449,7 +3609,7 @@ func (x *Carry) String() string {
 func (*Carry) ProtoMessage() {}
 
 func (x *Carry) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[40]
+	mi := &file_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3462,7 +3622,7 @@ func (x *Carry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Carry.ProtoReflect.Descriptor instead.
 func (*Carry) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{40}
+	return file_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Carry) GetEndpoint() *Endpoint {
@@ -3516,7 +3676,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_control_proto_msgTypes[41]
+	mi := &file_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3528,7 +3688,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[41]
+	mi := &file_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3541,7 +3701,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{41}
+	return file_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Report) GetId() uint64 {
@@ -3604,7 +3764,7 @@ var File_control_proto protoreflect.FileDescriptor
 
 const file_control_proto_rawDesc = "" +
 	"\n" +
-	"\rcontrol.proto\x12\x0fdove.control.v1\"\xf2\b\n" +
+	"\rcontrol.proto\x12\x0fdove.control.v1\"\xa2\t\n" +
 	"\bEnvelope\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.dove.control.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x04held\x18\x02 \x01(\v2\x15.dove.control.v1.HeldH\x00R\x04held\x12G\n" +
@@ -3614,7 +3774,9 @@ const file_control_proto_rawDesc = "" +
 	"\arelease\x18\x06 \x01(\v2\x18.dove.control.v1.ReleaseH\x00R\arelease\x12:\n" +
 	"\theartbeat\x18\a \x01(\v2\x1a.dove.control.v1.HeartbeatH\x00R\theartbeat\x121\n" +
 	"\x06report\x18\b \x01(\v2\x17.dove.control.v1.ReportH\x00R\x06report\x12.\n" +
-	"\x05carry\x18\t \x01(\v2\x16.dove.control.v1.CarryH\x00R\x05carry\x124\n" +
+	"\x05carry\x18\t \x01(\v2\x16.dove.control.v1.CarryH\x00R\x05carry\x12.\n" +
+	"\x05claim\x18\n" +
+	" \x01(\v2\x16.dove.control.v1.ClaimH\x00R\x05claim\x124\n" +
 	"\awelcome\x18\x10 \x01(\v2\x18.dove.control.v1.WelcomeH\x00R\awelcome\x121\n" +
 	"\x06assign\x18\x11 \x01(\v2\x17.dove.control.v1.AssignH\x00R\x06assign\x127\n" +
 	"\bunassign\x18\x12 \x01(\v2\x19.dove.control.v1.UnassignH\x00R\bunassign\x124\n" +
@@ -3708,7 +3870,7 @@ const file_control_proto_rawDesc = "" +
 	"\x05class\x18\x02 \x01(\rR\x05class\"0\n" +
 	"\x06Prefix\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x12\n" +
-	"\x04bits\x18\x02 \x01(\rR\x04bits\"\xad\x04\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\"\x8b\x05\n" +
 	"\x06Assign\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x125\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x10\n" +
@@ -3726,7 +3888,18 @@ const file_control_proto_rawDesc = "" +
 	"\asubnets\x18\r \x03(\v2\x17.dove.control.v1.PrefixR\asubnets\x12\x18\n" +
 	"\astandby\x18\x0e \x01(\bR\astandby\x12-\n" +
 	"\x05other\x18\x0f \x01(\v2\x17.dove.control.v1.TunnelR\x05other\x124\n" +
-	"\bgateways\x18\x10 \x03(\v2\x18.dove.control.v1.GatewayR\bgateways\"1\n" +
+	"\bgateways\x18\x10 \x03(\v2\x18.dove.control.v1.GatewayR\bgateways\x122\n" +
+	"\aallowed\x18\x11 \x03(\v2\x18.dove.control.v1.AllowedR\aallowed\x12\x12\n" +
+	"\x04open\x18\x12 \x01(\bR\x04open\x12\x14\n" +
+	"\x05class\x18\x13 \x01(\rR\x05class\"b\n" +
+	"\aAllowed\x12/\n" +
+	"\x06prefix\x18\x01 \x01(\v2\x17.dove.control.v1.PrefixR\x06prefix\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x14\n" +
+	"\x05class\x18\x03 \x01(\rR\x05class\"h\n" +
+	"\x05Claim\x125\n" +
+	"\bendpoint\x18\x01 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04addr\x18\x03 \x01(\fR\x04addr\"1\n" +
 	"\aGateway\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x14\n" +
 	"\x05addrs\x18\x02 \x03(\fR\x05addrs\"s\n" +
@@ -3902,7 +4075,7 @@ func file_control_proto_rawDescGZIP() []byte {
 }
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_control_proto_goTypes = []any{
 	(EndpointUpdate_State)(0), // 0: dove.control.v1.EndpointUpdate.State
 	(Answer_Status)(0),        // 1: dove.control.v1.Answer.Status
@@ -3928,28 +4101,30 @@ var file_control_proto_goTypes = []any{
 	(*Address)(nil),           // 21: dove.control.v1.Address
 	(*Prefix)(nil),            // 22: dove.control.v1.Prefix
 	(*Assign)(nil),            // 23: dove.control.v1.Assign
-	(*Gateway)(nil),           // 24: dove.control.v1.Gateway
-	(*Unassign)(nil),          // 25: dove.control.v1.Unassign
-	(*Tunnel)(nil),            // 26: dove.control.v1.Tunnel
-	(*Tunnels)(nil),           // 27: dove.control.v1.Tunnels
-	(*Answer)(nil),            // 28: dove.control.v1.Answer
-	(*Peer)(nil),              // 29: dove.control.v1.Peer
-	(*Way)(nil),               // 30: dove.control.v1.Way
-	(*Pair)(nil),              // 31: dove.control.v1.Pair
-	(*PolicyReply)(nil),       // 32: dove.control.v1.PolicyReply
-	(*Update)(nil),            // 33: dove.control.v1.Update
-	(*Expect)(nil),            // 34: dove.control.v1.Expect
-	(*Frontier)(nil),          // 35: dove.control.v1.Frontier
-	(*Refusal)(nil),           // 36: dove.control.v1.Refusal
-	(*Tuple)(nil),             // 37: dove.control.v1.Tuple
-	(*Inspect)(nil),           // 38: dove.control.v1.Inspect
-	(*Finding)(nil),           // 39: dove.control.v1.Finding
-	(*FlowReport)(nil),        // 40: dove.control.v1.FlowReport
-	(*FlowEvent)(nil),         // 41: dove.control.v1.FlowEvent
-	(*FlowState)(nil),         // 42: dove.control.v1.FlowState
-	(*CarryRequest)(nil),      // 43: dove.control.v1.CarryRequest
-	(*Carry)(nil),             // 44: dove.control.v1.Carry
-	(*Report)(nil),            // 45: dove.control.v1.Report
+	(*Allowed)(nil),           // 24: dove.control.v1.Allowed
+	(*Claim)(nil),             // 25: dove.control.v1.Claim
+	(*Gateway)(nil),           // 26: dove.control.v1.Gateway
+	(*Unassign)(nil),          // 27: dove.control.v1.Unassign
+	(*Tunnel)(nil),            // 28: dove.control.v1.Tunnel
+	(*Tunnels)(nil),           // 29: dove.control.v1.Tunnels
+	(*Answer)(nil),            // 30: dove.control.v1.Answer
+	(*Peer)(nil),              // 31: dove.control.v1.Peer
+	(*Way)(nil),               // 32: dove.control.v1.Way
+	(*Pair)(nil),              // 33: dove.control.v1.Pair
+	(*PolicyReply)(nil),       // 34: dove.control.v1.PolicyReply
+	(*Update)(nil),            // 35: dove.control.v1.Update
+	(*Expect)(nil),            // 36: dove.control.v1.Expect
+	(*Frontier)(nil),          // 37: dove.control.v1.Frontier
+	(*Refusal)(nil),           // 38: dove.control.v1.Refusal
+	(*Tuple)(nil),             // 39: dove.control.v1.Tuple
+	(*Inspect)(nil),           // 40: dove.control.v1.Inspect
+	(*Finding)(nil),           // 41: dove.control.v1.Finding
+	(*FlowReport)(nil),        // 42: dove.control.v1.FlowReport
+	(*FlowEvent)(nil),         // 43: dove.control.v1.FlowEvent
+	(*FlowState)(nil),         // 44: dove.control.v1.FlowState
+	(*CarryRequest)(nil),      // 45: dove.control.v1.CarryRequest
+	(*Carry)(nil),             // 46: dove.control.v1.Carry
+	(*Report)(nil),            // 47: dove.control.v1.Report
 }
 var file_control_proto_depIdxs = []int32{
 	11, // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
@@ -3959,78 +4134,82 @@ var file_control_proto_depIdxs = []int32{
 	16, // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
 	18, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
 	19, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
-	45, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
-	44, // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
-	20, // 9: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
-	23, // 10: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
-	25, // 11: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
-	27, // 12: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
-	32, // 13: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
-	33, // 14: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
-	35, // 15: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
-	36, // 16: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
-	38, // 17: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
-	34, // 18: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
-	43, // 19: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
-	5,  // 20: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
-	7,  // 21: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
-	8,  // 22: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
-	9,  // 23: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
-	10, // 24: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
-	15, // 25: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
-	9,  // 26: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
-	10, // 27: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
-	15, // 28: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
-	13, // 29: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
-	6,  // 30: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
-	0,  // 31: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
-	17, // 32: dove.control.v1.Ack.failed:type_name -> dove.control.v1.Failure
-	7,  // 33: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
-	8,  // 34: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
-	6,  // 35: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 36: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
-	21, // 37: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
-	22, // 38: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
-	26, // 39: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
-	24, // 40: dove.control.v1.Assign.gateways:type_name -> dove.control.v1.Gateway
-	6,  // 41: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
-	26, // 42: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
-	13, // 43: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
-	1,  // 44: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
-	5,  // 45: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
-	7,  // 46: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
-	6,  // 47: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 48: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
-	30, // 49: dove.control.v1.Peer.ways:type_name -> dove.control.v1.Way
-	6,  // 50: dove.control.v1.Way.endpoint:type_name -> dove.control.v1.Endpoint
-	8,  // 51: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
-	28, // 52: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
-	29, // 53: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
-	31, // 54: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
-	29, // 55: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
-	31, // 56: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
-	29, // 57: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
-	31, // 58: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
-	37, // 59: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
-	2,  // 60: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
-	40, // 61: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
-	37, // 62: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
-	3,  // 63: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
-	37, // 64: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
-	37, // 65: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
-	6,  // 66: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
-	6,  // 67: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
-	42, // 68: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
-	39, // 69: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
-	40, // 70: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
-	41, // 71: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
-	4,  // 72: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
-	4,  // 73: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
-	73, // [73:74] is the sub-list for method output_type
-	72, // [72:73] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	47, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
+	46, // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
+	25, // 9: dove.control.v1.Envelope.claim:type_name -> dove.control.v1.Claim
+	20, // 10: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
+	23, // 11: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
+	27, // 12: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
+	29, // 13: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
+	34, // 14: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
+	35, // 15: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
+	37, // 16: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
+	38, // 17: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
+	40, // 18: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
+	36, // 19: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
+	45, // 20: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
+	5,  // 21: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
+	7,  // 22: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
+	8,  // 23: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
+	9,  // 24: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
+	10, // 25: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
+	15, // 26: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
+	9,  // 27: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
+	10, // 28: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
+	15, // 29: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
+	13, // 30: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
+	6,  // 31: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
+	0,  // 32: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
+	17, // 33: dove.control.v1.Ack.failed:type_name -> dove.control.v1.Failure
+	7,  // 34: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
+	8,  // 35: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
+	6,  // 36: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 37: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
+	21, // 38: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
+	22, // 39: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
+	28, // 40: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
+	26, // 41: dove.control.v1.Assign.gateways:type_name -> dove.control.v1.Gateway
+	24, // 42: dove.control.v1.Assign.allowed:type_name -> dove.control.v1.Allowed
+	22, // 43: dove.control.v1.Allowed.prefix:type_name -> dove.control.v1.Prefix
+	6,  // 44: dove.control.v1.Claim.endpoint:type_name -> dove.control.v1.Endpoint
+	6,  // 45: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
+	28, // 46: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
+	13, // 47: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
+	1,  // 48: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
+	5,  // 49: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
+	7,  // 50: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
+	6,  // 51: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
+	5,  // 52: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
+	32, // 53: dove.control.v1.Peer.ways:type_name -> dove.control.v1.Way
+	6,  // 54: dove.control.v1.Way.endpoint:type_name -> dove.control.v1.Endpoint
+	8,  // 55: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
+	30, // 56: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
+	31, // 57: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
+	33, // 58: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
+	31, // 59: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
+	33, // 60: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
+	31, // 61: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
+	33, // 62: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
+	39, // 63: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
+	2,  // 64: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
+	42, // 65: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
+	39, // 66: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
+	3,  // 67: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
+	39, // 68: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
+	39, // 69: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
+	6,  // 70: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
+	6,  // 71: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
+	44, // 72: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
+	41, // 73: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
+	42, // 74: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
+	43, // 75: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
+	4,  // 76: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
+	4,  // 77: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
+	77, // [77:78] is the sub-list for method output_type
+	76, // [76:77] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -4048,6 +4227,7 @@ func file_control_proto_init() {
 		(*Envelope_Heartbeat)(nil),
 		(*Envelope_Report)(nil),
 		(*Envelope_Carry)(nil),
+		(*Envelope_Claim)(nil),
 		(*Envelope_Welcome)(nil),
 		(*Envelope_Assign)(nil),
 		(*Envelope_Unassign)(nil),
@@ -4060,7 +4240,7 @@ func file_control_proto_init() {
 		(*Envelope_Expect)(nil),
 		(*Envelope_CarryRequest)(nil),
 	}
-	file_control_proto_msgTypes[34].OneofWrappers = []any{
+	file_control_proto_msgTypes[36].OneofWrappers = []any{
 		(*Inspect_Probe)(nil),
 		(*Inspect_FlowsOf)(nil),
 		(*Inspect_Observe)(nil),
@@ -4072,7 +4252,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
