@@ -31,13 +31,21 @@ func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) 
 	}
 	from := st.guest(a.From)
 	targets := []netip.Addr{a.Address}
-	if !a.Address.IsValid() {
+	shared := a.Address.IsValid() && a.To != (dove.Endpoint{})
+	switch {
+	case !a.Address.IsValid():
 		targets = st.guest(a.To).Addrs
+	case shared && a.Probe.Protocol != dove.ProtocolTCP:
+		return "", fmt.Errorf("guests answer only TCP from what is not their own address: %w", scenario.ErrCannot)
 	}
 	var checks []Check
 	for _, addr := range targets {
 		if _, _, exists := a.Probe.Over(addr); exists && a.Over.Has(addr) && from.Addr(addr.Is6()).IsValid() {
-			checks = append(checks, Check{From: from, To: owner(st.Lab.guests, from, addr), Addr: addr, Probe: a.Probe, Size: a.Size})
+			to := owner(st.Lab.guests, from, addr)
+			if shared {
+				to = st.guest(a.To)
+			}
+			checks = append(checks, Check{From: from, To: to, Addr: addr, Probe: a.Probe, Size: a.Size})
 		}
 	}
 	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)

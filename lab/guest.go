@@ -30,6 +30,7 @@ type Guest struct {
 	Device   string // the host's end of its link
 	MAC      dove.MAC
 	Addrs    []netip.Addr
+	Allowed  []netip.Prefix // what it takes for its own beside them
 	Subnets  []netip.Prefix // of its network
 	Joined   []string       // networks that a router joins with its own
 	VNI      dove.VNI

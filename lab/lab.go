@@ -239,6 +239,9 @@ func (l *Lab) link(g *Guest, h *Host) (err error) {
 		return err
 	}
 	lines := []string{"link set eth0 up"}
+	for _, p := range g.Allowed { // its servers answer from there too
+		lines = append(lines, fmt.Sprintf("route replace local %s dev lo", p))
+	}
 	for _, a := range g.Addrs {
 		line := fmt.Sprintf("addr add %s/%d dev eth0", a, g.bits(a))
 		if a.Is6() {

@@ -81,6 +81,8 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) (says string, err er
 		return st.expectFlow(ctx, a)
 	case scenario.Forge:
 		return "dropped as " + a.Reason, st.forge(ctx, a)
+	case scenario.Announce:
+		return st.announce(ctx, a)
 	case scenario.Refuse:
 		return st.refuse(ctx, a)
 	case scenario.Plug:
@@ -136,7 +138,7 @@ var documentName = regexp.MustCompile(`(?m)^name: *([a-z0-9-]+)`)
 func ends(a scenario.Action) []dove.Endpoint {
 	switch a := a.(type) {
 	case scenario.Expect:
-		if a.Address.IsValid() {
+		if a.To == (dove.Endpoint{}) {
 			return []dove.Endpoint{a.From}
 		}
 		return []dove.Endpoint{a.From, a.To}
@@ -144,6 +146,8 @@ func ends(a scenario.Action) []dove.Endpoint {
 		return []dove.Endpoint{a.From, a.To}
 	case scenario.Forge:
 		return []dove.Endpoint{a.From, a.To}
+	case scenario.Announce:
+		return []dove.Endpoint{a.Endpoint}
 	case scenario.Plug:
 		return []dove.Endpoint{a.Endpoint}
 	case scenario.Unplug:
@@ -197,9 +201,13 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 		if _, err := c.PutTenant(ctx, a.Endpoint.Tenant, nil); err != nil {
 			return 0, err
 		}
-		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice(), Tap: st.taps}
+		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice(), Tap: st.taps, Allowed: a.Allowed}
+		var allowed []api.AllowedPrefix
+		for _, p := range a.Allowed {
+			allowed = append(allowed, api.AllowedPrefix{Prefix: p.String()})
+		}
 		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: a.Network, Groups: groupsOf(a.Groups),
-			Addresses: texts(a.Addresses), Host: a.Host, Device: g.Device}, nil)
+			Addresses: texts(a.Addresses), Allowed: allowed, Host: a.Host, Device: g.Device}, nil)
 		if err != nil {
 			return 0, err
 		}

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,7 +72,7 @@ func (p *parser) expect(l *line) Action {
 			return f
 		}
 	}
-	o := l.options("rule", "over", "size")
+	o := l.options("rule", "over", "size", "at")
 	e := Expect{Rule: o["rule"].text, Over: l.over(o)}
 	if w, given := o["rule"]; given && w.text == "" {
 		l.fault(w, "leave rule= out if any will do", "the rule has no name")
@@ -81,13 +80,15 @@ func (p *parser) expect(l *line) Action {
 	if len(l.words) > 2 && isAddress(l.words[2].text) {
 		e.From = l.endpoint("endpoint")
 		l.exactly("->")
-		w := l.next("an address")
-		var err error
-		if e.Address, err = netip.ParseAddr(w.text); err != nil || e.Address.Zone() != "" || e.Address.Is4In6() {
-			l.fault(w, "", "%s is no address", shorten(w.text))
+		e.Address = l.address(l.next("an address"))
+		if w, given := o["at"]; given {
+			l.fault(w, "write the endpoint before it", "an address has no other one")
 		}
 	} else {
 		e.From, e.To = l.ends()
+		if w, given := o["at"]; given {
+			e.Address = l.address(w)
+		}
 	}
 	e.Probe = l.probe()
 	e.Size = l.size(o, e.Probe)
@@ -100,7 +101,7 @@ func (p *parser) expect(l *line) Action {
 	}
 	switch {
 	case l.bad || e.Outcome == Allow || e.Outcome == Deny:
-	case e.Outcome == NoEndpoint && !e.Address.IsValid():
+	case e.Outcome == NoEndpoint && e.To != dove.Endpoint{}:
 		l.fault(w, "expect it of an address", "%s is an endpoint", e.To)
 	case e.Outcome == NoEndpoint && e.Rule != "":
 		l.fault(o["rule"], "", "no rule decides about an address that nobody has")

@@ -78,6 +78,7 @@ type placed struct {
 	groups    []dove.Group
 	network   string
 	addresses []netip.Addr
+	allowed   []netip.Prefix
 	host      dove.HostName
 	standby   dove.HostName
 }
@@ -126,6 +127,8 @@ func (w *intent) step(a scenario.Action) error {
 			return dove.Errorf(dove.Conflict, "it is active on host %s", a.Host)
 		case e.standby != "":
 			return dove.Errorf(dove.Conflict, "it moves between hosts %s and %s", e.host, e.standby)
+		case len(e.allowed) > 0:
+			return dove.Errorf(dove.Conflict, "it is allowed more than its own addresses")
 		default:
 			e.standby = a.Host
 		}
@@ -219,7 +222,7 @@ func (w *intent) group(g dove.Group) *blueprint.Group {
 }
 
 func (w *intent) create(a scenario.CreateEndpoint) error {
-	e := &placed{groups: a.Groups, network: a.Network, addresses: a.Addresses, host: a.Host}
+	e := &placed{groups: a.Groups, network: a.Network, addresses: a.Addresses, allowed: a.Allowed, host: a.Host}
 	for _, g := range a.Groups {
 		d := w.group(g)
 		if d == nil {
@@ -252,6 +255,13 @@ func (w *intent) create(a scenario.CreateEndpoint) error {
 				if f, on := r.On(e.network); on && b.Tenant == a.Endpoint.Tenant && slices.Contains(f.Gateways(subnets), addr) {
 					return dove.Errorf(dove.Conflict, "address %s is that of router %s", addr, r.Name)
 				}
+			}
+		}
+	}
+	for _, p := range a.Allowed {
+		for id, o := range w.endpoints {
+			if p.IsSingleIP() && id.Tenant == a.Endpoint.Tenant && o.network == e.network && slices.Contains(o.addresses, p.Addr()) {
+				return dove.Errorf(dove.Conflict, "address %s is that of endpoint %q", p.Addr(), id.ID)
 			}
 		}
 	}
@@ -303,6 +313,12 @@ func (w *intent) expect(a scenario.Expect) error {
 				continue
 			}
 			to := w.see(a.From.Tenant, from.network, dst)
+			if a.Address.IsValid() && a.To != (dove.Endpoint{}) { // whose it is was announced
+				to = w.endpoints[a.To]
+				if !slices.ContainsFunc(to.allowed, func(p netip.Prefix) bool { return p.Contains(dst) }) {
+					return fmt.Errorf("%v: %s is not allowed %s", a, a.To, dst)
+				}
+			}
 			if w.outage.Adrift(from.host) != "" || to != nil && w.outage.Between(from.host, to.host) != "" {
 				continue // documents do not say what becomes of it
 			}

@@ -113,6 +113,8 @@ func (f *follower) follow(a Action) string {
 		default:
 			e.plugged = true
 		}
+	case Announce:
+		return f.plugged(a.Endpoint)
 	case DeleteEndpoint:
 		if m := f.there(a.Endpoint); m != "" {
 			return m
@@ -123,6 +125,11 @@ func (f *follower) follow(a Action) string {
 			return "nothing is stopped or cut, so somebody answers or says why not: expect deny or no-endpoint"
 		}
 		if a.Address.IsValid() {
+			if a.To != (dove.Endpoint{}) {
+				if m := f.plugged(a.To); m != "" {
+					return m
+				}
+			}
 			return f.reaches(a.From, []netip.Addr{a.Address}, a.Probe, a.Over)
 		}
 		return f.joins(a.From, a.To, a.Probe, a.Over)

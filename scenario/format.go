@@ -49,7 +49,11 @@ func (a CreateEndpoint) String() string {
 	if a.Host != "" {
 		s += " host=" + string(a.Host)
 	}
-	return s + " addrs=" + join(a.Addresses, netip.Addr.String)
+	s += " addrs=" + join(a.Addresses, netip.Addr.String)
+	if len(a.Allowed) > 0 {
+		s += " allow=" + join(a.Allowed, netip.Prefix.String)
+	}
+	return s
 }
 
 func groupsOption(groups []dove.Group) string {
@@ -73,6 +77,7 @@ func (a Activate) String() string       { return "activate " + a.Endpoint.String
 func (a Finish) String() string         { return "finish " + a.Endpoint.String() }
 func (a Unplug) String() string         { return "unplug " + a.Endpoint.String() }
 func (a Plug) String() string           { return "plug " + a.Endpoint.String() }
+func (a Announce) String() string       { return fmt.Sprintf("announce %s %s", a.Endpoint, a.Address) }
 func (a DeleteEndpoint) String() string { return "delete " + a.Endpoint.String() }
 
 func (a Refuse) String() string {
@@ -97,11 +102,14 @@ func (f Family) option() string {
 func (o Outcome) String() string { return outcomes[o] }
 
 func (a Expect) String() string {
-	to := a.To.String()
-	if a.Address.IsValid() {
+	to, at := a.To.String(), ""
+	switch {
+	case a.Address.IsValid() && a.To == dove.Endpoint{}:
 		to = a.Address.String()
+	case a.Address.IsValid():
+		at = " at=" + a.Address.String()
 	}
-	s := fmt.Sprintf("expect %s -> %s %s %s", a.From, to, a.Probe, a.Outcome)
+	s := fmt.Sprintf("expect %s -> %s %s %s%s", a.From, to, a.Probe, a.Outcome, at)
 	if a.Rule != "" {
 		s += " rule=" + a.Rule
 	}

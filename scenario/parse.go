@@ -180,6 +180,10 @@ func (p *parser) action(l *line, verb word) Action {
 		return Unplug{l.endpoint("endpoint")}
 	case "plug":
 		return Plug{l.endpoint("endpoint")}
+	case "announce":
+		a := Announce{Endpoint: l.endpoint("endpoint")}
+		a.Address = l.address(l.next("an address"))
+		return a
 	case "delete":
 		return DeleteEndpoint{l.endpoint("endpoint")}
 	case "kill":
@@ -209,7 +213,7 @@ func (p *parser) action(l *line, verb word) Action {
 		l.words = l.words[n-1:]
 		p.here(l) // its text is no step
 	}
-	l.fault(verb, "known are blueprint, withdraw, endpoint, regroup, move, prepare, activate, finish, unplug, plug, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect",
+	l.fault(verb, "known are blueprint, withdraw, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect",
 		"unknown step %s", shorten(verb.text))
 	return nil
 }
@@ -237,7 +241,7 @@ func (p *parser) here(l *line) string {
 }
 
 func (p *parser) createEndpoint(l *line) Action {
-	o := l.options("groups", "network", "host", "addrs")
+	o := l.options("groups", "network", "host", "addrs", "allow")
 	c := CreateEndpoint{Endpoint: l.endpoint("endpoint"), Network: o["network"].text, Host: dove.HostName(o["host"].text)}
 	for _, key := range []string{"network", "host"} {
 		if w, given := o[key]; given {
@@ -251,6 +255,18 @@ func (p *parser) createEndpoint(l *line) Action {
 	}
 	if len(c.Groups) == 0 && c.Network == "" {
 		l.fault(word{column: l.end}, "write groups=blueprint/group or network=name", "the endpoint has no network")
+	}
+	if allow, given := o["allow"]; given {
+		for s := range strings.SplitSeq(allow.text, ",") {
+			p, err := netip.ParsePrefix(s)
+			switch {
+			case err != nil || p.Addr().Is4In6():
+				l.fault(allow, "write allow=10.0.1.100/32,10.9.0.0/16", "%s is no prefix", shorten(s))
+			case slices.Contains(c.Allowed, p):
+				l.fault(allow, "", "prefix %s is given twice", p)
+			}
+			c.Allowed = append(c.Allowed, p)
+		}
 	}
 	addrs, given := o["addrs"]
 	if !given {

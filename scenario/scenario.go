@@ -46,6 +46,7 @@ type CreateEndpoint struct {
 	Network   string
 	Host      dove.HostName
 	Addresses []netip.Addr
+	Allowed   []netip.Prefix // what it may send from and gets beside its addresses
 }
 
 // SetGroups replaces an endpoint's groups.
@@ -82,6 +83,14 @@ type Plug struct{ Endpoint dove.Endpoint }
 
 // DeleteEndpoint ends an endpoint; its addresses are free.
 type DeleteEndpoint struct{ Endpoint dove.Endpoint }
+
+// Announce has an endpoint that is plugged in tell its network that an address is
+// its own, as one does that takes over from another: by a gratuitous ARP, or by an
+// unsolicited neighbour advertisement. It is done when the DPC says so, too.
+type Announce struct {
+	Endpoint dove.Endpoint
+	Address  netip.Addr
+}
 
 // Refuse expects that a change is refused with the kind, that the error's text
 // has each fragment, and that nothing has changed. Action is one of
@@ -129,10 +138,11 @@ const (
 
 // Expect sends a first packet from an endpoint to another, or to an address on
 // the sender's network, and compares what becomes of it. Every pair of the two
-// ends' addresses of one family is tried. To is zero if Address is valid. Rule
-// is the name that the verdict must cite, "" for any. Size is how many bytes the
-// packet carries, 0 for a few; the sender's kernel cuts up what is larger than
-// the MTU. Only echo requests and UDP have one.
+// ends' addresses of one family is tried. To is zero if nobody should have Address;
+// with both, it is To that should get what is sent to Address. Rule is the name that
+// the verdict must cite, "" for any. Size is how many bytes the packet carries, 0 for
+// a few; the sender's kernel cuts up what is larger than the MTU. Only echo requests
+// and UDP have one.
 type Expect struct {
 	From, To dove.Endpoint
 	Address  netip.Addr
@@ -214,6 +224,7 @@ func (Activate) action()        {}
 func (Finish) action()          {}
 func (Unplug) action()          {}
 func (Plug) action()            {}
+func (Announce) action()        {}
 func (DeleteEndpoint) action()  {}
 func (Refuse) action()          {}
 func (Expect) action()          {}

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var ignoreLines = cmp.Options{cmpopts.IgnoreFields(Step{}, "Line"), cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
+var ignoreLines = cmp.Options{cmpopts.IgnoreFields(Step{}, "Line"), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
 
 const all = `# every step there is
 scenario "all" steps # and = no = comment
@@ -24,7 +24,7 @@ name: shop # kept
 END
 EOT
 endpoint acme/web-1 groups=shop/web,watch/x host=h1 addrs=10.0.1.11,fd00::11
-endpoint acme/app-1 network=front host=h2 addrs=10.0.1.12
+endpoint acme/app-1 network=front host=h2 addrs=10.0.1.12 allow=10.9.0.0/16
 regroup acme/web-1 groups=
 unplug acme/web-1
 plug acme/web-1
@@ -56,18 +56,21 @@ prepare acme/app-1 on h1
 activate acme/app-1
 finish acme/app-1
 refuse conflict prepare acme/app-1 on h1
+endpoint acme/db-1 network=front host=h2 addrs=10.0.1.13
+announce acme/app-1 10.9.0.1
+expect acme/db-1 -> acme/app-1 ping allow at=10.9.0.1
 `
 
 func TestParse(t *testing.T) {
-	web, app := dove.Endpoint{Tenant: "acme", ID: "web-1"}, dove.Endpoint{Tenant: "acme", ID: "app-1"}
+	web, app, db := dove.Endpoint{Tenant: "acme", ID: "web-1"}, dove.Endpoint{Tenant: "acme", ID: "app-1"}, dove.Endpoint{Tenant: "acme", ID: "db-1"}
 	want := &Scenario{
 		Name:  `"all" steps # and = no = comment`,
 		Hosts: []dove.HostName{"h1", "h2"},
 		Steps: []Step{
 			{5, ApplyBlueprint{"acme", "name: shop # kept\nEND\n"}},
 			{9, CreateEndpoint{web, []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "web"}, {Tenant: "acme", Blueprint: "watch", Name: "x"}}, "", "h1",
-				[]netip.Addr{netip.MustParseAddr("10.0.1.11"), netip.MustParseAddr("fd00::11")}}},
-			{10, CreateEndpoint{app, nil, "front", "h2", []netip.Addr{netip.MustParseAddr("10.0.1.12")}}},
+				[]netip.Addr{netip.MustParseAddr("10.0.1.11"), netip.MustParseAddr("fd00::11")}, nil}},
+			{10, CreateEndpoint{app, nil, "front", "h2", []netip.Addr{netip.MustParseAddr("10.0.1.12")}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}}},
 			{11, SetGroups{web, nil}},
 			{12, Unplug{web}},
 			{13, Plug{web}},
@@ -98,13 +101,16 @@ func TestParse(t *testing.T) {
 			{39, Activate{app}},
 			{40, Finish{app}},
 			{41, Refuse{dove.Conflict, nil, Prepare{app, "h1"}}},
+			{42, CreateEndpoint{Endpoint: db, Network: "front", Host: "h2", Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.13")}}},
+			{43, Announce{app, netip.MustParseAddr("10.9.0.1")}},
+			{44, Expect{From: db, To: app, Address: netip.MustParseAddr("10.9.0.1"), Probe: Ping}},
 		},
 	}
 	got, err := Parse([]byte(all))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	again, err := Parse(Format(got))
@@ -151,7 +157,7 @@ func TestFaults(t *testing.T) {
 		"endpoint a/x network=n":                                              "7:23: the endpoint has no addresses",
 		"endpoint a/x network=n addrs=10.0.0":                                 `7:30: "10.0.0" is no address`,
 		"endpoint a/x groups=web addrs=10.0.0.9":                              `7:21: group "web": group "a/web" is not of the form`,
-		"endpoint a/x grops=a/b addrs=10.0.0.9":                               `7:14: unknown option "grops" (known are groups, network, host, addrs)`,
+		"endpoint a/x grops=a/b addrs=10.0.0.9":                               `7:14: unknown option "grops" (known are groups, network, host, addrs, allow)`,
 		"endpoint a/x network=n network=m addrs=10.0.0.9":                     "7:24: option network is given twice",
 		"blueprint a <<END\nx":                                                "7:13: the text that begins here has no END at its end",
 		"blueprint a END":                                                     `7:13: "END" stands where <<END should`,
@@ -223,7 +229,7 @@ func TestAllFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, endpoint, regroup, move, prepare, activate, finish, unplug, plug, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
+	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
 	if d := cmp.Diff(strings.Split(want, "\n")[1:], strings.Split(got, "\n")[1:], cmpopts.SortSlices(strings.Compare)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -249,7 +255,7 @@ func TestNarrate(t *testing.T) {
 	got := string(Narrate([]byte(all), s, says))
 	for _, want := range []string{
 		"EOT\n    > said of blueprint acme <<END-END\n    > and more\nendpoint acme/web-1",
-		"addrs=10.0.1.12\n    > said of endpoint acme/app-1",
+		"addrs=10.0.1.12 allow=10.9.0.0/16\n    > said of endpoint acme/app-1",
 		"<<END\nEND\n    > said of refuse invalid",
 		"withdraw acme/shop\n    > said of withdraw acme/shop\n    > and more\n",
 	} {

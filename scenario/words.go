@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -144,6 +145,15 @@ func (l *line) endpoint(what string) dove.Endpoint {
 		}
 	}
 	return dove.Endpoint{Tenant: dove.Tenant(tenant), ID: dove.EndpointID(id)}
+}
+
+// address reads a word as an address.
+func (l *line) address(w word) netip.Addr {
+	a, err := netip.ParseAddr(w.text)
+	if err != nil || a.Zone() != "" || a.Is4In6() {
+		l.fault(w, "", "%s is no address", shorten(w.text))
+	}
+	return a
 }
 
 // probe takes a probe.

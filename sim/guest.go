@@ -23,6 +23,7 @@ type guest struct {
 	uid       dove.UID
 	mac       dove.MAC
 	addresses []netip.Addr
+	allowed   []netip.Prefix
 	device    string
 	host      *host         // where it sends; nil while it is not plugged in
 	twin      *host         // where it has another device, while it moves
@@ -46,6 +47,10 @@ func (s *Sim) Plug(e world.Endpoint) {
 	}
 	s.Retract(e)
 	g.mac, g.addresses, g.device = e.MAC, e.Addresses, e.Device
+	g.allowed = nil
+	for _, a := range e.Allowed {
+		g.allowed = append(g.allowed, a.Prefix)
+	}
 	if g.device == "" {
 		g.device = agent.DefaultDevices(e.ID)[1]
 	}
@@ -197,6 +202,12 @@ func (g *guest) next(dst netip.Addr) netip.Addr {
 	return gateway
 }
 
+// takes reports whether the guest has an address, or takes it for its own since it
+// is allowed it.
+func (g *guest) takes(addr netip.Addr) bool {
+	return slices.Contains(g.addresses, addr) || slices.ContainsFunc(g.allowed, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
 // emit hands a frame to the switch, in pieces if it is larger than the MTU.
 func (g *guest) emit(frame []byte) {
 	for _, frame := range g.cut(frame) {
@@ -219,7 +230,7 @@ func (g *guest) receive(frame []byte) {
 		delete(g.waiting, p.Src)
 		return
 	}
-	if fault != packet.OK || p.Kind != packet.IP || p.DstMAC != g.mac || !slices.Contains(g.addresses, p.Dst) {
+	if fault != packet.OK || p.Kind != packet.IP || p.DstMAC != g.mac || !g.takes(p.Dst) {
 		g.sim.fault("%s is given a frame that is not for it: %+v (%s)", g.endpoint, p, fault)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -51,11 +52,43 @@ func whose(w *world.World, from world.Endpoint, addr netip.Addr) (world.Endpoint
 			}
 			joined = joined || near && far
 		}
-		if e, ok := w.EndpointOn(n.Full(), addr); ok && joined {
+		if !joined {
+			continue
+		}
+		if e, ok := w.EndpointOn(n.Full(), addr); ok {
+			return e, true
+		}
+		if e, ok := permitted(w, n, addr); ok && (n.Name == from.Network || slices.ContainsFunc(n.Subnets, func(s netip.Prefix) bool { return s.Contains(addr) })) {
 			return e, true
 		}
 	}
 	return world.Endpoint{}, false
+}
+
+// permitted finds who of a network is allowed an address by the longest prefix. If
+// several are allowed just it, the one is meant that claimed it.
+func permitted(w *world.World, n world.Network, addr netip.Addr) (found world.Endpoint, ok bool) {
+	longest, equal := -1, 0
+	for e := range w.EndpointsIn(n.Full()) {
+		for _, a := range e.Allowed {
+			switch bits := a.Prefix.Bits(); {
+			case !a.Prefix.Contains(addr) || bits < longest:
+			case bits > longest:
+				found, longest, equal = e, bits, 1
+			default:
+				equal++
+			}
+		}
+	}
+	if equal > 1 && longest == addr.BitLen() {
+		c, claimed := w.Claim(n.Full(), addr)
+		if !claimed {
+			return world.Endpoint{}, false
+		}
+		found, ok = w.Endpoint(dove.Endpoint{Tenant: c.Tenant, ID: c.Endpoint})
+		return found, ok && found.UID == c.UID
+	}
+	return found, longest >= 0
 }
 
 // byOracle reads the blueprints.
@@ -166,6 +199,15 @@ func (l *paper) ask(p Packet) (Finding, string, error) {
 
 func (l *paper) disturb(scenario.Action) (string, error) {
 	return "", fmt.Errorf("there are no programs and no links on paper: %w", scenario.ErrCannot)
+}
+
+// announce writes the claim: on paper an announcement is heard at once.
+func (l *paper) announce(a scenario.Announce) (string, error) {
+	e, _ := l.world.Endpoint(a.Endpoint)
+	_, err := l.Edit(func(w *world.World) (dove.Txn, error) {
+		return edit.ClaimAddress(w, edit.ClaimRequest{Endpoint: a.Endpoint, Epoch: e.Epoch, Addr: a.Address})
+	})
+	return "", err
 }
 
 func (l *paper) forge(f scenario.Forge) (string, error) {

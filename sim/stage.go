@@ -29,6 +29,7 @@ type level interface {
 	ask(Packet) (seen Finding, says string, err error)
 	open(Packet) (flow conversation, says string, err error)
 	forge(scenario.Forge) (says string, err error)
+	announce(scenario.Announce) (says string, err error)
 	disturb(scenario.Action) (says string, err error) // Kill, Stop, Start, Cut, Heal
 }
 
@@ -113,6 +114,8 @@ func (st *stage) Do(_ context.Context, a scenario.Action) (says string, err erro
 		return st.expectFlow(a)
 	case scenario.Forge:
 		return st.forge(a)
+	case scenario.Announce:
+		return st.announce(a)
 	case scenario.Refuse:
 		return st.refuse(a)
 	case scenario.Plug:
@@ -246,6 +249,11 @@ func (st *stage) expect(a scenario.Expect) (string, error) {
 		p.Size = a.Size
 		tried++
 		meant := Finding{Outcome: a.Outcome, Rule: a.Rule}
+		if from, _ := st.World().Endpoint(a.From); a.Address.IsValid() && a.To != (dove.Endpoint{}) {
+			if to, _ := whose(st.World(), from, p.Dst); to.Full() != a.To {
+				errs = append(errs, fmt.Errorf("%s is %s's, meant: %s's", p.Dst, to.Full(), a.To))
+			}
+		}
 		seen, says, err := st.ask(p)
 		errs = append(errs, err)
 		told.add(p, says)

@@ -72,6 +72,9 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 			for _, addr := range a.Addresses {
 				r.Addresses = append(r.Addresses, addr.String())
 			}
+			for _, p := range a.Allowed {
+				r.Allowed = append(r.Allowed, edit.AllowedRequest{Prefix: p.String()})
+			}
 			txn, _, err := edit.PutEndpoint(w, r, chance, nil)
 			return txn, err
 		}
