@@ -48,6 +48,9 @@ func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) 
 			checks = append(checks, Check{From: from, To: to, Addr: addr, Probe: a.Probe, Size: a.Size})
 		}
 	}
+	if a.Outcome == scenario.TooBig {
+		return st.Lab.tooBig(ctx, checks)
+	}
 	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)
 	lines := make([]string, len(results))
 	for i, r := range results {

@@ -226,15 +226,30 @@ type Reply struct {
 }
 
 // AskTCP opens a connection, says who asks and reads who answers.
-func (g *Guest) AskTCP(ctx context.Context, to netip.AddrPort) Reply {
+func (g *Guest) AskTCP(ctx context.Context, to netip.AddrPort) Reply { return g.askTCP(ctx, to, 0) }
+
+// askTCP is AskTCP, and then size bytes go there and back.
+func (g *Guest) askTCP(ctx context.Context, to netip.AddrPort, size uint16) Reply {
 	start := time.Now()
 	conn, who, err := g.ConnectTCP(ctx, to)
 	r := Reply{From: who, Err: err, Took: time.Since(start)}
 	if conn != nil {
 		r.Retransmits, err = retransmits(conn)
+		r.Err = errors.Join(r.Err, echoed(ctx, conn, size))
 		r.Err = errors.Join(r.Err, err, conn.Close())
 	}
 	return r
+}
+
+// echoed sends size bytes over a connection and reads them again.
+func echoed(ctx context.Context, conn *net.TCPConn, size uint16) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := conn.Write(make([]byte, size)); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(conn, make([]byte, size))
+	return err
 }
 
 // ConnectTCP opens a connection that echoes from then on, and says who answered.

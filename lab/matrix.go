@@ -203,7 +203,7 @@ func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Res
 func (c Check) ask(ctx context.Context, id uint16) Reply {
 	switch c.Probe.Protocol {
 	case dove.ProtocolTCP:
-		return c.From.AskTCP(ctx, netip.AddrPortFrom(c.Addr, c.Probe.Port))
+		return c.From.askTCP(ctx, netip.AddrPortFrom(c.Addr, c.Probe.Port), c.Size)
 	case dove.ProtocolUDP:
 		return c.From.AskUDP(ctx, netip.AddrPortFrom(c.Addr, c.Probe.Port), c.Size)
 	default:

@@ -92,15 +92,19 @@ func (p *parser) expect(l *line) Action {
 	}
 	e.Probe = l.probe()
 	e.Size = l.size(o, e.Probe)
-	w := l.next("allow, deny, no-endpoint or no-answer")
+	w := l.next("allow, deny, no-endpoint, no-answer or too-big")
 	i := slices.Index(outcomes, w.text)
 	if i < 0 {
-		l.fault(w, "write allow, deny, no-endpoint or no-answer", "%s is no outcome", shorten(w.text))
+		l.fault(w, "write allow, deny, no-endpoint, no-answer or too-big", "%s is no outcome", shorten(w.text))
 	} else {
 		e.Outcome = Outcome(i)
 	}
 	switch {
 	case l.bad || e.Outcome == Allow || e.Outcome == Deny:
+	case e.Outcome == TooBig && (e.Size == 0 || e.Probe.Protocol != dove.ProtocolUDP):
+		l.fault(w, "expect it of udp/PORT, with size=BYTES", "%s is not too big", e.Probe)
+	case e.Outcome == TooBig && e.Rule != "":
+		l.fault(o["rule"], "", "no rule decides about a packet that is too big")
 	case e.Outcome == NoEndpoint && e.To != dove.Endpoint{}:
 		l.fault(w, "expect it of an address", "%s is an endpoint", e.To)
 	case e.Outcome == NoEndpoint && e.Rule != "":
@@ -121,13 +125,13 @@ func (l *line) size(options map[string]word, p Probe) uint16 {
 	switch {
 	case err != nil || n < SizeMin || n > SizeMax:
 		l.fault(w, "", "%s is no size: write bytes, from %d to %d", shorten(w.text), SizeMin, SizeMax)
-	case p != Ping && p.Protocol != dove.ProtocolUDP:
-		l.fault(w, "give udp/PORT or ping one", "a packet of %s has no size", p)
+	case p != Ping && p.Protocol != dove.ProtocolUDP && p.Protocol != dove.ProtocolTCP:
+		l.fault(w, "give tcp/PORT, udp/PORT or ping one", "a packet of %s has no size", p)
 	}
 	return uint16(n)
 }
 
-var outcomes = []string{"allow", "deny", "no-endpoint", "no-answer"}
+var outcomes = []string{"allow", "deny", "no-endpoint", "no-answer", "too-big"}
 
 // isAddress tells an address from tenant/endpoint.
 func isAddress(s string) bool { return !strings.Contains(s, "/") && strings.ContainsAny(s, ".:") }

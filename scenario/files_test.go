@@ -322,6 +322,9 @@ func (w *intent) expect(a scenario.Expect) error {
 			if w.outage.Adrift(from.host) != "" || to != nil && w.outage.Between(from.host, to.host) != "" {
 				continue // documents do not say what becomes of it
 			}
+			if a.Outcome == scenario.TooBig {
+				continue // nor of what size a packet may be
+			}
 			outcome, rule := scenario.NoEndpoint, ""
 			if to != nil && to.host != "" {
 				outcome = scenario.Deny

@@ -134,6 +134,9 @@ const (
 	// nobody is there. It happens only while something is stopped or cut: the
 	// packet was lost on its way, or it was held for what the DPC would say.
 	NoAnswer
+	// TooBig: the packet is larger than the network's MTU, and its sender lets nobody
+	// cut it up. It is dropped, and the sender is told the MTU.
+	TooBig
 )
 
 // Expect sends a first packet from an endpoint to another, or to an address on
@@ -141,8 +144,8 @@ const (
 // ends' addresses of one family is tried. To is zero if nobody should have Address;
 // with both, it is To that should get what is sent to Address. Rule is the name that
 // the verdict must cite, "" for any. Size is how many bytes the packet carries, 0 for
-// a few; the sender's kernel cuts up what is larger than the MTU. Only echo requests
-// and UDP have one.
+// a few; the sender's kernel cuts up what is larger than the MTU. Echo requests, UDP
+// and TCP have one, which is what goes each way; TCP sends it in segments.
 type Expect struct {
 	From, To dove.Endpoint
 	Address  netip.Addr

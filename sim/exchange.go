@@ -56,7 +56,7 @@ func (f Finding) String() string {
 	switch {
 	case f.Instead != "":
 		return f.Instead
-	case f.Rule == "" || f.Outcome == scenario.NoEndpoint || f.Outcome == scenario.NoAnswer:
+	case f.Rule == "" || f.Outcome == scenario.NoEndpoint || f.Outcome >= scenario.NoAnswer:
 		return f.Outcome.String()
 	}
 	return fmt.Sprintf("%s (%s)", f.Outcome, f.Rule)
@@ -69,6 +69,7 @@ type Packet struct {
 	Src, Dst netip.Addr
 	Probe    scenario.Probe
 	Size     uint16 // bytes that it carries, 0 for a few
+	Whole    bool   // nobody may cut it up
 }
 
 func (p Packet) String() string {
@@ -100,12 +101,39 @@ func (s *Sim) ask(p Packet) (Finding, *exchange, error) {
 		s.Sleep(idle) // what has no ports has one flow for each pair of addresses
 	}
 	sport := s.freePort()
-	x, err := s.exchangeSized(g, p.Src, p.Dst, !answerable(protocol, port), p.Size, request(p.Probe, false, sport))
+	size := p.Size
+	if protocol == dove.ProtocolTCP {
+		size = 0
+	}
+	g.whole, g.mtu = p.Whole, 0
+	x, err := s.exchangeSized(g, p.Src, p.Dst, !answerable(protocol, port), size, request(p.Probe, false, sport))
+	g.whole = false
+	if protocol == dove.ProtocolTCP && err == nil && len(x.answered) > 0 && p.Size > 0 {
+		if why, err := s.segments(g, p, sport); why != "" || err != nil {
+			return Finding{Instead: why}, x, err
+		}
+	}
 	if protocol == dove.ProtocolTCP && len(x.answered) > 0 {
 		g.send(p.Src, p.Dst, func(e packet.Ends) []byte { return packet.TCP(e, sport, port, packet.RST, make([]byte, markSize)) })
 		s.drain()
 	}
 	return s.found(p, x, answerable(protocol, port)), x, err
+}
+
+// segments sends what a connection carries, each segment as large as a packet on
+// the sender's network may be, and says where that ends.
+func (s *Sim) segments(g *guest, p Packet, sport uint16) (why string, err error) {
+	room := g.network().MTU - ip6 - tcp
+	for left := int(p.Size); left > 0; left -= int(room) {
+		x, err := s.exchangeSized(g, p.Src, p.Dst, false, room/markSize*markSize, request(p.Probe, true, sport))
+		if err != nil {
+			return "", err
+		}
+		if len(x.reached) != 1 || len(x.answered) != 1 || len(x.drops) > 0 {
+			return fmt.Sprintf("a segment with %d bytes to go: %s", left, x.end()), nil
+		}
+	}
+	return "", nil
 }
 
 // found says what an exchange came to.
@@ -141,6 +169,13 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 		return Finding{Outcome: scenario.Deny, Rule: d.rule}
 	case dataplane.NoEndpoint, dataplane.NoRoute:
 		return Finding{Outcome: scenario.NoEndpoint}
+	case dataplane.TooBig:
+		if told := s.guests[p.From].mtu; p.Whole && told == int(s.guests[p.From].network().MTU) {
+			return Finding{Outcome: scenario.TooBig}
+		} else if told > 0 {
+			return Finding{Instead: fmt.Sprintf("dropped as too-big, and its sender was told that %d bytes may be sent", told)}
+		}
+		return Finding{Instead: "dropped as too-big, and its sender was not told"}
 	case dataplane.HoldLimit:
 		if s.outage.Any() != "" {
 			return Finding{Outcome: scenario.NoAnswer}

@@ -32,6 +32,8 @@ type guest struct {
 	waiting   map[netip.Addr][]func(dove.MAC) // for the MAC of an address
 	pieces    map[uint32][]byte               // of packets that are not whole yet, in order
 	sent      uint32                          // packets that were cut up
+	whole     bool                            // it cuts up nothing
+	mtu       int                             // that it was told last, 0 for none
 }
 
 // Plug brings up a device of an endpoint on each host that it is bound to; where
@@ -238,6 +240,10 @@ func (g *guest) receive(frame []byte) {
 		if whole := g.join(frame, p); whole != nil {
 			g.receive(whole)
 		}
+		return
+	}
+	if mtu := toldMTU(frame, p); mtu > 0 {
+		g.mtu = mtu
 		return
 	}
 	m, ok := markOf(frame)

@@ -194,6 +194,9 @@ func (h *host) fromGuest(device string, frame []byte) {
 	for _, claim := range h.sw.TakeClaims() {
 		h.sim.soon(func() { h.react(agent.Claimed{Claim: claim}) })
 	}
+	if g := h.devices[device]; g != nil && out.Reason == dataplane.TooBig && left != nil {
+		h.sim.soon(func() { g.receive(left) })
+	}
 }
 
 // fromWire lets the switch have a frame from the underlay.

@@ -3,7 +3,9 @@ package sim
 import (
 	"encoding/binary"
 
+	"dove.network/dove"
 	"dove.network/packet"
+	"dove.network/world"
 )
 
 // Where the headers of a guest's frames are: Ethernet's, then those of IPv4, or of
@@ -12,16 +14,34 @@ const (
 	ip4At = 14
 	ip4   = 20
 	ip6   = 40
+	tcp   = 20
 	ip6At = 14 + ip6
 )
+
+// network is the one that the guest is on.
+func (g *guest) network() world.Network {
+	e, _ := g.sim.World().Endpoint(g.endpoint)
+	n, _ := g.sim.World().Network(e.NetworkOf())
+	return n
+}
+
+// toldMTU is what an ICMP error says that may be sent, 0 if it is none that does
+// (RFC 1191, RFC 4443).
+func toldMTU(frame []byte, p packet.Packet) int {
+	switch {
+	case p.Protocol == dove.ProtocolICMP && p.TypeCode == 3<<8|4:
+		return int(binary.BigEndian.Uint16(frame[ip4At+ip4+6:]))
+	case p.Protocol == dove.ProtocolICMPv6 && p.TypeCode == 2<<8:
+		return int(binary.BigEndian.Uint32(frame[ip6At+4:]))
+	}
+	return 0
+}
 
 // cut returns a frame, in pieces if it is larger than its network's MTU. The first
 // piece ends with a whole mark, which lies behind 8 bytes of UDP's or ICMP's header.
 func (g *guest) cut(frame []byte) [][]byte {
-	w := g.sim.World()
-	e, _ := w.Endpoint(g.endpoint)
-	n, ok := w.Network(e.NetworkOf())
-	if !ok || len(frame)-ip4At <= int(n.MTU) {
+	n := g.network()
+	if g.whole || n.MTU == 0 || len(frame)-ip4At <= int(n.MTU) {
 		return [][]byte{frame}
 	}
 	room := int(n.MTU) - ip4

@@ -228,6 +228,9 @@ func (st *stage) foresee(p Packet) error {
 }
 
 func (st *stage) expect(a scenario.Expect) (string, error) {
+	if _, sends := st.level.(simulated); !sends && a.Outcome == scenario.TooBig {
+		return "", fmt.Errorf("there are no packets on paper that could be too big: %w", scenario.ErrCannot)
+	}
 	targets := []netip.Addr{a.Address}
 	if !a.Address.IsValid() {
 		to, ok := st.World().Endpoint(a.To)
@@ -246,7 +249,7 @@ func (st *stage) expect(a scenario.Expect) (string, error) {
 		if err := st.foresee(p); err != nil {
 			return "", err
 		}
-		p.Size = a.Size
+		p.Size, p.Whole = a.Size, a.Outcome == scenario.TooBig
 		tried++
 		meant := Finding{Outcome: a.Outcome, Rule: a.Rule}
 		if from, _ := st.World().Endpoint(a.From); a.Address.IsValid() && a.To != (dove.Endpoint{}) {

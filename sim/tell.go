@@ -165,6 +165,8 @@ func (s *Sim) tell(p Packet, seen Finding, x *exchange) string {
 		says = fmt.Sprintf("denied on %s by %s", x.drops[0].host, because(s.World(), p, seen.Rule))
 	case seen.Outcome == scenario.NoEndpoint:
 		says = fmt.Sprintf("nobody has %s on that network: dropped on %s", p.Dst, x.drops[0].host)
+	case seen.Outcome == scenario.TooBig:
+		says = fmt.Sprintf("dropped on %s as too-big, and %s is told that %d bytes may be sent", x.drops[0].host, p.From, x.from.mtu)
 	case len(x.drops) > 0:
 		h := x.drops[0].host
 		says = fmt.Sprintf("held on %s for what the DPC would say, and dropped after %s as %s: %s", h, agent.HoldFor, x.drops[0].reason, s.outage.Adrift(h))
