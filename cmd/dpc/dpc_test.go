@@ -189,7 +189,7 @@ func TestChecks(t *testing.T) {
 		"no cluster":        {[]string{"run", "--etcd-ca", "c"}, "no cluster"},
 		"bad advertisement": {[]string{"init", "--advertise", "host"}, "host:port"},
 		"unknown flag":      {[]string{"run", "--nothing"}, "unknown flag"},
-		"stray word":        {[]string{"run", "now"}, "unknown command"},
+		"stray word":        {[]string{"run", "now"}, "takes no arguments"},
 	} {
 		cmd := command()
 		cmd.SetArgs(c.args)
