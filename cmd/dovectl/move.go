@@ -40,12 +40,13 @@ where it is.`,
 func (a *app) endpointActivateCommand() *cobra.Command {
 	var force api.Force
 	cmd := &cobra.Command{
-		Use: "activate ID", ValidArgsFunction: a.completed(endpointNames), Short: "make the standby host of an endpoint the active one", Args: cobra.ExactArgs(1),
+		Use: "activate ID [HOST]", ValidArgsFunction: a.completed(endpointNames, hostNames), Short: "make the standby host of an endpoint the active one", Args: cobra.RangeArgs(1, 2),
 		Long: `Makes the standby host of an endpoint the active one, and the other way round.
 It is refused before the move is prepared; with --wait it waits for that first,
-and then until the workload may go on at its new host. Until the move is
-finished, activating again goes back.`,
-		Example: "  dovectl endpoint activate web-1 --wait",
+and then until the workload may go on at its new host. Said again it changes
+nothing, and goes on to wait. Until the move is finished, naming the host where
+it was goes back.`,
+		Example: "  dovectl endpoint activate web-1 --wait\n  dovectl endpoint activate web-1 h1 --wait    # go back to h1",
 	}
 	a.forceFlags(cmd, &force, "do it though it is not prepared: packets and flows are lost")
 	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until it is prepared, and then until it is confirmed")
@@ -54,14 +55,22 @@ finished, activating again goes back.`,
 		if err != nil {
 			return err
 		}
-		if a.waits && !force.Force {
-			if e, err = wait(ctx, c, e, "prepared", settled(force)); err != nil {
+		to := e.Standby
+		if len(args) == 2 {
+			to = dove.HostName(args[1])
+		} else if e.Move.Step == "activating" || e.Move.Step == "confirmed" {
+			to = e.Host // said before
+		}
+		if to != e.Host {
+			if a.waits && !force.Force {
+				if e, err = wait(ctx, c, e, "prepared", settled(force)); err != nil {
+					return err
+				}
+			}
+			e, err = write.on(c).ActivateEndpoint(ctx, endpointName(t, args[0]), to, force, write.conditionOr(e.Revision))
+			if err != nil {
 				return err
 			}
-		}
-		e, err = write.on(c).ActivateEndpoint(ctx, endpointName(t, args[0]), e.Standby, force, write.conditionOr(e.Revision))
-		if err != nil {
-			return err
 		}
 		return a.moved(ctx, e, func() (api.Endpoint, error) {
 			return wait(ctx, c, e, "confirmed", func(e api.Endpoint) bool { return e.Move == nil || e.Move.Step == "confirmed" })

@@ -48,8 +48,9 @@ func TestMoveWaits(t *testing.T) {
 	step("endpoint create web-1 --network net --host h1 --wait", ".*complete.*")
 	step("endpoint prepare web-1 h2 --wait", `(endpoint web-1 is preparing: [^\n]*\n)*endpoint web-1 \(on h1, standby on h2\), prepared after [0-9.µms]+, 1 flows taken over: revision \d+\n`)
 	step("endpoint activate web-1 --wait", `(endpoint web-1 is activating[^\n]*\n)*endpoint web-1 \(on h2, standby on h1\), confirmed after [0-9.µms]+, 1 flows taken over: revision \d+\n`)
-	step("endpoint activate web-1 --wait", `(endpoint web-1 is [^\n]*\n)*warning: 1 flows were not taken over: no room\nendpoint web-1 \(on h1, standby on h2\), confirmed after .*`)
-	step("endpoint activate web-1 --wait -o json", `(endpoint web-1 is [^\n]*\n)*\{.*"step": "confirmed",\n *"flows": 1,.*`)
+	step("endpoint activate web-1 --wait", `(endpoint web-1 is [^\n]*\n)*endpoint web-1 \(on h2, standby on h1\), confirmed after .*`) // said again: where it is
+	step("endpoint activate web-1 h1 --wait", `(endpoint web-1 is [^\n]*\n)*warning: 1 flows were not taken over: no room\nendpoint web-1 \(on h1, standby on h2\), confirmed after .*`)
+	step("endpoint activate web-1 h2 --wait -o json", `(endpoint web-1 is [^\n]*\n)*\{.*"step": "confirmed",\n *"flows": 1,.*`)
 	step("endpoint finish web-1 --wait", `(endpoint web-1 is confirmed[^\n]*\n)*endpoint web-1 \(10.0.1.2, on h2\): revision \d+\n.*complete.*`)
 	step("endpoint get web-1", `.*host: +h2\nstate: +active\n.*`)
 }
