@@ -21,6 +21,7 @@
 
 #include "maps.h"
 #include "packet.h"
+#include "parse.h"
 #include "flow.h"
 #include "judge.h"
 #include "report.h"
@@ -362,119 +363,7 @@ int up_in(struct __sk_buff *skb)
 	return from_overlay(skb, p, 1);
 }
 
-struct gc_walk {
-	__u32 now, port, moved, deleted;
-};
-
-// port_with is the port that packets to an address end at, 0: none.
-static __always_inline __u32 port_with(__u32 vni, const __be32 *addr, int *routed)
-{
-	struct endpoint_key k = {.vni = vni};
-	__builtin_memcpy(k.addr, addr, 16);
-	__u32 *slot = bpf_map_lookup_elem(&endpoints, &k);
-	struct dest *d = slot ? dest_at(*slot) : 0;
-	if (!d || !is_port(d))
-		return 0;
-	*routed |= d->flags & DEST_ROUTED;
-	return d->port;
-}
-
-// inherit leaves a flow to the port of its other end.
-static __always_inline void inherit(struct flow *f, __u32 heir)
-{
-	__u32 port = f->port;
-	struct port_state *from = bpf_map_lookup_elem(&port_states, &port), *to = bpf_map_lookup_elem(&port_states, &heir);
-	if (!from || !to)
-		return;
-	less(&from->flows);
-	__sync_fetch_and_add(&to->flows, 1);
-	if (!(f->state & FLOW_CONFIRMED)) {
-		less(&from->unconfirmed);
-		__sync_fetch_and_add(&to->unconfirmed, 1);
-	}
-	f->port = heir;
-}
-
-enum { STAYS, OVER, OVER_HERE };
-
-// over reports whether a flow is to be forgotten, or with OVER_HERE but this
-// entry of it.
-static __always_inline int over(struct flow *f, __u8 proto, __u32 vni, const __be32 *lo, const __be32 *hi,
-				const struct gc_walk *w)
-{
-	if (expired(f, proto, w->now))
-		return OVER;
-	if (!w->port)
-		return STAYS;
-	int routed = 0, far = 0;
-	__u32 a = port_with(vni, lo, &routed), b = port_with(vni, hi, &far);
-	if (a != w->port && b != w->port)
-		return f->port == w->port ? OVER : STAYS;
-	__u32 heir = a == w->port ? b : a;
-	if (a == w->port)
-		routed = far;
-	if (!w->moved)
-		return OVER;
-	if (!heir || heir == w->port || routed)
-		return OVER_HERE;
-	inherit(f, heir);
-	return STAYS;
-}
-
-// gc_twin4 and gc_twin6 forget the other entry of a flow that is forgotten.
-static __noinline void gc_twin4(const struct flow4_key *of, __u32 vni)
-{
-	struct flow4_key k = *of;
-	k.vni = vni;
-	struct flow *f = bpf_map_lookup_elem(&flows4, &k);
-	if (!f || f->twin != of->vni)
-		return;
-	__u32 port = f->port, state = f->state;
-	if (!bpf_map_delete_elem(&flows4, &k))
-		free_budget(port, state);
-}
-
-static __noinline void gc_twin6(const struct flow6_key *of, __u32 vni)
-{
-	struct flow6_key k = *of;
-	k.vni = vni;
-	struct flow *f = bpf_map_lookup_elem(&flows6, &k);
-	if (!f || f->twin != of->vni)
-		return;
-	__u32 port = f->port, state = f->state;
-	if (!bpf_map_delete_elem(&flows6, &k))
-		free_budget(port, state);
-}
-
-static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_walk *w)
-{
-	__u32 port = f->port, state = f->state, twin = f->twin;
-	__be32 lo[4], hi[4];
-
-	map4(lo, k->lo);
-	map4(hi, k->hi);
-	int what = over(f, k->proto, k->vni, lo, hi, w);
-	if (what != STAYS && !bpf_map_delete_elem(&flows4, k)) {
-		free_budget(port, state);
-		if (twin && what == OVER)
-			gc_twin4(k, twin);
-		w->deleted++;
-	}
-	return 0;
-}
-
-static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_walk *w)
-{
-	__u32 port = f->port, state = f->state, twin = f->twin;
-	int what = over(f, k->proto, k->vni, k->lo, k->hi, w);
-	if (what != STAYS && !bpf_map_delete_elem(&flows6, k)) {
-		free_budget(port, state);
-		if (twin && what == OVER)
-			gc_twin6(k, twin);
-		w->deleted++;
-	}
-	return 0;
-}
+#include "gc.h"
 
 SEC("syscall")
 int gc(struct gc_args *args)

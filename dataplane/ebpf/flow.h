@@ -147,6 +147,20 @@ static __always_inline int expired(const struct flow *f, __u8 proto, __u32 now)
 	return (__s32)(now - f->last) > (__s32)time_out(f, proto); // another CPU may be a tick ahead
 }
 
+// opens reports whether a packet of a live flow is the first of another one.
+static __always_inline int opens(const struct packet *p, const struct flow *f)
+{
+	return p->proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
+	       (f->initiator != p->swapped || FLOW_CLOSED(f->state));
+}
+
+// against reports whether an echo goes the way that its flow does not.
+static __always_inline int against(const struct packet *p, const struct flow *f)
+{
+	return (p->echo == ECHO_REQUEST && f->initiator != p->swapped) ||
+	       (p->echo == ECHO_REPLY && f->initiator == p->swapped);
+}
+
 static __always_inline void less(__u32 *count)
 {
 	if (*(volatile __u32 *)count)

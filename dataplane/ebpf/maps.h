@@ -1,7 +1,7 @@
 //go:build ignore
 
 // What a switch holds, as maps. They outlive the programs, so a change of them is
-// another layout (switch.go): the next version takes over what this one pinned,
+// another layout (load.go): the next version takes over what this one pinned,
 // by the names of the fields (upgrade.go). So a field keeps its name as long as it
 // means the same, and gets another one when it does not; one that is new is zero
 // at first; and one of another size needs a rule in convert.go. To build the

@@ -8,71 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 	"github.com/vishvananda/netlink"
 
 	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/verdict"
 )
-
-// layout names what the maps look like (maps.h). Maps of another one are taken
-// over where readable has it (upgrade.go).
-const layout = "v3"
-
-// Options say where a switch works and how much it may hold. Zero fields have
-// the stated defaults. How many entries the flow tables have is decided when
-// their maps are made, and stays so while the pins are there.
-type Options struct {
-	Config       dataplane.Config
-	PinDir       string // on a BPF file system; of this switch alone
-	UpName       string // the agent's tap, default dsw-up
-	VXLANName    string // the kernel's decapsulation, default dsw-vx
-	RoomName     string // a bridge that is never up (room.go), default dsw-room
-	Flows        uint32 // entries of the flow table, per address family, default 65536
-	FlowsPerPort uint32 // of these, begun at one port, default 16384
-	MissBurst    uint32 // misses of one port at once, default 64
-	MissRate     uint32 // misses of one port a second, lastingly, default 1000
-	MissQueue    int    // misses read and not yet taken from Misses, default 1024
-	DropQueue    int    // drops read and not yet taken from Drops, default 1024
-
-	read func() (*ebpf.CollectionSpec, error) // tests: the programs, default those of dswitch.c
-}
-
-func (o *Options) fill() {
-	set := func(field *uint32, value uint32) {
-		if *field == 0 {
-			*field = value
-		}
-	}
-	set(&o.Flows, 65536)
-	set(&o.FlowsPerPort, 16384)
-	set(&o.MissBurst, 64)
-	set(&o.MissRate, 1000)
-	if o.UpName == "" {
-		o.UpName = "dsw-up"
-	}
-	if o.VXLANName == "" {
-		o.VXLANName = "dsw-vx"
-	}
-	if o.RoomName == "" {
-		o.RoomName = "dsw-room"
-	}
-	if o.MissQueue == 0 {
-		o.MissQueue = 1024
-	}
-	if o.DropQueue == 0 {
-		o.DropQueue = 1024
-	}
-	if o.read == nil {
-		o.read = loadDswitch
-	}
-}
 
 // Switch is a switch in the kernel. Its methods may be called from several
 // goroutines; those that touch devices (Apply, Remove) from a thread in the
@@ -171,31 +116,6 @@ func newSwitch(o Options) *Switch {
 		shares:      map[uint32]*share{},
 		tally:       newTally(),
 	}
-}
-
-// Check finds out whether Open can succeed on this machine, before anything but
-// the pin directory is made.
-func Check(o Options) error {
-	o.fill()
-	major, minor, err := kernelRelease()
-	if err != nil {
-		return err
-	}
-	if major < 6 || major == 6 && minor < 6 {
-		return fmt.Errorf("the kernel is %d.%d: the switch needs Linux 6.6 or newer", major, minor)
-	}
-	if !o.Config.VTEP.IsValid() {
-		return errors.New("no VTEP address: give this host's address in the underlay, IPv4 or IPv6")
-	}
-	if err := os.MkdirAll(o.PinDir, 0o700); err != nil {
-		return fmt.Errorf("pin directory (is a BPF file system mounted there? ip netns exec hides it, dswitch --netns does not): %w", err)
-	}
-	if ok, err := onBPFFS(o.PinDir); err != nil {
-		return err
-	} else if !ok {
-		return fmt.Errorf("bpffs is not mounted at %s: mount -t bpf bpf /sys/fs/bpf, and give a directory below", o.PinDir)
-	}
-	return rlimit.RemoveMemlock()
 }
 
 func (s *Switch) open() error {
@@ -297,129 +217,6 @@ func (s *Switch) attachAll(underlay, vxlan, up netlink.Link) error {
 	}
 	return s.adoptPorts()
 }
-
-// load loads the programs, with the pinned maps where there are any. With
-// outcomes they leave each packet's for a test to read. Flow tables that are made
-// are as large as older ones.
-func (s *Switch) load(outcomes bool) error {
-	spec, err := s.options.read()
-	if err != nil {
-		return fmt.Errorf("read the programs: %w", err)
-	}
-	s.spec = spec
-	spec.Maps[dswitchMapFlows4].MaxEntries = s.options.Flows
-	spec.Maps[dswitchMapFlows6].MaxEntries = s.options.Flows
-	options := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: s.pins}}
-	if s.testing {
-		for _, m := range spec.Maps {
-			m.Pinning = ebpf.PinNone
-		}
-		options = nil
-	} else {
-		for name, held := range pinnedFlows(s.old, s.pins) {
-			spec.Maps[name].MaxEntries = held
-		}
-	}
-	if s.config.VTEP.Is6() {
-		if err := spec.Variables["outer6"].Set(uint8(1)); err != nil {
-			return fmt.Errorf("set the programs up for IPv6: %w", err)
-		}
-	}
-	if outcomes {
-		if err := spec.Variables["testing"].Set(uint8(1)); err != nil {
-			return fmt.Errorf("set the programs up for tests: %w", err)
-		}
-	}
-	var objects dswitchObjects
-	if err := spec.LoadAndAssign(&objects, options); err != nil {
-		if errors.Is(err, ebpf.ErrMapIncompatible) {
-			return fmt.Errorf("the maps pinned in %s are another version's: remove that directory, guests lose their connections: %w", s.pins, err)
-		}
-		return fmt.Errorf("load the programs: %w", err)
-	}
-	s.maps, s.programs = objects.dswitchMaps, objects.dswitchPrograms
-	s.dests = newSlots(s.maps.Dests.MaxEntries())
-	s.pairSlots = newSlots(s.maps.PairSlots.MaxEntries())
-	return s.openGrace()
-}
-
-// pinnedFlows says how large the pinned flow tables are.
-func pinnedFlows(dirs ...string) map[string]uint32 {
-	sizes := map[string]uint32{}
-	for _, dir := range dirs {
-		for _, name := range []string{dswitchMapFlows4, dswitchMapFlows6} {
-			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
-			if err != nil {
-				continue // not there: it is made
-			}
-			sizes[name] = m.MaxEntries()
-			m.Close()
-		}
-	}
-	return sizes
-}
-
-// configure writes what the programs must know and no op says. It is a map's
-// content and not the programs', so that swapped programs find it.
-func (s *Switch) configure(underlay, up, vxlan int) error {
-	settings := dswitchSettings{
-		Vtep:          addrWords(s.config.VTEP),
-		Underlay:      uint32(underlay),
-		Up:            uint32(up),
-		Vxlan:         uint32(vxlan),
-		Dscp:          dscp(s.config.DSCP),
-		MissInterval:  uint64(time.Second) / uint64(s.options.MissRate),
-		EventInterval: uint64(time.Second) / eventRate,
-		ErrorInterval: uint64(time.Second) / errorRate,
-	}
-	if s.old != "" {
-		settings.Joining = 1
-	}
-	settings.MissBurst = settings.MissInterval * uint64(s.options.MissBurst)
-	settings.EventBurst = settings.EventInterval * eventBurst
-	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("map config: %w", err)
-	}
-	return s.limitFlows()
-}
-
-// dscp is how the programs choose the outer header's.
-func dscp(d dataplane.DSCP) uint32 {
-	if !d.Fixed {
-		return copyDSCP
-	}
-	return uint32(d.Value) << 2
-}
-
-const copyDSCP = 0x100 // COPY_DSCP
-
-// limitFlows writes how many flows all ports may have together.
-func (s *Switch) limitFlows() error {
-	var all dswitchPortState
-	if err := s.maps.PortStates.Lookup(uint32(0), &all); err != nil {
-		return fmt.Errorf("map port_states: %w", err)
-	}
-	if all.Budget == s.maps.Flows4.MaxEntries() {
-		return nil // the programs that run count beside it
-	}
-	all.Budget = s.maps.Flows4.MaxEntries()
-	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("map port_states: %w", err)
-	}
-	return nil
-}
-
-// Drop events of one port: at once, and a second lastingly.
-const (
-	eventBurst = 64
-	eventRate  = 256
-)
-
-// claimQueue is how many claims are read and not yet taken: a guest repeats one.
-const claimQueue = 64
-
-// errorRate is how many ICMP errors about one flow pass in a second, lastingly.
-const errorRate = 10
 
 // openGrace makes a map in a map: the kernel lets an update of one return only
 // when every program that was running then has ended.
