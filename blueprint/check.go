@@ -83,8 +83,8 @@ type checker struct {
 	ctx      Context
 	others   []*Blueprint          // in order of name, without earlier versions of b
 	domains  map[string]string     // of each blueprint by name
-	groups   map[string][]string   // names of each blueprint's groups
-	networks map[dove.Group]string // default network of each group of the tenant
+	groups   map[string][]string   // names of each blueprint's groups and outsides
+	networks map[dove.Group]string // default network of each group of the tenant; outsides have none
 	known    map[string]bool       // names of the domain's networks
 	fabric   *fabric               // of the domain, as it would be
 }
@@ -105,6 +105,10 @@ func newChecker(b *Blueprint, ctx Context) *checker {
 		for _, g := range o.Groups {
 			c.groups[o.Name] = append(c.groups[o.Name], g.Name)
 			c.networks[o.GroupOf(g.Name)] = g.Network
+		}
+		for _, x := range o.Outside {
+			c.groups[o.Name] = append(c.groups[o.Name], x.Name)
+			c.networks[o.GroupOf(x.Name)] = ""
 		}
 	}
 	networks := map[string][]netip.Prefix{}
@@ -208,6 +212,9 @@ func (c *checker) checkFabric() {
 func (c *checker) checkEnds(where item, path string, groups []dove.Group) bool {
 	sound := true
 	for j, g := range groups {
+		if g == Any {
+			continue
+		}
 		where.ref = g
 		message, kind, hint := c.missing(g)
 		if message != "" {

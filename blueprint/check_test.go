@@ -52,7 +52,7 @@ func TestCheckDelete(t *testing.T) {
 // A blueprint made by hand has no lines; its faults name the path that Format prints.
 func TestCheckWithoutPlaces(t *testing.T) {
 	b := &Blueprint{Tenant: "acme", Name: "shop", Domain: "shop", Groups: []Group{{Name: "web", Network: "lost"}},
-		Policies: []Policy{{Name: "p", From: []dove.Group{group("shop", "web")}, To: []dove.Group{group("shop", "nobody")}, Allow: []Traffic{{dove.ProtocolAny, 0, 65535}}}}}
+		Policies: []Policy{{Name: "p", From: []dove.Group{group("shop", "web")}, To: []dove.Group{group("shop", "nobody")}, Allow: []Traffic{{Protocol: dove.ProtocolAny, Last: 65535}}}}}
 	want := `the blueprint is not valid: 2 faults
   groups.web.network: unknown network "lost" (there are none)
   policies[0].to[0]: unknown group "nobody" in blueprint "shop" (known are web)`

@@ -25,14 +25,16 @@ type Part uint8
 // The parts, in the order in which Compare lists them.
 const (
 	PartDomain Part = iota
+	PartTier
 	PartNetwork
 	PartRouter
+	PartOutside
 	PartGroup
 	PartPolicy
 )
 
 func (p Part) String() string {
-	return [...]string{"domain", "network", "router", "group", "policy"}[p]
+	return [...]string{"domain", "tier", "network", "router", "outside", "group", "policy"}[p]
 }
 
 // Change is one difference between two versions of a blueprint. Before and
@@ -40,7 +42,7 @@ func (p Part) String() string {
 type Change struct {
 	Op            Op
 	Part          Part
-	Name          string // "" for the domain
+	Name          string // "" for the domain and the tier
 	Before, After string
 }
 
@@ -56,8 +58,8 @@ func (c Change) String() string {
 	return "~ " + title + c.Before + " -> " + c.After
 }
 
-// Compare lists what differs between two versions: the domain, then networks,
-// routers, groups and policies by name. Either may be nil: then all of the other was
+// Compare lists what differs between two versions: the domain and the tier, then
+// networks, routers, outsides, groups and policies by name. Either may be nil: then all of the other was
 // removed or added.
 func Compare(old, new *Blueprint) []Change {
 	var changes []Change
@@ -108,11 +110,17 @@ func (b *Blueprint) parts() []printed {
 		return nil
 	}
 	all := []printed{{PartDomain, "", b.Domain}}
+	if b.Tier != Tenant {
+		all = append(all, printed{PartTier, "", b.Tier.String()})
+	}
 	for _, n := range b.Networks {
 		all = append(all, printed{PartNetwork, n.Name, n.body()})
 	}
 	for _, r := range b.Routers {
 		all = append(all, printed{PartRouter, r.Name, r.body()})
+	}
+	for _, o := range b.Outside {
+		all = append(all, printed{PartOutside, o.Name, o.body()})
 	}
 	for _, g := range b.Groups {
 		all = append(all, printed{PartGroup, g.Name, g.body()})
@@ -129,15 +137,19 @@ func (b *Blueprint) Equal(o *Blueprint) bool {
 	if b == nil || o == nil {
 		return b == o
 	}
-	return b.Tenant == o.Tenant && b.Name == o.Name && b.Domain == o.Domain &&
+	return b.Tenant == o.Tenant && b.Name == o.Name && b.Domain == o.Domain && b.Tier == o.Tier &&
 		slices.EqualFunc(b.Networks, o.Networks, func(x, y Network) bool {
 			return x.Name == y.Name && slices.Equal(x.Subnets, y.Subnets)
 		}) &&
 		slices.EqualFunc(b.Routers, o.Routers, Router.Equal) &&
-		slices.Equal(b.Groups, o.Groups) &&
+		slices.EqualFunc(b.Outside, o.Outside, func(x, y Outside) bool {
+			return x.Name == y.Name && slices.Equal(x.Prefixes, y.Prefixes) && slices.Equal(x.Except, y.Except)
+		}) &&
+		slices.EqualFunc(b.Groups, o.Groups, func(x, y Group) bool { return x.Name == y.Name && x.body() == y.body() }) &&
 		slices.EqualFunc(b.Policies, o.Policies, func(x, y Policy) bool {
 			return x.Name == y.Name && slices.Equal(x.From, y.From) && slices.Equal(x.To, y.To) &&
-				slices.Equal(x.Allow, y.Allow) && slices.Equal(x.Deny, y.Deny)
+				slices.Equal(x.Allow, y.Allow) && slices.Equal(x.Deny, y.Deny) && slices.Equal(x.Pass, y.Pass) &&
+				x.Side == y.Side && x.Priority == y.Priority && x.Log == y.Log && x.Shadow == y.Shadow && x.Until.Equal(y.Until)
 		})
 }
 
@@ -147,3 +159,7 @@ func (b *Blueprint) RuleName(p Policy) string { return b.Name + "/" + p.Name }
 // GroupRuleName returns the name under which verdicts cite that members of a
 // group may talk to each other: "blueprint/group/members".
 func GroupRuleName(g dove.Group) string { return g.Blueprint + "/" + g.Name + "/members" }
+
+// DefaultRuleName returns the name under which verdicts cite what a group says
+// of packets that no policy decides about: "blueprint/group/default".
+func DefaultRuleName(g dove.Group) string { return g.Blueprint + "/" + g.Name + "/default" }

@@ -2,8 +2,10 @@ package blueprint
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"dove.network/dove"
 )
@@ -14,6 +16,9 @@ func Format(b *Blueprint) []byte {
 	fmt.Fprintf(&w, "apiVersion: %s\nkind: %s\nname: %s\n", APIVersion, Kind, word(b.Name))
 	if b.Domain != b.Name {
 		fmt.Fprintf(&w, "domain: %s\n", word(b.Domain))
+	}
+	if b.Tier != Tenant {
+		fmt.Fprintf(&w, "tier: %s\n", b.Tier)
 	}
 	section := func(title string, n int, line func(i int) string) {
 		if n > 0 {
@@ -29,6 +34,9 @@ func Format(b *Blueprint) []byte {
 	section("routers", len(b.Routers), func(i int) string {
 		return word(b.Routers[i].Name) + ": " + b.Routers[i].body()
 	})
+	section("outside", len(b.Outside), func(i int) string {
+		return word(b.Outside[i].Name) + ": " + b.Outside[i].body()
+	})
 	section("groups", len(b.Groups), func(i int) string {
 		return word(b.Groups[i].Name) + ": " + b.Groups[i].body()
 	})
@@ -41,11 +49,23 @@ func Format(b *Blueprint) []byte {
 
 // body prints what a network says.
 func (n Network) body() string {
-	subnets := make([]string, len(n.Subnets))
-	for i, s := range n.Subnets {
-		subnets[i] = word(s.String())
+	return "{subnets: " + prefixList(n.Subnets) + "}"
+}
+
+func prefixList(all []netip.Prefix) string {
+	words := make([]string, len(all))
+	for i, p := range all {
+		words[i] = word(p.String())
 	}
-	return "{subnets: [" + strings.Join(subnets, ", ") + "]}"
+	return "[" + strings.Join(words, ", ") + "]"
+}
+
+// body prints what an outside says.
+func (o Outside) body() string {
+	if len(o.Except) == 0 {
+		return "{prefixes: " + prefixList(o.Prefixes) + "}"
+	}
+	return "{prefixes: " + prefixList(o.Prefixes) + ", except: " + prefixList(o.Except) + "}"
 }
 
 // body prints what a group says.
@@ -56,6 +76,22 @@ func (g Group) body() string {
 	}
 	if g.Isolated {
 		fields = append(fields, "isolated: true")
+	}
+	if g.Stateless {
+		fields = append(fields, "stateless: true")
+	}
+	if g.Selector != nil {
+		fields = append(fields, "selector: "+g.Selector.String())
+	}
+	switch {
+	case g.Egress == g.Ingress && g.Egress != DefaultNone:
+		fields = append(fields, "default: "+g.Egress.String())
+	case g.Ingress == DefaultNone && g.Egress != DefaultNone:
+		fields = append(fields, "default: {egress: "+g.Egress.String()+"}")
+	case g.Egress == DefaultNone && g.Ingress != DefaultNone:
+		fields = append(fields, "default: {ingress: "+g.Ingress.String()+"}")
+	case g.Egress != g.Ingress:
+		fields = append(fields, "default: {egress: "+g.Egress.String()+", ingress: "+g.Ingress.String()+"}")
 	}
 	return "{" + strings.Join(fields, ", ") + "}"
 }
@@ -68,6 +104,24 @@ func (b *Blueprint) policyBody(p Policy) string {
 	}
 	if len(p.Deny) > 0 {
 		fields = append(fields, "deny: "+trafficList(p.Deny))
+	}
+	if len(p.Pass) > 0 {
+		fields = append(fields, "pass: "+trafficList(p.Pass))
+	}
+	if p.Side != BothSides {
+		fields = append(fields, "side: "+p.Side.String())
+	}
+	if b.Tier != Tenant {
+		fields = append(fields, fmt.Sprintf("priority: %d", p.Priority))
+	}
+	if p.Log {
+		fields = append(fields, "log: true")
+	}
+	if p.Shadow {
+		fields = append(fields, "shadow: true")
+	}
+	if !p.Until.IsZero() {
+		fields = append(fields, `until: "`+p.Until.Format(time.RFC3339)+`"`)
 	}
 	return strings.Join(fields, ", ")
 }

@@ -29,6 +29,9 @@ const (
 	itemRouters
 	itemRouter
 	itemRouterNetwork // ref.Name is the network
+	itemPolicy
+	itemLog
+	itemShadow
 )
 
 // The shapes of the document's mappings. The unsupported keys are words of the
@@ -36,8 +39,8 @@ const (
 var (
 	documentShape = shape{
 		what:        "a blueprint",
-		known:       []string{"apiVersion", "kind", "name", "domain", "networks", "routers", "groups", "policies"},
-		unsupported: []string{"outside", "services", "parameters", "tier", "provider", "shadow", "selector", "labels"},
+		known:       []string{"apiVersion", "kind", "name", "domain", "tier", "networks", "routers", "outside", "groups", "policies"},
+		unsupported: []string{"services", "parameters"},
 		example:     "apiVersion: " + APIVersion + ", kind: " + Kind + ", name: ...",
 	}
 	networkShape = shape{
@@ -48,14 +51,14 @@ var (
 	}
 	groupShape = shape{
 		what:        "a group",
-		known:       []string{"network", "isolated"},
-		unsupported: []string{"labels", "selector", "shadow", "through", "rate", "log"},
+		known:       []string{"network", "isolated", "stateless", "selector", "default"},
+		unsupported: []string{"through", "rate"},
 		example:     "web: {network: front}",
 	}
 	policyShape = shape{
 		what:        "a policy",
-		known:       []string{"name", "from", "to", "allow", "deny"},
-		unsupported: []string{"through", "rate", "log", "until", "when", "shadow", "tier", "provider", "labels", "selector"},
+		known:       []string{"name", "from", "to", "allow", "deny", "pass", "side", "priority", "log", "shadow", "until"},
+		unsupported: []string{"through", "rate", "when"},
 		example:     "- {name: web-app, from: web, to: app, allow: [tcp/8080]}",
 	}
 )
@@ -66,7 +69,7 @@ type parser struct {
 	b        *Blueprint
 	networks map[string]bool // every key under networks, sound or not; nil if the section is not readable
 	groups   map[string]bool // likewise
-	outside  map[string]bool // names that the document gives to what lies outside
+	outside  map[string]bool // likewise
 }
 
 // Parse reads one blueprint of the tenant from YAML or JSON. The error is a
@@ -108,9 +111,12 @@ func (p *parser) document(root node) {
 		p.b.Domain, _ = p.name(n, "domain")
 		p.b.places[item{kind: itemDomain}] = n.place()
 	}
-	p.readOutside(root)
+	if n, ok := keys["tier"]; ok {
+		p.b.Tier = oneOf(p, n, "tier", Tenant, Provider, Baseline)
+	}
 	p.readNetworks(keys["networks"])
 	p.readRouters(keys["routers"])
+	p.readOutside(keys["outside"])
 	p.readGroups(keys["groups"])
 	p.readPolicies(keys["policies"])
 }
@@ -124,19 +130,6 @@ func (p *parser) constant(root node, keys map[string]node, key, value string) {
 	}
 	if s, ok := p.text(n, key); ok && s != value {
 		p.add(dove.Invalid, n.place(), fmt.Sprintf("%s is %s", key, quote(s)), fmt.Sprintf("this version reads %s: %s", key, value))
-	}
-}
-
-// readOutside takes note of the names under outside, so that policies which
-// name them are refused for the right reason.
-func (p *parser) readOutside(root node) {
-	p.outside = map[string]bool{}
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		if v := root.Content[i+1]; root.Content[i].Value == "outside" && v.Kind == yaml.MappingNode {
-			for j := 0; j < len(v.Content); j += 2 {
-				p.outside[v.Content[j].Value] = true
-			}
-		}
 	}
 }
 
@@ -180,6 +173,7 @@ func (p *parser) readGroups(n node) {
 	for _, e := range all {
 		p.groups[e.name] = true
 		p.name(e.key, "group")
+		p.distinct(e.key, e.name)
 		group := Group{Name: e.name}
 		keys, _ := p.fields(e.value, groupShape)
 		if v, given := keys["network"]; given {
@@ -188,6 +182,15 @@ func (p *parser) readGroups(n node) {
 		}
 		if v, given := keys["isolated"]; given {
 			group.Isolated = p.boolean(v, "isolated")
+		}
+		if v, given := keys["stateless"]; given {
+			group.Stateless = p.boolean(v, "stateless")
+		}
+		if v, given := keys["selector"]; given {
+			group.Selector = p.selector(v)
+		}
+		if v, given := keys["default"]; given {
+			group.Egress, group.Ingress = p.defaults(v)
 		}
 		p.b.Groups = append(p.b.Groups, group)
 	}
@@ -233,6 +236,8 @@ func (p *parser) readPolicies(n node) {
 		policy.From = p.ends(e, keys, "from", item{kind: itemFrom, name: policy.Name})
 		policy.To = p.ends(e, keys, "to", item{kind: itemTo, name: policy.Name})
 		p.readTraffic(e, keys, &policy)
+		p.readTerms(e, keys, &policy)
+		p.b.places[item{kind: itemPolicy, name: policy.Name}] = e.place()
 		p.b.Policies = append(p.b.Policies, policy)
 	}
 }
@@ -244,6 +249,11 @@ func (b *Blueprint) order() {
 	for _, r := range b.Routers {
 		r.order()
 	}
+	slices.SortFunc(b.Outside, func(x, y Outside) int { return strings.Compare(x.Name, y.Name) })
+	for _, o := range b.Outside {
+		slices.SortFunc(o.Prefixes, compareSubnets)
+		slices.SortFunc(o.Except, compareSubnets)
+	}
 	slices.SortFunc(b.Groups, func(x, y Group) int { return strings.Compare(x.Name, y.Name) })
 	slices.SortFunc(b.Policies, func(x, y Policy) int { return strings.Compare(x.Name, y.Name) })
 	for _, n := range b.Networks {
@@ -254,5 +264,6 @@ func (b *Blueprint) order() {
 		slices.SortFunc(p.To, dove.Group.Compare)
 		slices.SortFunc(p.Allow, Traffic.Compare)
 		slices.SortFunc(p.Deny, Traffic.Compare)
+		slices.SortFunc(p.Pass, Traffic.Compare)
 	}
 }

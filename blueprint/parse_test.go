@@ -41,16 +41,16 @@ func shopValue() *Blueprint {
 	return &Blueprint{
 		Tenant: "acme", Name: "shop", Domain: "shop",
 		Networks: []Network{{"front", []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00:0:0:1::/64")}}},
-		Groups:   []Group{{"app", "front", false}, {"db", "front", true}, {"ops", "", false}, {"web", "front", false}},
+		Groups:   []Group{{Name: "app", Network: "front"}, {Name: "db", Network: "front", Isolated: true}, {Name: "ops"}, {Name: "web", Network: "front"}},
 		Policies: []Policy{
 			{
 				Name: "admin", From: []dove.Group{group("shop", "ops")},
 				To:    []dove.Group{group("billing", "ledger"), group("shop", "app"), group("shop", "web")},
-				Allow: []Traffic{{dove.ProtocolAny, 0, 65535}},
-				Deny:  []Traffic{{dove.ProtocolICMP, 0, 65535}, {dove.ProtocolTCP, 1, 1023}, {47, 0, 65535}, {dove.ProtocolICMPv6, 0, 65535}},
+				Allow: []Traffic{{Protocol: dove.ProtocolAny, Last: 65535}},
+				Deny:  []Traffic{{Protocol: dove.ProtocolICMP, First: 0, Last: 65535}, {Protocol: dove.ProtocolTCP, First: 1, Last: 1023}, {Protocol: 47, First: 0, Last: 65535}, {Protocol: dove.ProtocolICMPv6, First: 0, Last: 65535}},
 			},
-			{Name: "app-db", From: []dove.Group{group("shop", "app"), group("shop", "web")}, To: []dove.Group{group("shop", "db")}, Allow: []Traffic{{dove.ProtocolTCP, 5432, 5432}}},
-			{Name: "web-app", From: []dove.Group{group("shop", "web")}, To: []dove.Group{group("shop", "app")}, Allow: []Traffic{{dove.ProtocolTCP, 443, 443}, {dove.ProtocolTCP, 8080, 8080}}},
+			{Name: "app-db", From: []dove.Group{group("shop", "app"), group("shop", "web")}, To: []dove.Group{group("shop", "db")}, Allow: []Traffic{{Protocol: dove.ProtocolTCP, First: 5432, Last: 5432}}},
+			{Name: "web-app", From: []dove.Group{group("shop", "web")}, To: []dove.Group{group("shop", "app")}, Allow: []Traffic{{Protocol: dove.ProtocolTCP, First: 443, Last: 443}, {Protocol: dove.ProtocolTCP, First: 8080, Last: 8080}}},
 		},
 	}
 }
@@ -90,20 +90,20 @@ policies:
 }
 
 func TestParseTraffic(t *testing.T) {
-	every := func(p dove.Protocol) []Traffic { return []Traffic{{p, 0, 65535}} }
+	every := func(p dove.Protocol) []Traffic { return []Traffic{{Protocol: p, First: 0, Last: 65535}} }
 	for text, want := range map[string][]Traffic{
 		"any":            every(dove.ProtocolAny),
 		"tcp":            every(dove.ProtocolTCP),
-		"tcp/80":         {{dove.ProtocolTCP, 80, 80}},
-		"tcp/8000-8080":  {{dove.ProtocolTCP, 8000, 8080}},
-		"udp/1-65535":    {{dove.ProtocolUDP, 1, 65535}},
-		"sctp/65535":     {{dove.ProtocolSCTP, 65535, 65535}},
-		"icmp":           {{dove.ProtocolICMP, 0, 65535}, {dove.ProtocolICMPv6, 0, 65535}},
+		"tcp/80":         {{Protocol: dove.ProtocolTCP, First: 80, Last: 80}},
+		"tcp/8000-8080":  {{Protocol: dove.ProtocolTCP, First: 8000, Last: 8080}},
+		"udp/1-65535":    {{Protocol: dove.ProtocolUDP, First: 1, Last: 65535}},
+		"sctp/65535":     {{Protocol: dove.ProtocolSCTP, First: 65535, Last: 65535}},
+		"icmp":           {{Protocol: dove.ProtocolICMP, First: 0, Last: 65535}, {Protocol: dove.ProtocolICMPv6, First: 0, Last: 65535}},
 		"icmpv4":         every(dove.ProtocolICMP),
 		"icmpv6":         every(dove.ProtocolICMPv6),
-		"icmp/8":         {{dove.ProtocolICMP, 8 << 8, 8<<8 | 255}},
-		"icmpv4/8/0":     {{dove.ProtocolICMP, 8 << 8, 8 << 8}},
-		"icmpv6/255/255": {{dove.ProtocolICMPv6, 65535, 65535}},
+		"icmp/8":         {{Protocol: dove.ProtocolICMP, First: 8 << 8, Last: 8<<8 | 255}},
+		"icmpv4/8/0":     {{Protocol: dove.ProtocolICMP, First: 8 << 8, Last: 8 << 8}},
+		"icmpv6/255/255": {{Protocol: dove.ProtocolICMPv6, First: 65535, Last: 65535}},
 		"proto/6":        every(dove.ProtocolTCP),
 		"proto/255":      every(255),
 	} {

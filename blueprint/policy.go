@@ -2,7 +2,6 @@ package blueprint
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"strings"
 
@@ -43,12 +42,11 @@ func (p *parser) ends(policy node, keys map[string]node, key string, where item)
 
 // reference reads "web", a group of this blueprint, or "other/web".
 func (p *parser) reference(n node, s string) (dove.Group, bool) {
-	if p.outside[s] {
-		p.add(dove.Unsupported, n.place(), fmt.Sprintf("%s is outside: this version enforces policy between groups only", quote(s)), "name a group")
-		return dove.Group{}, false
+	if s == Any.Name {
+		return Any, true
 	}
 	if isAddress(s) {
-		p.add(dove.Unsupported, n.place(), fmt.Sprintf("%s is an address: this version enforces policy between groups only", quote(s)), "name a group")
+		p.add(dove.Invalid, n.place(), fmt.Sprintf("%s is an address, and policies name things", quote(s)), "give it a name under outside, "+outsideShape.example)
 		return dove.Group{}, false
 	}
 	blueprint, name, crosses := strings.Cut(s, "/")
@@ -62,8 +60,17 @@ func (p *parser) reference(n node, s string) (dove.Group, bool) {
 		p.add(dove.Invalid, n.place(), fmt.Sprintf("group %s: %v", quote(s), err), "write web, or other/web for a group of another blueprint")
 		return dove.Group{}, false
 	}
-	if blueprint == p.b.Name && p.groups != nil && !p.groups[name] {
-		p.add(dove.Invalid, n.place(), fmt.Sprintf("unknown group %q", name), p.nearest(name, maps.Keys(p.groups)))
+	if blueprint == p.b.Name && p.groups != nil && p.outside != nil && !p.groups[name] && !p.outside[name] {
+		known := func(yield func(string) bool) {
+			for _, names := range []map[string]bool{p.groups, p.outside} {
+				for name := range names {
+					if !yield(name) {
+						return
+					}
+				}
+			}
+		}
+		p.add(dove.Invalid, n.place(), fmt.Sprintf("unknown group %q", name), p.nearest(name, known))
 		return dove.Group{}, false
 	}
 	return dove.Group{Tenant: p.b.Tenant, Blueprint: blueprint, Name: name}, true
@@ -77,25 +84,38 @@ func isAddress(s string) bool {
 	return err == nil
 }
 
-// readTraffic reads allow and deny, of which a policy needs at least one.
+// readTraffic reads allow, deny and pass, of which a policy needs at least one.
 func (p *parser) readTraffic(at node, keys map[string]node, policy *Policy) {
 	allow, allows := keys["allow"]
 	deny, denies := keys["deny"]
-	if !allows && !denies {
+	pass, passes := keys["pass"]
+	if !allows && !denies && !passes {
 		p.add(dove.Invalid, at.place(), "a policy neither allows nor denies anything", "write allow: [tcp/443] or deny: [any]")
 	}
-	lines := map[Traffic]int{}
+	said := map[Traffic]claim{}
 	if allows {
-		policy.Allow = p.traffic(allow, "allow", lines, nil)
+		policy.Allow = p.traffic(allow, "allow", said)
 	}
 	if denies {
-		policy.Deny = p.traffic(deny, "deny", map[Traffic]int{}, lines)
+		policy.Deny = p.traffic(deny, "deny", said)
+	}
+	if passes {
+		policy.Pass = p.traffic(pass, "pass", said)
+		if p.b.Tier != Provider {
+			p.add(dove.Invalid, pass.place(), "pass is for policies of tier provider", "leave it out, or write tier: provider at the top")
+		}
 	}
 }
 
-// traffic reads one list. lines receives the line of each entry; opposite has
-// those of the other list, which may not say the same.
-func (p *parser) traffic(n node, key string, lines, opposite map[Traffic]int) []Traffic {
+// claim is where a policy says something of a traffic, and what.
+type claim struct {
+	verb string
+	line int
+}
+
+// traffic reads one list. What other lists of the policy said may not be said again.
+func (p *parser) traffic(n node, key string, said map[Traffic]claim) []Traffic {
+	verbs := map[string]string{"allow": "allowed", "deny": "denied", "pass": "passed"}
 	var list []Traffic
 	for _, e := range p.oneOrMore(n, key, key+": [tcp/443, udp/53, icmp]") {
 		s, ok := p.text(e, "an entry of "+key)
@@ -108,16 +128,16 @@ func (p *parser) traffic(n node, key string, lines, opposite map[Traffic]int) []
 			continue
 		}
 		for _, t := range some {
-			if line, twice := lines[t]; twice {
-				p.add(dove.Invalid, e.place(), fmt.Sprintf("%s is in %s twice", t, key), fmt.Sprintf("line %d says it already", line))
-				continue
+			switch before, again := said[t]; {
+			case again && before.verb == key:
+				p.add(dove.Invalid, e.place(), fmt.Sprintf("%s is in %s twice", t, key), fmt.Sprintf("line %d says it already", before.line))
+			case again:
+				p.add(dove.Invalid, e.place(), fmt.Sprintf("%s is both %s and %s by one policy", t, verbs[before.verb], verbs[key]),
+					fmt.Sprintf("line %d has it in %s; leave one out", before.line, before.verb))
+			default:
+				said[t] = claim{key, e.Line}
+				list = append(list, t)
 			}
-			lines[t] = e.Line
-			if line, both := opposite[t]; both {
-				p.add(dove.Invalid, e.place(), fmt.Sprintf("%s is both allowed and denied by one policy", t), fmt.Sprintf("line %d allows it; deny would win, so leave one out", line))
-				continue
-			}
-			list = append(list, t)
 		}
 	}
 	return list
@@ -160,7 +180,7 @@ func routed(blueprint string, f, t dove.Group, networks map[dove.Group]string) s
 
 // relative names a group as a tenant writes it in the given blueprint.
 func relative(blueprint string, g dove.Group) string {
-	if g.Blueprint == blueprint {
+	if g.Blueprint == blueprint || g == Any {
 		return g.Name
 	}
 	return g.Blueprint + "/" + g.Name

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"dove.network/dove"
 	"github.com/google/go-cmp/cmp"
@@ -26,11 +27,14 @@ func traffics() *rapid.Generator[[]Traffic] {
 		switch {
 		case rapid.Bool().Draw(t, "every"):
 		case p.HasPorts():
-			return Traffic{p, low, rapid.Uint16Range(low, 65535).Draw(t, "high")}
+			if rapid.IntRange(0, 3).Draw(t, "named") == 0 {
+				return Traffic{Protocol: p, Port: rapid.SampledFrom([]string{"http", "a", "8080-web", "x-1"}).Draw(t, "port")}
+			}
+			return Traffic{Protocol: p, First: low, Last: rapid.Uint16Range(low, 65535).Draw(t, "high")}
 		case p.IsICMP() && rapid.Bool().Draw(t, "code"):
-			return Traffic{p, low, low}
+			return Traffic{Protocol: p, First: low, Last: low}
 		case p.IsICMP():
-			return Traffic{p, low &^ 255, low | 255}
+			return Traffic{Protocol: p, First: low &^ 255, Last: low | 255}
 		}
 		return every(p)
 	})
@@ -54,9 +58,27 @@ func blueprints() *rapid.Generator[*Blueprint] {
 		network := rapid.OneOf(rapid.Just(""), names).Draw(t, "network") // one for all, for policies join them
 		groups := []dove.Group{}
 		for _, name := range rapid.SliceOfNDistinct(names, 1, 4, rapid.ID[string]).Draw(t, "groups") {
-			b.Groups = append(b.Groups, Group{name, network, rapid.Bool().Draw(t, "isolated")})
+			g := Group{Name: name, Network: network, Isolated: rapid.Bool().Draw(t, "isolated"), Stateless: rapid.Bool().Draw(t, "stateless")}
+			if rapid.Bool().Draw(t, "selects") {
+				g.Selector = selector(t)
+			}
+			g.Egress, g.Ingress = Default(rapid.IntRange(0, 2).Draw(t, "egress")), Default(rapid.IntRange(0, 2).Draw(t, "ingress"))
+			b.Groups = append(b.Groups, g)
 			groups = append(groups, b.GroupOf(name))
 		}
+		for i, name := range rapid.SliceOfNDistinct(names, 0, 3, rapid.ID[string]).Draw(t, "outside") {
+			if slices.ContainsFunc(b.Groups, func(g Group) bool { return g.Name == name }) {
+				continue
+			}
+			o := Outside{Name: name, Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16), netip.MustParsePrefix("2001:db8::/32")}}
+			for _, bits := range rapid.SliceOfNDistinct(rapid.IntRange(17, 32), 0, 2, rapid.ID[int]).Draw(t, "except") {
+				o.Except = append(o.Except, netip.PrefixFrom(o.Prefixes[0].Addr(), bits))
+			}
+			b.Outside = append(b.Outside, o)
+			groups = append(groups, b.GroupOf(name))
+		}
+		groups = append(groups, Any)
+		b.Tier = Tier(rapid.IntRange(0, 2).Draw(t, "tier"))
 		for _, name := range rapid.SliceOfNDistinct(names, 0, 3, rapid.ID[string]).Draw(t, "others") {
 			if other := (dove.Group{Tenant: "acme", Blueprint: name, Name: "x"}); name != b.Name {
 				groups = append(groups, other)
@@ -66,13 +88,47 @@ func blueprints() *rapid.Generator[*Blueprint] {
 		for _, name := range rapid.SliceOfNDistinct(names, 0, 4, rapid.ID[string]).Draw(t, "policies") {
 			p := Policy{Name: name, From: ends.Draw(t, "from"), To: ends.Draw(t, "to"), Allow: traffics().Draw(t, "allow"), Deny: traffics().Draw(t, "deny")}
 			p.Deny = slices.DeleteFunc(p.Deny, func(t Traffic) bool { return slices.Contains(p.Allow, t) })
-			if len(p.Allow)+len(p.Deny) > 0 {
+			if b.Tier == Provider {
+				p.Pass = slices.DeleteFunc(traffics().Draw(t, "pass"), func(t Traffic) bool { return slices.Contains(p.Allow, t) || slices.Contains(p.Deny, t) })
+			}
+			if b.Tier != Tenant {
+				p.Priority = rapid.Uint32Range(0, PriorityMax).Draw(t, "priority")
+			}
+			p.Side = Side(rapid.IntRange(0, 2).Draw(t, "side"))
+			p.Log, p.Shadow = rapid.Bool().Draw(t, "log"), rapid.Bool().Draw(t, "shadow")
+			if rapid.Bool().Draw(t, "ends") {
+				p.Until = time.Unix(rapid.Int64Range(0, 1<<36).Draw(t, "until"), 0).UTC()
+			}
+			if len(p.Allow)+len(p.Deny)+len(p.Pass) > 0 {
 				b.Policies = append(b.Policies, p)
 			}
 		}
 		b.order()
 		return b
 	})
+}
+
+// selector draws one of labels that readers of YAML like to take for something else.
+func selector(t *rapid.T) *Selector {
+	labels := []string{"app", "k8s.io/a", "yes", "1", "1.5", "Null", "A_b", "x-1/On", "2026-01-02", "inf"}
+	s := &Selector{}
+	for range rapid.IntRange(0, 4).Draw(t, "requirements") {
+		r := Requirement{Key: rapid.SampledFrom(labels).Draw(t, "key"), Operator: Operator(rapid.IntRange(0, 3).Draw(t, "operator"))}
+		if r.Operator == In || r.Operator == NotIn {
+			for _, v := range rapid.SliceOfNDistinct(rapid.SampledFrom(append(labels, "", "~")), 1, 3, rapid.ID[string]).Draw(t, "values") {
+				if CheckLabelValue(v) == nil {
+					r.Values = append(r.Values, v)
+				}
+			}
+		}
+		slices.Sort(r.Values)
+		if len(r.Values) > 0 || r.Operator > NotIn {
+			s.Requirements = append(s.Requirements, r)
+		}
+	}
+	slices.SortFunc(s.Requirements, Requirement.compare)
+	s.Requirements = slices.CompactFunc(s.Requirements, func(a, b Requirement) bool { return a.compare(b) == 0 })
+	return s
 }
 
 // router draws one that is sound in itself, on networks that may not exist.
@@ -124,8 +180,10 @@ func allText(t *rapid.T, text []byte) {
 		if n.Kind == yaml.ScalarNode && n.ShortTag() != "!!str" && n.ShortTag() != "!!bool" {
 			t.Fatalf("%q reads as %s", n.Value, n.ShortTag())
 		}
-		for _, c := range n.Content {
-			walk(c)
+		for i, c := range n.Content {
+			if i == 0 || n.Kind != yaml.MappingNode || n.Content[i-1].Value != "priority" { // the one word that is a number
+				walk(c)
+			}
 		}
 	}
 	walk(&n)

@@ -59,7 +59,7 @@ func TestStructuralFaults(t *testing.T) {
 		"no from":                policy("{name: p, to: b, allow: any}"),
 		"no to":                  policy("{name: p, from: a, allow: any}"),
 		"neither allow nor deny": policy("{name: p, from: a, to: b}"),
-		"a policy with a word":   policy("{name: p, from: a, to: b, allow: any, log: true}"),
+		"a policy with a word":   policy("{name: p, from: a, to: b, allow: any, rate: 1}"),
 		"from nothing":           policy("{name: p, from: , to: b, allow: any}"),
 		"from an empty list":     policy("{name: p, from: [], to: b, allow: any}"),
 		"from a list of lists":   policy("{name: p, from: [[a]], to: b, allow: any}"),

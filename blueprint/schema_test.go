@@ -82,7 +82,7 @@ func valueOf(n *yaml.Node) (any, error) {
 	case "!!bool":
 		return strings.EqualFold(n.Value, "true"), nil
 	case "!!int", "!!float":
-		return 1.0, nil // the schema asks of no number which it is
+		return 1.0, nil // the schema asks of no number which it is: PriorityMax is tested elsewhere
 	}
 	return n.Value, nil
 }
@@ -152,6 +152,8 @@ func TestSchemaTakesChangedBlueprints(t *testing.T) {
 		"any", "any/1", "tcp", "TCP", "tcp/", "tcp/0", "tcp/080", "tcp/65535", "tcp/65536", "tcp/1-2", "tcp/2-1", "tcp/0001-00065535", "tcp/1-", "tcp/1,2", "tcp/+1",
 		"icmp/255/255", "icmp/256", "icmpv4/08", "icmpv6/1/2/3", "proto/0", "proto/255", "proto/0255", "proto/0256", "proto/44",
 		[]any{}, []any{nil}, []any{"a"}, []any{"a", "a"}, []any{"tcp/1", "any"}, []any{[]any{"a"}}, []any{"sctp/09"}, []any{"10.8.0.0/30", "fd08::/9"},
+		"allow", "deny", "provider", "baseline", "egress", "any", "In", "Exists", "tcp/http", "tcp/8080-web", "tcp/a--b", "tcp/http-alternative", "2026-12-31T00:00:00Z", "2026-12-31T00:00:00+14:00", "2026-12-31", 10.0, 1000001,
+		map[string]any{"prefixes": "0.0.0.0/0"}, map[string]any{"prefixes": []any{"10.0.0.0/8"}, "except": []any{"10.1.0.0/16"}}, map[string]any{"egress": "allow"}, map[string]any{"matchLabels": map[string]any{"k8s.io/a_b": ""}},
 		map[string]any{}, map[string]any{"a": nil}, map[string]any{"a": map[string]any{}}, map[string]any{"network": "a", "isolated": true}, map[string]any{"subnets": "10.9.0.0/16"},
 	}
 	root, err := load([]byte(shop))
@@ -248,7 +250,10 @@ func TestSchemaWords(t *testing.T) {
 		{networkShape, definitions["network"]},
 		{routerShape, definitions["router"]},
 		{routeShape, definitions["route"]},
+		{outsideShape, definitions["outside"]},
 		{groupShape, definitions["group"]},
+		{selectorShape, definitions["selector"]},
+		{requirementShape, definitions["requirement"]},
 		{policyShape, definitions["policy"]},
 	} {
 		properties := c.schema.(map[string]any)["properties"].(map[string]any)

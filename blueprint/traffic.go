@@ -21,10 +21,25 @@ func invalid(hint, format string, args ...any) *fault {
 }
 
 // every is the range of a Traffic that says nothing of ports or ICMP types.
-func every(p dove.Protocol) Traffic { return Traffic{p, 0, 65535} }
+func every(p dove.Protocol) Traffic { return Traffic{Protocol: p, Last: 65535} }
 
 // unseen are the numbers of IPv6 extension headers, which the switch does not carry.
 var unseen = []dove.Protocol{43, 44, 60, 135, 139, 140}
+
+// PortNameMax is the longest name of a port, as IANA has it.
+const PortNameMax = 15
+
+// CheckPortName reports whether s may name a port of an endpoint: up to
+// PortNameMax of a-z, 0-9 and single inner hyphens, with a letter among them.
+func CheckPortName(s string) error {
+	bad := func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }
+	letter := func(r rune) bool { return r >= 'a' && r <= 'z' }
+	if s == "" || len(s) > PortNameMax || strings.ContainsFunc(s, bad) || !strings.ContainsFunc(s, letter) ||
+		s[0] == '-' || s[len(s)-1] == '-' || strings.Contains(s, "--") {
+		return fmt.Errorf("%s cannot name a port: write 1 to %d of a-z, 0-9 and single inner hyphens, with a letter", quote(s), PortNameMax)
+	}
+	return nil
+}
 
 const trafficHint = "write tcp/443, udp/5000-5099, icmp, icmp/8, icmpv6/128, sctp, proto/47 or any"
 
@@ -46,11 +61,14 @@ func parseTraffic(s string) ([]Traffic, *fault) {
 		if !parts {
 			return []Traffic{every(protocol)}, nil
 		}
+		if CheckPortName(rest) == nil {
+			return []Traffic{{Protocol: protocol, Port: rest}}, nil
+		}
 		first, last, f := parsePorts(s, head, rest)
 		if f != nil {
 			return nil, f
 		}
-		return []Traffic{{protocol, first, last}}, nil
+		return []Traffic{{Protocol: protocol, First: first, Last: last}}, nil
 	}
 	if _, err := strconv.ParseUint(head, 10, 64); err == nil {
 		return nil, invalid("write tcp/"+head+" or udp/"+head, "%s has no protocol before the port", quote(s))
@@ -118,13 +136,13 @@ func parseICMP(s, head, rest string, parts bool) ([]Traffic, *fault) {
 		return nil, invalid("write icmp/8 for the echo of IPv4, icmpv6/128 for that of IPv6", "%s: %s is no ICMP type from 0 to 255", quote(s), quote(kind))
 	}
 	if !hasCode {
-		return []Traffic{{protocol, uint16(t) << 8, uint16(t)<<8 | 255}}, nil
+		return []Traffic{{Protocol: protocol, First: uint16(t) << 8, Last: uint16(t)<<8 | 255}}, nil
 	}
 	c, err := strconv.ParseUint(code, 10, 8)
 	if err != nil {
 		return nil, invalid(fmt.Sprintf("write %s/%d for every code", head, t), "%s: %s is no ICMP code from 0 to 255", quote(s), quote(code))
 	}
-	return []Traffic{{protocol, uint16(t)<<8 | uint16(c), uint16(t)<<8 | uint16(c)}}, nil
+	return []Traffic{{Protocol: protocol, First: uint16(t)<<8 | uint16(c), Last: uint16(t)<<8 | uint16(c)}}, nil
 }
 
 // String prints an entry as a tenant writes it. All of ICMP alone is "icmpv4".
@@ -140,6 +158,8 @@ func (t Traffic) String() string {
 		return name
 	}
 	switch {
+	case t.Port != "":
+		return name + "/" + t.Port
 	case t.Protocol.IsICMP() && t.First == t.Last:
 		return fmt.Sprintf("%s/%d/%d", name, t.First>>8, t.First&255)
 	case t.Protocol.IsICMP() && t.First&255 == 0 && t.Last == t.First|255:
@@ -150,7 +170,7 @@ func (t Traffic) String() string {
 	return fmt.Sprintf("%s/%d-%d", name, t.First, t.Last)
 }
 
-// Compare orders entries by protocol, first and last port.
+// Compare orders entries by protocol, first and last port, and the port's name.
 func (t Traffic) Compare(o Traffic) int {
-	return cmp.Or(cmp.Compare(t.Protocol, o.Protocol), cmp.Compare(t.First, o.First), cmp.Compare(t.Last, o.Last))
+	return cmp.Or(cmp.Compare(t.Protocol, o.Protocol), cmp.Compare(t.First, o.First), cmp.Compare(t.Last, o.Last), cmp.Compare(t.Port, o.Port))
 }

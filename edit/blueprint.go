@@ -87,6 +87,7 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 		return f, dove.Txn{}, old, nil
 	}
 	var p problems
+	p.join(refusal(blueprint.Uncarried(b)))
 	p.join(refusal(blueprint.Check(b, contextOf(w, t))))
 	f.judge(&p, w, w.Parsed(t, b.Name))
 	if err := p.err(fmt.Sprintf("blueprint %q", b.Name)); err != nil {

@@ -85,10 +85,10 @@ func (d *Domain) Halves(src, dst Signature) (egress, ingress verdict.Half) {
 	for _, i := range d.between(src, dst) {
 		r := d.rules[i]
 		for _, t := range r.deny {
-			rules = append(rules, verdict.Rule{Match: verdict.Match(t), Allow: false, Name: r.name})
+			rules = append(rules, verdict.Rule{Match: matchOf(t), Allow: false, Name: r.name})
 		}
 		for _, t := range r.allow {
-			rules = append(rules, verdict.Rule{Match: verdict.Match(t), Allow: true, Name: r.name})
+			rules = append(rules, verdict.Rule{Match: matchOf(t), Allow: true, Name: r.name})
 		}
 	}
 	for _, g := range src.Groups {
@@ -154,4 +154,9 @@ func meet(a, b []dove.Group) bool {
 func names(sorted []dove.Group, g dove.Group) bool {
 	_, found := slices.BinarySearchFunc(sorted, g, dove.Group.Compare)
 	return found
+}
+
+// matchOf is a traffic whose port has a number.
+func matchOf(t blueprint.Traffic) verdict.Match {
+	return verdict.Match{Protocol: t.Protocol, First: t.First, Last: t.Last}
 }
