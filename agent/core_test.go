@@ -41,7 +41,7 @@ func TestPortFollowsAssignmentAndDevice(t *testing.T) {
 		}
 	}
 	r.step(Received{assignOf("web-1", 5, "10.0.0.1", 20)})
-	expect("red/web-1 1 waiting ")
+	expect("red/web-1 1 waiting there is no device tapweb-1 or dvweb-1")
 	r.step(deviceOf("tapweb-1", 3))
 	expect("red/web-1 1 active tapweb-1")
 	r.step(deviceOf("tapweb-1", 4)) // made anew
@@ -61,7 +61,7 @@ func TestPortFollowsAssignmentAndDevice(t *testing.T) {
 		t.Fatalf("the switch has addresses %v", got)
 	}
 	r.step(DeviceGone{"tapweb-1"})
-	expect("red/web-1 2 waiting ")
+	expect("red/web-1 2 waiting there is no device tapweb-1 or dvweb-1")
 	if len(r.has) != 0 {
 		t.Fatalf("the switch still holds %v", r.has)
 	}
@@ -95,7 +95,7 @@ func TestTwoEndpointsWantOneDevice(t *testing.T) {
 	}
 	r.step(Unplug{assignOf("web-1", 5, "10.0.0.1", 20).Endpoint}) // frees the default name
 	r.step(Plug{blue.Endpoint, ""})
-	if d := cmp.Diff([]string{"red/web-1 1 waiting ", "blue/web-1 1 active dvweb-1"}, r.states()); d != "" {
+	if d := cmp.Diff([]string{"red/web-1 1 waiting unplugged", "blue/web-1 1 active dvweb-1"}, r.states()); d != "" {
 		t.Fatalf("(-want +got):\n%s", d)
 	}
 	if got := r.core.Status().Ports[1].Detail; got != "unplugged" {

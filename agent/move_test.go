@@ -127,7 +127,7 @@ func TestTakesFlowsOver(t *testing.T) {
 		return Received{m}
 	}
 	r.step(Received{moving(2, true)})
-	expect("2 waiting standby=true carried=false 0 ")
+	expect("2 waiting standby=true carried=false 0 there is no device tapweb-1 or dvweb-1")
 	r.step(carry(2, false, 1)) // before its port is open
 	r.step(deviceOf("dvweb-1", 3))
 	expect("2 active standby=true carried=false 0 ")
@@ -172,7 +172,7 @@ func TestTakesFlowsOver(t *testing.T) {
 	expect("4 active standby=false carried=true 2 ")
 	// With the port goes what it took over.
 	r.step(DeviceGone{"dvweb-1"})
-	expect("4 waiting standby=false carried=false 0 ")
+	expect("4 waiting standby=false carried=false 0 there is no device tapweb-1 or dvweb-1")
 	r.step(deviceOf("dvweb-1", 4))
 	expect("4 active standby=false carried=false 0 ")
 	r.refuses = dataplane.ErrNoPort

@@ -408,9 +408,29 @@ func (c *Core) state(a *assignment) (u control.EndpointUpdate, ok bool) {
 	case a.failure.text != "":
 		u.State, u.Detail = control.EndpointFailed, a.failure.text
 	default:
-		u.State = control.EndpointWaiting
+		u.State, u.Detail = control.EndpointWaiting, c.lacks(a)
 	}
 	return u, c.addMove(a, &u)
+}
+
+// lacks says which device an assignment waits for, "" if it is there.
+func (c *Core) lacks(a *assignment) string {
+	name, plugged := c.plugs[a.Endpoint]
+	switch {
+	case a.device.Name != "":
+		return ""
+	case a.recalled:
+		return "the DPC has not assigned it again since this agent started"
+	case plugged && name == "":
+		return "unplugged"
+	case !plugged:
+		name = a.Device
+	}
+	if name == "" {
+		names := DefaultDevices(a.Endpoint.ID)
+		name = names[0] + " or " + names[1]
+	}
+	return "there is no device " + name
 }
 
 func (c *Core) touch(a *assignment) {

@@ -138,19 +138,8 @@ func (c *Core) portStatus(a *assignment) PortStatus {
 	for _, x := range a.Address {
 		p.Addresses = append(p.Addresses, AddressStatus(x))
 	}
-	if p.Device != "" || p.Detail != "" {
-		return p
-	}
-	names := DefaultDevices(a.Endpoint.ID)
-	p.Detail = "there is no device " + names[0] + " or " + names[1]
-	if a.recalled {
-		p.Detail = "the DPC has not assigned it again since this agent started"
-	} else if name, plugged := c.plugs[a.Endpoint]; plugged && name == "" {
-		p.Detail = "unplugged"
-	} else if plugged {
-		p.Detail = "there is no device " + name
-	} else if a.Device != "" {
-		p.Detail = "there is no device " + a.Device
+	if p.Detail == "" {
+		p.Detail = c.lacks(a)
 	}
 	return p
 }

@@ -39,8 +39,8 @@ type Endpoint struct {
 	Claimed   []string        `json:"claimed,omitempty" doc:"Addresses that others are allowed too, and that are this endpoint's since it announced them last."`
 	// PortSecurity is false where the endpoint may send from any address and MAC.
 	PortSecurity bool          `json:"portSecurity" doc:"false: it may send from any address and MAC, and its end of every policy allows everything."`
-	State        string        `json:"state,omitempty" enum:"unbound,unknown,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, waiting for its device, active once the switch enforces for it. Missing in a watch."`
-	Detail       string        `json:"detail,omitempty" doc:"Why it failed."`
+	State        string        `json:"state,omitempty" enum:"unbound,unknown,foreign,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, foreign where no dSwitch runs, waiting for its device, active once the switch enforces for it. Missing in a watch."`
+	Detail       string        `json:"detail,omitempty" doc:"Why it failed, or what it waits for."`
 	Revision     dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }
 
@@ -127,6 +127,9 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 		}
 		if e.Host != "" {
 			out.State = "unknown"
+			if foreign(w, e.Host) {
+				out.State = "foreign"
+			}
 			if u, ok := state(e.Host); ok {
 				out.State, out.Detail = stateNames[u.State], u.Detail
 			}
@@ -277,7 +280,7 @@ type EndpointFilter struct {
 	Group   string        `query:"group" maxLength:"127" doc:"Only those in this group, BLUEPRINT/GROUP."`
 	Host    dove.HostName `query:"host" maxLength:"63" doc:"Only those bound to this host, on standby too."`
 	Address string        `query:"address" maxLength:"45" example:"10.0.1.2" doc:"Only those with this address."`
-	State   string        `query:"state" enum:"unbound,unknown,waiting,active,failed" doc:"Only those in this state on their hosts."`
+	State   string        `query:"state" enum:"unbound,unknown,foreign,waiting,active,failed" doc:"Only those in this state on their hosts."`
 }
 
 // address returns the zero Addr if none is wanted.

@@ -45,6 +45,7 @@ type Flows struct {
 	Next       string          `json:"next,omitempty" doc:"Where the next part starts: give it as after. Missing at the end. Each part is asked of the hosts anew."`
 	Unanswered []dove.HostName `json:"unanswered" nullable:"false" doc:"Hosts with endpoints of the tenant that did not answer: what flows there is not in the list."`
 	NoSession  []dove.HostName `json:"noSession,omitempty" doc:"Those of unanswered that have no session with this DPC member, and could not be asked."`
+	Foreign    []dove.HostName `json:"foreign,omitempty" doc:"Hosts with endpoints of the tenant that run no dSwitch: of their flows those are in the list that others tell of."`
 	Lost       uint64          `json:"lost,omitempty" doc:"How many flows were left out because they are too many."`
 }
 
@@ -103,6 +104,7 @@ func (s *server) flows(api huma.API) {
 		return &struct{ Body Flows }{Flows{
 			Revision: all.Revision, Items: part.Items, Next: part.Next,
 			Unanswered: append([]dove.HostName{}, all.Unanswered...), NoSession: s.absent(all.Unanswered), Lost: all.Lost,
+			Foreign: foreignHosts(w, in.Tenant),
 		}}, nil
 	})
 	event := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[FlowEvent](), true, "")
@@ -153,6 +155,11 @@ func (s *server) flows(api huma.API) {
 			}
 		}, ended), nil
 	})
+}
+
+// foreignHosts returns the hosts without dSwitch that a tenant has endpoints on, in order.
+func foreignHosts(w *world.World, t dove.Tenant) []dove.HostName {
+	return slices.DeleteFunc(hostsOf(w.Endpoints(t)), func(h dove.HostName) bool { return !foreign(w, h) })
 }
 
 // noSession says of a host that it cannot be asked.

@@ -69,6 +69,12 @@ func (f HostFilter) wants(s *control.SessionStatus) bool {
 // behind reports whether a host has still to enforce some of what it was told.
 func behind(s control.SessionStatus) bool { return s.Acked < s.Told }
 
+// foreign reports whether a host runs no dSwitch.
+func foreign(w *world.World, name dove.HostName) bool {
+	h, _ := w.Host(name)
+	return h.Foreign
+}
+
 func byHost(all []control.SessionStatus) map[dove.HostName]*control.SessionStatus {
 	sessions := map[dove.HostName]*control.SessionStatus{}
 	for _, status := range all {

@@ -14,7 +14,7 @@ import (
 type WhyLive struct {
 	Host     dove.HostName `json:"host,omitempty"`
 	Role     string        `json:"role" enum:"sender,receiver,both" doc:"Whose host it is: both, if both ends are on it."`
-	State    string        `json:"state" enum:"answered,no-session,no-answer,not-bound" doc:"Only answered comes with the rest."`
+	State    string        `json:"state" enum:"answered,no-session,no-answer,not-bound,foreign" doc:"Only answered comes with the rest. foreign: the host runs no dSwitch."`
 	Standing string        `json:"standing,omitempty" enum:"allow,deny,would-ask,no-endpoint,hidden,unassigned,not-active" doc:"What it would do with the first packet of the flow, by what is in force in it."`
 	Rule     string        `json:"rule,omitempty"`
 	Forth    string        `json:"forth,omitempty" doc:"The table in force from one to the other; missing if it holds none."`
@@ -50,7 +50,14 @@ func (s *server) live(ctx context.Context, a explain.Answer) []WhyLive {
 
 func (s *server) inspect(ctx context.Context, a explain.Answer, at explain.Place, role string) WhyLive {
 	out := WhyLive{Host: at.Host, Role: role, State: "not-bound"}
-	if at.Host == "" {
+	switch {
+	case at.Host == "":
+		return out
+	case at.Foreign && a.From.Foreign && a.To.Foreign:
+		out.State, out.Detail = "foreign", "it runs no dSwitch, nor does the other end's: nobody enforces the policy between them"
+		return out
+	case at.Foreign:
+		out.State, out.Detail = "foreign", "it runs no dSwitch: the policy is enforced at the other end alone"
 		return out
 	}
 	report, err := s.Backend.Inspect(ctx, at.Host, control.Tuple{

@@ -75,7 +75,7 @@ func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (contro
 			case !ok:
 				waits(host, "host %s does not say yet whether its port is open", host)
 			case !opened(e, host, u):
-				waits(host, "%s", strings.TrimSpace(fmt.Sprintf("host %s: its port is %s %s", host, stateNames[u.State], u.Detail)))
+				waits(host, "%s", closed(e, host, u))
 			case host == to && len(m.Waits) == 0:
 				waits(to, "host %s does not have the flows of host %s yet", to, from)
 			}
@@ -90,6 +90,21 @@ func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (contro
 	slices.Sort(m.Hosts)
 	m.Hosts = slices.Compact(m.Hosts)
 	return &m
+}
+
+// closed says why a port is not open on a host, and what to do.
+func closed(e world.Endpoint, host dove.HostName, u control.EndpointUpdate) string {
+	text := fmt.Sprintf("host %s: its port is %s", host, stateNames[u.State])
+	if u.Detail != "" {
+		text += ": " + u.Detail
+	}
+	switch {
+	case u.State != control.EndpointWaiting:
+		return text
+	case host == e.Host && !e.Activated:
+		return text + fmt.Sprintf(" (bring it back, or give the move up and move the endpoint at once, without its flows: dovectl endpoint move %s %s)", e.ID, e.Standby)
+	}
+	return text + " (make it there)"
 }
 
 // opened reports whether a host says that an endpoint's port is open, in the part
@@ -143,7 +158,7 @@ func (s *server) moves(api huma.API) {
 		if in.Force.Force || m == nil || in.Force.Settled(m) {
 			return nil
 		}
-		return dove.Errorf(dove.Conflict, "%s of endpoint %q on host %q would lose packets: it is %s: %s (wait, do it without a host that is dead, or force it)", what, in.name(), in.Host, m.Step, strings.Join(m.Waits, "; "))
+		return dove.Errorf(dove.Conflict, "%s of endpoint %q on host %q would lose packets (wait, do it without a host that is dead, or force it): it is %s:\n  %s", what, in.name(), in.Host, m.Step, strings.Join(m.Waits, "\n  "))
 	}
 	register(api, huma.Operation{
 		OperationID: "prepare-endpoint", Method: http.MethodPut, Path: path, Tags: tags,

@@ -65,11 +65,15 @@ func TestMove(t *testing.T) {
 	is("acme-1", "acme-2", "preparing", "acme-1 does not say", "acme-2 does not say")
 	says("acme-1 active", "acme-2 waiting standby")
 	is("acme-1", "acme-2", "preparing", "acme-2: its port is waiting")
+	r.backend.sessions[1].Endpoints[0].Detail = "there is no device tap1"
+	is("acme-1", "acme-2", "preparing", "acme-2: its port is waiting: there is no device tap1 (make it there)")
+	says("acme-1 waiting", "acme-2 active standby")
+	is("acme-1", "acme-2", "preparing", "acme-1: its port is waiting (bring it back, or give the move up and move the endpoint at once, without its flows: dovectl endpoint move web-1 acme-2)")
 	says("acme-1 active", "acme-2 active")
 	is("acme-1", "acme-2", "preparing", "acme-2: its port is active") // in the part that it had before
 	says("acme-1 active", "acme-2 active standby")
 	is("acme-1", "acme-2", "preparing", "acme-2 does not have the flows of host acme-1")
-	if p := r.refused(409, "POST "+at+"/bindings/acme-2/activate", ""); !strings.Contains(p.Detail, "does not have the flows") {
+	if p := r.refused(409, "POST "+at+"/bindings/acme-2/activate", ""); !strings.Contains(p.Detail, "preparing:\n  host acme-2 does not have the flows") {
 		t.Errorf("refused: %+v", p)
 	}
 	says("acme-1 active", "acme-2 active standby carried")

@@ -176,7 +176,7 @@ func TestResolve(t *testing.T) {
 		"from=web-1&to=new":             {"no-endpoint", "has not joined", ""},
 		"from=web-1&to=10.0.1.99":       {"no-endpoint", "nobody has", ""},
 		"from=web-1&to=front/10.0.1.99": {"no-endpoint", "nobody has", ""},
-		"from=web-1&to=back-1":          {"no-endpoint", "nobody has 10.0.2.11 on network acme/front", ""},
+		"from=web-1&to=back-1":          {"no-route", "nobody has 10.0.2.11 on network acme/front", ""},
 		"from=idle&to=db-1":             {"refused", "bound to no host", ""},
 		"from=new&to=db-1":              {"refused", "has not joined", ""},
 	} {

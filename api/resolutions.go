@@ -21,7 +21,7 @@ import (
 // Resolution is what the DPC would answer if the dSwitch of From asked now.
 type Resolution struct {
 	Revision dove.Revision `json:"revision" doc:"The revision that it is answered at."`
-	Status   string        `json:"status" enum:"found,no-endpoint,refused"`
+	Status   string        `json:"status" enum:"found,no-endpoint,no-route,refused" doc:"no-endpoint: nobody has the address. no-route: nothing leads to it."`
 	Detail   string        `json:"detail,omitempty" doc:"Why, unless found."`
 	From     ResolutionEnd `json:"from"`
 	Address  string        `json:"address" doc:"The address that is asked about, on the network of from."`
@@ -132,7 +132,12 @@ func resolve(w *world.World, t dove.Tenant, in Resolving) (Resolution, error) {
 	case control.NoEndpoint:
 		out.Status = "no-endpoint"
 		reach := w.Reach(network, q.Peer)
-		switch {
+		if reach.NoRoute {
+			out.Status = "no-route"
+		}
+		switch gateway := explain.Gateway(w, network, q.Peer); {
+		case gateway != "":
+			out.Detail = gateway
 		case len(reach.Ways) > 0:
 			out.Detail = nowhere(w, reach.Ways[0].Endpoint)
 		case reach.Route.IsValid():

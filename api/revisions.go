@@ -24,6 +24,7 @@ type Status struct {
 	Sessions    int           `json:"sessions" doc:"With dSwitches, of this member: hosts lists them."`
 	Behind      SomeHosts     `json:"behind" doc:"Hosts with a session that have not acknowledged all that they were told."`
 	Absent      SomeHosts     `json:"absent" doc:"Hosts without a session with this member."`
+	Foreign     SomeHosts     `json:"foreign" doc:"Hosts without dSwitch, which need no session."`
 }
 
 // SomeHosts counts hosts and names the first of them.
@@ -61,7 +62,7 @@ func (s *server) revisions(api huma.API) {
 		out := Status{
 			Member: s.Member, Version: s.Version, Revision: w.Revision(),
 			Incarnation: strconv.FormatUint(w.Incarnation(), 16),
-			Behind:      SomeHosts{First: []dove.HostName{}}, Absent: SomeHosts{First: []dove.HostName{}},
+			Behind:      SomeHosts{First: []dove.HostName{}}, Absent: SomeHosts{First: []dove.HostName{}}, Foreign: SomeHosts{First: []dove.HostName{}},
 		}
 		n := w.Counts()
 		out.Tenants, out.Endpoints, out.Hosts = n.Tenants, n.Endpoints, n.Hosts
@@ -69,6 +70,8 @@ func (s *server) revisions(api huma.API) {
 		out.Sessions = len(sessions)
 		for h := range w.Hosts() {
 			switch session := sessions[h.Name]; {
+			case h.Foreign:
+				out.Foreign.add(h.Name)
 			case session == nil:
 				out.Absent.add(h.Name)
 			case behind(*session):

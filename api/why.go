@@ -45,6 +45,7 @@ type WhyPlace struct {
 	Class    dove.Class      `json:"class" doc:"The number for addresses alike in policy; 0: none."`
 	Host     dove.HostName   `json:"host,omitempty"`
 	VTEP     string          `json:"vtep,omitempty" doc:"The host's underlay address; missing unless it has joined."`
+	Foreign  bool            `json:"foreign,omitempty" doc:"The host runs no dSwitch."`
 }
 
 // Flow says which flow is asked about.
@@ -146,7 +147,7 @@ func renderWhy(a explain.Answer) Why {
 func renderPlace(p explain.Place) WhyPlace {
 	out := WhyPlace{
 		Tenant: p.Endpoint.Tenant, Endpoint: p.Endpoint.ID, Address: p.Addr.String(), Network: p.Network.Name,
-		VNI: p.VNI, Groups: []string{}, Class: p.Class, Host: p.Host,
+		VNI: p.VNI, Groups: []string{}, Class: p.Class, Host: p.Host, Foreign: p.Foreign,
 	}
 	for _, g := range p.Groups {
 		out.Groups = append(out.Groups, strings.TrimPrefix(g.String(), string(g.Tenant)+"/"))

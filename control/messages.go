@@ -97,7 +97,7 @@ type EndpointUpdate struct {
 	Epoch    dove.Epoch
 	State    EndpointState
 	Device   string
-	Detail   string // why, where State is EndpointFailed
+	Detail   string // why, where State is not EndpointActive; else what was lost of the flows
 	Standby  bool
 	Carried  bool
 	Flows    uint32

@@ -22,9 +22,11 @@ const (
 
 // flowEnds are the names of a flow.
 type flowEnds struct {
+	tuple    control.Tuple // on the network of who sent first, by which all hosts' words of it are one
 	network  dove.Network
 	from, to dove.Endpoint // zero where nobody has the address
 	fromHost dove.HostName // where it is active
+	first    bool          // told where it was first sent, so not once more behind a router
 }
 
 // endsOf names the ends of a flow of a tenant that a host tells of. It is the
@@ -34,11 +36,14 @@ func endsOf(w *world.World, tenant dove.Tenant, host dove.HostName, t control.Tu
 	if !exists || n.Tenant != tenant {
 		return ends, false
 	}
-	ends.network = n.Full()
-	if e, ok := w.Seen(t.VNI, t.Src); ok {
-		ends.from, ends.fromHost = e.Full(), e.Host
-		its = e.BoundTo(host)
+	ends.tuple, ends.network = t, n.Full()
+	if ways := w.Reach(n, t.Src).Ways; len(ways) > 0 {
+		way := ways[max(0, slices.IndexFunc(ways, func(way world.Way) bool { return way.Endpoint.BoundTo(host) }))]
+		ends.from, ends.fromHost = way.Endpoint.Full(), way.Endpoint.Host
+		ends.tuple.VNI, ends.network = way.Network.VNI, way.Network.Full()
+		its = way.Endpoint.BoundTo(host)
 	}
+	ends.first = ends.fromHost == host && ends.tuple.VNI == t.VNI
 	if e, ok := w.Seen(t.VNI, t.Dst); ok {
 		ends.to = e.Full()
 		its = its || e.BoundTo(host)
@@ -87,6 +92,7 @@ func (l *flowList) take(t Told) {
 	}
 	for _, f := range r.Flows {
 		ends, its := endsOf(t.World, l.tenant, t.Host, f.Tuple)
+		f.Tuple = ends.tuple
 		flow := l.flows[f.Tuple]
 		switch {
 		case !its:
@@ -95,9 +101,11 @@ func (l *flowList) take(t Told) {
 			l.lost++
 		case flow == nil:
 			l.flows[f.Tuple] = &control.LiveFlow{FlowReport: f, Network: ends.network, From: ends.from, To: ends.to, Hosts: []dove.HostName{t.Host}}
-		case !slices.Contains(flow.Hosts, t.Host):
-			flow.Hosts = append(flow.Hosts, t.Host)
-			if ends.fromHost == t.Host { // it counts what its guest sends, forged or not
+		default:
+			if !slices.Contains(flow.Hosts, t.Host) {
+				flow.Hosts = append(flow.Hosts, t.Host)
+			}
+			if ends.first { // it counts what its guest sends, forged or not
 				flow.FlowReport = f
 			}
 		}
@@ -177,11 +185,12 @@ func (f *flowWatch) take(now time.Time, t Told) []control.FlowNews {
 			}
 			continue
 		}
-		if e.What != control.FlowDenied && ends.fromHost != t.Host {
+		if e.What != control.FlowDenied && !ends.first {
 			if teller := f.hosts[ends.fromHost]; teller != nil && teller.answers {
 				continue // the first sender's own host tells it
 			}
 		}
+		e.Tuple = ends.tuple
 		news = append(news, control.FlowNews{At: now, Event: &e, Network: ends.network, From: ends.from, To: ends.to, Host: t.Host})
 	}
 	if lost := addLost(0, t.Report.Lost); lost > 0 {

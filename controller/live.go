@@ -87,7 +87,7 @@ func (c *Core) tell(host dove.HostName, r *control.Report, askers ...uint64) {
 	c.effects = append(c.effects, Told{slices.Clone(askers), host, r, c.world})
 }
 
-// hostsOf returns the hosts that have endpoints of a tenant.
+// hostsOf returns the hosts with a dSwitch that have endpoints of a tenant.
 func hostsOf(w *world.World, t dove.Tenant) map[dove.HostName]bool {
 	hosts := map[dove.HostName]bool{}
 	for e := range w.Endpoints(t) {
@@ -95,7 +95,14 @@ func hostsOf(w *world.World, t dove.Tenant) map[dove.HostName]bool {
 			hosts[h] = true
 		}
 	}
+	maps.DeleteFunc(hosts, func(h dove.HostName, _ bool) bool { return foreign(w, h) })
 	return hosts
+}
+
+// foreign reports whether a host has no dSwitch that could be asked.
+func foreign(w *world.World, name dove.HostName) bool {
+	h, _ := w.Host(name)
+	return h.Foreign
 }
 
 func (c *Core) watch(asker uint64, t dove.Tenant) {
@@ -140,8 +147,11 @@ func (c *Core) spread(w *watched, hosts map[dove.HostName]bool) (changed bool) {
 	return changed
 }
 
-// has reports whether a host has an endpoint of a tenant.
+// has reports whether a host with a dSwitch has an endpoint of a tenant.
 func (c *Core) has(host dove.HostName, t dove.Tenant) bool {
+	if foreign(c.world, host) {
+		return false
+	}
 	for e := range c.world.EndpointsOn(host) {
 		if e.Tenant == t {
 			return true

@@ -10,6 +10,7 @@ import (
 
 	"dove.network/control"
 	"dove.network/dove"
+	"dove.network/edit"
 )
 
 // hearing takes what askers were told since the last time, in words.
@@ -398,5 +399,59 @@ func TestFloodsAreLeftOut(t *testing.T) {
 	}
 	if effects, lost = b.take(); len(effects) != boxEvents/control.EventsMax || lost == 0 {
 		t.Errorf("%d things of many hosts wait, lost %d", len(effects), lost)
+	}
+}
+
+// A flow over a router is on another network at each end. It is told once, on the
+// network of who sent first, with the counts of that end, so that sums are right.
+func TestRoutedFlowsAreToldOnce(t *testing.T) {
+	r, _, _, _ := newShop(t)
+	r.blueprint("acme", `{apiVersion: dove/v1, kind: Blueprint, name: shop,
+networks: {front: {subnets: [10.0.0.0/24]}, back: {subnets: [10.0.1.0/24]}}, routers: {core: {networks: [front, back]}},
+groups: {web: {network: front}, app: {network: front}, db: {network: back}}, policies: [{name: web-db, from: web, to: db, allow: [tcp/8080]}]}`)
+	for id, host := range map[dove.EndpointID]dove.HostName{"db-1": "h2", "db-2": "h1"} {
+		w := r.core.World()
+		txn, _, err := edit.PutEndpoint(w, edit.EndpointRequest{Tenant: "acme", ID: id, Host: host, Groups: []string{"shop/db"}},
+			edit.Chance{UID: dove.UID(w.Revision()) + 5000, Now: r.now}, nil)
+		r.edit(txn, err)
+	}
+	w := r.core.World()
+	back, _ := w.Network(dove.Network{Tenant: "acme", Name: "back"})
+	for id, hosts := range map[dove.EndpointID][]dove.HostName{"db-1": {"h1", "h2"}, "db-2": {"h1"}} {
+		to, _ := w.Endpoint(dove.Endpoint{Tenant: "acme", ID: id})
+		near := control.FlowReport{Tuple: r.tuple("acme", "10.0.0.11", to.Addresses[0].String()), Packets: 10, Bytes: 1000}
+		far := near
+		far.Tuple.VNI, far.Packets = back.VNI, 9
+		reports := map[dove.HostName][]control.FlowReport{hosts[0]: {near}}
+		reports[hosts[len(hosts)-1]] = append(reports[hosts[len(hosts)-1]], far)
+		for _, order := range [][]dove.HostName{{"h1", "h2"}, {"h2", "h1"}} {
+			list, watch := newFlowList("acme"), newFlowWatch("acme")
+			list.ask(order)
+			watch.ask(start, order)
+			for _, h := range order { // all answer
+				watch.take(start, Told{Host: h, World: w, Report: &control.Report{}})
+			}
+			var news []control.FlowNews
+			for _, h := range order {
+				flows := slices.Clone(reports[h])
+				slices.Reverse(flows)
+				list.take(Told{Host: h, World: w, Report: &control.Report{Flows: flows}})
+				report := &control.Report{}
+				for _, f := range flows {
+					report.Events = append(report.Events, control.FlowEvent{What: control.FlowBegun, Tuple: f.Tuple})
+				}
+				news = append(news, watch.take(start, Told{Host: h, World: w, Report: report})...)
+			}
+			want := []control.LiveFlow{{
+				FlowReport: near, Network: dove.Network{Tenant: "acme", Name: "front"},
+				From: dove.Endpoint{Tenant: "acme", ID: "web-1"}, To: to.Full(), Hosts: hosts,
+			}}
+			if d := cmp.Diff(want, list.list().Flows, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+				t.Errorf("to %s, %v (-want +got):\n%s", id, order, d)
+			}
+			if len(news) != 1 || news[0].Host != "h1" || news[0].Event.Tuple != near.Tuple {
+				t.Errorf("to %s, %v: news %+v", id, order, news)
+			}
+		}
 	}
 }

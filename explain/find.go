@@ -1,6 +1,8 @@
 package explain
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -44,8 +46,12 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 		}
 		return End{}, dove.Errorf(dove.NotFound, "endpoint %s does not have address %s", e.Full(), addr)
 	}
-	if _, ok := w.Network(network); !ok {
+	n, ok := w.Network(network)
+	if !ok {
 		return End{}, dove.Errorf(dove.NotFound, "there is no network or endpoint %s", network)
+	}
+	if says := Gateway(w, n, addr); says != "" {
+		return End{}, dove.Errorf(dove.NotFound, "%s", says)
 	}
 	return End{}, dove.Errorf(dove.NotFound, "no endpoint has address %s on network %s", addr, network)
 }
@@ -54,9 +60,11 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 func anywhere(w *world.World, t dove.Tenant, addr netip.Addr) (End, error) {
 	var found End
 	var on dove.Network
+	router := ""
 	for n := range w.Networks(t) {
 		e, ok := w.EndpointOn(n.Full(), addr)
 		if !ok {
+			router = cmp.Or(router, Gateway(w, n, addr))
 			continue
 		}
 		if on.Name != "" {
@@ -64,8 +72,20 @@ func anywhere(w *world.World, t dove.Tenant, addr netip.Addr) (End, error) {
 		}
 		found, on = End{e.Full(), addr}, n.Full()
 	}
-	if on.Name == "" {
+	switch {
+	case on.Name == "" && router != "":
+		return End{}, dove.Errorf(dove.NotFound, "%s", router)
+	case on.Name == "":
 		return End{}, dove.Errorf(dove.NotFound, "no endpoint of tenant %s has address %s", t, addr)
 	}
 	return found, nil
+}
+
+// Gateway says what an address is that a router has on a network, "" if none has it.
+func Gateway(w *world.World, n world.Network, addr netip.Addr) string {
+	r, _, ok := w.GatewayOn(n, addr)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%s on network %s is router %s's own address, no endpoint: the switch of whoever sends answers its ARP, neighbour discovery and pings from that network, and drops all else for it (to-router)", addr, n.Full(), r.Name)
 }

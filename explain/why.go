@@ -29,6 +29,7 @@ type End struct {
 
 // Place is what and where one end is. Class is 0 if it has none. Host is "" if
 // the endpoint is bound to none, VTEP the zero Addr unless that host has joined.
+// A Foreign host runs no dSwitch.
 type Place struct {
 	Endpoint dove.Endpoint
 	UID      dove.UID
@@ -39,6 +40,7 @@ type Place struct {
 	Class    dove.Class
 	Host     dove.HostName
 	VTEP     netip.Addr
+	Foreign  bool
 }
 
 // Answer is what a World says of a Question.
@@ -95,13 +97,14 @@ func Why(w *world.World, q Question) (Answer, error) {
 	if r, ok := w.Between(a.From.Network, a.To.Network); ok {
 		a.Router = r.Name
 	}
+	if srcDomain == dstDomain {
+		a.Domain = srcDomain
+	}
 	a.Obstacles = obstacles(a)
-	if srcDomain != dstDomain || srcDomain == (dove.Domain{}) {
+	if a.Domain == (dove.Domain{}) {
 		a.Rule = verdict.DefaultDeny
-		a.Obstacles = append(a.Obstacles, fmt.Sprintf("networks %s and %s are not of one domain: nothing passes between domains", a.From.Network, a.To.Network))
 		return a, nil
 	}
-	a.Domain = srcDomain
 	intent := w.Domain(a.Domain)
 	forth, back := intent.Table(srcSignature, dstSignature), intent.Table(dstSignature, srcSignature)
 	a.Forth, a.Back = forth.Digest(), back.Digest()
@@ -150,7 +153,7 @@ func place(w *world.World, e world.Endpoint, addr netip.Addr) (Place, dove.Domai
 		p.VNI = n.VNI
 	}
 	if h, ok := resolver.Location(w, e); ok {
-		p.VTEP = h.VTEP
+		p.VTEP, p.Foreign = h.VTEP, h.Foreign
 	}
 	domain, signature, _ := w.SignatureFor(e, addr)
 	return p, domain, signature
@@ -160,7 +163,10 @@ func place(w *world.World, e world.Endpoint, addr netip.Addr) (Place, dove.Domai
 func obstacles(a Answer) []string {
 	var all []string
 	from, to := a.From, a.To
-	if from.Network != to.Network && a.Router == "" {
+	switch {
+	case a.Domain == (dove.Domain{}):
+		all = append(all, fmt.Sprintf("networks %s and %s are not of one domain: nothing passes between domains, also over no router; put both endpoints on networks of one domain", from.Network, to.Network))
+	case from.Network != to.Network && a.Router == "":
 		all = append(all, fmt.Sprintf("no router joins networks %s and %s: make one that does, or put both endpoints on one network", from.Network, to.Network))
 	}
 	ends := []Place{from, to}
@@ -173,6 +179,8 @@ func obstacles(a Answer) []string {
 			all = append(all, fmt.Sprintf("endpoint %s is bound to no host", p.Endpoint))
 		case !p.VTEP.IsValid():
 			all = append(all, fmt.Sprintf("host %s of endpoint %s has not joined", p.Host, p.Endpoint))
+		case p.Foreign && a.Router != "":
+			all = append(all, fmt.Sprintf("host %s of endpoint %s is foreign: nobody answers there for router %s, so what is on it reaches its own network only; put both endpoints on one network", p.Host, p.Endpoint, a.Router))
 		}
 	}
 	return all

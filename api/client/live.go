@@ -59,7 +59,7 @@ func (c *Client) Flows(ctx context.Context, t dove.Tenant, filter api.FlowFilter
 		if err != nil {
 			return api.Flows{}, err
 		}
-		all.Revision, all.Lost = part.Revision, max(all.Lost, part.Lost)
+		all.Revision, all.Foreign, all.Lost = part.Revision, part.Foreign, max(all.Lost, part.Lost)
 		all.Items = append(all.Items, part.Items...)
 		all.Unanswered = append(all.Unanswered, part.Unanswered...)
 		all.NoSession = append(all.NoSession, part.NoSession...)

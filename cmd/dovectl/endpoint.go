@@ -100,7 +100,7 @@ func (a *app) wroteEndpoint(ctx context.Context, c *client.Client, e api.Endpoin
 }
 
 // endpointStates are those of the API.
-var endpointStates = []string{"unbound", "unknown", "waiting", "active", "failed"}
+var endpointStates = []string{"unbound", "unknown", "foreign", "waiting", "active", "failed"}
 
 func (a *app) endpointsCommand() *cobra.Command {
 	var filter api.EndpointFilter
@@ -128,7 +128,7 @@ func (a *app) endpointsCommand() *cobra.Command {
 	f.StringVar((*string)(&filter.Host), "host", "", "only those on host `NAME`")
 	f.StringVar(&filter.Network, "network", "", "only those on network `NAME`")
 	f.StringVar(&filter.Address, "address", "", "only those with `ADDRESS`")
-	f.StringVar(&filter.State, "state", "", "only those in `STATE`: unbound, unknown, waiting, active or failed")
+	f.StringVar(&filter.State, "state", "", "only those in `STATE`: unbound, unknown, foreign, waiting, active or failed")
 	choices(cmd, "state", endpointStates...)
 	a.completedFlag(cmd, "group", groupNames)
 	a.completedFlag(cmd, "host", hostNames)
@@ -174,7 +174,10 @@ func (a *app) endpointGetCommand() *cobra.Command {
 				}
 				row(w, "state:", a.endpointState(e))
 				if m := e.Move; m != nil {
-					row(w, "move:", moveSaid(*m))
+					row(w, "move:", m.Step)
+					for _, wait := range m.Waits {
+						row(w, "waits:", wait)
+					}
 					row(w, "flows taken over:", m.Flows)
 					if m.Lost != "" {
 						row(w, "flows lost:", m.Lost)

@@ -21,8 +21,9 @@ func (a *app) flowsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "flows", Short: "list the flows that switches carry now, or follow them", Args: cobra.NoArgs,
 		Long: `Asks the switches of all hosts that the tenant has endpoints on which flows
-they carry. FROM sent first; PORT is the one it sent from, of icmp the
-identifier. A flow stays for some seconds after its end, and one whose policy
+they carry. FROM sent first; PORT/ID is the port that it sent from, of icmp the
+identifier. A flow over a router is listed once, too, with the counts of where
+it was sent. A flow stays for some seconds after its end, and one whose policy
 changed until its next packet, which is judged anew. Hosts that do not answer
 are named on standard error.
 
@@ -55,7 +56,7 @@ interrupted, or nobody reads its output. With -o json each is one line.`,
 }
 
 func flowRows(w io.Writer, all []api.LiveFlow) {
-	row(w, "FROM", "TO", "TRAFFIC", "PORT", "RULE", "HOSTS", "IDLE", "PACKETS", "BYTES")
+	row(w, "FROM", "TO", "TRAFFIC", "PORT/ID", "RULE", "HOSTS", "IDLE", "PACKETS", "BYTES")
 	for _, f := range all {
 		row(w, end(f.From, f.Src), end(f.To, f.Dst), traffic(f.Protocol, f.DstPort), f.SrcPort, f.Rule,
 			several(slices.Sorted(slices.Values(f.Hosts))), brief(f.Idle), f.Packets, f.Bytes)
@@ -70,6 +71,9 @@ func (a *app) warnFlows(all api.Flows) {
 			said = "has no session"
 		}
 		fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("%s %s: flows that only it carries are missing", host, said)))
+	}
+	for _, host := range all.Foreign {
+		fmt.Fprintf(a.err, "%s is foreign: of its flows those are listed that other hosts tell of\n", host)
 	}
 	if all.Lost > 0 {
 		fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("%d flows are left out because they are too many: use --endpoint, --rule or --protocol", all.Lost)))
@@ -122,13 +126,21 @@ func (a *app) flowLine(e api.FlowEvent) string {
 	}
 	port := ""
 	if e.SrcPort != 0 {
-		port = fmt.Sprintf(" (port %d)", e.SrcPort)
+		port = fmt.Sprintf(" (%s %d)", sourceOf(e.Protocol), e.SrcPort)
 	}
 	return fmt.Sprintf("%s  %s  %s -> %s  %s%s  %s, at %s\n", at, what, end(e.From, e.Src), end(e.To, e.Dst), traffic(e.Protocol, e.DstPort), port, why, e.Host)
 }
 
 // end is the name of one end of a flow, or its address if it has none.
 func end(name dove.EndpointID, address string) string { return cmp.Or(string(name), address) }
+
+// sourceOf says what number the sender of a flow chose.
+func sourceOf(protocol string) string {
+	if strings.HasPrefix(protocol, "icmp") {
+		return "id"
+	}
+	return "port"
+}
 
 // traffic spells a destination as blueprints do.
 func traffic(protocol string, port uint16) string {

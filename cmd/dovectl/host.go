@@ -120,7 +120,7 @@ joins again gets a new certificate; its old one is worth nothing from then on.`,
 		Example: `  dovectl host token h1 --vtep 192.0.2.11 > h1.token
   dovectl host token h1 --valid 10m`,
 	}
-	cmd.Flags().TextVar(&vtep, "vtep", netip.Addr{}, "underlay `ADDRESS` that the host must have")
+	addressFlag(cmd, &vtep, "vtep", "underlay `ADDRESS` that the host must have")
 	valid := cmd.Flags().Duration("valid", time.Hour, "how long the token is good, from 1m to 168h")
 	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
 		host := dove.HostName(args[0])
@@ -159,7 +159,7 @@ not know group policy ids.`,
 		Example: `  dovectl host create h1 --vtep 192.0.2.11
   dovectl host create store-1 --vtep 192.0.2.80 --foreign --plain`,
 	}
-	cmd.Flags().TextVar(&spec.VTEP, "vtep", netip.Addr{}, "its underlay `ADDRESS`")
+	addressFlag(cmd, &spec.VTEP, "vtep", "its underlay `ADDRESS`")
 	cmd.Flags().BoolVar(&spec.Foreign, "foreign", false, "it runs no dSwitch")
 	cmd.Flags().BoolVar(&spec.Plain, "plain", false, "with --foreign: send it VXLAN without group policy ids")
 	write := writeFlags(cmd)
@@ -174,6 +174,19 @@ not know group policy ids.`,
 		return a.emit(h, func(w io.Writer) { fmt.Fprintf(w, "host %s (%s): revision %d\n", h.Name, h.VTEP, h.Revision) })
 	})
 	return cmd
+}
+
+// addressFlag is a flag that takes an address.
+func addressFlag(cmd *cobra.Command, to *netip.Addr, name, usage string) {
+	cmd.Flags().Func(name, usage, func(s string) (err error) {
+		if *to, err = netip.ParseAddr(s); err == nil {
+			return nil
+		}
+		if p, err := netip.ParsePrefix(s); err == nil {
+			return fmt.Errorf("it is a prefix: write the address alone, %s", p.Addr())
+		}
+		return errors.New("it is no address: write one such as 192.0.2.1 or 2001:db8::1")
+	})
 }
 
 // hostState says in a word how a host is connected.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,8 @@ where it is.`,
 		Example:           "  dovectl endpoint prepare web-1 h2 --wait",
 		ValidArgsFunction: a.completed(endpointNames, hostNames),
 	}
-	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until it is prepared")
+	write := writeFlags(cmd)
+	wait, _ := a.moveFlags(cmd, "wait until it is prepared")
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		e, err := write.on(c).PrepareEndpoint(ctx, endpointName(t, args[0]), dove.HostName(args[1]), write.condition())
 		if err != nil {
@@ -49,7 +51,8 @@ it was goes back.`,
 		Example: "  dovectl endpoint activate web-1 --wait\n  dovectl endpoint activate web-1 h1 --wait    # go back to h1",
 	}
 	a.forceFlags(cmd, &force, "do it though it is not prepared: packets and flows are lost")
-	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until it is prepared, and then until it is confirmed")
+	write := writeFlags(cmd)
+	wait, _ := a.moveFlags(cmd, "wait until it is prepared, and then until it is confirmed")
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		e, err := a.moving(ctx, c, endpointName(t, args[0]))
 		if err != nil {
@@ -67,9 +70,13 @@ it was goes back.`,
 					return err
 				}
 			}
+			before := *e.Move
 			e, err = write.on(c).ActivateEndpoint(ctx, endpointName(t, args[0]), to, force, write.conditionOr(e.Revision))
 			if err != nil {
 				return err
+			}
+			if force.Force {
+				a.warnForced(e, before)
 			}
 		}
 		return a.moved(ctx, e, func() (api.Endpoint, error) {
@@ -90,7 +97,8 @@ up.`,
 		Example: "  dovectl endpoint finish web-1 --wait",
 	}
 	a.forceFlags(cmd, &force, "do it though not all hosts know where it is, or its flows: packets are lost")
-	write, wait := writeFlags(cmd), a.moveFlags(cmd, "wait until all hosts know where it is, and then until it is done")
+	write := writeFlags(cmd)
+	wait, timeout := a.moveFlags(cmd, "wait until all hosts know where it is, and then until it is done")
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		e, err := a.moving(ctx, c, endpointName(t, args[0]))
 		if err != nil {
@@ -107,10 +115,20 @@ up.`,
 			if !a.waits {
 				return nil
 			}
-			return a.await(ctx, c, rev, waitTimeout, a.err)
+			return a.await(ctx, c, rev, *timeout, a.err)
 		})
 	})
 	return cmd
+}
+
+// warnForced says what an activation was forced in spite of.
+func (a *app) warnForced(e api.Endpoint, before api.Move) {
+	for _, wait := range before.Waits {
+		fmt.Fprintf(a.err, "warning: forced though %s\n", wait)
+	}
+	if slices.Contains(before.Hosts, e.Host) {
+		fmt.Fprintf(a.err, "warning: endpoint %s gets nothing until host %s is ready; to go back: dovectl endpoint activate %s %s --force\n", e.ID, e.Host, e.ID, e.Standby)
+	}
 }
 
 // settled says of a move that nothing holds its next step up, but for hosts that
@@ -135,8 +153,11 @@ func (a *app) moving(ctx context.Context, c *client.Client, name dove.Endpoint) 
 	return e, err
 }
 
-// moveFlags let the caller wait for a step of a move.
-func (a *app) moveFlags(cmd *cobra.Command, usage string) func(ctx context.Context, c *client.Client, e api.Endpoint, what string, should func(api.Endpoint) bool) (api.Endpoint, error) {
+// moveWait waits for a step of a move.
+type moveWait func(ctx context.Context, c *client.Client, e api.Endpoint, what string, should func(api.Endpoint) bool) (api.Endpoint, error)
+
+// moveFlags let the caller wait for a step of a move, each time for so long.
+func (a *app) moveFlags(cmd *cobra.Command, usage string) (moveWait, *time.Duration) {
 	cmd.Flags().BoolVar(&a.waits, "wait", false, usage)
 	timeout := cmd.Flags().Duration("timeout", waitTimeout, "how long to wait at most")
 	return func(ctx context.Context, c *client.Client, e api.Endpoint, what string, should func(api.Endpoint) bool) (api.Endpoint, error) {
@@ -162,7 +183,7 @@ func (a *app) moveFlags(cmd *cobra.Command, usage string) func(ctx context.Conte
 			return e, errors.New("somebody else ended the move of endpoint " + string(e.ID))
 		}
 		return e, nil
-	}
+	}, timeout
 }
 
 // moved shows an endpoint after a step of its move, and waits if that was asked for.
@@ -193,12 +214,16 @@ func (a *app) moved(ctx context.Context, e api.Endpoint, wait func() (api.Endpoi
 	}), waited)
 }
 
-// moveSaid says in one line how far a move is.
+// moveSaid says how far a move is, and in lines of their own what it waits for if
+// that is several things.
 func moveSaid(m api.Move) string {
-	if len(m.Waits) == 0 {
+	switch len(m.Waits) {
+	case 0:
 		return m.Step
+	case 1:
+		return m.Step + ": " + m.Waits[0]
 	}
-	return m.Step + ": " + strings.Join(m.Waits, "; ")
+	return m.Step + ":\n  " + strings.Join(m.Waits, "\n  ")
 }
 
 // hostsOf names the hosts of an endpoint, the one where it is active first.

@@ -19,18 +19,13 @@ func (a *app) networkCommand() *cobra.Command {
 are for networks that several blueprints use.`,
 	},
 		listed(a.networksCommand()),
-		&cobra.Command{
-			Use: "get NAME", Short: "show a network", Args: cobra.ExactArgs(1),
-			ValidArgsFunction: a.completed(networkNames),
-			RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-				n, err := c.Network(ctx, dove.Network{Tenant: t, Name: args[0]})
-				if err != nil {
-					return err
-				}
-				return a.emit(n, func(w io.Writer) { networkRows(w, n) })
-			}),
-		},
-		a.networkCreateCommand(), a.networkDeleteCommand())
+		getCommand(a, "network", networkNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string) (api.Network, error) {
+			return c.Network(ctx, dove.Network{Tenant: t, Name: name})
+		}, func(w io.Writer, n api.Network) { networkRows(w, n) }),
+		a.networkCreateCommand(),
+		a.deleteCommand("network", "delete a network that nobody is on", networkNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
+			return c.DeleteNetwork(ctx, dove.Network{Tenant: t, Name: name}, ifMatch)
+		}))
 }
 
 func (a *app) networksCommand() *cobra.Command {
@@ -66,26 +61,18 @@ func (a *app) networkCreateCommand() *cobra.Command {
 	f.StringVar(&spec.Domain, "domain", "", "`NAME` of the domain, fixed when the network is made")
 	f.StringSliceVar(&spec.Subnets, "subnet", nil, "`PREFIX` of a subnet; repeat for more")
 	f.Uint16Var(&spec.MTU, "mtu", 0, "`BYTES` that a guest may send in one packet")
-	write := writeFlags(cmd)
+	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		n, err := write.on(c).PutNetwork(ctx, dove.Network{Tenant: t, Name: args[0]}, spec, write.condition())
 		if err != nil {
 			return err
 		}
-		return a.emit(n, func(w io.Writer) { fmt.Fprintf(w, "network %s (VNI %d): revision %d\n", n.Name, n.VNI, n.Revision) })
-	})
-	return cmd
-}
-
-func (a *app) networkDeleteCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "delete a network that nobody is on", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: a.completed(networkNames),
-	}
-	write := writeFlags(cmd)
-	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		rev, err := write.on(c).DeleteNetwork(ctx, dove.Network{Tenant: t, Name: args[0]}, write.condition())
-		return a.deleted("network "+args[0], rev, err)
+		if err := a.emit(n, func(w io.Writer) {
+			fmt.Fprintf(w, "network %s (VNI %d): revision %d\n", n.Name, n.VNI, n.Revision)
+		}); err != nil {
+			return err
+		}
+		return wait(ctx, c, n.Revision)
 	})
 	return cmd
 }

@@ -182,8 +182,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use: "status", Short: "show the DPC member, and which hosts are behind or absent", Args: cobra.NoArgs,
 		Long: `Shows the DPC member that answers, what it knows, and the hosts that should
 worry somebody. Behind are those that have not acknowledged all that they were
-told, absent those without a session with this member. "dovectl hosts" has all
-of them.`,
+told, absent those without a session with this member; foreign ones run no
+dSwitch and need none. "dovectl hosts" has all of them.`,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
 			s, err := c.Status(ctx)
 			if err != nil {
@@ -204,6 +204,9 @@ func (a *app) printStatus(w io.Writer, s api.Status) {
 	row(w, "hosts:", fmt.Sprintf("%d, %d with a session", s.Hosts, s.Sessions))
 	row(w, "behind:", a.someHosts(s.Behind))
 	row(w, "absent:", a.someHosts(s.Absent))
+	if s.Foreign.Count > 0 {
+		row(w, "foreign:", firstOf(s.Foreign))
+	}
 }
 
 // someHosts counts hosts that should be none, and names the first of them.
@@ -211,11 +214,16 @@ func (a *app) someHosts(h api.SomeHosts) string {
 	if h.Count == 0 {
 		return "none"
 	}
+	return paint(a.colourOut, yellow, firstOf(h))
+}
+
+// firstOf counts hosts and names the first of them.
+func firstOf(h api.SomeHosts) string {
 	text := fmt.Sprintf("%d: %s", h.Count, strings.Join(strings.Split(several(h.First), ","), ", "))
 	if more := h.Count - len(h.First); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
-	return paint(a.colourOut, yellow, text)
+	return text
 }
 
 // versions is the answer to version.

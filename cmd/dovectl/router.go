@@ -20,18 +20,13 @@ where policy allows it. Routers usually come with a blueprint, and are changed
 there. These commands are for routers between networks of several blueprints.`,
 	},
 		listed(a.routersCommand()),
-		&cobra.Command{
-			Use: "get NAME", Short: "show a router", Args: cobra.ExactArgs(1),
-			ValidArgsFunction: a.completed(routerNames),
-			RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-				r, err := c.Router(ctx, dove.Router{Tenant: t, Name: args[0]})
-				if err != nil {
-					return err
-				}
-				return a.emit(r, func(w io.Writer) { routerParts(w, r) })
-			}),
-		},
-		a.routerCreateCommand(), a.routerDeleteCommand())
+		getCommand(a, "router", routerNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string) (api.Router, error) {
+			return c.Router(ctx, dove.Router{Tenant: t, Name: name})
+		}, routerParts),
+		a.routerCreateCommand(),
+		a.deleteCommand("router", "delete a router that no policy needs", routerNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
+			return c.DeleteRouter(ctx, dove.Router{Tenant: t, Name: name}, ifMatch)
+		}))
 }
 
 func (a *app) routersCommand() *cobra.Command {
@@ -72,7 +67,7 @@ func (a *app) routerCreateCommand() *cobra.Command {
 	f.StringArrayVar(&addresses, "address", nil, "`NETWORK=ADDRESS,...` that it has there, if not each subnet's first; repeat for more")
 	f.StringArrayVar(&routes, "route", nil, "`PREFIX=ADDRESS,...` of endpoints that lead to a prefix, which this version refuses; repeat for more")
 	a.completedFlag(cmd, "network", networkNames)
-	write := writeFlags(cmd)
+	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		for _, text := range addresses {
 			network, list, err := assigned("--address", text)
@@ -95,7 +90,10 @@ func (a *app) routerCreateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.emit(r, func(w io.Writer) { fmt.Fprintf(w, "router %s: revision %d\n", r.Name, r.Revision) })
+		if err := a.emit(r, func(w io.Writer) { fmt.Fprintf(w, "router %s: revision %d\n", r.Name, r.Revision) }); err != nil {
+			return err
+		}
+		return wait(ctx, c, r.Revision)
 	})
 	return cmd
 }
@@ -107,19 +105,6 @@ func assigned(flag, text string) (name string, values []string, err error) {
 		return "", nil, dove.Errorf(dove.Invalid, "%s %q: write what it is for, = and addresses with commas between them", flag, text)
 	}
 	return name, strings.Split(list, ","), nil
-}
-
-func (a *app) routerDeleteCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "delete a router that no policy needs", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: a.completed(routerNames),
-	}
-	write := writeFlags(cmd)
-	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		rev, err := write.on(c).DeleteRouter(ctx, dove.Router{Tenant: t, Name: args[0]}, write.condition())
-		return a.deleted("router "+args[0], rev, err)
-	})
-	return cmd
 }
 
 func routerRows(w io.Writer, all ...api.Router) {

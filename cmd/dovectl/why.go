@@ -151,13 +151,13 @@ func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
 		row(w, l.Host, l.Role, l.Standing, l.Rule, l.Seen, agrees)
 	}
 	for _, l := range why.Live {
-		if l.Detail != "" && l.State == answered {
+		if l.Detail != "" && (l.State == answered || l.State == "foreign") {
 			fmt.Fprintf(w, "%s: %s\n", l.Host, l.Detail)
 		}
 		if f := l.Flow; f != nil {
 			port := ""
 			if f.SrcPort != 0 {
-				port = fmt.Sprintf(" from port %d", f.SrcPort)
+				port = fmt.Sprintf(" from %s %d", sourceOf(why.Protocol), f.SrcPort)
 			}
 			fmt.Fprintf(w, "%s remembers one%s: %d packets, %d bytes, idle %s\n", l.Host, port, f.Packets, f.Bytes, brief(f.Idle))
 		}
