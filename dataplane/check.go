@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"dove.network/dove"
 )
 
 // Check says why nothing can be at an address of a network.
@@ -38,10 +40,18 @@ func (c Config) CheckPort(p Port) error {
 	case p.Other.IsValid() && (p.Open || len(p.Allowed) > 0):
 		fail("is allowed more than its own addresses, which does not move with it: take that away first, or bind it to the other host at once")
 	}
-	if p.VLAN != 0 {
-		fail("has VLAN %d: switches do not know of these yet", p.VLAN)
+	if p.VLAN > dove.VLANMax {
+		fail("has VLAN %d: 1 to %d are possible", p.VLAN, dove.VLANMax)
 	}
 	return errors.Join(errs...)
+}
+
+// Taken says that another port has the port's device and VLAN.
+func (p Port) Taken(by PortID) error {
+	if p.VLAN != 0 {
+		return fmt.Errorf("port %d: port %d has VLAN %d of device %s already: delete it first", p.ID, by, p.VLAN, p.Device)
+	}
+	return fmt.Errorf("port %d: port %d has device %s already: delete it first", p.ID, by, p.Device)
 }
 
 // CheckPeer says what a peer cannot be, whatever its key and whatever else is there.

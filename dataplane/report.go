@@ -44,6 +44,7 @@ const (
 	NoRoute                // no router of the network leads to the destination
 	TTLExpired             // it may not go further than to the router
 	ToRouter               // to a router's own address, which answers nothing but echo
+	UnknownTag             // a VLAN tag that no port of the device has, or two
 	reasonEnd
 )
 
@@ -53,6 +54,7 @@ var reasonNames = [reasonEnd]string{
 	"unknown-network", "not-here", "source-mismatch", "bad-overlay", "miss-limit", "hold-limit",
 	"flow-table-full", "flow-budget", "bad-reply", "underlay", "encap-failed", "not-switched",
 	"congested", "error-limit", "no-route", "ttl-expired", "to-router",
+	"unknown-tag",
 }
 
 func (r Reason) String() string {

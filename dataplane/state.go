@@ -85,7 +85,7 @@ type Port struct {
 	Allowed   []Allowed  // what it may send from and receive beside its addresses
 	Open      bool       // port security is off: it may send from, and receives, what nobody else has
 	Class     dove.Class // of an open port, for what it sends from addresses of neither list
-	VLAN      uint16     // the tag of its frames on the device, 1 to 4094; 0: untagged
+	VLAN      uint16     // the tag of its frames on the device, 1 to 4094; 0: untagged. Ports that share a device differ in it
 	Standby   bool       // it is active at Other: what arrives for it goes there; what it sends is carried as of any port
 }
 

@@ -11,6 +11,9 @@ type VNI uint32
 // VNIMax is the largest VNI.
 const VNIMax VNI = 1<<24 - 1
 
+// VLANMax is the largest id of a VLAN tag in a guest's frames.
+const VLANMax = 4094
+
 // Class stands for addresses that are alike for policy, within one domain. It
 // travels in the 16-bit group policy id of the VXLAN-GBP header.
 type Class uint16

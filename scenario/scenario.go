@@ -215,6 +215,7 @@ var Reasons = []string{
 	"unknown-network", "not-here", "source-mismatch", "bad-overlay", "miss-limit", "hold-limit",
 	"flow-table-full", "flow-budget", "bad-reply", "underlay", "encap-failed", "not-switched",
 	"congested", "error-limit", "no-route", "ttl-expired", "to-router",
+	"unknown-tag",
 }
 
 func (ApplyBlueprint) action()  {}

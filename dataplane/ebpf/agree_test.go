@@ -159,7 +159,8 @@ func (w *twins) fromGuest() {
 }
 
 func (w *twins) guest(id dataplane.PortID, frame []byte) {
-	w.near = w.ports[id].VNI
+	frame = w.tagged(w.ports[id], frame)
+	w.near = w.whose(id, frame).VNI
 	kernelOutcome, kernelFrame, err := w.kernel.FromGuest(id, bytes.Clone(frame))
 	if err != nil {
 		w.Fatal(err)
@@ -315,6 +316,7 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 			_, inner, _ = packet.Decap(softFrame)
 		} else {
 			vni = w.ports[memory.Port].VNI
+			_, inner, _ = packet.Untag(softFrame)
 		}
 		if p, _ := packet.Parse(inner); p.Piece == packet.Whole { // pieces have their second
 			w.passed = append(w.passed, conversation{vni, inner})

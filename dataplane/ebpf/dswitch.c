@@ -46,11 +46,11 @@ static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int j
 	case ANSWER:
 		tell(p, ANSWERED, 0, 0);
 		skb->mark = COOKIE;
-		return bpf_redirect(ifindex, 0);
+		return retag(skb, p, bpf_redirect(ifindex, 0));
 	}
 	int shot = drop(p, length);
 	if (1ULL << p->reason & TOLD && p->direction == IN_GUEST && !p->again)
-		return told(skb, p, ifindex);
+		return retag(skb, p, told(skb, p, ifindex));
 	return shot;
 }
 
@@ -83,6 +83,11 @@ int guest_in(struct __sk_buff *skb)
 		k.ifindex = *(volatile __u32 *)&skb->mark;
 	struct port *port;
 
+	if (tagged(skb)) {
+		if (!untag(skb, &k))
+			return stray(skb, &p, &k);
+		p.vlan = k.vlan;
+	}
 	port = bpf_map_lookup_elem(&ports, &k);
 	if (!port)
 		return drop_for(&p, skb->len, NO_PORT);
@@ -148,6 +153,8 @@ static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p
 
 	if (well_formed) {
 		reason = parse(skb, p, at, size);
+		if (at == 0 && skb->vlan_present)
+			reason = NOT_IP;
 		if (!reason && p->kind != KIND_IP) {
 			reason = NOT_UNICAST;
 			asks = 1;
@@ -345,7 +352,7 @@ int up_in(struct __sk_buff *skb)
 	__u32 id = be16(e->dst + 2), vtep = be16(e->src + 2);
 
 	struct port_state *s = bpf_map_lookup_elem(&port_states, &id);
-	struct port_key k = {.ifindex = s ? s->ifindex : 0};
+	struct port_key k = {.ifindex = s ? s->ifindex : 0, .vlan = s ? s->vlan : 0};
 	struct port *port = bpf_map_lookup_elem(&ports, &k);
 	if (!port || port->life != life)
 		return drop_for(p, skb->len + (p->direction == IN_OVERLAY ? OUTER_SIZE : 0), NO_PORT);
@@ -354,6 +361,7 @@ int up_in(struct __sk_buff *skb)
 		p->port = port->id;
 		p->domain = port->domain;
 		p->mtu = port->mtu;
+		p->vlan = k.vlan;
 		return from_guest(skb, p, port, k.ifindex);
 	}
 	struct vtep_key *addr = bpf_map_lookup_elem(&vtep_addrs, &vtep);

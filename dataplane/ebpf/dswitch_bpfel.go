@@ -86,6 +86,7 @@ const (
 	dswitchDestKindDEST_HERE    dswitchDestKind = 5
 	dswitchDestKindDEST_STANDBY dswitchDestKind = 6
 	dswitchDestKindDEST_ROUTER  dswitchDestKind = 7
+	dswitchDestKindDEST_TAGGED  dswitchDestKind = 8
 )
 
 type dswitchDomainState struct {
@@ -344,7 +345,7 @@ type dswitchPortState struct {
 	EventsAt    [2]uint64
 	ToldAt      uint64
 	Domain      uint32
-	Pad         uint32
+	Vlan        uint32
 }
 
 type dswitchReason uint32
@@ -381,6 +382,7 @@ const (
 	dswitchReasonNO_ROUTE         dswitchReason = 28
 	dswitchReasonTTL_EXPIRED      dswitchReason = 29
 	dswitchReasonTO_ROUTER        dswitchReason = 30
+	dswitchReasonUNKNOWN_TAG      dswitchReason = 31
 )
 
 type dswitchRoute struct {

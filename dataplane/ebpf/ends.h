@@ -28,7 +28,7 @@ static __always_inline __u32 generation(const __u32 *gen)
 
 static __always_inline int is_local(const struct dest *d)
 {
-	return d->kind == DEST_VETH || d->kind == DEST_TAP;
+	return d->kind == DEST_VETH || d->kind == DEST_TAP || d->kind == DEST_TAGGED;
 }
 
 static __always_inline int is_port(const struct dest *d)
@@ -121,7 +121,7 @@ __noinline int covers(const struct dest *d, const struct packet *p, int target)
 // size: it would overtake the merged ones before it.
 static __always_inline int to_kernel(const struct packet *p, const struct dest *dst)
 {
-	if (!p->wire || dst->kind != DEST_TAP)
+	if (!p->wire || dst->kind == DEST_VETH || dst->kind == DEST_STANDBY || !(dst->flags & DEST_ON_TAP))
 		return 0;
 	return p->wire == WIRE_MERGED ||
 	       (p->proto == PROTO_TCP && (p->size > p->headers || p->tcp & (TCP_FIN | TCP_RST) || p->piece));

@@ -42,6 +42,8 @@ struct overlay {
 	__be32 vni;
 } __attribute__((packed));
 
+#include "trunk.h"
+
 static __always_inline int set_macs(struct __sk_buff *skb, const __u8 *dst, const __u8 *src)
 {
 	struct ethernet *e = (void *)(long)skb->data;
@@ -62,6 +64,14 @@ static __always_inline int into(struct __sk_buff *skb, const struct dest *dst, i
 	}
 	skb->mark = COOKIE;
 	return bpf_redirect(dst->ifindex, 0);
+}
+
+// into_tagged sends one into a local port that is one of several of its device.
+__noinline int into_tagged(struct __sk_buff *skb, struct dest *dst)
+{
+	if (!dst || !tag(skb, dst->vlan))
+		return SHOT;
+	return into(skb, dst, dst->flags & DEST_ON_TAP);
 }
 
 static __always_inline __u16 source_port(const struct packet *p)
@@ -185,6 +195,8 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u3
 	if (!set_macs(skb, dst->mac, from))
 		return drop_for(p, length, MALFORMED);
 	tell(p, DELIVERED, src, dst);
+	if (dst->kind == DEST_TAGGED)
+		return into_tagged(skb, dst);
 	return into(skb, dst, dst->kind == DEST_TAP);
 }
 
@@ -294,6 +306,8 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 	if ((p->outer_tos & ECN) == ECN && !mark(skb, p, 0))
 		return drop_for(p, length, ENCAP_FAILED);
 	tell(p, DELIVERED, src, dst);
+	if (dst->kind == DEST_TAGGED)
+		return into_tagged(skb, dst);
 	return into(skb, dst, dst->kind == DEST_TAP);
 }
 

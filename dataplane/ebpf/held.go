@@ -236,7 +236,7 @@ func (s *Switch) adoptAddresses() error {
 	for entries.Next(&portKey, &p) {
 		id := dataplane.PortID(p.Id)
 		s.ports[id] = &port{Port: dataplane.Port{
-			ID: id, VNI: dove.VNI(p.Vni), MAC: p.Mac, Ifindex: int(portKey.Ifindex), Kind: dataplane.DeviceKind(p.Kind), Open: p.Flags&portOpen != 0,
+			ID: id, VNI: dove.VNI(p.Vni), MAC: p.Mac, Ifindex: int(portKey.Ifindex), VLAN: portKey.Vlan, Kind: dataplane.DeviceKind(p.Kind), Open: p.Flags&portOpen != 0,
 		}}
 	}
 	if err := entries.Err(); err != nil {

@@ -64,8 +64,7 @@ static __always_inline int known(struct packet *p, __u32 length)
 	}
 	if (dst->kind != DEST_REMOTE && !is_port(dst))
 		return -1;
-	int routed = dst->flags & DEST_ROUTED;
-	if (routed) {
+	if (dst->flags & DEST_ROUTED) {
 		int j = crossing(p, to);
 		if (j != FORWARD)
 			return j;
@@ -73,7 +72,7 @@ static __always_inline int known(struct packet *p, __u32 length)
 	if (against(p, f))
 		return refuse(p, BAD_REPLY);
 	touch(p, f, length, now);
-	if (routed && f->twin)
+	if (f->twin) // also where it led over a router when it began
 		also(p, f, length);
 	p->src_slot = from;
 	p->dst_slot = to;

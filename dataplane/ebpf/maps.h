@@ -15,8 +15,8 @@
 #define IN_GUEST 0
 #define IN_OVERLAY 1
 
-// Kinds of destination. VETH and TAP are delivered to, and with STANDBY they are
-// the ports.
+// Kinds of destination. VETH, TAP and TAGGED are delivered to, and with STANDBY
+// they are the ports.
 enum dest_kind {
 	DEST_NONE = 0,   // free, or a peer that was taken away
 	DEST_VETH = 1,
@@ -26,6 +26,7 @@ enum dest_kind {
 	DEST_HERE = 5,   // bound to this host, but no port yet
 	DEST_STANDBY = 6, // a local port whose endpoint is active behind vtep
 	DEST_ROUTER = 7,  // a router's own address
+	DEST_TAGGED = 8,  // as VETH or TAP, by a device that several ports have
 };
 
 #define COPY_DSCP 0x100
@@ -94,7 +95,7 @@ struct port_state {
 	__u64 events_at[2]; // the same of drops, and of hints: peers bring these about, and drops are to be heard beside
 	__u64 told_at; // the next ICMP message to the guest
 	__u32 domain;  // whose share its flows are of, also when it is closed
-	__u32 pad;
+	__u32 vlan;
 };
 
 // What the ports of a domain have together. A domain may have SHARE times as

@@ -12,6 +12,8 @@ __noinline int handed(struct __sk_buff *skb, struct packet *p, __u32 length, __u
 	if (!p)
 		return SHOT;
 	int reason = parse(skb, p, at, size), fault = admitted(p, 1);
+	if (!at && skb->vlan_present)
+		reason = NOT_IP;
 
 	if (!reason && p->kind != KIND_IP)
 		reason = NOT_UNICAST;
@@ -40,6 +42,8 @@ __noinline int handed(struct __sk_buff *skb, struct packet *p, __u32 length, __u
 	if ((p->outer_tos & ECN) == ECN && !mark(skb, p, 0))
 		return drop_for(p, length, ENCAP_FAILED);
 	tell(p, DELIVERED, 0, dst);
+	if (dst->vlan)
+		return into_tagged(skb, dst);
 	return into(skb, dst, dst->flags & DEST_ON_TAP);
 }
 

@@ -36,7 +36,7 @@ enum reason {
 	FRAGMENT, EXTENSION_HEADER, TOO_BIG, NO_ENDPOINT, HIDDEN, POLICY, UNKNOWN_VTEP,
 	UNKNOWN_NETWORK, NOT_HERE, SOURCE_MISMATCH, BAD_OVERLAY, MISS_LIMIT, HOLD_LIMIT,
 	FLOW_TABLE_FULL, FLOW_BUDGET, BAD_REPLY, UNDERLAY, ENCAP_FAILED, NOT_SWITCHED,
-	CONGESTED, ERROR_LIMIT, NO_ROUTE, TTL_EXPIRED, TO_ROUTER,
+	CONGESTED, ERROR_LIMIT, NO_ROUTE, TTL_EXPIRED, TO_ROUTER, UNKNOWN_TAG,
 };
 
 // dataplane.Want and dataplane.Action.
@@ -84,7 +84,10 @@ struct packet {
 	__u32 port;
 	__u32 size;     // of Ethernet's payload, or of one segment's
 	__be32 vtep[4]; // outer source
-	__u16 class;    // group id of the overlay header
+	union {
+		__u16 class; // from the overlay: group id of its header
+		__u16 vlan;  // from a guest: the tag that its frame had
+	};
 	__u8 direction; // IN_GUEST, IN_OVERLAY
 	union {
 		__u8 wire;   // packet_wire, from the overlay

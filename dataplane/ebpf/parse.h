@@ -337,7 +337,6 @@ static __always_inline __u32 headers_end(struct __sk_buff *skb, struct packet *p
 }
 
 // parse reads the frame at offset at, size bytes long, and returns a reason.
-// The kernel has taken a VLAN tag out of the frame if there was one.
 __noinline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size)
 {
 	if (!p)
@@ -354,8 +353,6 @@ __noinline int parse(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 si
 	copy_mac(p->mac, b + 6);
 	copy_mac(p->to, b);
 	__u16 type = *(__u16 *)(b + 12);
-	if (skb->vlan_present && at == 0)
-		return NOT_IP;
 	size -= ETH_SIZE;
 	if (type == ETH_IPV4)
 		reason = parse_ipv4(p, frame + ETH_SIZE, end, size);

@@ -25,6 +25,21 @@ type port struct {
 	permits map[netip.Prefix]*permit
 }
 
+// key is what the programs know a guest's port by.
+func (p *port) key() dswitchPortKey {
+	return dswitchPortKey{Ifindex: uint32(p.Ifindex), Vlan: p.VLAN}
+}
+
+// alone reports whether no other port has the port's device.
+func (s *Switch) alone(p *port) bool {
+	for _, o := range s.ports {
+		if o != p && o.Ifindex == p.Ifindex {
+			return false
+		}
+	}
+	return true
+}
+
 // dest is what the port's address is in the kernel.
 func (p *port) dest(a netip.Addr, n dataplane.Network) dswitchDest {
 	d := dswitchDest{
@@ -39,6 +54,9 @@ func (p *port) dest(a netip.Addr, n dataplane.Network) dswitchDest {
 	}
 	if p.Kind == dataplane.Tap {
 		d.Kind, d.Flags = uint8(dswitchDestKindDEST_TAP), destOnTap
+	}
+	if p.VLAN != 0 {
+		d.Kind, d.Vlan = uint8(dswitchDestKindDEST_TAGGED), p.VLAN
 	}
 	if p.Standby {
 		d.Kind = uint8(dswitchDestKindDEST_STANDBY)
@@ -71,15 +89,15 @@ func (s *Switch) checkPort(p dataplane.Port) error {
 		}
 	}
 	for id, o := range s.ports {
-		if id != p.ID && o.Ifindex == p.Ifindex {
-			return fmt.Errorf("port %d: port %d has device %s already: delete it first", p.ID, id, p.Device)
+		if id != p.ID && o.Ifindex == p.Ifindex && o.VLAN == p.VLAN {
+			return p.Taken(id)
 		}
 	}
 	return nil
 }
 
 func (s *Switch) setPort(want dataplane.Port) error {
-	if s.testing {
+	if s.testing && want.Ifindex == 0 {
 		want.Ifindex = testIfindex(want.ID)
 	}
 	if err := s.checkPort(want); err != nil {
@@ -87,7 +105,7 @@ func (s *Switch) setPort(want dataplane.Port) error {
 	}
 	want.Addresses, want.Allowed = slices.Clone(want.Addresses), slices.Clone(want.Allowed)
 	held := s.ports[want.ID]
-	if held != nil && (held.VNI != want.VNI || held.Ifindex != want.Ifindex) {
+	if held != nil && (held.VNI != want.VNI || held.Ifindex != want.Ifindex || held.VLAN != want.VLAN) {
 		if err := s.delPort(want.ID); err != nil {
 			return err
 		}
@@ -136,18 +154,18 @@ func (s *Switch) writePort(p *port) error {
 	if err := s.maps.DomainStates.Update(n.Domain, dswitchDomainState{}, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
 		return fmt.Errorf("port %d: map domain_states: %w", p.ID, err)
 	}
-	if state.Ifindex != uint32(p.Ifindex) || state.Budget != s.options.FlowsPerPort || state.Vni != uint32(p.VNI) || state.Domain != n.Domain {
+	if state.Ifindex != uint32(p.Ifindex) || state.Vlan != uint32(p.VLAN) || state.Budget != s.options.FlowsPerPort || state.Vni != uint32(p.VNI) || state.Domain != n.Domain {
 		if state.Vni != uint32(p.VNI) {
 			state.Life++
 		}
 		state.Ifindex, state.Budget, state.Vni = uint32(p.Ifindex), s.options.FlowsPerPort, uint32(p.VNI)
-		state.Domain = n.Domain
+		state.Domain, state.Vlan = n.Domain, uint32(p.VLAN)
 		if err := s.maps.PortStates.Update(id, state, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
 		}
 	}
 	v := dswitchPort{Id: id, Vni: uint32(p.VNI), Domain: n.Domain, Mtu: n.MTU, Kind: uint8(p.Kind), Life: uint8(state.Life), Mac: p.MAC, Flags: portFlags(p.Port)}
-	if err := s.maps.Ports.Update(dswitchPortKey{Ifindex: uint32(p.Ifindex)}, v, ebpf.UpdateAny); err != nil {
+	if err := s.maps.Ports.Update(p.key(), v, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("port %d: map ports: %w", p.ID, err)
 	}
 	return nil
@@ -170,7 +188,7 @@ func portFlags(p dataplane.Port) (flags uint8) {
 }
 
 // delPort closes a port. Its device is taken down before the programs leave it:
-// the host's stack must not see a guest's frame.
+// the host's stack must not see a guest's frame. A device that others have stays.
 func (s *Switch) delPort(id dataplane.PortID) error {
 	p := s.ports[id]
 	if p == nil {
@@ -180,7 +198,7 @@ func (s *Switch) delPort(id dataplane.PortID) error {
 	if !s.testing {
 		errs = append(errs, s.detachPort(p))
 	}
-	errs = append(errs, remove(s.maps.Ports, dswitchPortKey{Ifindex: uint32(p.Ifindex)}))
+	errs = append(errs, remove(s.maps.Ports, p.key()))
 	_, err := s.collect(id, p.Standby)
 	errs = append(errs, err)
 	delete(s.ports, id)
@@ -237,7 +255,8 @@ func (s *Switch) attachPort(p *port) error {
 }
 
 func (s *Switch) detachPort(p *port) error {
-	if l, err := netlink.LinkByIndex(p.Ifindex); err == nil {
+	alone := s.alone(p)
+	if l, err := netlink.LinkByIndex(p.Ifindex); err == nil && alone {
 		if err := netlink.LinkSetDown(l); err != nil && !errors.Is(err, unix.ENODEV) { // it went away just now
 			return fmt.Errorf("take device %s down: %w", l.Attrs().Name, err)
 		}
@@ -247,7 +266,10 @@ func (s *Switch) detachPort(p *port) error {
 	}
 	var errs []error
 	for _, l := range p.links {
-		errs = append(errs, l.Unpin(), l.Close())
+		if alone {
+			errs = append(errs, l.Unpin())
+		}
+		errs = append(errs, l.Close())
 	}
 	p.links = nil
 	return errors.Join(errs...)

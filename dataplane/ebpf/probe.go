@@ -42,10 +42,14 @@ type skbContext struct {
 }
 
 // FromGuest runs a frame as if a port's guest had sent it, in a switch of
-// OpenForTests. It returns what became of it and the frame that leaves; of a dropped
+// OpenForTests. Of several ports with one Ifindex its tag says whose it is. It returns what became of it and the frame that leaves; of a dropped
 // one that is what the guest is told, or nil.
 func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome, []byte, error) {
-	o, out, err := s.run(s.programs.GuestIn, testIfindex(id), frame)
+	device := testIfindex(id)
+	if p := s.ports[id]; p != nil {
+		device = p.Ifindex
+	}
+	o, out, err := s.run(s.programs.GuestIn, device, frame)
 	return s.outcomeOf(o), out, err
 }
 

@@ -95,6 +95,7 @@ func (w *twins) port(id dataplane.PortID) dataplane.Port {
 		p.Other, p.Standby = one(w.r, w.vteps[1:]...), w.chance(50)
 	}
 	w.allow(&p)
+	w.trunk(&p)
 	seen := map[netip.Addr]bool{}
 	for range 1 + w.r.IntN(3) {
 		a := w.address(int(id))

@@ -291,8 +291,9 @@ func (s *Switch) Close() error {
 func (s *Switch) Remove() error {
 	s.mu.Lock()
 	var errs []error
-	for _, p := range s.ports {
+	for id, p := range s.ports {
 		errs = append(errs, s.detachPort(p))
+		delete(s.ports, id)
 	}
 	for _, l := range s.links {
 		errs = append(errs, l.Unpin())

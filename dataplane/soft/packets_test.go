@@ -71,7 +71,7 @@ func TestFromGuest(t *testing.T) {
 		{"link-local address", packet.UDP(from(v6(alice, rita), netip.MustParseAddr("fe80::1")), 1, 53, nil), dropped(dataplane.SpoofedAddress)},
 
 		{"cut short", []byte{1, 2, 3}, dropped(dataplane.Malformed)},
-		{"vlan", with(packet.UDP(v4(alice, rita), 1, 53, nil), 12, 0x81, 0), dropped(dataplane.NotIP)},
+		{"vlan", with(packet.UDP(v4(alice, rita), 1, 53, nil), 12, 0x81, 0), dropped(dataplane.UnknownTag)},
 		{"fragment", with(packet.UDP(v4(alice, rita), 1, 53, nil), 20, 0x20), tunneled(there, "dns")},
 		{"later fragment", with(packet.UDP(v4(alice, rita), 1, 53, nil), 20, 0, 9), missed(dataplane.WantFirst)},
 		{"fragment, spoofed", with(packet.UDP(v4(bob, rita), 1, 53, nil), 20, 0x20), dropped(dataplane.SpoofedMAC)},

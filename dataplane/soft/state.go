@@ -180,13 +180,13 @@ func (s *Switch) setPort(p dataplane.Port) error {
 		return fmt.Errorf("port %d is on network %d, which this switch does not have: set the network first", p.ID, p.VNI)
 	}
 	for id, o := range s.ports {
-		if id != p.ID && p.Ifindex != 0 && o.Ifindex == p.Ifindex {
-			return fmt.Errorf("port %d: port %d has device %s already: delete it first", p.ID, id, o.Device)
+		if id != p.ID && p.Ifindex != 0 && o.Ifindex == p.Ifindex && o.VLAN == p.VLAN {
+			return p.Taken(id)
 		}
 	}
 
 	open := s.ports[p.ID]
-	if open != nil && open.VNI != p.VNI {
+	if open != nil && (open.VNI != p.VNI || open.Ifindex != p.Ifindex || open.VLAN != p.VLAN) {
 		s.delPort(p.ID)
 		open = nil
 	}

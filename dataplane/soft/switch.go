@@ -90,11 +90,16 @@ func (s *Switch) SetLimits(l Limits) {
 // that leaves: to the port of a Delivered or Answered outcome, or with outer
 // headers (MACs zero) to the VTEP of a Tunneled one. Where the packet is dropped
 // as TooBig, TTLExpired, NoEndpoint or NoRoute, it is the ICMP message to its sender, if one
-// is due. The frame given is not kept.
+// is due. Of several ports with one Ifindex, that of id say, the frame's VLAN tag says
+// whose it is. The frame given is not kept.
 func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome, []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fromGuest(&transit{direction: dataplane.FromGuest, frame: frame, inner: frame, port: s.ports[id]})
+	t, ok := s.arrival(id, frame)
+	if !ok && t.port != nil {
+		return s.drop(t, dataplane.UnknownTag, "")
+	}
+	return s.send(t)
 }
 
 // FromWire switches a frame that the underlay's device received. It returns the
@@ -103,7 +108,7 @@ func (s *Switch) FromGuest(id dataplane.PortID, frame []byte) (dataplane.Outcome
 func (s *Switch) FromWire(frame []byte) (dataplane.Outcome, []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fromWire(&transit{direction: dataplane.FromOverlay, frame: frame})
+	return s.receive(&transit{direction: dataplane.FromOverlay, frame: frame})
 }
 
 // Inject implements dataplane.Switch. What becomes of the packet, a drop or
@@ -119,10 +124,10 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 		sent.Outcome, _ = s.drop(t, dataplane.NoPort, "")
 	case m.Direction == dataplane.FromGuest:
 		t.inner, t.port = m.Frame, p
-		sent.Outcome, sent.Frame = s.fromGuest(t)
+		sent.Outcome, sent.Frame = s.send(t)
 	default:
 		t.missed = p
-		sent.Outcome, sent.Frame = s.fromWire(t)
+		sent.Outcome, sent.Frame = s.receive(t)
 	}
 	s.injected = append(s.injected, sent)
 	return nil
