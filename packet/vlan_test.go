@@ -10,7 +10,9 @@ import (
 
 func TestTag(t *testing.T) {
 	plain := ARPRequest(dove.MAC{2, 1}, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"))
-	tag := func(bytes ...byte) []byte { return append(append(append([]byte{}, plain[:12]...), bytes...), plain[12:]...) }
+	tag := func(bytes ...byte) []byte {
+		return append(append(append([]byte{}, plain[:12]...), bytes...), plain[12:]...)
+	}
 	for name, c := range map[string]struct {
 		frame []byte
 		vlan  uint16

@@ -185,6 +185,7 @@ var checks = []struct {
 	{"lifetimes", lifetimes},
 	{"flow limits", flowLimits},
 	{"two networks", twoNetworks},
+	{"trunk", trunk},
 	{"errors about a flow", errorsAboutFlow},
 	{"pieces", pieces},
 	{"left fleet", leftFleet},

@@ -87,6 +87,19 @@ func twoNetworks(t testing.TB, o Options) {
 		send(1, packet.ACK, to(2, ""))
 		send(2, packet.ACK, to(1, ""))
 		entries(2, 4)
+		straight := dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: farAddrs(2)[i]}, Peer: dataplane.Peer{
+			UID: 2, MAC: guestMAC(2), Class: guestClass(2), VTEP: twinVTEPs[1],
+		}}
+		if err := s.Apply([]dataplane.Op{straight}); err != nil {
+			t.Fatal(err)
+		}
+		away := dataplane.Outcome{Action: dataplane.Tunneled, VTEP: twinVTEPs[1], VNI: testVNI, Class: guestClass(1)}
+		send(1, packet.ACK, away)
+		send(1, packet.ACK, away)
+		entries(2, 6) // no router is between them any more
+		if err := s.Apply([]dataplane.Op{row(testVNI, farAddrs(2)[i], 2, farVNI, twinVTEPs[0])}); err != nil {
+			t.Fatal(err)
+		}
 		send(1, packet.RST, to(2, ""))
 		send(2, packet.SYN, denied)
 		send(1, packet.SYN, to(2, "all"))
