@@ -48,7 +48,7 @@ type load struct {
 }
 
 var (
-	oneStream  = load{"TCP, one stream", []bench.Kind{tcpRate, tcpCost}, tcpStreams(1)}
+	oneStream  = load{"TCP, one stream", []bench.Kind{tcpRate, tcpCost}, tcpStream}
 	streams4   = load{"TCP, 4 streams", []bench.Kind{tcpRate4}, tcpStreams(4)}
 	streams16  = load{"TCP, 16 streams", []bench.Kind{tcpRate16}, tcpStreams(16)}
 	polling    = load{"UDP round trip, both ends polling", []bench.Kind{roundP50, roundP99}, roundTrips}
@@ -184,6 +184,7 @@ func (b *DataplaneBench) environment() (bench.Environment, error) {
 	e.Settings["guest_mtu"] = fmt.Sprintf("that of the underlay less %d", outerBytes)
 	e.Settings["tcp_congestion_control"] = congestion
 	e.Settings["seconds_per_load"] = fmt.Sprint(b.length().seconds)
+	e.Settings["runs_of_one_sender"] = fmt.Sprintf("%d of a second", tries)
 	e.Settings["first_packets_per_run"] = fmt.Sprint(b.length().batches * coldBatch)
 	return e, err
 }
