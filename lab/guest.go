@@ -77,15 +77,18 @@ func (g *Guest) asked(by string) {
 	g.askers[by]++
 }
 
-// Serve opens TCP and UDP servers on the ports and an echo responder that adds
-// the guest's name; the kernel's own responder is turned off.
-func (g *Guest) Serve(tcp, udp []uint16) error {
+// Ports are those that a guest listens on.
+type Ports struct{ TCP, UDP, SCTP []uint16 }
+
+// Serve opens servers on the ports and an echo responder that adds the guest's
+// name; the kernel's own responder is turned off.
+func (g *Guest) Serve(ports Ports) error {
 	g.askers = map[string]int{}
 	if err := g.ns.Sysctl("net/ipv4/icmp_echo_ignore_all=1", "net/ipv6/icmp/echo_ignore_all=1"); err != nil {
 		return err
 	}
 	return g.ns.Do(func() error {
-		for _, port := range tcp {
+		for _, port := range ports.TCP {
 			l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 			if err != nil {
 				return err
@@ -93,7 +96,7 @@ func (g *Guest) Serve(tcp, udp []uint16) error {
 			g.serve(l, func() { g.acceptTCP(l) })
 		}
 		for _, addr := range g.Addrs { // one socket each, so that the asked address answers
-			for _, port := range udp {
+			for _, port := range ports.UDP {
 				c, err := net.ListenPacket("udp", netip.AddrPortFrom(addr, port).String())
 				if err != nil {
 					return err
@@ -105,6 +108,14 @@ func (g *Guest) Serve(tcp, udp []uint16) error {
 				return err
 			}
 			g.serve(c, func() { g.answerEcho(c, addr.Is6()) })
+			if len(ports.SCTP) == 0 {
+				continue
+			}
+			init, err := listenSCTP(addr)
+			if err != nil {
+				return err
+			}
+			g.serve(init, func() { g.answerSCTP(init, addr, ports.SCTP) })
 		}
 		return nil
 	})

@@ -211,14 +211,7 @@ func (l *Lab) Plug(g *Guest) error {
 	if !ok {
 		return fmt.Errorf("guest %s: no host %q in the lab", g.Name(), g.Host)
 	}
-	var err error
-	if g.ns, err = l.namespace(guestNS(g.Name())); err != nil {
-		return err
-	}
-	err = g.ns.Sysctl("net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/default/rp_filter=0", // it may have two devices
-		"net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/accept_ra=0",
-		"net/ipv6/conf/default/router_solicitations=0")
-	if err != nil {
+	if err := l.house(g); err != nil {
 		return err
 	}
 	if err := l.link(g, h); err != nil {
@@ -228,16 +221,31 @@ func (l *Lab) Plug(g *Guest) error {
 	return nil
 }
 
+// house makes a guest's namespace.
+func (l *Lab) house(g *Guest) (err error) {
+	if g.ns, err = l.namespace(guestNS(g.Name())); err != nil {
+		return err
+	}
+	return g.ns.Sysctl("net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/default/rp_filter=0", // it may have two devices
+		"net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/accept_ra=0",
+		"net/ipv6/conf/default/router_solicitations=0")
+}
+
 // guestNS names a guest's namespace within its lab.
 func guestNS(name string) string { return "g-" + strings.ReplaceAll(name, "/", "-") }
 
-// link joins a guest's namespace to its host. The guest takes every address to
-// be on its link, so that it asks for each.
+// link joins a guest's namespace to its host.
 func (l *Lab) link(g *Guest, h *Host) (err error) {
 	g.nic = "eth0"
 	if g.relay, err = join(g.ns, g.nic, g.MAC.String(), h.ns, g.Device, g.MTU, g.Tap); err != nil {
 		return err
 	}
+	return g.address()
+}
+
+// address gives a guest's device its addresses and brings it up. The guest takes
+// every address to be on its link, so that it asks for each.
+func (g *Guest) address() error {
 	lines := []string{"link set eth0 up"}
 	for _, p := range g.Allowed { // its servers answer from there too
 		lines = append(lines, fmt.Sprintf("route replace local %s dev lo", p))

@@ -206,6 +206,8 @@ func (c Check) ask(ctx context.Context, id uint16) Reply {
 		return c.From.askTCP(ctx, netip.AddrPortFrom(c.Addr, c.Probe.Port), c.Size)
 	case dove.ProtocolUDP:
 		return c.From.AskUDP(ctx, netip.AddrPortFrom(c.Addr, c.Probe.Port), c.Size)
+	case dove.ProtocolSCTP:
+		return c.From.AskSCTP(ctx, netip.AddrPortFrom(c.Addr, c.Probe.Port))
 	default:
 		return c.From.Ping(ctx, c.Addr, id, c.Size)
 	}
@@ -213,7 +215,7 @@ func (c Check) ask(ctx context.Context, id uint16) Reply {
 
 // canAsk says whether a guest can send the probe through its sockets.
 func canAsk(p scenario.Probe) bool {
-	return p == scenario.Ping || p.Protocol == dove.ProtocolTCP || p.Protocol == dove.ProtocolUDP ||
+	return p == scenario.Ping || p.Protocol.HasPorts() ||
 		p.Protocol == dove.ProtocolICMP && p.Port == 8<<8 || p.Protocol == dove.ProtocolICMPv6 && p.Port == 128<<8
 }
 
@@ -320,7 +322,7 @@ func groupNames(g *Guest) string {
 // Ask sends a probe once and says who answered.
 func (g *Guest) Ask(ctx context.Context, p scenario.Probe, to netip.Addr) (Reply, error) {
 	if !canAsk(p) {
-		return Reply{}, fmt.Errorf("a guest has no socket for %s: use tcp/PORT, udp/PORT or ping", p)
+		return Reply{}, fmt.Errorf("a guest has no socket for %s: use tcp/PORT, udp/PORT, sctp/PORT or ping", p)
 	}
 	return Check{From: g, Addr: to, Probe: p}.ask(ctx, uint16(time.Now().UnixNano())), nil
 }

@@ -21,7 +21,7 @@ import (
 type Stage struct {
 	Lab *Lab
 
-	tcp, udp   []uint16 // ports that guests listen on
+	ports      Ports // that guests listen on
 	blueprints map[dove.Tenant]map[string]*blueprint.Blueprint
 	idle       map[dove.Endpoint]*Guest // known, but not plugged in
 	flows      map[string][]*Stream
@@ -54,11 +54,9 @@ func NewStage(ctx context.Context, l *Lab, s *scenario.Scenario) (*Stage, error)
 }
 
 func (st *Stage) listen(p scenario.Probe) {
-	switch {
-	case p.Protocol == dove.ProtocolTCP && !slices.Contains(st.tcp, p.Port):
-		st.tcp = append(st.tcp, p.Port)
-	case p.Protocol == dove.ProtocolUDP && !slices.Contains(st.udp, p.Port):
-		st.udp = append(st.udp, p.Port)
+	ports := map[dove.Protocol]*[]uint16{dove.ProtocolTCP: &st.ports.TCP, dove.ProtocolUDP: &st.ports.UDP, dove.ProtocolSCTP: &st.ports.SCTP}[p.Protocol]
+	if ports != nil && !slices.Contains(*ports, p.Port) {
+		*ports = append(*ports, p.Port)
 	}
 }
 
@@ -212,7 +210,7 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 			return 0, err
 		}
 		st.idle[a.Endpoint] = g
-		return e.Revision, st.fill(ctx, g, e)
+		return e.Revision, st.Lab.fill(ctx, g, e)
 	case scenario.SetGroups:
 		g := st.guest(a.Endpoint)
 		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: g.Network, Groups: groupsOf(a.Groups),
@@ -254,34 +252,6 @@ func (st *Stage) standby(ctx context.Context, name dove.Endpoint) (dove.HostName
 	return cmp.Or(e.Standby, "nowhere"), err
 }
 
-// fill gives a guest what the DPC decided about its endpoint.
-func (st *Stage) fill(ctx context.Context, g *Guest, e api.Endpoint) (err error) {
-	g.Network = e.Network
-	if g.MAC, err = dove.ParseMAC(e.MAC); err != nil {
-		return err
-	}
-	for _, s := range e.Addresses {
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return err
-		}
-		g.Addrs = append(g.Addrs, a)
-	}
-	n, err := st.Lab.api.Network(ctx, dove.Network{Tenant: e.Tenant, Name: e.Network})
-	if err != nil {
-		return err
-	}
-	g.MTU, g.VNI = int(n.MTU), n.VNI
-	for _, s := range n.Subnets {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			return err
-		}
-		g.Subnets = append(g.Subnets, p)
-	}
-	return nil
-}
-
 // after does what a workload's owner does around a write: plug and unplug.
 func (st *Stage) after(ctx context.Context, a scenario.Action) error {
 	switch a := a.(type) {
@@ -312,7 +282,7 @@ func (st *Stage) plug(ctx context.Context, g *Guest) error {
 	if err := st.route(g); err != nil {
 		return err
 	}
-	if err := g.Serve(st.tcp, st.udp); err != nil {
+	if err := g.Serve(st.ports); err != nil {
 		return err
 	}
 	return st.waitPort(ctx, g, true)
