@@ -36,7 +36,7 @@ var (
 )
 
 var wantNames = [...]string{
-	dataplane.WantPeer: "peer", dataplane.WantPair: "pair", dataplane.WantConfirm: "confirm", dataplane.WantFirst: "first",
+	dataplane.WantPeer: "peer", dataplane.WantPair: "pair", dataplane.WantConfirm: "confirm", dataplane.WantFirst: "first", dataplane.WantTurn: "turn",
 }
 
 func newMeasures() *measures {
@@ -59,6 +59,9 @@ func newMeasures() *measures {
 		asked:     map[uint64]time.Time{},
 	}
 	for _, want := range wantNames {
+		if want == "" {
+			continue // claims are no misses
+		}
 		m.misses.WithLabelValues(want) // so that it is there before it happens
 	}
 	return m

@@ -453,7 +453,7 @@ func (w *walk) missSome() {
 		if w.random.IntN(6) == 0 {
 			peer = fmt.Sprintf("10.0.0.%d", 1+w.random.IntN(5)) // perhaps a neighbour on this host
 		}
-		m := w.miss(port, dataplane.Want(w.random.IntN(3)), local, peer)
+		m := w.miss(port, []dataplane.Want{dataplane.WantPeer, dataplane.WantPair, dataplane.WantConfirm, dataplane.WantTurn}[w.random.IntN(4)], local, peer)
 		m.Miss.Direction = dataplane.Direction(w.random.IntN(2))
 		w.rig.step(m)
 	}

@@ -42,8 +42,8 @@ type rig struct {
 
 	sent     []control.Up // since the last take
 	frames   uint64
-	waiting  map[uint64]bool          // missed packets that neither came back nor were discarded
-	dropped  map[dataplane.Reason]int // discarded so far
+	waiting  map[uint64]dataplane.Miss // missed packets that neither came back nor were discarded
+	dropped  map[dataplane.Reason]int  // discarded so far
 	injected int
 	last     dataplane.Miss // that was injected
 	onSend   func(control.Up)
@@ -51,7 +51,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, now: time.Unix(1000, 0), has: map[target]dataplane.Op{},
-		waiting: map[uint64]bool{}, dropped: map[dataplane.Reason]int{}}
+		waiting: map[uint64]dataplane.Miss{}, dropped: map[dataplane.Reason]int{}}
 	r.core = NewCore(Config{Host: "h1", VTEP: addr("192.0.2.1"), Software: "test"}, Restored{})
 	return r
 }
@@ -89,6 +89,7 @@ func (r *rig) act(e Effect) Event {
 		r.saved = e.Saved
 	case Inject:
 		r.settled(e.Miss)
+		r.inTurn(e.Miss)
 		r.injected++
 		r.last = e.Miss
 	case Discard:
@@ -127,10 +128,22 @@ func (r *rig) read() FlowsRead {
 func (r *rig) settled(m dataplane.Miss) {
 	r.t.Helper()
 	id := binary.BigEndian.Uint64(m.Frame)
-	if !r.waiting[id] {
+	if _, out := r.waiting[id]; !out {
 		r.t.Fatalf("packet %d left twice", id)
 	}
 	delete(r.waiting, id)
+}
+
+// inTurn checks that a packet which goes back overtakes none of those that the
+// switch lets none overtake.
+func (r *rig) inTurn(m dataplane.Miss) {
+	r.t.Helper()
+	id := binary.BigEndian.Uint64(m.Frame)
+	for other, o := range r.waiting {
+		if other < id && o.Queues() && m.Queues() && o.Port == m.Port && o.Local == m.Local && o.Peer == m.Peer {
+			r.t.Fatalf("packet %d (want %d) overtakes %d (want %d) between %v and %v", id, m.Want, other, o.Want, m.Local, m.Peer)
+		}
+	}
 }
 
 // carryOut applies what is pending, as a strict switch would.
@@ -275,9 +288,10 @@ func (r *rig) check() {
 // miss makes a missed packet of a port.
 func (r *rig) miss(port dataplane.PortID, want dataplane.Want, local, peer string) Missed {
 	r.frames++
-	r.waiting[r.frames] = true
-	return Missed{dataplane.Miss{Port: port, Want: want, Local: addr(local), Peer: addr(peer),
-		Frame: binary.BigEndian.AppendUint64(nil, r.frames)}}
+	m := dataplane.Miss{Port: port, Want: want, Local: addr(local), Peer: addr(peer),
+		Tuple: dataplane.Tuple{Protocol: dove.ProtocolUDP}, Frame: binary.BigEndian.AppendUint64(nil, r.frames)}
+	r.waiting[r.frames] = m
+	return Missed{m}
 }
 
 // take returns what was sent since the last take, without EndpointUpdates.

@@ -106,7 +106,12 @@ const (
 	WantConfirm             // the overlay header contradicts what is known of the source
 	WantFirst               // it is a later fragment, and its first one has not passed yet
 	WantClaim               // nothing: it announces an address that others may have too, and is told as a Claim
+	WantTurn                // nothing: an earlier one between the same addresses has missed, and it may not overtake it
 )
+
+// TurnFor is how long a packet that missed holds up those behind it, from when the
+// first of them missed: the agent has long given it up by then.
+const TurnFor = 2 * time.Second
 
 // Miss is a packet that the switch cannot judge yet. Local is the address of
 // the local port that sends or receives it, Peer the other one. An ARP request
@@ -119,6 +124,14 @@ type Miss struct {
 	Local     netip.Addr
 	Peer      netip.Addr
 	Frame     []byte // as Inject needs it back; opaque to the agent
+}
+
+// Queues reports whether later packets between the same addresses that no flow
+// speaks for may not overtake the packet, until Inject or Discard is done with it.
+// One that does not come from where its sender is holds up nobody's, and of
+// fragments that are early another one is first.
+func (m Miss) Queues() bool {
+	return m.Tuple.Protocol != 0 && m.Want != WantConfirm && m.Want != WantFirst && m.Want != WantClaim
 }
 
 // Drop is a refused packet, sampled: at most about one a second for one tuple

@@ -130,6 +130,12 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 			return refuse(p, BAD_REPLY);
 		live = !opens(p, new);
 	}
+	// What waits between the two is overtaken by nothing but flows that have no
+	// packet there. One of another flow begins it stale, so that its next are not known.
+	int waits = behind(p), joins = !live || new->gen[0] == STALE;
+	if (waits && joins && !p->again)
+		return lacks(p, WANT_TURN);
+	p->stale = p->again || (p->stale && joins);
 	struct settings *c = settings();
 	if (!live && c && c->joining && !p->again)
 		return lacks(p, WANT_PAIR); // its flow may not be here yet, or what answers it is not
@@ -161,8 +167,8 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 	new->last = now;
 	new->slot[from] = src_slot;
 	new->slot[!from] = dst_slot;
-	new->gen[from] = src_gen;
-	new->gen[!from] = dst_gen;
+	new->gen[from] = p->stale ? STALE : src_gen;
+	new->gen[!from] = p->stale ? STALE : dst_gen;
 	new->pair = pair.slot;
 	new->pair_gen = pair.gen;
 	new->table = p->table;

@@ -267,6 +267,7 @@ int wire_in(struct __sk_buff *skb)
 		return drop(&p, length);
 	case MISS:
 		if (testing) {
+			queue(&p);
 			tell(&p, MISSED, 0, 0);
 			return PASS;
 		}

@@ -231,7 +231,7 @@ type dswitchPacket struct {
 	Tos           uint8
 	Piece         uint8
 	AboutProto    uint8
-	_             [1]byte
+	Stale         uint8
 	AboutSrc      uint16
 	AboutDst      uint16
 	_             [2]byte
@@ -441,12 +441,25 @@ type dswitchSettings struct {
 	EventInterval uint64
 	EventBurst    uint64
 	Joining       uint32
-	Pad           uint32
+	TurnTicks     uint32
 }
 
 type dswitchTable struct {
 	_      structs.HostLayout
 	Digest [16]uint8
+}
+
+type dswitchTurn struct {
+	_       structs.HostLayout
+	Waiting [2]uint32
+	Since   uint32
+}
+
+type dswitchTurnKey struct {
+	_   structs.HostLayout
+	Vni uint32
+	Lo  [4]uint32
+	Hi  [4]uint32
 }
 
 type dswitchVtep struct {
@@ -458,6 +471,16 @@ type dswitchVtep struct {
 type dswitchVtepKey struct {
 	_    structs.HostLayout
 	Addr [4]uint32
+}
+
+type dswitchYieldArgs struct {
+	_       structs.HostLayout
+	Vni     uint32
+	Src     [4]uint32
+	Dst     [4]uint32
+	SrcPort uint16
+	DstPort uint16
+	V6      uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -491,6 +514,7 @@ const (
 	dswitchMapRules          = "rules"
 	dswitchMapSampled        = "sampled"
 	dswitchMapTables         = "tables"
+	dswitchMapTurns          = "turns"
 	dswitchMapVtepAddrs      = "vtep_addrs"
 	dswitchMapVteps          = "vteps"
 	dswitchProgAdopt         = "adopt"
@@ -500,11 +524,13 @@ const (
 	dswitchProgUpIn          = "up_in"
 	dswitchProgVxIn          = "vx_in"
 	dswitchProgWireIn        = "wire_in"
+	dswitchProgYield         = "yield"
 	dswitchVarNamedAdoptArgs = "named_adopt_args"
 	dswitchVarNamedDestKind  = "named_dest_kind"
 	dswitchVarNamedEvent     = "named_event"
 	dswitchVarNamedGcArgs    = "named_gc_args"
 	dswitchVarNamedReason    = "named_reason"
+	dswitchVarNamedYieldArgs = "named_yield_args"
 	dswitchVarOuter6         = "outer6"
 	dswitchVarTesting        = "testing"
 )
@@ -558,6 +584,7 @@ type dswitchProgramSpecs struct {
 	UpIn     *ebpf.ProgramSpec `ebpf:"up_in"`
 	VxIn     *ebpf.ProgramSpec `ebpf:"vx_in"`
 	WireIn   *ebpf.ProgramSpec `ebpf:"wire_in"`
+	Yield    *ebpf.ProgramSpec `ebpf:"yield"`
 }
 
 // dswitchMapSpecs contains maps before they are loaded into the kernel.
@@ -591,6 +618,7 @@ type dswitchMapSpecs struct {
 	Rules        *ebpf.MapSpec `ebpf:"rules"`
 	Sampled      *ebpf.MapSpec `ebpf:"sampled"`
 	Tables       *ebpf.MapSpec `ebpf:"tables"`
+	Turns        *ebpf.MapSpec `ebpf:"turns"`
 	VtepAddrs    *ebpf.MapSpec `ebpf:"vtep_addrs"`
 	Vteps        *ebpf.MapSpec `ebpf:"vteps"`
 }
@@ -604,6 +632,7 @@ type dswitchVariableSpecs struct {
 	NamedEvent     *ebpf.VariableSpec `ebpf:"named_event"`
 	NamedGcArgs    *ebpf.VariableSpec `ebpf:"named_gc_args"`
 	NamedReason    *ebpf.VariableSpec `ebpf:"named_reason"`
+	NamedYieldArgs *ebpf.VariableSpec `ebpf:"named_yield_args"`
 	Outer6         *ebpf.VariableSpec `ebpf:"outer6"`
 	Testing        *ebpf.VariableSpec `ebpf:"testing"`
 }
@@ -655,6 +684,7 @@ type dswitchMaps struct {
 	Rules        *ebpf.Map `ebpf:"rules"`
 	Sampled      *ebpf.Map `ebpf:"sampled"`
 	Tables       *ebpf.Map `ebpf:"tables"`
+	Turns        *ebpf.Map `ebpf:"turns"`
 	VtepAddrs    *ebpf.Map `ebpf:"vtep_addrs"`
 	Vteps        *ebpf.Map `ebpf:"vteps"`
 }
@@ -688,6 +718,7 @@ func (m *dswitchMaps) Close() error {
 		m.Rules,
 		m.Sampled,
 		m.Tables,
+		m.Turns,
 		m.VtepAddrs,
 		m.Vteps,
 	)
@@ -702,6 +733,7 @@ type dswitchVariables struct {
 	NamedEvent     *ebpf.Variable `ebpf:"named_event"`
 	NamedGcArgs    *ebpf.Variable `ebpf:"named_gc_args"`
 	NamedReason    *ebpf.Variable `ebpf:"named_reason"`
+	NamedYieldArgs *ebpf.Variable `ebpf:"named_yield_args"`
 	Outer6         *ebpf.Variable `ebpf:"outer6"`
 	Testing        *ebpf.Variable `ebpf:"testing"`
 }
@@ -717,6 +749,7 @@ type dswitchPrograms struct {
 	UpIn     *ebpf.Program `ebpf:"up_in"`
 	VxIn     *ebpf.Program `ebpf:"vx_in"`
 	WireIn   *ebpf.Program `ebpf:"wire_in"`
+	Yield    *ebpf.Program `ebpf:"yield"`
 }
 
 func (p *dswitchPrograms) Close() error {
@@ -728,6 +761,7 @@ func (p *dswitchPrograms) Close() error {
 		p.UpIn,
 		p.VxIn,
 		p.WireIn,
+		p.Yield,
 	)
 }
 

@@ -345,6 +345,7 @@ __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 		__u8 src[6] = {0x02, 0xd2, vtep >> 8, vtep, p->class >> 8, p->class};
 		__builtin_memcpy(e->src, src, 6);
 	}
+	queue(p);
 	tell(p, MISSED, 0, 0);
 	return bpf_redirect(c->up, 0);
 }

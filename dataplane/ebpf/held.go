@@ -41,7 +41,7 @@ func (s *Switch) Held() Held {
 
 // adopt reads back from the maps what an earlier run wrote.
 func (s *Switch) adopt() error {
-	return errors.Join(s.adoptNetworks(), s.adoptTables(), s.adoptPairs(), s.adoptAddresses(), s.adoptShares())
+	return errors.Join(s.adoptNetworks(), s.adoptTables(), s.adoptPairs(), s.adoptAddresses(), s.adoptShares(), s.forgetTurns())
 }
 
 func (s *Switch) adoptNetworks() error {

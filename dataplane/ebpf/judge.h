@@ -11,6 +11,7 @@ int hint(struct packet *p); // report.h
 #include "route.h"
 #include "begin.h"
 #include "verdict.h"
+#include "turn.h"
 #include "related.h"
 #include "anew.h"
 

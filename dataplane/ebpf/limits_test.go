@@ -131,6 +131,9 @@ func lifetimes(t testing.TB, o Options) {
 				if o := sends(t, s, c.answer); o.Action != dataplane.Missed || o.Want != dataplane.WantPair {
 					t.Errorf("%s, after %v: an answer is %+v", c.name, step.age, o)
 				}
+				if err := s.forgetTurns(); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if err := s.Expire(); err != nil {
 				t.Fatal(err)

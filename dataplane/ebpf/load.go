@@ -88,6 +88,7 @@ func (s *Switch) configure(underlay, up, vxlan int) error {
 		MissInterval:  uint64(time.Second) / uint64(s.options.MissRate),
 		EventInterval: uint64(time.Second) / eventRate,
 		ErrorInterval: uint64(time.Second) / errorRate,
+		TurnTicks:     turnTicks,
 	}
 	if s.old != "" {
 		settings.Joining = 1

@@ -58,7 +58,7 @@ struct settings {
 	__u64 event_interval;  // the same for drop events of one port, and for hints
 	__u64 event_burst;
 	__u32 joining;         // programs of an older layout run beside: no flow begins
-	__u32 pad;
+	__u32 turn_ticks;      // how long what the agent has may keep its place, 0: for ever
 };
 
 struct port_key {
@@ -254,6 +254,7 @@ struct flow6_key {
 #define FLOW_RST 8
 #define FLOW_SYN 16         // it began with the first packet of a TCP connection
 #define FLOW_CONFIRMED 32   // replied, and after FLOW_SYN the initiator went on
+#define STALE (~0u) // generation that no slot has: its next packet is judged anew
 #define FLOW_CLOSED(s) (((s) & FLOW_RST) || ((s) & 6) == 6)
 
 // What each packet needs comes first. The table may give an entry to another
@@ -297,6 +298,18 @@ struct piece {
 	__u8 proto;
 	__u8 backwards; // it answers its flow's initiator
 	__u64 uid[2];   // sender's, receiver's
+};
+
+// How many packets between two addresses wait for the agent, by sending side, and
+// since when some did.
+struct turn_key {
+	__u32 vni;
+	__be32 lo[4], hi[4];
+};
+
+struct turn {
+	__u32 waiting[2];
+	__u32 since; // ticks
 };
 
 struct counter_key {
@@ -399,6 +412,7 @@ MAP(flows6, BPF_MAP_TYPE_HASH, struct flow6_key, struct flow, 65536);
 MAP(counters, BPF_MAP_TYPE_PERCPU_HASH, struct counter_key, struct counter, 16384);
 MAP(reasons, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, 64);
 MAP(pieces, BPF_MAP_TYPE_LRU_HASH, struct piece_key, struct piece, 4096);
+MAP(turns, BPF_MAP_TYPE_LRU_HASH, struct turn_key, struct turn, 8192);
 MAP(sampled, BPF_MAP_TYPE_LRU_HASH, struct sample_key, __u32, 8192); // -> ticks
 
 struct {

@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -85,10 +86,12 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 		_, _, err := s.ReInject(m)
 		return err
 	}
-	if _, err := s.up.Write(m.Frame); err != nil {
-		return fmt.Errorf("give a missed packet back on %s: %w", s.options.UpName, err)
+	// The kernel carries it as far as it gets before Write returns.
+	_, err := s.up.Write(m.Frame)
+	if err != nil {
+		err = fmt.Errorf("give a missed packet back on %s: %w", s.options.UpName, err)
 	}
-	return nil
+	return errors.Join(err, s.yield(m))
 }
 
 // Discard implements dataplane.Switch.
@@ -101,6 +104,7 @@ func (s *Switch) Discard(m dataplane.Miss, r dataplane.Reason) {
 	if s.tally.discard(d, size) {
 		s.report(d)
 	}
+	_ = s.yield(m) // what fails heals after TurnFor
 }
 
 // tupleOf reads a tuple of the kernel. Packets whose addresses were not read

@@ -79,7 +79,7 @@ SEC("syscall")
 int adopt(struct adopt_args *a)
 {
 	struct packet p = {.vni = a->vni, .src_port = a->src_port, .dst_port = a->dst_port, .proto = a->proto, .v6 = a->v6, .port = a->port};
-	struct flow new = {.state = a->state, .port = a->port, .proto = a->proto, .gen = {~0, ~0}};
+	struct flow new = {.state = a->state, .port = a->port, .proto = a->proto, .gen = {STALE, STALE}};
 	__u32 now = bpf_ktime_get_ns() >> TICK_SHIFT;
 
 	__builtin_memcpy(p.src, a->src, 16);

@@ -40,7 +40,7 @@ enum reason {
 };
 
 // dataplane.Want and dataplane.Action.
-enum want { WANT_PEER, WANT_PAIR, WANT_CONFIRM, WANT_FIRST, WANT_CLAIM };
+enum want { WANT_PEER, WANT_PAIR, WANT_CONFIRM, WANT_FIRST, WANT_CLAIM, WANT_TURN };
 enum action { DROPPED, DELIVERED, TUNNELED, ANSWERED, MISSED, PASSED };
 
 enum packet_kind { KIND_IP, KIND_ARP, KIND_SOLICIT };
@@ -65,6 +65,7 @@ struct packet {
 	__u8 tos;      // DSCP << 2 | ECN
 	__u8 piece;    // packet_piece
 	__u8 about_proto; // if about: an ICMP error is about this flow, in the error's direction
+	__u8 stale;    // decision: a flow of it is not to be known yet
 	__u16 about_src, about_dst;
 	__u32 piece_id;
 	__s16 walked;  // bytes of IPv6 extension headers, or less than 0: -reason

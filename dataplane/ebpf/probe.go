@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -72,7 +73,7 @@ func (s *Switch) MissOf(frame []byte) (dataplane.Miss, bool) {
 // ReInject is Inject with its outcome, in a switch of OpenForTests.
 func (s *Switch) ReInject(m dataplane.Miss) (dataplane.Outcome, []byte, error) {
 	o, out, err := s.run(s.programs.UpIn, 0, m.Frame[vnetSize:])
-	return s.outcomeOf(o), out, err
+	return s.outcomeOf(o), out, errors.Join(err, s.yield(m))
 }
 
 const shot = 2 // SHOT

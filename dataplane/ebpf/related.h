@@ -80,7 +80,9 @@ __noinline int later(struct packet *p, const struct dest *src, const struct dest
 	if (!first || now_ticks() - first->at > SECONDS(1) || first->uid[0] != src->uid || first->uid[1] != dst->uid) {
 		// The first may be waiting for the very answer.
 		struct pair_key pk = {.domain = p->domain, .src = src->class, .dst = dst->class};
-		return lacks(p, bpf_map_lookup_elem(&pairs, &pk) ? WANT_FIRST : WANT_PAIR);
+		if (!bpf_map_lookup_elem(&pairs, &pk))
+			return lacks(p, WANT_PAIR);
+		return lacks(p, !p->again && behind(p) ? WANT_TURN : WANT_FIRST);
 	}
 	struct pair_found found;
 	__u8 proto = p->proto;

@@ -31,7 +31,7 @@ var readable = []string{"v2"}
 const partSuffix = "-part" // a BPF file system allows no dots
 
 // notCopied are the maps that are written anew, or whose content is of the moment.
-var notCopied = []string{dswitchMapConfig, dswitchMapEvents, dswitchMapSampled}
+var notCopied = []string{dswitchMapConfig, dswitchMapEvents, dswitchMapSampled, dswitchMapTurns}
 
 func linksIn(dir string) string { return filepath.Join(dir, "links") }
 

@@ -30,7 +30,7 @@ func TestVerified(t *testing.T) {
 		}
 		took := time.Since(began)
 		var sum uint32
-		for _, p := range []*ebpf.Program{s.programs.GuestIn, s.programs.GuestOut, s.programs.WireIn, s.programs.VxIn, s.programs.UpIn, s.programs.Gc, s.programs.Adopt} {
+		for _, p := range []*ebpf.Program{s.programs.GuestIn, s.programs.GuestOut, s.programs.WireIn, s.programs.VxIn, s.programs.UpIn, s.programs.Gc, s.programs.Adopt, s.programs.Yield} {
 			info, err := p.Info()
 			if err != nil {
 				t.Fatal(err)

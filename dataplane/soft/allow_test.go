@@ -79,6 +79,7 @@ func TestAllowed(t *testing.T) {
 	w.guest(alice, packet.UDP(v4(alice, vip), 7, 53, nil), missed(dataplane.WantPeer))
 	w.apply(peerOf(vip, 1002, 21, here)...)
 	w.apply(dataplane.SetPair{Key: pair(10, 21), Table: web()})
+	w.discard()
 	w.guest(alice, packet.UDP(v4(alice, vip), 8, 53, nil), delivered(bob, "dns"))
 	w.guest(alice, from(mac(alice), addr4(vip)), dropped(dataplane.SpoofedAddress)) // it is bob's now
 	w.guest(bob, from(mac(bob), addr4(vip)), sent(21))

@@ -108,6 +108,14 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 	if live && t.Flags&(packet.SYN|packet.ACK) == packet.SYN && (!fromInitiator || f.closed()) {
 		live, fromInitiator = false, true
 	}
+	// What waits between the two is overtaken by nothing but flows that have no
+	// packet there.
+	waits, any := s.behind(t.tuple)
+	joins := !live || f.entry(key).open
+	if waits && joins && !t.again {
+		return s.miss(t, dataplane.WantTurn)
+	}
+	open := t.again || any && joins
 	pair := dataplane.PairKey{Domain: s.networks[t.port.VNI].Domain, Src: src.class, Dst: dst.class}
 	asked := t.DstPort
 	switch {
@@ -132,6 +140,7 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 			s.enter(key, f, t.port)
 		}
 		f.rule = rule
+		f.entry(key).open = open
 		s.note(f, t, fromInitiator, now)
 		return s.forward(t, src, dst, "")
 	case t.Protocol.IsICMP() && t.Echo != packet.Request:
@@ -148,6 +157,7 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		syn: t.Flags&(packet.SYN|packet.ACK) == packet.SYN,
 	}
 	s.enter(key, f, t.port)
+	f.entry(key).open = open
 	s.note(f, t, true, now)
 	return s.forward(t, src, dst, rule)
 }
@@ -211,7 +221,7 @@ func (s *Switch) room(p *port, confirmed bool) dataplane.Reason {
 // enter puts a flow into the table and counts it at a port.
 func (s *Switch) enter(key flowKey, f *flow, p *port) {
 	s.flows[key] = f
-	f.entries = append(f.entries, entry{key, p.ID})
+	f.entries = append(f.entries, entry{key: key, port: p.ID})
 	s.charge(p.ID, f, 1)
 }
 

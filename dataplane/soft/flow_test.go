@@ -268,8 +268,9 @@ func TestChanges(t *testing.T) {
 		w := established(t)
 		w.apply(peerOf(rita, 1003, 21, there)...)
 		w.wire(there, 20, back(ack), hinted(missed(dataplane.WantPair)))
-		w.wire(there, 21, back(ack), missed(dataplane.WantPair))
+		w.wire(there, 21, back(ack), missed(dataplane.WantTurn))
 		w.guest(alice, out(ack), missed(dataplane.WantPair))
+		w.discard()
 		w.apply(dataplane.SetPair{Key: pair(10, 21), Table: web()})
 		w.guest(alice, out(ack), known)
 		w.wire(there, 20, back(ack), hinted(reply)) // its host is behind
@@ -307,6 +308,7 @@ func TestChanges(t *testing.T) {
 		w.apply(dataplane.DelPeer{Key: key(addr4(rita))})
 		w.guest(alice, out(ack), missed(dataplane.WantPeer))
 		w.wire(there, 20, back(ack), missed(dataplane.WantPeer))
+		w.discard()
 		w.apply(peerOf(rita, 1003, 20, there)...)
 		w.wire(there, 20, back(ack), reply)
 	})

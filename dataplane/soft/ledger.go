@@ -87,6 +87,7 @@ func (s *Switch) Discard(m dataplane.Miss, r dataplane.Reason) {
 	s.ledger.enter(dataplane.Drop{
 		At: s.clock(), Port: m.Port, Direction: m.Direction, Reason: r, Tuple: m.Tuple,
 	}, len(m.Frame))
+	s.yield(m)
 }
 
 // TakeDrops returns the sampled drops since the last call, oldest first.

@@ -102,6 +102,7 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 		return full
 	}
 	s.enter(key, f, p)
+	f.entry(key).open = true
 	return dataplane.NotDropped
 }
 
@@ -121,7 +122,7 @@ func (s *Switch) inherit(f *flow, id dataplane.PortID) {
 			continue
 		}
 		s.charge(heir.port, f, 1)
-		kept = append(kept, entry{e.key, heir.port})
+		kept = append(kept, entry{e.key, heir.port, e.open})
 	}
 	f.entries = kept
 }

@@ -72,6 +72,9 @@ func (s *Switch) later(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		if _, known := s.pairs[pair]; !known {
 			return s.miss(t, dataplane.WantPair)
 		}
+		if waits, _ := s.behind(t.tuple); waits && !t.again {
+			return s.miss(t, dataplane.WantTurn)
+		}
 		return s.miss(t, dataplane.WantFirst)
 	}
 	if first.backwards {

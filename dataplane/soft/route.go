@@ -117,6 +117,13 @@ func (t *transit) route(inner []byte, src, dst end) {
 type entry struct {
 	key  flowKey
 	port dataplane.PortID // whose budget it takes
+	open bool             // packets of it wait for their turn, or did a packet ago
+}
+
+// entry is that of a key, or else the one that it began with.
+func (f *flow) entry(key flowKey) *entry {
+	i := max(slices.IndexFunc(f.entries, func(e entry) bool { return e.key == key }), 0)
+	return &f.entries[i]
 }
 
 // takes reports whether the flow takes of a port's budget.

@@ -19,10 +19,12 @@ type Limits struct {
 	MissBurst    int // misses of one port at once
 	MissRate     int // misses of one port a second, lastingly
 	FlowErrors   int // ICMP errors about one flow, at once and a second
+
+	Turn time.Duration // how long missed packets may hold up those behind them, 0: as long as they are out
 }
 
 // DefaultLimits is what New starts with.
-var DefaultLimits = Limits{Flows: 65536, FlowsPerPort: 16384, MissBurst: 64, MissRate: 1000, FlowErrors: 10}
+var DefaultLimits = Limits{Flows: 65536, FlowsPerPort: 16384, MissBurst: 64, MissRate: 1000, FlowErrors: 10, Turn: dataplane.TurnFor}
 
 // Sent is what became of an injected packet.
 type Sent struct {
@@ -48,6 +50,7 @@ type Switch struct {
 	pairs       map[dataplane.PairKey]*verdict.Table
 	flows       map[flowKey]*flow
 	pieces      map[pieceKey]piece // first fragments
+	turns       map[turnKey]turn   // of missed packets
 	unconfirmed int                // of these
 
 	ledger   ledger
@@ -75,6 +78,7 @@ func New(config dataplane.Config, clock func() time.Time) *Switch {
 		pairs:    map[dataplane.PairKey]*verdict.Table{},
 		flows:    map[flowKey]*flow{},
 		pieces:   map[pieceKey]piece{},
+		turns:    map[turnKey]turn{},
 		ledger:   newLedger(),
 	}
 }
@@ -130,6 +134,7 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 		sent.Outcome, sent.Frame = s.receive(t)
 	}
 	s.injected = append(s.injected, sent)
+	s.yield(m)
 	return nil
 }
 
@@ -368,6 +373,7 @@ func (s *Switch) miss(t *transit, want dataplane.Want) (dataplane.Outcome, []byt
 		m.Local, m.Peer = t.Dst, t.Src
 	}
 	s.misses = append(s.misses, m)
+	s.queue(m)
 	return dataplane.Outcome{Action: dataplane.Missed, Want: want}, nil
 }
 

@@ -169,6 +169,13 @@ func (w *world) take() dataplane.Miss {
 	return misses[0]
 }
 
+// discard gives up all misses.
+func (w *world) discard() {
+	for _, m := range w.TakeMisses() {
+		w.Discard(m, dataplane.HoldLimit)
+	}
+}
+
 // inject gives a miss back and checks what became of it.
 func (w *world) inject(m dataplane.Miss, want dataplane.Outcome) []byte {
 	w.t.Helper()
