@@ -60,8 +60,15 @@ func (c Config) CheckPeer(k PeerKey, p Peer) error {
 	fail := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("peer %v on network %d "+format, append([]any{k.Addr, k.VNI}, args...)...))
 	}
-	if len(p.Ways) > 0 {
-		fail("has further ways: switches do not know of these yet")
+	lives := map[dove.UID]bool{p.UID: true}
+	for _, w := range p.Ways {
+		if w.VTEP.IsValid() && c.CheckVTEP(w.VTEP) != nil {
+			fail("has a way by %w", c.CheckVTEP(w.VTEP))
+		}
+		if lives[w.UID] {
+			fail("has two ways to life %v of an endpoint: one is needed", w.UID)
+		}
+		lives[w.UID] = true
 	}
 	if !p.MAC.IsUnicast() {
 		fail("has MAC %v: a unicast MAC is needed", p.MAC)

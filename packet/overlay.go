@@ -151,21 +151,18 @@ func (o *Outer) decapIPv6(b []byte) []byte {
 // SourcePort spreads flows over the underlay's paths: the outer source port for
 // a flow, the same in both directions, 0xc000 to 0xffff.
 func (p Packet) SourcePort() uint16 {
-	h := uint32(2166136261) // FNV-1a over what both directions share
-	ports := uint32(p.SrcPort ^ p.DstPort)
-	if p.Piece != Whole {
-		ports = 0 // only the first piece has any
+	words := func(a netip.Addr) (high, low uint32) {
+		b := a.As16()
+		return binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
 	}
-	for _, v := range []uint32{hash(p.Src) ^ hash(p.Dst), ports, uint32(p.Protocol)} {
-		h = (h ^ v) * 16777619
+	srcHigh, srcLow := words(p.Src)
+	dstHigh, dstLow := words(p.Dst)
+	h := srcLow ^ dstLow // what both directions share
+	if p.Src.Is6() {
+		h ^= (srcHigh ^ dstHigh) * 31
 	}
-	return 0xc000 | uint16(h>>16^h)&0x3fff
-}
-
-func hash(a netip.Addr) uint32 {
-	h := uint32(2166136261)
-	for _, b := range a.As16() {
-		h = (h ^ uint32(b)) * 16777619
+	if p.Piece == Whole { // only the first piece has ports
+		h ^= uint32(p.SrcPort^p.DstPort) << 8
 	}
-	return h
+	return 0xc000 | uint16((h^uint32(p.Protocol))*0x9e3779b1>>18)
 }

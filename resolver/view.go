@@ -129,7 +129,7 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 		}
 		out := control.Way{
 			Endpoint: way.Endpoint.Full(), UID: way.Endpoint.UID, MAC: way.Endpoint.MACFor(way.Addr),
-			Class: v.world.AddressClass(way.Endpoint, way.Addr), VNI: way.Network.VNI, Far: way.Far,
+			Class: v.world.AddressClass(way.Endpoint, key.Addr), VNI: way.Network.VNI, Far: way.Far,
 		}
 		located := v.reaches(host, classAt{key.VNI, out.Class}, row.Domain)
 		if located {
@@ -137,6 +137,7 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 		}
 		if found {
 			row.Ways = append(row.Ways, out)
+			row.MTU = min(row.MTU, way.Network.MTU) // whichever way a flow takes
 			continue
 		}
 		found = true

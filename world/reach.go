@@ -11,7 +11,9 @@ import (
 // Reach says who has an address as seen from a network.
 type Reach struct {
 	// Ways lead to the address, in the order of endpoints' names: more than one
-	// where a static route has several next hops, none if nobody has it.
+	// where a static route has several next hops, none if nobody has it. A next hop
+	// that is not allowed the address is none: what it sends from there would be
+	// forged, and it would be given nothing that is for there.
 	Ways []Way
 	// Router is between, "" if the address is on the network itself.
 	Router string
@@ -82,7 +84,7 @@ func (w *World) Reach(n Network, addr netip.Addr) Reach {
 	out := Reach{Router: by.Name, Route: route.To}
 	for _, via := range route.Via {
 		if far, ok := w.joinedBy(by, via); ok {
-			if e, ok := w.holder(far, via); ok {
+			if e, ok := w.holder(far, via); ok && e.Has(addr) {
 				out.Ways = append(out.Ways, w.way(by, n, far, e, via))
 			}
 		}
