@@ -43,7 +43,11 @@ func TestCheck(t *testing.T) {
 	}{
 		"nothing":      {func(*Peer) {}, ""},
 		"hidden":       {func(p *Peer) { p.VTEP = netip.Addr{} }, ""},
-		"ways":         {func(p *Peer) { p.Ways = make([]Way, 1) }, "further ways"},
+		"ways":         {func(p *Peer) { *p = routed(p, Way{UID: 2, MAC: mac, Far: mac, VTEP: there}, Way{UID: 3, MAC: mac, Far: mac}) }, ""},
+		"no router":    {func(p *Peer) { p.Ways = make([]Way, 1) }, "without the gateway"},
+		"a way twice":  {func(p *Peer) { *p = routed(p, Way{UID: 2, MAC: mac, Far: mac}, Way{UID: 2, MAC: mac, Far: mac}) }, "two ways to life"},
+		"a far way":    {func(p *Peer) { *p = routed(p, Way{UID: 2, MAC: mac, Far: mac, VTEP: six}) }, "do not reach it"},
+		"many ways":    {func(p *Peer) { *p = routed(p, make([]Way, WaysMost+1)...) }, "at most 7"},
 		"no MAC":       {func(p *Peer) { p.MAC = dove.MAC{} }, "unicast MAC"},
 		"half hidden":  {func(p *Peer) { p.VTEP, p.Other = netip.Addr{}, there }, "both VTEPs or none"},
 		"other family": {func(p *Peer) { p.VTEP = six }, "do not reach it"},
@@ -53,6 +57,11 @@ func TestCheck(t *testing.T) {
 		f.change(&p)
 		says(t, "peer: "+name, c.CheckPeer(PeerKey{VNI: 1, Addr: netip.MustParseAddr("10.0.0.2")}, p), f.want)
 	}
+}
+
+// routed is a peer behind a router, with further ways.
+func routed(p *Peer, ways ...Way) Peer {
+	return Peer{UID: 1, MAC: p.MAC, VTEP: p.VTEP, Gateway: p.MAC, Far: p.MAC, Ways: ways}
 }
 
 func says(t *testing.T, what string, err error, want string) {

@@ -91,7 +91,10 @@ func settled(t *testing.T) *land {
 // routers, routes and endpoints come and go.
 func TestRowsBehindRouters(t *testing.T) {
 	l := settled(t)
-	l.write([]world.Document{landEndpoint("a", 0, "h0", "10.0.0.7"), landEndpoint("b", 1, "h1", "10.0.1.7")})
+	behind := []world.Allowed{{Prefix: prefix("10.9.0.0/16")}}
+	b := landEndpoint("b", 1, "h1", "10.0.1.7")
+	b.Allowed = behind
+	l.write([]world.Document{landEndpoint("a", 0, "h0", "10.0.0.7"), b})
 	row := func(a string) control.Peer {
 		return resolver.NewView(l.w).Peer("h0", control.PeerKey{VNI: 100, Addr: addr(a)})
 	}
@@ -123,7 +126,13 @@ func TestRowsBehindRouters(t *testing.T) {
 	}
 	c := landEndpoint("c", 1, "h2", "10.0.1.8")
 	c.Groups = []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "db"}}
-	l.write([]world.Document{c, landEndpoint("d", 0, "h0", "10.0.0.9")})
+	d := landEndpoint("d", 0, "h0", "10.0.0.9")
+	l.write([]world.Document{c, d})
+	if p := row("10.9.1.1"); p.Endpoint.ID != "b" || len(p.Ways) != 0 {
+		t.Errorf("next hops that are not allowed the address: %+v", p)
+	}
+	c.Allowed, d.Allowed = behind, behind
+	l.write([]world.Document{c, d})
 	p = row("10.9.1.1")
 	if p.Endpoint.ID != "b" || len(p.Ways) != 2 || p.Ways[0].Endpoint.ID != "c" || p.Ways[1].Endpoint.ID != "d" {
 		t.Fatalf("by three next hops: %+v", p)

@@ -29,6 +29,9 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 	if err := errors.Join(s.checkKey(k), s.config.CheckPeer(k, p)); err != nil {
 		return err
 	}
+	if len(p.Ways) > 0 {
+		return fmt.Errorf("peer %v on network %d has further ways: the programs do not know of these yet", k.Addr, k.VNI)
+	}
 	s.unfollow(k)
 	s.peers[k] = p
 	s.follow(k)

@@ -23,13 +23,15 @@ func (p *port) permits(addr netip.Addr) (end, bool) {
 	if !ok {
 		return end{}, false
 	}
-	return p.end(a.MAC, a.Class), true
+	e := p.end(a.MAC, a.Class)
+	e.lent = true
+	return e, true
 }
 
 // source returns who a guest's packet is from: nobody but its port may have the address.
 func (s *Switch) source(t *transit) (end, bool) {
 	claim := t.Announces && t.port.Claims(t.Src) // whoever has it now
-	if e, ok := s.find(t.port.VNI, t.Src); ok && !claim {
+	if e, ok := s.find(t.port.VNI, t.Src); ok && !claim && !s.returns(t, e) {
 		return e, e.plugged() && !e.routed && e.port == t.port.ID
 	}
 	return t.port.permits(t.Src)

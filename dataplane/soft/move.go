@@ -87,8 +87,12 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 		return dataplane.NotDropped
 	}
 	// What an end has said that is here, this host knows better than the one that carries.
-	for _, addr := range []netip.Addr{c.Tuple.Src, c.Tuple.Dst} {
-		if e, ok := s.find(key.vni, addr); ok && e.plugged() && e.port != p.ID {
+	for i, addr := range []netip.Addr{c.Tuple.Src, c.Tuple.Dst} {
+		e, ok := s.find(key.vni, addr)
+		if ok && len(e.further) > 0 {
+			e, ok = ofLife(s.ways(e, addr), f.uids[i])
+		}
+		if ok && e.plugged() && e.port != p.ID {
 			return dataplane.NotDropped
 		}
 	}
@@ -112,12 +116,12 @@ func (s *Switch) inherit(f *flow, id dataplane.PortID) {
 	var kept []entry
 	for _, e := range f.entries {
 		s.charge(e.port, f, -1)
-		stays, goes := e.key.lo.addr, e.key.hi.addr
-		if s.leads(id, e.key.vni, stays) {
+		stays, goes := e.key.lo, e.key.hi
+		if s.leads(id, f, e.key.vni, stays, goes) {
 			stays, goes = goes, stays
 		}
-		heir, ok := s.locals[dataplane.PeerKey{VNI: e.key.vni, Addr: stays}]
-		if !ok || heir.port == id || !s.leads(id, e.key.vni, goes) {
+		heir, ok := s.locals[dataplane.PeerKey{VNI: e.key.vni, Addr: stays.addr}]
+		if !ok || heir.port == id || !s.leads(id, f, e.key.vni, goes, stays) {
 			delete(s.flows, e.key)
 			continue
 		}

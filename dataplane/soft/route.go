@@ -43,13 +43,16 @@ func (s *Switch) plug(e end, addr netip.Addr) end {
 	if !ok {
 		return e
 	}
-	p.routed, p.gateway, p.far, p.mtu = e.routed, e.gateway, e.far, e.mtu
+	p.routed, p.gateway, p.far, p.mtu, p.further = e.routed, e.gateway, e.far, e.mtu, e.further
 	return p
 }
 
-// leads reports whether packets to an address end at a port.
-func (s *Switch) leads(id dataplane.PortID, vni dove.VNI, addr netip.Addr) bool {
-	e, ok := s.find(vni, addr)
+// leads reports whether packets of a flow to one of its sides end at a port.
+func (s *Switch) leads(id dataplane.PortID, f *flow, vni dove.VNI, to, from side) bool {
+	e, ok := s.find(vni, to.addr)
+	if ok && len(e.further) > 0 {
+		e, ok = ofLife(s.ways(e, to.addr), f.life(from, true))
+	}
 	return ok && e.plugged() && e.port == id
 }
 
@@ -104,6 +107,9 @@ func (t *transit) route(inner []byte, src, dst end) {
 	switch {
 	case t.direction == dataplane.FromGuest && dst.routed:
 		copy(inner[6:12], dst.far[:])
+		if src.lent && dst.where != local {
+			copy(inner[6:12], src.mac[:]) // it says by which way, see wayFrom
+		}
 		packet.Hop(inner)
 	case t.direction == dataplane.FromOverlay && src.routed:
 		copy(inner[6:12], src.gateway[:])

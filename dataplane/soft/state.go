@@ -33,12 +33,14 @@ type end struct {
 	port  dataplane.PortID // local, standby
 	vtep  netip.Addr       // remote, standby
 	other netip.Addr       // of its other binding
+	lent  bool             // it is none of the port's own, but allowed
 
 	vni     dove.VNI // the network that it is on
 	routed  bool     // that is, over a router
 	gateway dove.MAC // then: the router's on the key's network
 	far     dove.MAC // and on vni
 	mtu     uint16   // of vni, 0: not told
+	further []end    // ways as good as this one
 }
 
 // plugged reports whether a port of this host has the address.
@@ -212,7 +214,7 @@ func (s *Switch) delPort(id dataplane.PortID) {
 	}
 	for key, f := range s.flows {
 		switch {
-		case !s.leads(id, key.vni, key.lo.addr) && !s.leads(id, key.vni, key.hi.addr) && !f.takes(id):
+		case !s.leads(id, f, key.vni, key.lo, key.hi) && !s.leads(id, f, key.vni, key.hi, key.lo) && !f.takes(id):
 		case p.Standby:
 			s.inherit(f, id)
 		default:
@@ -234,16 +236,8 @@ func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 	if err := errors.Join(s.checkKey(k), s.config.CheckPeer(k, p)); err != nil {
 		return err
 	}
-	e := end{
-		where: remote, uid: p.UID, mac: p.MAC, class: p.Class, vtep: p.VTEP, other: p.Other,
-		vni: p.Network(k), routed: p.Routed(), gateway: p.Gateway, far: p.Far, mtu: p.MTU,
-	}
-	switch {
-	case !p.VTEP.IsValid():
-		e.where = hidden
-	case p.VTEP == s.config.VTEP:
-		e.where = unplugged
-	}
+	e := s.endOf(k, p)
+	e.further = s.furtherOf(k, p)
 	s.peers[k] = e
 	return nil
 }

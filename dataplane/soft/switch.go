@@ -245,7 +245,7 @@ func (s *Switch) fromGuest(t *transit) (dataplane.Outcome, []byte) {
 	case dst.routed && dst.mtu != 0 && t.tooBig(dst.mtu):
 		return s.refuse(t, dataplane.TooBig, dst.mtu)
 	}
-	return s.judge(t, src, dst)
+	return s.judge(t, src, s.wayTo(t, dst))
 }
 
 // answer tells a guest the MAC that it asks for by ARP or ND.
@@ -316,6 +316,9 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 		return s.handed(t, dst)
 	}
 	src, ok := s.find(outer.VNI, t.Src)
+	if ok {
+		src = s.wayFrom(t, src)
+	}
 	switch {
 	case !ok:
 		return s.unknown(t, t.Src)
