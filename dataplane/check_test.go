@@ -41,9 +41,11 @@ func TestCheck(t *testing.T) {
 		change func(*Peer)
 		want   string
 	}{
-		"nothing":      {func(*Peer) {}, ""},
-		"hidden":       {func(p *Peer) { p.VTEP = netip.Addr{} }, ""},
-		"ways":         {func(p *Peer) { *p = routed(p, Way{UID: 2, MAC: mac, Far: mac, VTEP: there}, Way{UID: 3, MAC: mac, Far: mac}) }, ""},
+		"nothing": {func(*Peer) {}, ""},
+		"hidden":  {func(p *Peer) { p.VTEP = netip.Addr{} }, ""},
+		"ways": {func(p *Peer) {
+			*p = routed(p, Way{UID: 2, MAC: mac, Far: mac, VTEP: there}, Way{UID: 3, MAC: mac, Far: mac})
+		}, ""},
 		"no router":    {func(p *Peer) { p.Ways = make([]Way, 1) }, "without the gateway"},
 		"a way twice":  {func(p *Peer) { *p = routed(p, Way{UID: 2, MAC: mac, Far: mac}, Way{UID: 2, MAC: mac, Far: mac}) }, "two ways to life"},
 		"a far way":    {func(p *Peer) { *p = routed(p, Way{UID: 2, MAC: mac, Far: mac, VTEP: six}) }, "do not reach it"},
