@@ -13,9 +13,10 @@ import (
 
 // place is where an address is in the kernel: a slot of dests and what is in it.
 type place struct {
-	slot  uint32
-	dest  dswitchDest
-	route dswitchRoute // of a dest that is behind a router
+	slot    uint32
+	dest    dswitchDest
+	route   dswitchRoute // of a dest that is behind a router
+	further []*place     // ways as good as this one
 }
 
 func (s *Switch) checkKey(k dataplane.PeerKey) error {
@@ -28,9 +29,6 @@ func (s *Switch) checkKey(k dataplane.PeerKey) error {
 func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {
 	if err := errors.Join(s.checkKey(k), s.config.CheckPeer(k, p)); err != nil {
 		return err
-	}
-	if len(p.Ways) > 0 {
-		return fmt.Errorf("peer %v on network %d has further ways: the programs do not know of these yet", k.Addr, k.VNI)
 	}
 	s.unfollow(k)
 	s.peers[k] = p
@@ -51,9 +49,14 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	if !ok {
 		return dswitchDest{}, false
 	}
+	return s.peerDest(k, p), true
+}
+
+// peerDest is what one way of a peer should be in the kernel.
+func (s *Switch) peerDest(k dataplane.PeerKey, p dataplane.Peer) dswitchDest {
 	if p.VTEP == s.config.VTEP {
 		if d, ok := s.plugged(k, p); ok {
-			return d, true
+			return d
 		}
 	}
 	d := dswitchDest{Uid: uint64(p.UID), Class: uint16(p.Class), Mac: p.MAC, Vni: uint32(k.VNI), Addr: addrWords(k.Addr), Kind: uint8(dswitchDestKindDEST_REMOTE)}
@@ -63,7 +66,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	switch {
 	case !p.VTEP.IsValid():
 		d.Kind = uint8(dswitchDestKindDEST_HIDDEN)
-		return d, true
+		return d
 	case p.VTEP == s.config.VTEP:
 		d.Kind = uint8(dswitchDestKindDEST_HERE)
 	}
@@ -80,7 +83,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 	if p.Other.IsValid() {
 		s.setOther(&d, p.Other)
 	}
-	return d, true
+	return d
 }
 
 // setOther says where the other binding of an address is.
@@ -134,31 +137,58 @@ func (s *Switch) put(k dataplane.PeerKey) error {
 	case held == nil:
 		return s.putNew(k, want)
 	}
-	want.Gen = held.dest.Gen
-	if err := s.putRoute(k, held); err != nil {
+	gone, moved, err := s.putFurther(k, held)
+	if err != nil {
 		return err
 	}
+	routed := held.dest.Flags&destRouted != 0
+	changed, err := s.write(k, held, want, s.routeOf(k, held))
+	if err != nil {
+		return err
+	}
+	delete(s.renew, k)
+	s.empty(gone)
+	if changed || moved || len(gone) > 0 {
+		s.changed = true
+		if routed || want.Flags&destRouted != 0 { // a port that is allowed the address may be a next hop
+			return s.outdate(k)
+		}
+	}
+	return nil
+}
+
+// write brings a slot to what is wanted, and how it is reached before it says that it
+// is behind a router.
+func (s *Switch) write(k dataplane.PeerKey, held *place, want dswitchDest, route dswitchRoute) (changed bool, err error) {
+	if want.Flags&destRouted != 0 && route != held.route {
+		if err := s.maps.Routes.Update(held.slot, route, ebpf.UpdateAny); err != nil {
+			return false, fmt.Errorf("address %v on network %d: map routes: %w", k.Addr, k.VNI, err)
+		}
+		held.route, changed = route, true
+	}
+	want.Gen = held.dest.Gen
 	if held.dest == want && !s.renew[k] {
-		return nil
+		return changed, nil
 	}
 	// Flows follow a peer to another VTEP or MAC. Anything else has them judged again.
 	was, is := held.dest, want
 	was.Vtep, was.Hop, was.Other, was.Mac, was.Mtu = is.Vtep, is.Hop, is.Other, is.Mac, is.Mtu
 	was.Flags = is.Flags&^destRouted | was.Flags&destRouted
-	if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
+	if want.Gen == 0 { // nobody has looked at it yet
+		want.Gen = s.dests.next(held.slot)
 	}
-	if was != is || s.renew[k] {
+	if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
+		return changed, fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
+	}
+	if held.dest.Gen != 0 && (was != is || s.renew[k]) {
 		// Who read the old generation with the new content is wrong from here on.
 		want.Gen = s.dests.next(held.slot)
 		if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
-			return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
+			return changed, fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 		}
-		delete(s.renew, k)
 	}
-	s.changed = true
 	held.dest = want
-	return nil
+	return true, nil
 }
 
 func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
@@ -166,35 +196,29 @@ func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
 	if err != nil {
 		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 	}
-	d.Gen = s.dests.next(slot)
-	held := &place{slot: slot, dest: d}
-	err = s.putRoute(k, held)
+	held := &place{slot: slot}
+	_, _, err = s.putFurther(k, held)
 	if err == nil {
-		err = s.maps.Dests.Update(slot, d, ebpf.UpdateAny)
+		_, err = s.write(k, held, d, s.routeOf(k, held))
 	}
 	if err == nil {
 		err = s.maps.Endpoints.Update(endpointKey(k), slot, ebpf.UpdateAny)
 	}
 	if err != nil {
-		s.dests.release(slot)
+		s.empty(append(held.further, held))
 		return fmt.Errorf("address %v on network %d: maps dests and endpoints: %w", k.Addr, k.VNI, err)
 	}
 	s.places[k] = held
 	return s.outdate(k)
 }
 
-// takeAway frees the slot of an address. Its flows wait for the address to come back.
+// takeAway frees the slots of an address. Its flows wait for the address to come back.
 func (s *Switch) takeAway(k dataplane.PeerKey) error {
 	held := s.places[k]
 	if err := remove(s.maps.Endpoints, endpointKey(k)); err != nil {
 		return err
 	}
-	empty := dswitchDest{Gen: s.dests.next(held.slot)}
-	if err := s.maps.Dests.Update(held.slot, empty, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
-	}
-	s.changed = true
-	s.dests.release(held.slot)
+	s.empty(held.all())
 	delete(s.places, k)
 	delete(s.renew, k)
 	return s.outdate(k)

@@ -189,6 +189,13 @@ func (w *twins) fromWire() {
 		if p.VTEP.IsValid() && w.chance(92) {
 			o.Src = p.VTEP
 		}
+		if len(p.Ways) > 0 && w.chance(60) {
+			by := one(w.r, p.Ways...)
+			o.Src, o.Class, from = by.VTEP, by.Class, int(by.MAC[5])
+			if !by.VTEP.IsValid() {
+				o.Src = w.vteps[1]
+			}
+		}
 		if p.Other.IsValid() && w.chance(40) {
 			o.Src = p.Other
 		}
@@ -276,6 +283,11 @@ func (w *twins) goOn() {
 		class = one(w.r, w.class(), packet.NoClass)
 	}
 	from := peer.VTEP
+	if len(peer.Ways) > 0 && w.chance(50) {
+		if by := one(w.r, peer.Ways...); by.VTEP.IsValid() {
+			from, class = by.VTEP, by.Class
+		}
+	}
 	if peer.Other.IsValid() && w.chance(30) {
 		from = peer.Other
 	}

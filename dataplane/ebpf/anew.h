@@ -45,25 +45,51 @@ __noinline int unknown(struct packet *p, int target)
 	return lacks(p, WANT_PEER);
 }
 
+// end_at is what is at an address, of several ways the one to a life.
+static __noinline struct dest *end_at(__u32 vni, const __be32 *addr, __u64 life)
+{
+	struct endpoint_key k = {.vni = vni};
+	__builtin_memcpy(k.addr, addr, 16);
+	__u32 *at = bpf_map_lookup_elem(&endpoints, &k);
+	struct dest *d = at ? dest_at(*at) : 0;
+	if (!at || !ways_at(*at))
+		return d;
+	__u32 to = way_of_life(*at, life);
+	return to ? dest_at(to) : 0;
+}
+
+// find_ends finds the slots of a packet's ends: of several ways, the one that it takes.
+__noinline int find_ends(struct packet *p)
+{
+	if (!p)
+		return 0;
+	__u32 src_slot = slot_of(p, p->src), dst_slot = slot_of(p, p->dst);
+	if (p->direction == IN_GUEST) {
+		if (!src_slot || returns(p, src_slot))
+			src_slot = permitted(p, p->port, 0);
+		dst_slot = way(p, dst_slot);
+	} else {
+		struct dest *dst = dest_at(dst_slot);
+		if (p->receiver && dst && (!is_port(dst) || dst->flags & DEST_ROUTED))
+			dst_slot = permitted(p, p->receiver, 1);
+		src_slot = way(p, src_slot);
+	}
+	p->src_slot = src_slot;
+	p->dst_slot = dst_slot;
+	return 0;
+}
+
 // by_ends judges a packet from what is known of its two ends.
 static __noinline int by_ends(struct packet *p, __u32 length)
 {
-	__u32 src_slot = slot_of(p, p->src), dst_slot = slot_of(p, p->dst);
-	if (!src_slot && p->direction == IN_GUEST)
-		src_slot = permitted(p, p->port, 0);
+	__u32 src_slot = p->src_slot, dst_slot = p->dst_slot;
 	struct dest *src = dest_at(src_slot), *dst = dest_at(dst_slot);
-	if (p->receiver && dst && (!is_port(dst) || dst->flags & DEST_ROUTED)) {
-		dst_slot = permitted(p, p->receiver, 1);
-		dst = dest_at(dst_slot);
-	}
 	if (!src || !dst)
 		return refuse(p, MALFORMED);
 	__u32 src_gen = generation(&src->gen), dst_gen = generation(&dst->gen);
 	int has_src = src_slot && src->kind != DEST_NONE;
 	int has_dst = dst_slot && dst->kind != DEST_NONE;
 
-	p->src_slot = src_slot;
-	p->dst_slot = dst_slot;
 	if (p->direction == IN_GUEST) {
 		if (spoofs(p, src))
 			return refuse(p, SPOOFED_MAC);
@@ -194,6 +220,7 @@ __noinline int anew(struct packet *p, __u32 length)
 {
 	if (!p)
 		return DROP;
+	find_ends(p);
 	int j = by_ends(p, length);
 	if (j == FORWARD && p->piece == FIRST)
 		note_piece(p);

@@ -247,7 +247,9 @@ func (s *Switch) admit(a netip.Addr) error {
 	key := addrWords(a)
 	var errs []error
 	for k, p := range s.places {
-		if p.dest.Vtep == key && p.dest.Kind == uint8(dswitchDestKindDEST_REMOTE) || p.dest.Other == key {
+		if slices.ContainsFunc(p.all(), func(p *place) bool {
+			return p.dest.Vtep == key && p.dest.Kind == uint8(dswitchDestKindDEST_REMOTE) || p.dest.Other == key
+		}) {
 			errs = append(errs, s.put(k))
 		}
 	}

@@ -74,17 +74,6 @@ __noinline int into_tagged(struct __sk_buff *skb, struct dest *dst)
 	return into(skb, dst, dst->flags & DEST_ON_TAP);
 }
 
-static __always_inline __u16 source_port(const struct packet *p)
-{
-	__u32 h = p->src[3] ^ p->dst[3];
-	if (p->v6)
-		h ^= (p->src[2] ^ p->dst[2]) * 31;
-	if (!p->piece) // only the first one has ports
-		h ^= (__u32)(p->src_port ^ p->dst_port) << 8;
-	h = (h ^ p->proto) * 0x9e3779b1;
-	return 0xc000 | (h >> 18);
-}
-
 // sum adds the constant words of the outer IPv4 header and the given ones.
 static __always_inline __be16 outer_check(__u8 tos, __be16 total, __be32 src, __be32 dst)
 {
@@ -185,6 +174,8 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u3
 			return drop_for(p, length, MALFORMED);
 		from = p->from;
 		vni = p->to_vni;
+		if (src->flags & DEST_PREFIX && !is_local(dst))
+			from = src->mac; // it says by which way, see way
 	}
 	if (dst->kind == DEST_REMOTE || dst->kind == DEST_STANDBY) {
 		tell(p, TUNNELED, src, dst);
@@ -313,7 +304,7 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 
 // ask sends a packet to the agent with what it needs to come back written over
 // its MACs: the destination says direction, port, want and the port's life, and from the overlay
-// the source says which VTEP and which class.
+// the source says its own two last bytes, which VTEP and which class.
 __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
 	if (!p)
@@ -342,7 +333,8 @@ __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 	__u8 dst[6] = {0x02, 0xd0 + p->direction, port >> 8, port, p->want, s->life};
 	__builtin_memcpy(e->dst, dst, 6);
 	if (p->direction == IN_OVERLAY) {
-		__u8 src[6] = {0x02, 0xd2, vtep >> 8, vtep, p->class >> 8, p->class};
+		__u16 end = mac_end(p);
+		__u8 src[6] = {end >> 8, end, vtep >> 8, vtep, p->class >> 8, p->class};
 		__builtin_memcpy(e->src, src, 6);
 	}
 	queue(p);

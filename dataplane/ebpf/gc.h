@@ -7,13 +7,10 @@ struct gc_walk {
 	__u32 now, port, moved, deleted;
 };
 
-// port_with is the port that packets to an address end at, 0: none.
-static __always_inline __u32 port_with(__u32 vni, const __be32 *addr, int *routed)
+// port_with is the port that packets to a life at an address end at, 0: none.
+static __always_inline __u32 port_with(__u32 vni, const __be32 *addr, __u64 life, int *routed)
 {
-	struct endpoint_key k = {.vni = vni};
-	__builtin_memcpy(k.addr, addr, 16);
-	__u32 *slot = bpf_map_lookup_elem(&endpoints, &k);
-	struct dest *d = slot ? dest_at(*slot) : 0;
+	struct dest *d = end_at(vni, addr, life);
 	if (!d || !is_port(d))
 		return 0;
 	*routed |= d->flags & DEST_ROUTED;
@@ -48,7 +45,7 @@ static __always_inline int over(struct flow *f, __u8 proto, __u32 vni, const __b
 	if (!w->port)
 		return STAYS;
 	int routed = 0, far = 0;
-	__u32 a = port_with(vni, lo, &routed), b = port_with(vni, hi, &far);
+	__u32 a = port_with(vni, lo, f->uid[0], &routed), b = port_with(vni, hi, f->uid[1], &far);
 	if (a != w->port && b != w->port)
 		return f->port == w->port ? OVER : STAYS;
 	__u32 heir = a == w->port ? b : a;

@@ -260,7 +260,11 @@ func (s *Switch) adoptAddresses() error {
 			continue
 		}
 		if d.Flags&(destRouted|destPeer) != 0 {
-			s.peers[k] = s.peerAt(d, held.route)
+			p := s.peerAt(d, held.route)
+			if err := s.adoptWays(held, contents, taken, &p); err != nil {
+				return err
+			}
+			s.peers[k] = p
 			s.follow(k)
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -99,7 +100,7 @@ func (s *Switch) renewHops() {
 		return
 	}
 	for k, p := range s.places {
-		if p.dest.Vtep != ([4]uint32{}) {
+		if slices.ContainsFunc(p.all(), func(p *place) bool { return p.dest.Vtep != [4]uint32{} }) {
 			_ = s.put(k) // a slot that is there can be written
 		}
 	}

@@ -13,6 +13,7 @@ int hint(struct packet *p); // report.h
 #include "verdict.h"
 #include "turn.h"
 #include "related.h"
+#include "ways.h"
 #include "anew.h"
 
 // known judges a packet by its flow. It returns -1 where the flow does not

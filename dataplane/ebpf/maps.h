@@ -147,13 +147,16 @@ struct vtep {
 	__u32 flags;
 };
 
+#define WAYS 8
+
 // How a destination with DEST_ROUTED is reached, in the slot of its own number.
 struct route {
 	__u32 vni;       // the network that it is on
 	__u8 gateway[6]; // the router's MAC on the network that it is seen from
 	__u8 far[6];     // and on vni
 	__u16 mtu;       // of vni, 0: not told
-	__u16 pad;
+	__u16 ways;      // as good as each other, 0: this one alone
+	__u32 way[WAYS]; // their slots, this one's first
 };
 
 struct gateway_key {

@@ -13,11 +13,10 @@ import (
 
 // A missed frame's MACs say what it needs to come back (ask in forward.h): the
 // destination 02, d0 + direction, port (2 bytes), want, the port's life; from the overlay the
-// source 02, d2, VTEP number (2 bytes), class (2 bytes).
+// source its own last two bytes, VTEP number (2 bytes), class (2 bytes).
 const (
 	missPrefix    = 0x02
 	missDirection = 0xd0
-	missOuter     = 0xd2
 )
 
 // readMisses takes missed packets from the tap until it is closed.
@@ -135,7 +134,7 @@ func (s *Switch) overlayFrame(frame []byte, port dataplane.PortID, want dataplan
 	packet.MarkCongested(b, outer.TOS)
 	b[0], b[1], b[4], b[5] = missPrefix, missDirection+byte(dataplane.FromOverlay), byte(want), byte(state.Life)
 	binary.BigEndian.PutUint16(b[2:], uint16(port))
-	b[6], b[7] = missPrefix, missOuter
+	b[6], b[7] = b[10], b[11]
 	binary.BigEndian.PutUint16(b[8:], uint16(number))
 	binary.BigEndian.PutUint16(b[10:], uint16(outer.Class))
 	return b, nil

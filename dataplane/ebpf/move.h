@@ -65,9 +65,9 @@ struct adopt_args {
 volatile const struct adopt_args named_adopt_args = {};
 
 // elsewhere reports whether an address is of another port of this host.
-static __always_inline int elsewhere(const struct packet *p, const __be32 *addr)
+static __always_inline int elsewhere(const struct packet *p, const __be32 *addr, __u64 life)
 {
-	struct dest *d = dest_at(slot_of(p, addr));
+	struct dest *d = end_at(p->vni, addr, life);
 	return d && is_port(d) && d->port != p->port;
 }
 
@@ -93,7 +93,7 @@ int adopt(struct adopt_args *a)
 	new.uid[from] = a->uid[0];
 	new.uid[!from] = a->uid[1];
 	a->reason = 0;
-	if (expired(&new, a->proto, now) || elsewhere(&p, p.src) || elsewhere(&p, p.dst))
+	if (expired(&new, a->proto, now) || elsewhere(&p, p.src, a->uid[0]) || elsewhere(&p, p.dst, a->uid[1]))
 		return 0;
 	if (held && a->join && held->uid[from] == new.uid[from] && held->uid[!from] == new.uid[!from] &&
 	    held->initiator == new.initiator) {

@@ -98,7 +98,7 @@ __noinline int neighbor(struct __sk_buff *skb, struct packet *p)
 	__u32 from = slot_of(p, p->src);
 	int claim = claims(p); // whoever has it now
 
-	if (!from || claim)
+	if (!from || claim || returns(p, from))
 		from = permitted(p, p->port, 0);
 	struct dest *src = dest_at(from), *dst = dest_at(slot);
 	// A guest probes a neighbour that it knows from its link-local address.

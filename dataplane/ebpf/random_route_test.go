@@ -38,6 +38,16 @@ func (w *twins) route(k dataplane.PeerKey, p *dataplane.Peer) {
 	if w.chance(60) {
 		p.VTEP, p.Other = w.vteps[0], netip.Addr{}
 	}
+	if !w.chance(40) {
+		return
+	}
+	for n := range w.r.IntN(4) + w.r.IntN(5) { // a UID that is another way's is refused, now and then
+		vni := one(w.r, twinVNIs...)
+		p.Ways = append(p.Ways, dataplane.Way{
+			UID: one(w.r, dove.UID(1), dove.UID(2), dove.UID(3+n), dove.UID(3+n), dove.UID(3+n)), MAC: twinMAC(1 + w.r.IntN(6)), Class: w.class(),
+			VTEP: one(w.r, w.vteps[0], w.vteps[0], w.vteps[1], w.vteps[2], w.vteps[2], w.vteps[3], netip.Addr{}), VNI: vni, Far: twinGateway(vni).MAC,
+		})
+	}
 }
 
 // number is one of the six that ports and peers are made of, or one that is but

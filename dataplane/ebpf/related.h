@@ -69,15 +69,22 @@ __noinline int note_piece(struct packet *p)
 	return 0;
 }
 
+// first_of finds what the first fragment was judged by that a later one belongs to.
+static __noinline struct piece *first_of(const struct packet *p)
+{
+	struct piece_key k;
+	piece_key(p, &k);
+	struct piece *first = bpf_map_lookup_elem(&pieces, &k);
+	return first && now_ticks() - first->at <= SECONDS(1) ? first : 0;
+}
+
 // later judges a fragment without transport header: as its first one was.
 __noinline int later(struct packet *p, const struct dest *src, const struct dest *dst)
 {
 	if (!p || !src || !dst)
 		return DROP;
-	struct piece_key k;
-	piece_key(p, &k);
-	struct piece *first = bpf_map_lookup_elem(&pieces, &k);
-	if (!first || now_ticks() - first->at > SECONDS(1) || first->uid[0] != src->uid || first->uid[1] != dst->uid) {
+	struct piece *first = first_of(p);
+	if (!first || first->uid[0] != src->uid || first->uid[1] != dst->uid) {
 		// The first may be waiting for the very answer.
 		struct pair_key pk = {.domain = p->domain, .src = src->class, .dst = dst->class};
 		if (!bpf_map_lookup_elem(&pairs, &pk))

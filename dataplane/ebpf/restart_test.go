@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -33,6 +34,15 @@ func TestRestart(t *testing.T) {
 
 	h := hosts[0]
 	h.apply(t, dataplane.SetAbsent{Key: dataplane.PeerKey{VNI: testVNI, Addr: guestAddr4(99)}, TTL: time.Hour})
+	outside := netip.MustParseAddr("198.51.100.7")
+	ways := dataplane.Peer{
+		UID: 71, MAC: dove.MAC{2, 7, 1}, Class: 7, VTEP: hosts[1].vtep, VNI: testVNI, Gateway: dove.MAC{2, 0xee}, Far: dove.MAC{2, 0xef}, MTU: 1400,
+		Ways: []dataplane.Way{
+			{UID: 72, MAC: dove.MAC{2, 7, 2}, Class: 8, VNI: testVNI, Far: dove.MAC{2, 0xef}},
+			{UID: 73, MAC: dove.MAC{2, 7, 3}, Class: 9, VTEP: h.vtep, VNI: testVNI + 1, Far: dove.MAC{2, 0xed}},
+		},
+	}
+	h.apply(t, dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: outside}, Peer: ways})
 	held := h.sw.Held()
 	flows, err := h.sw.Flows()
 	if err != nil {
@@ -48,6 +58,9 @@ func TestRestart(t *testing.T) {
 	if diff := cmp.Diff(held, h.sw.Held(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("what is held after the restart differs:\n%s", diff)
 	}
+	if got := h.sw.peers[dataplane.PeerKey{VNI: testVNI, Addr: outside}]; !got.Equal(ways) {
+		t.Errorf("the ways after the restart are %+v", got)
+	}
 	after, err := h.sw.Flows()
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +73,7 @@ func TestRestart(t *testing.T) {
 	pair := *h.sw.pairs[dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)}]
 	h.apply(t, dataplane.SetPort{Port: client.port})
 	h.apply(t, h.answers(dataplane.Miss{Local: guestAddr4(1), Peer: guestAddr4(2)})...)
-	if got := *h.sw.places[dataplane.PeerKey{VNI: testVNI, Addr: guestAddr4(2)}]; got != place {
+	if got := *h.sw.places[dataplane.PeerKey{VNI: testVNI, Addr: guestAddr4(2)}]; !reflect.DeepEqual(got, place) {
 		t.Errorf("the peer's slot changed from %v to %v", place, got)
 	}
 	if got := *h.sw.pairs[dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)}]; got != pair {

@@ -74,22 +74,20 @@ func gatewayKey(vni dove.VNI, mac dove.MAC) dswitchGatewayKey {
 
 // follow has a peer of this host change with the port that has it.
 func (s *Switch) follow(k dataplane.PeerKey) {
-	p := s.peers[k]
-	if p.VTEP != s.config.VTEP {
-		return
+	for at := range s.leads(k) {
+		if s.here[at] == nil {
+			s.here[at] = map[dataplane.PeerKey]bool{}
+		}
+		s.here[at][k] = true
 	}
-	at := dataplane.PeerKey{VNI: p.Network(k), Addr: k.Addr}
-	if s.here[at] == nil {
-		s.here[at] = map[dataplane.PeerKey]bool{}
-	}
-	s.here[at][k] = true
 }
 
 func (s *Switch) unfollow(k dataplane.PeerKey) {
-	at := dataplane.PeerKey{VNI: s.peers[k].Network(k), Addr: k.Addr}
-	delete(s.here[at], k)
-	if len(s.here[at]) == 0 {
-		delete(s.here, at)
+	for at := range s.leads(k) {
+		delete(s.here[at], k)
+		if len(s.here[at]) == 0 {
+			delete(s.here, at)
+		}
 	}
 }
 
@@ -102,25 +100,6 @@ func (s *Switch) putAll(k dataplane.PeerKey) error {
 		}
 	}
 	return err
-}
-
-// putRoute writes how a peer behind a router is reached, before its slot says that
-// it is behind one.
-func (s *Switch) putRoute(k dataplane.PeerKey, held *place) error {
-	p, ok := s.peers[k]
-	if !ok || !p.Routed() {
-		return nil
-	}
-	want := dswitchRoute{Vni: uint32(p.Network(k)), Gateway: p.Gateway, Far: p.Far, Mtu: p.MTU}
-	if want == held.route {
-		return nil
-	}
-	if err := s.maps.Routes.Update(held.slot, want, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("address %v on network %d: map routes: %w", k.Addr, k.VNI, err)
-	}
-	s.changed = true
-	held.route = want
-	return nil
 }
 
 // peerAt reads back a peer behind a router, or one that leads to a port.
