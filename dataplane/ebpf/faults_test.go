@@ -188,7 +188,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"an allowed MAC serves for any address", "anew.h", " || p->sender_differs || !same_mac(src->mac, p->mac))", " || p->sender_differs)"},
 	{"what a port is allowed comes by any MAC", "judge.h", "(!covers(dst, p, 1) || !same_mac(dst->mac, p->to))", "!covers(dst, p, 1)"},
 	{"a guest claims what it is allowed but in passing", "neighbor.h", "return a && a->claims;", "return !!a;"},
-	{"who has an address keeps it, whoever announces it", "neighbor.h", "if (!from || claim)", "if (!from)"},
+	{"who has an address keeps it, whoever announces it", "neighbor.h", "if (!from || claim || returns(p, from))", "if (!from || returns(p, from))"},
 	{"ICMPv6 echo is taken for ICMP's", "parse.h", "p->v6 ? 128 : 8", "8"},
 }
 
