@@ -391,7 +391,8 @@ type dswitchRoute struct {
 	Gateway [6]uint8
 	Far     [6]uint8
 	Mtu     uint16
-	Pad     uint16
+	Ways    uint16
+	Way     [8]uint32
 }
 
 type dswitchRule struct {
