@@ -80,7 +80,7 @@ func wrongMedia(ctx huma.Context) bool {
 func textBody() *huma.RequestBody {
 	return &huma.RequestBody{
 		Required:    true,
-		Description: "The blueprint's text, YAML or JSON.",
+		Description: "The text, YAML or JSON.",
 		Content: map[string]*huma.MediaType{
 			"application/yaml": {},
 			"application/json": {},

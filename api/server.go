@@ -67,7 +67,7 @@ type Config struct {
 
 // Limits of a request.
 const (
-	TextMax     = 1<<20 + 64<<10 // bytes of a blueprint's text on its way in; its own limit is lower
+	TextMax     = 1<<20 + 64<<10 // bytes of a blueprint's text on its way in; its own limit is lower, what is imported may be longer
 	BodyMax     = 64 << 10       // bytes of every other body
 	BodyTimeout = 30 * time.Second
 	WaitMax     = 5 * time.Minute // for a receipt
@@ -132,6 +132,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s.networks(api)
 	s.routers(api)
 	s.blueprints(api)
+	s.imports(api)
 	s.endpoints(api)
 	s.moves(api)
 	s.hosts(api)
@@ -195,7 +196,7 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 			return
 		}
 		if wrongMedia(ctx) {
-			huma.WriteErr(api, ctx, http.StatusUnsupportedMediaType, "a blueprint is text: send it with Content-Type: application/yaml, or application/json")
+			huma.WriteErr(api, ctx, http.StatusUnsupportedMediaType, "policy is text: send it with Content-Type: application/yaml, or application/json")
 			return
 		}
 		next(called(ctx, by))

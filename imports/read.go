@@ -18,7 +18,7 @@ import (
 
 // Limits of a text.
 const (
-	MaxBytes = 10 << 20
+	MaxBytes = 4 << 20
 	maxDepth = 64 // nested lists and mappings
 )
 
@@ -29,7 +29,8 @@ type Faults struct {
 	kind dove.Kind
 }
 
-// Add notes a fault. Path says where in the document of that line; 0 is unknown.
+// Add notes a fault. Path says where in the document that begins in that line; 0
+// is unknown.
 func (f *Faults) Add(kind dove.Kind, line int, path, hint, format string, args ...any) {
 	if len(f.list) == 0 || kind == dove.Invalid {
 		f.kind = kind
@@ -38,11 +39,14 @@ func (f *Faults) Add(kind dove.Kind, line int, path, hint, format string, args .
 		f.more++
 		return
 	}
-	column := 0
+	message, column := fmt.Sprintf(format, args...), 0
+	if path != "" {
+		message = path + ": " + message
+	}
 	if line > 0 {
 		column = 1
 	}
-	f.list = append(f.list, dove.Fault{Path: path, Line: line, Column: column, Message: fmt.Sprintf(format, args...), Hint: hint})
+	f.list = append(f.list, dove.Fault{Line: line, Column: column, Message: message, Hint: hint})
 }
 
 // Err returns all faults as one error in the order of the text, or nil.

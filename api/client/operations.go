@@ -87,6 +87,13 @@ func (c *Client) Plan(ctx context.Context, t dove.Tenant, text []byte) (api.Plan
 	return do[api.Plan](ctx, c, request{method: http.MethodPost, path: []string{"tenants", string(t), "plan"}, text: text})
 }
 
+// Import translates policy in another language, kubernetes or openstack, into blueprints.
+func (c *Client) Import(ctx context.Context, t dove.Tenant, language string, names api.ImportNames, text []byte) (api.Import, error) {
+	return do[api.Import](ctx, c, request{
+		method: http.MethodPost, path: []string{"tenants", string(t), "imports", language}, query: queryOf(names), text: text,
+	})
+}
+
 // PutBlueprint applies a blueprint's text, which must have that name.
 func (c *Client) PutBlueprint(ctx context.Context, t dove.Tenant, name string, text []byte, ifMatch *dove.Revision) (api.Blueprint, error) {
 	return do[api.Blueprint](ctx, c, request{

@@ -36,11 +36,13 @@ type header struct {
 
 type labelSelector struct {
 	MatchLabels      map[string]string `yaml:"matchLabels"`
-	MatchExpressions []struct {
-		Key      string   `yaml:"key"`
-		Operator string   `yaml:"operator"`
-		Values   []string `yaml:"values"`
-	} `yaml:"matchExpressions"`
+	MatchExpressions []matchExpression `yaml:"matchExpressions"`
+}
+
+type matchExpression struct {
+	Key      string   `yaml:"key"`
+	Operator string   `yaml:"operator"`
+	Values   []string `yaml:"values"`
 }
 
 // port is a number or a name.
@@ -64,27 +66,35 @@ func (p *port) UnmarshalYAML(n *yaml.Node) error {
 
 type networkPolicy struct {
 	header `yaml:",inline"`
-	Spec   struct {
-		PodSelector labelSelector `yaml:"podSelector"`
-		PolicyTypes []string      `yaml:"policyTypes"`
-		Ingress     []struct {
-			From  []networkPolicyPeer `yaml:"from"`
-			Ports []networkPolicyPort `yaml:"ports"`
-		} `yaml:"ingress"`
-		Egress []struct {
-			To    []networkPolicyPeer `yaml:"to"`
-			Ports []networkPolicyPort `yaml:"ports"`
-		} `yaml:"egress"`
-	} `yaml:"spec"`
+	Spec   networkPolicySpec `yaml:"spec"`
+}
+
+type networkPolicySpec struct {
+	PodSelector labelSelector `yaml:"podSelector"`
+	PolicyTypes []string      `yaml:"policyTypes"`
+	Ingress     []ingressRule `yaml:"ingress"`
+	Egress      []egressRule  `yaml:"egress"`
+}
+
+type ingressRule struct {
+	From  []networkPolicyPeer `yaml:"from"`
+	Ports []networkPolicyPort `yaml:"ports"`
+}
+
+type egressRule struct {
+	To    []networkPolicyPeer `yaml:"to"`
+	Ports []networkPolicyPort `yaml:"ports"`
 }
 
 type networkPolicyPeer struct {
 	PodSelector       *labelSelector `yaml:"podSelector"`
 	NamespaceSelector *labelSelector `yaml:"namespaceSelector"`
-	IPBlock           *struct {
-		CIDR   string   `yaml:"cidr"`
-		Except []string `yaml:"except"`
-	} `yaml:"ipBlock"`
+	IPBlock           *ipBlock       `yaml:"ipBlock"`
+}
+
+type ipBlock struct {
+	CIDR   string   `yaml:"cidr"`
+	Except []string `yaml:"except"`
 }
 
 type networkPolicyPort struct {
@@ -96,12 +106,14 @@ type networkPolicyPort struct {
 // adminNetworkPolicy is a BaselineAdminNetworkPolicy, too, which has no priority.
 type adminNetworkPolicy struct {
 	header `yaml:",inline"`
-	Spec   struct {
-		Priority *int         `yaml:"priority"`
-		Subject  adminSubject `yaml:"subject"`
-		Ingress  []adminRule  `yaml:"ingress"`
-		Egress   []adminRule  `yaml:"egress"`
-	} `yaml:"spec"`
+	Spec   adminNetworkPolicySpec `yaml:"spec"`
+}
+
+type adminNetworkPolicySpec struct {
+	Priority *int         `yaml:"priority"`
+	Subject  adminSubject `yaml:"subject"`
+	Ingress  []adminRule  `yaml:"ingress"`
+	Egress   []adminRule  `yaml:"egress"`
 }
 
 type adminSubject struct {
@@ -131,16 +143,25 @@ type adminPeer struct {
 }
 
 type adminPort struct {
-	PortNumber *struct {
-		Protocol string `yaml:"protocol"`
-		Port     int    `yaml:"port"`
-	} `yaml:"portNumber"`
-	NamedPort *string `yaml:"namedPort"`
-	PortRange *struct {
-		Protocol string `yaml:"protocol"`
-		Start    int    `yaml:"start"`
-		End      int    `yaml:"end"`
-	} `yaml:"portRange"`
+	PortNumber *portNumber `yaml:"portNumber"`
+	NamedPort  *string     `yaml:"namedPort"`
+	PortRange  *portRange  `yaml:"portRange"`
+}
+
+type portNumber struct {
+	Protocol string `yaml:"protocol"`
+	Port     int    `yaml:"port"`
+}
+
+type portRange struct {
+	Protocol string `yaml:"protocol"`
+	Start    int    `yaml:"start"`
+	End      int    `yaml:"end"`
+}
+
+type namespace struct {
+	header `yaml:",inline"`
+	Spec   any `yaml:"spec"`
 }
 
 // pod has of a pod what policy can see.

@@ -83,10 +83,7 @@ func (t *translation) object(s imports.Source) {
 			t.adminPolicy(p, kind == "AdminNetworkPolicy")
 		}
 	case "v1 Namespace":
-		var n struct {
-			header `yaml:",inline"`
-			Spec   any `yaml:"spec"`
-		}
+		var n namespace
 		if s.Decode(&n, true, &t.Faults) && t.named(kind, n.header, false) {
 			t.namespaces[n.Metadata.Name] = n.Metadata.Labels
 		}
