@@ -32,17 +32,18 @@ type Options struct {
 
 // Lab is a set of hosts, their underlay, one DPC and guests.
 type Lab struct {
-	opt    Options
-	dir    string
-	lock   *os.File
-	fabric *Namespace
-	dpc    *process
-	dpcNS  *Namespace
-	hosts  []*Host
-	guests []*Guest
-	api    *client.Client
-	ports  int // devices made so far
-	pings  atomic.Uint32
+	opt     Options
+	dir     string
+	lock    *os.File
+	fabric  *Namespace
+	dpc     *process
+	dpcNS   *Namespace
+	hosts   []*Host
+	foreign []*Foreign
+	guests  []*Guest
+	api     *client.Client
+	ports   int // devices made so far
+	pings   atomic.Uint32
 }
 
 // Host is a machine of the lab.
@@ -60,13 +61,16 @@ type Host struct {
 }
 
 // The lab's underlay network is for documentation (RFC 5737, RFC 3849): the
-// last byte of host i is i, that of the DPC dpcNumber.
+// last byte of host i is i, of foreign host i foreignNumber+i, that of the DPC dpcNumber.
 var (
 	underlay4 = netip.MustParsePrefix("192.0.2.0/24")
 	underlay6 = netip.MustParsePrefix("2001:db8::/64")
 )
 
-const dpcNumber = 254
+const (
+	foreignNumber = 210
+	dpcNumber     = 254
+)
 
 func (o Options) underlay() netip.Prefix {
 	if o.IPv6 {
@@ -207,14 +211,13 @@ func (l *Lab) Guest(e dove.Endpoint) (*Guest, bool) {
 // Plug makes the guest's namespace and its device on the host; addresses, MAC
 // and MTU are the endpoint's.
 func (l *Lab) Plug(g *Guest) error {
-	h, ok := l.Host(g.Host)
-	if !ok {
-		return fmt.Errorf("guest %s: no host %q in the lab", g.Name(), g.Host)
+	if _, _, err := l.machine(g.Host); err != nil {
+		return fmt.Errorf("guest %s: %w", g.Name(), err)
 	}
 	if err := l.house(g); err != nil {
 		return err
 	}
-	if err := l.link(g, h); err != nil {
+	if err := l.link(g); err != nil {
 		return err
 	}
 	l.guests = append(l.guests, g)
@@ -235,10 +238,19 @@ func (l *Lab) house(g *Guest) (err error) {
 func guestNS(name string) string { return "g-" + strings.ReplaceAll(name, "/", "-") }
 
 // link joins a guest's namespace to its host.
-func (l *Lab) link(g *Guest, h *Host) (err error) {
-	g.nic = "eth0"
-	if g.relay, err = join(g.ns, g.nic, g.MAC.String(), h.ns, g.Device, g.MTU, g.Tap); err != nil {
+func (l *Lab) link(g *Guest) error {
+	ns, foreign, err := l.machine(g.Host)
+	if err != nil {
 		return err
+	}
+	g.nic = "eth0"
+	if g.relay, err = join(g.ns, g.nic, g.MAC.String(), ns, g.Device, g.MTU, g.Tap); err != nil {
+		return err
+	}
+	if foreign != nil {
+		if err := l.attach(g, foreign); err != nil {
+			return err
+		}
 	}
 	return g.address()
 }
@@ -281,11 +293,15 @@ func join(guest *Namespace, nic, mac string, host *Namespace, device string, mtu
 }
 
 // unlink takes the host's end of a guest's link away, and the guest's with it.
-func (l *Lab) unlink(g *Guest, h *Host) error {
-	if g.relay == nil {
-		return h.ns.IP("link del " + g.Device)
+func (l *Lab) unlink(g *Guest) error {
+	ns, _, err := l.machine(g.Host)
+	if err != nil {
+		return err
 	}
-	err := g.relay.close()
+	if g.relay == nil {
+		return ns.IP("link del " + g.Device)
+	}
+	err = g.relay.close()
 	g.relay = nil
 	return err
 }
@@ -293,27 +309,21 @@ func (l *Lab) unlink(g *Guest, h *Host) error {
 // Unplug removes a guest's namespace and with it its device.
 func (l *Lab) Unplug(g *Guest) error {
 	l.guests = slices.DeleteFunc(l.guests, func(o *Guest) bool { return o == g })
-	var err error
-	if h, ok := l.Host(g.Host); ok {
-		err = errors.Join(l.unlink(g, h), l.Untwin(g))
-	}
-	err = errors.Join(err, g.Close())
+	err := errors.Join(l.unlink(g), l.Untwin(g), g.Close())
 	return errors.Join(err, g.ns.Close(), run("ip", "netns", "del", g.ns.Name))
 }
 
 // Move takes a guest's device to another host; its namespace, servers and
 // connections stay.
 func (l *Lab) Move(g *Guest, host string) error {
-	from, ok := l.Host(g.Host)
-	to, there := l.Host(host)
-	if !ok || !there {
-		return fmt.Errorf("move %s from %q to %q: no such host", g.Name(), g.Host, host)
+	if _, _, err := l.machine(host); err != nil {
+		return fmt.Errorf("move %s: %w", g.Name(), err)
 	}
-	if err := l.unlink(g, from); err != nil {
+	if err := l.unlink(g); err != nil {
 		return err
 	}
 	g.Host = host
-	return l.link(g, to)
+	return l.link(g)
 }
 
 // NextDevice returns a device name that the lab has not used yet.
@@ -333,6 +343,9 @@ func (l *Lab) Close() error {
 		if h.ns != nil {
 			errs = append(errs, h.ns.Close())
 		}
+	}
+	for _, f := range l.foreign {
+		errs = append(errs, f.ns.Close())
 	}
 	errs = append(errs, l.dpc.stop())
 	for _, ns := range []*Namespace{l.dpcNS, l.fabric} {

@@ -94,7 +94,7 @@ func TestScenarios(t *testing.T) {
 		})
 	}
 	// What the underlay's family could matter to is played over IPv6 too.
-	for i, name := range []string{"forged-frames.dove", "kill-dswitch.dove", "move.dove", "migrate.dove", "fragments.dove"} {
+	for i, name := range []string{"forged-frames.dove", "kill-dswitch.dove", "move.dove", "migrate.dove", "fragments.dove", "foreign-vtep.dove"} {
 		t.Run("over IPv6, "+name, func(t *testing.T) {
 			t.Parallel()
 			play(t, "../scenarios/"+name, newLabWith(t, Options{Name: fmt.Sprintf("six%d", i), IPv6: true}))

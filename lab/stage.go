@@ -50,6 +50,11 @@ func NewStage(ctx context.Context, l *Lab, s *scenario.Scenario) (*Stage, error)
 			return nil, err
 		}
 	}
+	for _, h := range s.Foreign {
+		if err := l.AddForeign(ctx, string(h)); err != nil {
+			return nil, err
+		}
+	}
 	return st, nil
 }
 
@@ -118,6 +123,9 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) (says string, err er
 // opens only what it was assigned before.
 func (st *Stage) waitPort(ctx context.Context, g *Guest, open bool) error {
 	host := dove.HostName(g.Host)
+	if _, foreign, _ := st.Lab.machine(g.Host); foreign != nil {
+		return nil
+	}
 	if st.outage.Stopped(scenario.Program{Host: host}) {
 		return nil
 	}

@@ -11,6 +11,7 @@
 //	# A comment stands on its own line or behind a step.
 //	scenario web may call app, nobody else may
 //	hosts h1 h2
+//	foreign store                 # no dSwitch there, but a plain VXLAN device
 //
 //	blueprint acme <<END          # apply: a new document or a new version of it
 //	apiVersion: dove/v1

@@ -32,7 +32,7 @@ func TestFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := &intent{blueprints: map[string]*blueprint.Blueprint{}, endpoints: map[dove.Endpoint]*placed{}, flows: map[string]scenario.OpenFlow{}}
+			w := &intent{foreign: s.Foreign, blueprints: map[string]*blueprint.Blueprint{}, endpoints: map[dove.Endpoint]*placed{}, flows: map[string]scenario.OpenFlow{}}
 			for _, step := range s.Steps {
 				if err := w.step(step.Action); err != nil {
 					t.Fatalf("%s:%d: %v", file, step.Line, err)
@@ -67,6 +67,7 @@ func TestExamples(t *testing.T) {
 
 // intent is the world as far as documents tell it.
 type intent struct {
+	foreign      []dove.HostName
 	blueprints   map[string]*blueprint.Blueprint // by tenant/name
 	endpoints    map[dove.Endpoint]*placed
 	flows        map[string]scenario.OpenFlow
@@ -127,6 +128,8 @@ func (w *intent) step(a scenario.Action) error {
 			return dove.Errorf(dove.Conflict, "it is active on host %s", a.Host)
 		case e.standby != "":
 			return dove.Errorf(dove.Conflict, "it moves between hosts %s and %s", e.host, e.standby)
+		case slices.Contains(w.foreign, a.Host):
+			return dove.Errorf(dove.Conflict, "%s is a foreign host", a.Host)
 		case len(e.allowed) > 0:
 			return dove.Errorf(dove.Conflict, "it is allowed more than its own addresses")
 		default:

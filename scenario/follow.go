@@ -12,7 +12,7 @@ import (
 // follower knows which hosts, endpoints and flows there are after each step, so
 // that a step that names another is found when the file is read.
 type follower struct {
-	hosts     map[dove.HostName]bool
+	hosts     map[dove.HostName]bool // whether it is foreign
 	endpoints map[dove.Endpoint]*endpoint
 	flows     map[string]flow
 	outage    Outage
@@ -38,9 +38,9 @@ func newFollower() follower {
 }
 
 // addHost returns false if the host is there already.
-func (f *follower) addHost(h dove.HostName) bool {
-	known := f.hosts[h]
-	f.hosts[h] = true
+func (f *follower) addHost(h dove.HostName, foreign bool) bool {
+	_, known := f.hosts[h]
+	f.hosts[h] = foreign
 	return !known
 }
 
@@ -74,10 +74,13 @@ func (f *follower) follow(a Action) string {
 		e.host, e.plugged = a.Host, true
 		return f.host(a.Host)
 	case Prepare:
-		if m := cmp.Or(f.plugged(a.Endpoint), f.host(a.Host)); m != "" {
+		if m := cmp.Or(f.plugged(a.Endpoint), f.dswitch(a.Host)); m != "" {
 			return m
 		}
 		e := f.endpoints[a.Endpoint]
+		if m := f.dswitch(e.host); m != "" {
+			return m
+		}
 		if e.standby != "" || e.host == a.Host {
 			return fmt.Sprintf("endpoint %s has a binding to host %s and moves to %q: finish that, or name another host", a.Endpoint, e.host, e.standby)
 		}
@@ -114,7 +117,7 @@ func (f *follower) follow(a Action) string {
 			e.plugged = true
 		}
 	case Announce:
-		return f.plugged(a.Endpoint)
+		return cmp.Or(f.plugged(a.Endpoint), f.behindSwitch(a.Endpoint))
 	case DeleteEndpoint:
 		if m := f.there(a.Endpoint); m != "" {
 			return m
@@ -149,21 +152,33 @@ func (f *follower) follow(a Action) string {
 			f.flows[a.Name] = cut
 		}
 	case Forge:
+		if m := cmp.Or(f.there(a.From), f.there(a.To), f.behindSwitch(a.From), f.behindSwitch(a.To)); m != "" {
+			return m
+		}
 		return f.joins(a.From, a.To, a.Probe, AnyFamily)
 	case ExpectMatrix:
 		if o := f.outage.Any(); o != "" {
 			return fmt.Sprintf("%s, and the oracle knows nothing of that: start or heal it before the matrix", o)
 		}
+		foreign := 0
+		for _, e := range f.endpoints {
+			if e.plugged && f.hosts[e.host] {
+				foreign++
+			}
+		}
+		if foreign > 1 {
+			return fmt.Sprintf("%d endpoints are on foreign hosts, and nobody enforces the policy between them: expect what is meant of others", foreign)
+		}
 	case Kill:
-		return f.host(a.Program.Host)
+		return f.dswitch(a.Program.Host)
 	case Stop:
-		return f.host(a.Program.Host)
+		return f.dswitch(a.Program.Host)
 	case Start:
-		return f.host(a.Program.Host)
+		return f.dswitch(a.Program.Host)
 	case Cut:
-		return cmp.Or(f.host(a.Link.Host), f.host(a.Link.To))
+		return cmp.Or(f.dswitch(a.Link.Host), f.dswitch(a.Link.To))
 	case Heal:
-		return cmp.Or(f.host(a.Link.Host), f.host(a.Link.To))
+		return cmp.Or(f.dswitch(a.Link.Host), f.dswitch(a.Link.To))
 	case ApplyBlueprint, DeleteBlueprint, Refuse:
 	default:
 		panic(fmt.Sprintf("scenario: unknown action %T", a))
@@ -182,8 +197,24 @@ func changes(a Action) bool {
 
 // host checks that there is a host of that name; "" is none.
 func (f *follower) host(h dove.HostName) string {
-	if h != "" && !f.hosts[h] {
+	if _, known := f.hosts[h]; h != "" && !known {
 		return fmt.Sprintf("there is no host %s", h)
+	}
+	return ""
+}
+
+// dswitch checks that there is a host of that name with a dSwitch; "" is none.
+func (f *follower) dswitch(h dove.HostName) string {
+	if f.hosts[h] {
+		return fmt.Sprintf("host %s is foreign: no dSwitch runs there", h)
+	}
+	return f.host(h)
+}
+
+// behindSwitch checks that an endpoint is on a host with a dSwitch.
+func (f *follower) behindSwitch(e dove.Endpoint) string {
+	if at := f.endpoints[e]; at != nil {
+		return f.dswitch(at.host)
 	}
 	return ""
 }
@@ -217,8 +248,11 @@ func (f *follower) plugged(e dove.Endpoint) string {
 }
 
 func (f *follower) joins(from, to dove.Endpoint, p Probe, over Family) string {
-	if m := f.plugged(to); m != "" {
+	if m := cmp.Or(f.plugged(to), f.plugged(from)); m != "" {
 		return m
+	}
+	if f.hosts[f.endpoints[from].host] && f.hosts[f.endpoints[to].host] {
+		return fmt.Sprintf("%s and %s are both on foreign hosts: nobody enforces the policy between them", from, to)
 	}
 	return f.reaches(from, f.endpoints[to].addresses, p, over)
 }

@@ -18,6 +18,13 @@ func Format(s *Scenario) []byte {
 		w.WriteString(" " + string(h))
 	}
 	w.WriteString("\n")
+	if len(s.Foreign) > 0 {
+		w.WriteString("foreign")
+		for _, h := range s.Foreign {
+			w.WriteString(" " + string(h))
+		}
+		w.WriteString("\n")
+	}
 	for _, step := range s.Steps {
 		w.WriteString(step.Action.String() + "\n")
 	}

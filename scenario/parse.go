@@ -127,17 +127,12 @@ func (p *parser) step(l *line) {
 		if len(p.s.Steps) > 0 || len(p.s.Hosts) > 0 {
 			l.fault(verb, "all hosts are in one line before the first step", "hosts are already given")
 		}
-		for len(l.words) > 0 {
-			at := l.words[0]
-			h := dove.HostName(l.name("host"))
-			if h == dpc {
-				l.fault(at, "", "dpc is the controller: give the host another name")
-			}
-			if !p.world.addHost(h) {
-				l.fault(at, "", "host %q is named twice", h)
-			}
-			p.s.Hosts = append(p.s.Hosts, h)
+		p.s.Hosts = p.hosts(l, false)
+	case "foreign":
+		if len(p.s.Steps) > 0 || len(p.s.Foreign) > 0 {
+			l.fault(verb, "all foreign hosts are in one line before the first step", "foreign hosts are already given, or steps")
 		}
+		p.s.Foreign = p.hosts(l, true)
 	default:
 		a := p.action(l, verb)
 		if l.done(); l.bad {
@@ -148,6 +143,22 @@ func (p *parser) step(l *line) {
 		}
 		p.s.Steps = append(p.s.Steps, Step{l.number, a})
 	}
+}
+
+// hosts reads the names of hosts.
+func (p *parser) hosts(l *line, foreign bool) (all []dove.HostName) {
+	for len(l.words) > 0 {
+		at := l.words[0]
+		h := dove.HostName(l.name("host"))
+		if h == dpc {
+			l.fault(at, "", "dpc is the controller: give the host another name")
+		}
+		if !p.world.addHost(h, foreign) {
+			l.fault(at, "", "host %q is named twice", h)
+		}
+		all = append(all, h)
+	}
+	return all
 }
 
 // action reads what follows a verb.

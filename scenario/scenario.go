@@ -8,9 +8,10 @@ import (
 
 // Scenario is one file.
 type Scenario struct {
-	Name  string
-	Hosts []dove.HostName
-	Steps []Step
+	Name    string
+	Hosts   []dove.HostName
+	Foreign []dove.HostName // that run no dSwitch, but a plain VXLAN device
+	Steps   []Step
 }
 
 // Step is an action and the line where it stands.

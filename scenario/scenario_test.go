@@ -18,7 +18,7 @@ var ignoreLines = cmp.Options{cmpopts.IgnoreFields(Step{}, "Line"), cmpopts.Equa
 const all = `# every step there is
 scenario "all" steps # and = no = comment
 hosts h1 h2
-
+foreign f1
 blueprint acme <<EOT   # apply
 name: shop # kept
 END
@@ -64,8 +64,9 @@ expect acme/db-1 -> acme/app-1 ping allow at=10.9.0.1
 func TestParse(t *testing.T) {
 	web, app, db := dove.Endpoint{Tenant: "acme", ID: "web-1"}, dove.Endpoint{Tenant: "acme", ID: "app-1"}, dove.Endpoint{Tenant: "acme", ID: "db-1"}
 	want := &Scenario{
-		Name:  `"all" steps # and = no = comment`,
-		Hosts: []dove.HostName{"h1", "h2"},
+		Name:    `"all" steps # and = no = comment`,
+		Hosts:   []dove.HostName{"h1", "h2"},
+		Foreign: []dove.HostName{"f1"},
 		Steps: []Step{
 			{5, ApplyBlueprint{"acme", "name: shop # kept\nEND\n"}},
 			{9, CreateEndpoint{web, []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "web"}, {Tenant: "acme", Blueprint: "watch", Name: "x"}}, "", "h1",
@@ -316,4 +317,31 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(d)
 		}
 	})
+}
+
+// What needs a dSwitch is refused of a foreign host.
+func TestForeignHosts(t *testing.T) {
+	world := "scenario x\nhosts h1 h2\nforeign f\nendpoint a/w network=n host=f addrs=10.0.0.1\nendpoint a/v network=n host=h2 addrs=10.0.0.2\n"
+	for text, want := range map[string]string{
+		"expect matrix ping":           "",
+		"expect a/v -> a/w ping deny":  "",
+		"flow f a/w -> a/v ping":       "",
+		"move a/w h1\nkill dswitch h1": "",
+		"foreign g":                    "6:1: foreign hosts are already given",
+		"kill dswitch f":               "6:1: host f is foreign: no dSwitch runs there",
+		"stop dswitch f":               "6:1: host f is foreign",
+		"cut h1 f":                     "6:1: host f is foreign",
+		"prepare a/v on f":             "6:1: host f is foreign",
+		"prepare a/w on h2":            "6:1: host f is foreign",
+		"announce a/w 10.0.0.9":        "6:1: host f is foreign",
+		"forge spoofed-mac a/v -> a/w ping drop=policy": "6:1: host f is foreign",
+		"move a/v f\nexpect matrix ping":                "7:1: 2 endpoints are on foreign hosts",
+		"move a/v f\nexpect a/w -> a/v ping deny":       "7:1: a/w and a/v are both on foreign hosts",
+		"move a/v f\nflow f a/w -> a/v ping":            "7:1: a/w and a/v are both on foreign hosts",
+	} {
+		_, err := Parse([]byte(world + text + "\n"))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), "1 fault\n  "+want)) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
 }

@@ -33,6 +33,7 @@ type drop struct {
 	reason dataplane.Reason
 	rule   string
 	from   dataplane.Direction
+	flood  bool // it was sent to all hosts, since nobody knew which one has the address
 }
 
 func (d drop) String() string {
@@ -266,7 +267,9 @@ func (s *Sim) watch(g *guest, silent bool) (x *exchange, done func() error) {
 		}
 		x.drops, x.lost, x.asked = s.dropped, s.lost, s.asked
 		s.dropped, s.lost, s.asked = nil, nil, nil
-		return compareCounts(before, s.counts(), x.drops)
+		err := compareCounts(before, s.counts(), x.drops)
+		x.drops = slices.DeleteFunc(x.drops, func(d drop) bool { return d.flood && d.reason != dataplane.Policy }) // of all but one
+		return err
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 	"dove.network/scenario"
 )
 
-// host is a machine: the core of its agent and its switch.
+// host is a machine: the core of its agent and its switch; of a foreign one a
+// bridge in place of both.
 type host struct {
 	sim      *Sim
 	name     dove.HostName
@@ -24,6 +25,7 @@ type host struct {
 	holds    contents // what the switch was told and took
 	devices  map[string]*guest
 	ifindex  int
+	bridge   *bridge // of a foreign one
 
 	session  control.SessionID // 0 while there is none
 	admitted bool              // the member has had the Hello
@@ -59,7 +61,7 @@ func (h *host) config() agent.Config {
 
 // react feeds events to the agent and carries out what it wants, in order.
 func (h *host) react(events ...agent.Event) {
-	if h.stopped() {
+	if h.bridge != nil || h.stopped() {
 		return
 	}
 	for _, e := range h.core.Step(h.sim.now, events...) {
@@ -189,6 +191,12 @@ func (h *host) tick() {
 
 // fromGuest lets the switch have a frame that a guest sends.
 func (h *host) fromGuest(device string, frame []byte) {
+	if h.bridge != nil {
+		if g := h.devices[device]; g != nil {
+			h.forward(g, frame)
+		}
+		return
+	}
 	out, left := h.sw.FromGuest(h.holds.portOf(device), frame)
 	h.became(out, frame, left, dataplane.FromGuest)
 	for _, claim := range h.sw.TakeClaims() {
@@ -201,6 +209,10 @@ func (h *host) fromGuest(device string, frame []byte) {
 
 // fromWire lets the switch have a frame from the underlay.
 func (h *host) fromWire(frame []byte) {
+	if h.bridge != nil {
+		h.admit(frame)
+		return
+	}
 	out, left := h.sw.FromWire(frame)
 	h.became(out, frame, left, dataplane.FromOverlay)
 	for _, hint := range h.sw.TakeHints() {
@@ -220,6 +232,11 @@ func (h *host) inject(m dataplane.Miss) {
 // became goes on with what the switch made of a frame.
 func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.Direction) {
 	s := h.sim
+	if out.Action == dataplane.Answered && from == dataplane.FromOverlay { // somebody on a foreign host asked
+		outer, _, _ := packet.Decap(left)
+		s.soon(func() { s.byVTEP[outer.Dst].fromWire(left) })
+		return
+	}
 	switch out.Action {
 	case dataplane.Dropped:
 		h.dropped(out.Reason, out.Rule, from)
@@ -261,5 +278,5 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 
 // dropped notes a drop for the exchange that is watched.
 func (h *host) dropped(reason dataplane.Reason, rule string, from dataplane.Direction) {
-	h.sim.dropped = append(h.sim.dropped, drop{h.name, reason, rule, from})
+	h.sim.dropped = append(h.sim.dropped, drop{h.name, reason, rule, from, h.sim.flooding})
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"dove.network/control"
@@ -165,7 +166,7 @@ func (h *host) live() bool { return h.session != 0 && h.admitted }
 
 // host returns a host that exists.
 func (s *Sim) host(name dove.HostName) *host {
-	for _, h := range s.hosts {
+	for _, h := range slices.Concat(s.hosts, s.foreign) {
 		if h.name == name {
 			return h
 		}

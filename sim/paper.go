@@ -178,6 +178,12 @@ func (l *paper) addHost(name dove.HostName) error {
 	return err
 }
 
+func (l *paper) addForeign(name dove.HostName) error {
+	l.hosts++
+	_, err := declare(l, name, l.hosts)
+	return err
+}
+
 func (l *paper) settle(dove.Revision) (string, error) { return "", nil }
 
 func (l *paper) moved(world.Endpoint) (string, error) { return "", nil }

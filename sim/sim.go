@@ -28,28 +28,30 @@ type Sim struct {
 	// Messages of one session stay in order. 0 means no time at all.
 	Jitter time.Duration
 
-	random  *rand.Rand
-	now     time.Time
-	queue   queue
-	queued  uint64
-	store   *memory.Store
-	core    *controller.Core
-	last    control.SessionID
-	hosts   []*host
-	byVTEP  map[netip.Addr]*host
-	guests  map[dove.Endpoint]*guest
-	serial  uint64               // of the last guest
-	talks   map[uint64]*exchange // that are watched now
-	talk    uint64               // the last one's number
-	port    uint16               // that the last exchange came from
-	faults  []error              // what must not be, since the last report
-	dropped []drop               // of the exchange that is watched
-	lost    []string             // where its packets ended without a drop
-	asked   []dove.HostName      // who asked the member meanwhile
-	outage  scenario.Outage
-	asker   uint64                 // the last one's number
-	said    []controller.Told      // by hosts, to who asked
-	told    map[dove.HostName]told // since the last step of a scenario
+	random   *rand.Rand
+	now      time.Time
+	queue    queue
+	queued   uint64
+	store    *memory.Store
+	core     *controller.Core
+	last     control.SessionID
+	hosts    []*host
+	foreign  []*host // that run no dSwitch
+	byVTEP   map[netip.Addr]*host
+	guests   map[dove.Endpoint]*guest
+	serial   uint64               // of the last guest
+	talks    map[uint64]*exchange // that are watched now
+	talk     uint64               // the last one's number
+	port     uint16               // that the last exchange came from
+	faults   []error              // what must not be, since the last report
+	dropped  []drop               // of the exchange that is watched
+	flooding bool                 // what arrives now is sent to all hosts
+	lost     []string             // where its packets ended without a drop
+	asked    []dove.HostName      // who asked the member meanwhile
+	outage   scenario.Outage
+	asker    uint64                 // the last one's number
+	said     []controller.Told      // by hosts, to who asked
+	told     map[dove.HostName]told // since the last step of a scenario
 
 	// In tests of the rig itself, tamper replaces a message on its way, heard
 	// learns of those that hosts took, and a blind rig has packets only to go by.

@@ -15,7 +15,8 @@ import (
 // simulated is the level whose packets are sent through switches in memory.
 type simulated struct{ *Sim }
 
-func (l simulated) addHost(name dove.HostName) error { return l.AddHost(name) }
+func (l simulated) addHost(name dove.HostName) error    { return l.AddHost(name) }
+func (l simulated) addForeign(name dove.HostName) error { return l.AddForeign(name) }
 
 func (l simulated) settle(revision dove.Revision) (string, error) {
 	if err := l.Wait(revision); err != nil {
@@ -34,6 +35,8 @@ func (l simulated) plug(e world.Endpoint) (string, error) {
 	}
 	g := l.guests[e.Full()]
 	switch why := l.outage.Adrift(e.Host); {
+	case g.host.bridge != nil:
+		return fmt.Sprintf("it is on %s, where no dSwitch runs", e.Host), nil
 	case g.host.holds.portOf(g.device) != 0:
 		return fmt.Sprintf("its port on %s is open", e.Host), nil
 	case why != "":

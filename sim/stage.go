@@ -22,6 +22,7 @@ var Levels = []string{"oracle", "table", "soft"}
 type level interface {
 	editor
 	addHost(dove.HostName) error
+	addForeign(dove.HostName) error
 	settle(dove.Revision) (says string, err error)   // until a change is in force wherever the DPC reaches
 	moved(e world.Endpoint) (says string, err error) // until a step of a move is as far as it should be
 	plug(world.Endpoint) (says string, err error)
@@ -70,6 +71,11 @@ func NewStage(name string, s *scenario.Scenario) (scenario.Stage, error) {
 	}
 	for _, h := range s.Hosts {
 		if err := st.addHost(h); err != nil {
+			return nil, err
+		}
+	}
+	for _, h := range s.Foreign {
+		if err := st.addForeign(h); err != nil {
 			return nil, err
 		}
 	}
