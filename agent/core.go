@@ -54,6 +54,7 @@ type Core struct {
 	// What is held.
 	tracker     tracker
 	assignments map[dove.Endpoint]*assignment
+	trunks      map[dove.Endpoint][]*assignment // sub-ports, by parent
 	ports       map[dataplane.PortID]*assignment
 	devices     map[string]device
 	users       map[string]*assignment // by device
@@ -112,6 +113,7 @@ func NewCore(config Config, restored Restored) *Core {
 		config:       config,
 		tracker:      newTracker(),
 		assignments:  map[dove.Endpoint]*assignment{},
+		trunks:       map[dove.Endpoint][]*assignment{},
 		ports:        map[dataplane.PortID]*assignment{},
 		devices:      map[string]device{},
 		users:        map[string]*assignment{},

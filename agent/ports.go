@@ -85,6 +85,7 @@ func (c *Core) assign(m *control.Assign) {
 	case a == nil:
 		a = &assignment{Assign: *m, confirmed: true}
 		c.assignments[m.Endpoint] = a
+		c.joinTrunk(a)
 	case !a.outlived && m.Epoch < a.Epoch:
 		return
 	default:
@@ -104,7 +105,9 @@ func (c *Core) assign(m *control.Assign) {
 		if a.Epoch != m.Epoch {
 			c.forgetMove(a)
 		}
+		c.leaveTrunk(a)
 		a.Assign = *m
+		c.joinTrunk(a)
 	}
 	a.failure = failure{}
 	c.unsaved = true
@@ -123,6 +126,7 @@ func (c *Core) forgetAssignment(a *assignment) {
 		c.closePort(a)
 	}
 	c.forgetMove(a)
+	c.leaveTrunk(a)
 	delete(c.assignments, a.Endpoint)
 	c.unsaved = true
 	c.reconcileWaiting()
@@ -133,7 +137,9 @@ func (c *Core) reconcile(a *assignment) {
 	dev, problem := c.deviceFor(a)
 	if a.id != 0 && dev != a.device {
 		c.closePort(a)
-		defer c.reconcileWaiting()
+		if a.Parent == "" { // else it was its parent's device, and is of nobody else
+			defer c.reconcileWaiting()
+		}
 	}
 	switch {
 	case problem != "":
@@ -148,6 +154,7 @@ func (c *Core) reconcile(a *assignment) {
 		c.refreshNetwork(a)
 		c.openLocals(a)
 		c.tracker.set(dataplane.SetPort{Port: a.port()})
+		c.reconcileSubPorts(a)
 	}
 	c.touch(a)
 }
@@ -165,7 +172,7 @@ func (a *assignment) port() dataplane.Port {
 	p := dataplane.Port{
 		ID: a.id, Endpoint: a.Endpoint, UID: a.UID, VNI: a.VNI, MAC: a.MAC,
 		Device: a.device.Name, Ifindex: a.device.Ifindex, Kind: a.device.Kind,
-		Other: a.Other.VTEP, Standby: a.Standby,
+		Other: a.Other.VTEP, Standby: a.Standby, VLAN: a.VLAN,
 	}
 	for _, x := range a.Address {
 		p.Addresses = append(p.Addresses, dataplane.Address(x))
@@ -187,6 +194,15 @@ func DefaultDevices(id dove.EndpointID) [2]string {
 // deviceFor finds the device that the assignment should have now; the zero
 // Device if it is not there. The problem says why it cannot have one.
 func (c *Core) deviceFor(a *assignment) (Device, string) {
+	if c.config.MTU > 0 && int(a.MTU) > c.config.MTU {
+		return Device{}, fmt.Sprintf("network %s has MTU %d, the underlay of this host carries %d: raise the MTU of the underlay device and restart the dswitch", a.Network, a.MTU, c.config.MTU)
+	}
+	if a.Standby && !a.Other.VTEP.IsValid() {
+		return Device{}, "the host on which it is active cannot be reached: let that join the fleet"
+	}
+	if a.Parent != "" {
+		return c.parentDevice(a), ""
+	}
 	names := DefaultDevices(a.Endpoint.ID)
 	candidates := names[:]
 	if a.Device != "" {
@@ -194,12 +210,6 @@ func (c *Core) deviceFor(a *assignment) (Device, string) {
 	}
 	if name, plugged := c.plugs[a.Endpoint]; plugged {
 		candidates = []string{name}
-	}
-	if c.config.MTU > 0 && int(a.MTU) > c.config.MTU {
-		return Device{}, fmt.Sprintf("network %s has MTU %d, the underlay of this host carries %d: raise the MTU of the underlay device and restart the dswitch", a.Network, a.MTU, c.config.MTU)
-	}
-	if a.Standby && !a.Other.VTEP.IsValid() {
-		return Device{}, "the host on which it is active cannot be reached: let that join the fleet"
 	}
 	if slices.Contains(candidates, a.device.Name) && !slices.Contains(c.config.Own, a.device.Name) && c.devices[a.device.Name].Device == a.device {
 		return a.device, ""
@@ -230,7 +240,7 @@ func ownDevice(name string) string {
 func (c *Core) openPort(a *assignment, d Device) {
 	a.id, a.device = c.freePort(), d
 	c.ports[a.id] = a
-	c.users[d.Name] = a
+	c.use(a)
 	c.unsaved = true
 	c.joinNetwork(a)
 }
@@ -280,10 +290,13 @@ func (c *Core) closePort(a *assignment) {
 	c.forgetLocals(a)
 	c.dropHeld(a)
 	delete(c.ports, a.id)
-	delete(c.users, a.device.Name)
+	if c.users[a.device.Name] == a {
+		delete(c.users, a.device.Name)
+	}
 	a.id, a.device = 0, Device{}
 	c.unsaved = true
 	c.leaveNetwork(a)
+	c.reconcileSubPorts(a)
 }
 
 // portFailed closes a port that the switch could not open, and tries later: a
@@ -361,6 +374,9 @@ func (c *Core) CheckPlug(e dove.Endpoint, name string) error {
 	if slices.Contains(c.config.Own, name) {
 		return dove.Errorf(dove.Invalid, "%s", ownDevice(name))
 	}
+	if a := c.assignments[e]; a != nil && a.Parent != "" {
+		return dove.Errorf(dove.Conflict, "endpoint %s is a sub-port of %s, and has its device: plug that", e, a.parent())
+	}
 	if user := c.users[name]; user != nil && user.Endpoint != e {
 		return dove.Errorf(dove.Conflict, "device %s is the port of endpoint %s; unplug that first", name, user.Endpoint)
 	}
@@ -421,6 +437,8 @@ func (c *Core) lacks(a *assignment) string {
 		return ""
 	case a.recalled:
 		return "the DPC has not assigned it again since this agent started"
+	case a.Parent != "":
+		return fmt.Sprintf("endpoint %s, whose sub-port it is, has no port", a.parent())
 	case plugged && name == "":
 		return "unplugged"
 	case !plugged:

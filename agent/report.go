@@ -69,6 +69,7 @@ type PortStatus struct {
 	Detail    string           `json:"detail,omitempty"`
 	Port      dataplane.PortID `json:"port,omitempty"`
 	Device    string           `json:"device,omitempty"`
+	VLAN      uint16           `json:"vlan,omitempty"` // a sub-port's, on that device
 	MTU       uint16           `json:"mtu"`
 	Standby   bool             `json:"standby,omitempty"` // it is active on Other
 	Other     dove.HostName    `json:"other,omitempty"`   // the host of its other binding, while it moves
@@ -129,7 +130,7 @@ func (c *Core) portStatus(a *assignment) PortStatus {
 	u, ok := c.state(a)
 	p := PortStatus{
 		Endpoint: a.Endpoint.String(), Epoch: a.Epoch, Network: a.Network.String(), VNI: a.VNI, MAC: a.MAC,
-		State: "opening", Detail: u.Detail, Port: a.id, Device: a.device.Name, MTU: a.MTU, Standby: a.Standby, Other: a.Assign.Other.Host,
+		State: "opening", Detail: u.Detail, Port: a.id, Device: a.device.Name, VLAN: a.VLAN, MTU: a.MTU, Standby: a.Standby, Other: a.Assign.Other.Host,
 		Addresses: []AddressStatus{},
 	}
 	if ok {

@@ -83,6 +83,7 @@ func (c *Core) restore(r Restored) {
 	for _, s := range r.Saved.Assignments {
 		a := &assignment{Assign: s.Assign, recalled: true}
 		c.assignments[a.Endpoint] = a
+		c.joinTrunk(a)
 		if s.Port != 0 && c.ports[s.Port] == nil && slices.Contains(r.Switch.Ports, s.Port) {
 			c.restorePort(a, s.Port, s.Device)
 		}
@@ -107,7 +108,7 @@ func (c *Core) restorePort(a *assignment, id dataplane.PortID, d Device) {
 	a.id, a.device = id, d
 	c.ports[id] = a
 	c.lastPort = max(c.lastPort, id)
-	c.users[d.Name] = a
+	c.use(a)
 	c.devices[d.Name] = device{d, true}
 	c.joinNetwork(a)
 	c.refreshNetwork(a)

@@ -179,7 +179,10 @@ func (r *rig) carryOut() *Applied {
 		if port, ok := op.(dataplane.SetPort); ok {
 			vni = port.Port.VNI
 			for k, o := range r.has {
-				if k.kind == kindPort && k != key && o.(dataplane.SetPort).Port.Ifindex == port.Port.Ifindex {
+				if k.kind != kindPort || k == key {
+					continue
+				}
+				if o := o.(dataplane.SetPort).Port; o.Ifindex == port.Port.Ifindex && o.VLAN == port.Port.VLAN {
 					errs = append(errs, &dataplane.OpError{Op: op, Err: errors.New("device in use")})
 				}
 			}

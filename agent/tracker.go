@@ -187,10 +187,11 @@ type head struct {
 	device   Device
 	other    netip.Addr
 	standby  bool
+	vlan     uint16
 }
 
 func portHead(p dataplane.Port) head {
-	return head{p.Endpoint, p.UID, p.VNI, p.MAC, Device{p.Device, p.Ifindex, p.Kind}, p.Other, p.Standby}
+	return head{p.Endpoint, p.UID, p.VNI, p.MAC, Device{p.Device, p.Ifindex, p.Kind}, p.Other, p.Standby, p.VLAN}
 }
 
 // set wants a Set op in force.

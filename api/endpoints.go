@@ -35,6 +35,9 @@ type Endpoint struct {
 	Move      *Move           `json:"move,omitempty" doc:"How far it is, while it moves. Missing in a watch."`
 	Epoch     dove.Epoch      `json:"epoch,omitempty" doc:"Grows with each change of its bindings."`
 	Device    string          `json:"device,omitempty" doc:"Missing: tap or dv and the first eleven characters of the id."`
+	Parent    dove.EndpointID `json:"parent,omitempty" doc:"Of a sub-port: the endpoint by whose device its frames come, and with whose bindings."`
+	VLAN      uint16          `json:"vlan,omitempty" doc:"Of a sub-port: the tag of its frames there."`
+	SubPorts  []SubPort       `json:"subPorts,omitempty" doc:"Those that have it as parent."`
 	Allowed   []AllowedPrefix `json:"allowed,omitempty" doc:"What it may send from, and gets, beside its addresses."`
 	Claimed   []string        `json:"claimed,omitempty" doc:"Addresses that others are allowed too, and that are this endpoint's since it announced them last."`
 	// PortSecurity is false where the endpoint may send from any address and MAC.
@@ -55,6 +58,14 @@ type EndpointSpec struct {
 	Allowed      []AllowedPrefix `json:"allowed,omitempty" maxItems:"16" doc:"What it may send from, and gets, beside its addresses. An address that several endpoints of a network are allowed is the one's that announced it last. Missing: as it is, or none; an empty list takes all away."`
 	PortSecurity *bool           `json:"portSecurity,omitempty" doc:"false: it may send from any address and MAC, and its end of every policy allows everything. Missing: as it is, or true."`
 	Device       string          `json:"device,omitempty" maxLength:"15" doc:"The name of its device on the host. Missing: tap or dv and the first eleven characters of the id."`
+	Parent       dove.EndpointID `json:"parent,omitempty" maxLength:"63" doc:"Makes it a sub-port: its frames come by the device of that endpoint of the tenant, under the tag vlan, and it is bound where that is. For life."`
+	VLAN         uint16          `json:"vlan,omitempty" maximum:"4094" doc:"The tag of a sub-port, 1 to 4094. For life."`
+}
+
+// SubPort is an endpoint whose frames come by another one's device, under a VLAN tag.
+type SubPort struct {
+	ID   dove.EndpointID `json:"id"`
+	VLAN uint16          `json:"vlan"`
 }
 
 // AllowedPrefix is what an endpoint may send from beside its addresses.
@@ -117,14 +128,20 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 			}
 			out.Allowed = append(out.Allowed, allowed)
 		}
-		out.PortSecurity = !e.Open
+		out.PortSecurity, out.Parent, out.VLAN = !e.Open, e.Parent, e.VLAN
+		for sub := range w.SubPorts(e.Full()) {
+			out.SubPorts = append(out.SubPorts, SubPort{sub.ID, sub.VLAN})
+		}
 		for _, g := range e.Groups {
 			out.Groups = append(out.Groups, g.Blueprint+"/"+g.Name)
 		}
-		state := func(h dove.HostName) (control.EndpointUpdate, bool) {
-			u, ok := states[place{e.Full(), h}]
-			return u, ok && u.Epoch == e.Epoch
+		said := func(e world.Endpoint) func(dove.HostName) (control.EndpointUpdate, bool) {
+			return func(h dove.HostName) (control.EndpointUpdate, bool) {
+				u, ok := states[place{e.Full(), h}]
+				return u, ok && u.Epoch == e.Epoch
+			}
 		}
+		state := said(e)
 		if e.Host != "" {
 			out.State = "unknown"
 			if foreign(w, e.Host) {
@@ -137,8 +154,18 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 		if receipt != nil {
 			out.Move = moveOf(w, e, state, receipt)
 		}
-		if late[e.Full()] && out.Move != nil && out.Move.Step == "confirmed" {
-			out.Move.Waits = append(out.Move.Waits, fmt.Sprintf("host %s has not handed over yet what began there during the activation", e.Standby))
+		behind := func(m *Move, e world.Endpoint) {
+			if late[e.Full()] && m != nil && m.Step == "confirmed" {
+				m.Waits = append(m.Waits, fmt.Sprintf("host %s has not handed over yet what began there during the activation", e.Standby))
+			}
+		}
+		behind(out.Move, e)
+		if out.Move != nil {
+			for sub := range w.SubPorts(e.Full()) {
+				m := moveOf(w, sub, said(sub), receipt)
+				behind(m, sub)
+				out.Move.along(sub.ID, m)
+			}
 		}
 		return out
 	}
@@ -206,7 +233,7 @@ func (s *server) endpoints(api huma.API) {
 		request := edit.EndpointRequest{
 			Tenant: in.Tenant, ID: in.Endpoint, Network: in.Body.Network, Groups: in.Body.Groups,
 			Addresses: in.Body.Addresses, MAC: in.Body.MAC, Host: in.Body.Host, Device: in.Body.Device,
-			PortSecurity: in.Body.PortSecurity,
+			PortSecurity: in.Body.PortSecurity, Parent: in.Body.Parent, VLAN: in.Body.VLAN,
 		}
 		if in.Body.Allowed != nil {
 			request.Allowed = []edit.AllowedRequest{}

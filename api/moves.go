@@ -92,6 +92,27 @@ func moveOf(w *world.World, e world.Endpoint, states func(dove.HostName) (contro
 	return &m
 }
 
+// along adds how far a sub-port is, which moves with its parent: no step is done
+// before all are ready for it.
+func (m *Move) along(id dove.EndpointID, sub *Move) {
+	if sub == nil {
+		return
+	}
+	for _, wait := range sub.Waits {
+		m.Waits = append(m.Waits, fmt.Sprintf("its sub-port %s: %s", id, wait))
+	}
+	if sub.Lost != "" {
+		m.Lost = strings.TrimPrefix(m.Lost+fmt.Sprintf("; its sub-port %s: %s", id, sub.Lost), "; ")
+	}
+	if sub.Step == "preparing" || sub.Step == "activating" {
+		m.Step = sub.Step
+	}
+	m.Flows, m.Carried = m.Flows+sub.Flows, m.Carried && sub.Carried
+	m.Hosts = append(m.Hosts, sub.Hosts...)
+	slices.Sort(m.Hosts)
+	m.Hosts = slices.Compact(m.Hosts)
+}
+
 // closed says why a port is not open on a host, and what to do.
 func closed(e world.Endpoint, host dove.HostName, u control.EndpointUpdate) string {
 	text := fmt.Sprintf("host %s: its port is %s", host, stateNames[u.State])
@@ -116,14 +137,14 @@ func opened(e world.Endpoint, host dove.HostName, u control.EndpointUpdate) bool
 // unaware tells of the hosts that may send to an endpoint and need not know yet
 // where it is: those with endpoints of its tenant that a receipt waits for,
 // that could not do what it is about, or that have no session. Once its flows are
-// carried, the one that it moves from counts only for its other endpoints.
+// carried, the one that it moves from counts only for endpoints that stay there.
 func unaware(w *world.World, e world.Endpoint, carried bool, r control.Receipt, waits func(host dove.HostName, format string, args ...any)) {
 	if !r.Complete && len(r.Pending) == 0 && len(r.Failed) == 0 {
 		waits("", "revision %d is under way", r.Revision)
 	}
 	may := func(h dove.HostName) bool {
 		for other := range w.EndpointsOn(h) {
-			if other.Tenant == e.Tenant && !(carried && h == e.Source() && other.ID == e.ID) {
+			if other.Tenant == e.Tenant && !(carried && h == e.Source() && other.Trunk() == e.Trunk()) {
 				return true
 			}
 		}

@@ -247,6 +247,9 @@ func anyDown(t *rapid.T) Down {
 			a.Allowed = append(a.Allowed, x)
 		}
 		a.Open, a.Class = rapid.Bool().Draw(t, "open"), anyClass.Draw(t, "class")
+		if rapid.Bool().Draw(t, "sub-port") {
+			a.Parent, a.VLAN = dove.EndpointID(anyName.Draw(t, "parent")), rapid.Uint16Range(1, dove.VLANMax).Draw(t, "vlan")
+		}
 		return a
 	case 2:
 		return &Unassign{rev, anyEndpoint.Draw(t, "endpoint"), dove.Epoch(rapid.Uint64().Draw(t, "epoch"))}

@@ -123,6 +123,10 @@ func (d *door) assign(a *controlpb.Assign) *Assign {
 	})
 	out.Open = a.GetOpen()
 	out.Class = d.class("class", a.GetClass())
+	if a.GetParent() != "" {
+		out.Parent = dove.EndpointID(d.name("parent", a.GetParent()))
+		out.VLAN = uint16(d.number("vlan", a.GetVlan(), 1, dove.VLANMax))
+	}
 	out.Gateways = list(d, "gateways", a.GetGateways(), func(g *controlpb.Gateway) Gateway {
 		return Gateway{MAC: d.mac(g.GetMac()), Addrs: list(d, "addrs", g.GetAddrs(), func(b []byte) netip.Addr { return d.addr("addr", b) })}
 	})

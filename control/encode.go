@@ -229,8 +229,10 @@ func encodeAssign(a *Assign) *controlpb.Assign {
 			}
 			return out
 		}),
-		Open:  a.Open,
-		Class: uint32(a.Class),
+		Open:   a.Open,
+		Class:  uint32(a.Class),
+		Parent: string(a.Parent),
+		Vlan:   uint32(a.VLAN),
 		Gateways: each(a.Gateways, func(g Gateway) *controlpb.Gateway {
 			return &controlpb.Gateway{Mac: g.MAC[:], Addrs: each(g.Addrs, netip.Addr.AsSlice)}
 		}),

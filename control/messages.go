@@ -14,7 +14,8 @@ import (
 //	2: 2026-11-23: Inspect and Report.
 //	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers;
 //	   failures in Ack; foreign tunnels; what endpoints are allowed, Claim.
-const Version = 3
+//	4: 2026-11-23: sub-ports.
+const Version = 4
 
 // Limits of one message. What is longer is split by Parts and Split.
 const (
@@ -177,6 +178,11 @@ type Assign struct {
 	Allowed  []Allowed
 	Open     bool       // port security is off
 	Class    dove.Class // with Open: of what it sends from addresses that are not told here
+
+	// Parent is of a sub-port: its frames come by the device of that endpoint of the
+	// same tenant, under the tag VLAN. "" and 0: it has a device of its own.
+	Parent dove.EndpointID
+	VLAN   uint16
 }
 
 // Allowed is what the endpoint may send from and gets beside its own addresses.

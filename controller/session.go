@@ -266,7 +266,7 @@ func assignment(w *world.World, e world.Endpoint, host dove.HostName) *control.A
 			a.Gateways = append(a.Gateways, control.Gateway{MAC: f.MAC, Addrs: f.Gateways(n)})
 		}
 	}
-	a.Open = e.Open
+	a.Open, a.Parent, a.VLAN = e.Open, e.Parent, e.VLAN
 	for _, x := range e.Allowed {
 		a.Allowed = append(a.Allowed, control.Allowed{Prefix: x.Prefix, MAC: x.MAC, Class: w.AddressClass(e, x.Prefix.Addr())})
 	}

@@ -49,9 +49,13 @@ func rebind(w *world.World, name dove.Endpoint, ifMatch *dove.Revision, change f
 	if err != nil {
 		return dove.Txn{}, world.Endpoint{}, err
 	}
+	if err := ownBindings(old); err != nil {
+		return dove.Txn{}, world.Endpoint{}, err
+	}
 	s := seat{w: w, old: old, doc: old, exists: true, c: begin(w)}
 	change(&s)
 	s.settled()
+	s.along()
 	if err := s.problems.err(fmt.Sprintf("binding endpoint %q", name)); err != nil {
 		return dove.Txn{}, world.Endpoint{}, err
 	}
@@ -66,10 +70,17 @@ func rebind(w *world.World, name dove.Endpoint, ifMatch *dove.Revision, change f
 // DeleteEndpoint removes an endpoint. Its addresses are free at once; a class
 // that nobody has any more is freed by Sweep.
 func DeleteEndpoint(w *world.World, name dove.Endpoint, ifMatch *dove.Revision) (dove.Txn, error) {
-	if _, err := existing(w, name, ifMatch); err != nil {
+	old, err := existing(w, name, ifMatch)
+	if err == nil {
+		err = trunkless(w, old)
+	}
+	if err != nil {
 		return dove.Txn{}, err
 	}
 	c := begin(w)
+	if parent, ok := w.Endpoint(old.ParentOf()); ok {
+		c.put(parent)
+	}
 	c.delete(world.EndpointKey(name))
 	return c.done()
 }

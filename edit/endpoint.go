@@ -32,6 +32,11 @@ type EndpointRequest struct {
 	Host      dove.HostName
 	Device    string // "": either default name
 
+	// Parent is the endpoint by whose device its frames come, under the tag VLAN: it
+	// is a sub-port of it, for life. "" and 0: as it is, or none.
+	Parent dove.EndpointID
+	VLAN   uint16
+
 	Allowed      []AllowedRequest // nil: as they are, or none
 	PortSecurity *bool            // nil: as it is, or on
 }
@@ -76,9 +81,14 @@ func PutEndpoint(w *world.World, r EndpointRequest, chance Chance, ifMatch *dove
 	if r.PortSecurity != nil {
 		s.doc.Open = !*r.PortSecurity
 	}
-	s.device()
-	s.bind(r.Host)
+	s.trunk()
+	if s.doc.Parent == "" {
+		s.device()
+		s.bind(r.Host)
+	}
+	s.bound()
 	s.settled()
+	s.along()
 	if err := s.problems.err(fmt.Sprintf("endpoint %q", name)); err != nil {
 		return none(err)
 	}
@@ -260,5 +270,5 @@ func (s *seat) classes() error {
 func equalEndpoints(a, b world.Endpoint) bool {
 	return a.UID == b.UID && a.Network == b.Network && a.MAC == b.MAC && a.Host == b.Host && a.Standby == b.Standby && a.Activated == b.Activated && a.Epoch == b.Epoch &&
 		a.Device == b.Device && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Groups, b.Groups) &&
-		slices.Equal(a.Allowed, b.Allowed) && a.Open == b.Open
+		slices.Equal(a.Allowed, b.Allowed) && a.Open == b.Open && a.Parent == b.Parent && a.VLAN == b.VLAN
 }

@@ -151,6 +151,9 @@ func randomEdit(random *rand.Rand, w *world.World, at time.Time) (dove.Txn, erro
 	if random.IntN(6) == 0 {
 		r.PortSecurity = new(random.IntN(2) == 0)
 	}
+	if random.IntN(5) == 0 {
+		r.Parent, r.VLAN = dove.EndpointID(pick("e1", "e2")), uint16(1+random.IntN(3))
+	}
 	if random.IntN(4) == 0 {
 		r.MAC = pick("02:00:00:00:00:01", "02:00:00:00:00:02")
 	}
@@ -247,6 +250,7 @@ func checkSound(t *testing.T, w *world.World) {
 			if _, ok := w.Network(e.NetworkOf()); !ok {
 				t.Errorf("endpoint %s is on no network", e.Full())
 			}
+			checkTrunk(t, w, e)
 		}
 	}
 	for tenant := range w.Tenants() {

@@ -128,6 +128,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	n.routers, n.byInterface = n.routers.edit(g), n.byInterface.edit(g)
 	n.endpoints, n.byNetwork, n.byHost = n.endpoints.edit(g), n.byNetwork.edit(g), n.byHost.edit(g)
 	n.byAddress, n.byMAC, n.byGroup = n.byAddress.edit(g), n.byMAC.edit(g), n.byGroup.edit(g)
+	n.byParent = n.byParent.edit(g)
 	n.hosts, n.byVTEP = n.hosts.edit(g), n.byVTEP.edit(g)
 	n.joinTokens, n.apiTokens = n.joinTokens.edit(g), n.apiTokens.edit(g)
 	n.requests, n.byExpiry = n.requests.edit(g), n.byExpiry.edit(g)
@@ -284,6 +285,9 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 	record(&d.delta.Endpoints, old, new)
 	exchange(old, new, &d.endpoints, &d.byNetwork, &d.byMAC)
 	if old != nil {
+		if old.doc.Parent != "" {
+			d.byParent.remove(old)
+		}
 		for _, h := range old.doc.Bindings() {
 			d.byHost.remove(bound{h, old})
 		}
@@ -299,6 +303,9 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 	}
 	if new != nil {
 		new.doc.intern()
+		if new.doc.Parent != "" {
+			d.byParent.put(new)
+		}
 		for _, h := range new.doc.Bindings() {
 			d.byHost.put(bound{h, new})
 		}
@@ -322,6 +329,7 @@ func (e *Endpoint) intern() {
 	e.Network = unique.Make(e.Network).Value()
 	e.Host = unique.Make(e.Host).Value()
 	e.Standby = unique.Make(e.Standby).Value()
+	e.Parent = unique.Make(e.Parent).Value()
 	e.Addresses = slices.Clip(e.Addresses)
 	e.Groups = slices.Clip(e.Groups)
 	e.Allowed = slices.Clip(e.Allowed)

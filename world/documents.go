@@ -86,6 +86,8 @@ type Endpoint struct {
 	Device    string          `json:"device,omitempty"`  // "" = tap or dv and the first eleven characters of the id
 	Allowed   []Allowed       `json:"allowed,omitempty"` // in order of prefixes
 	Open      bool            `json:"open,omitempty"`    // port security is off: it may send from any address and MAC
+	Parent    dove.EndpointID `json:"parent,omitempty"`  // of a sub-port: its frames come by that endpoint's device, and its bindings are those
+	VLAN      uint16          `json:"vlan,omitempty"`    // and have this tag there, 1 to dove.VLANMax
 }
 
 // Allowed is what an endpoint may send from and gets beside its own addresses.

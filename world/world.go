@@ -40,6 +40,7 @@ type World struct {
 	byAddress   tree[located]
 	byMAC       tree[*held[Endpoint]]
 	byGroup     tree[membership]
+	byParent    tree[*held[Endpoint]] // sub-ports
 	hosts       tree[*held[Host]]
 	byVTEP      tree[*held[Host]]
 	joinTokens  tree[*held[JoinToken]]
@@ -130,6 +131,7 @@ func New() *World {
 			}
 			return byEndpoint(a.endpoint, b.endpoint)
 		}),
+		byParent:   newTree(bySubPort),
 		hosts:      newTree(byHostName),
 		byVTEP:     newTree(ordered(func(a, b *Host) int { return a.VTEP.Compare(b.VTEP) }, byHostName)),
 		joinTokens: newTree(byJoinToken),

@@ -38,7 +38,8 @@ that. Without --address it gets the lowest free address of each family of its
 network.`,
 		Example: `  dovectl endpoint create web-1 --group shop/web --host h1
   dovectl endpoint create db-1 --group shop/db --address 10.0.2.9,fd00:0:0:2::9
-  dovectl endpoint create vm-7 --group shop/app --host h2 --device tap7 --wait`,
+  dovectl endpoint create vm-7 --group shop/app --host h2 --device tap7 --wait
+  dovectl endpoint create vm-7-db --group shop/db --parent vm-7 --vlan 7`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -50,9 +51,12 @@ network.`,
 	f.StringSliceVar(&allowed, "allow", nil, "`ADDRESS` or prefix that it may send from and gets beside its own, =MAC if not with its own; repeat for more")
 	f.BoolVar(&secure, "port-security", true, "false: it may send from any address and MAC, and its end of every policy allows everything")
 	f.StringVar(&spec.Device, "device", "", "`NAME` of its device on the host; default is tap or dv and the first 11 characters of the id")
+	f.StringVar((*string)(&spec.Parent), "parent", "", "`ID` of the endpoint whose device it shares: its frames have a VLAN tag there, and it is bound where that is")
+	f.Uint16Var(&spec.VLAN, "vlan", 0, "`NUMBER` of that tag, 1 to 4094")
 	a.completedFlag(cmd, "group", groupNames)
 	a.completedFlag(cmd, "host", hostNames)
 	a.completedFlag(cmd, "network", networkNames)
+	a.completedFlag(cmd, "parent", endpointNames)
 	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 		for _, text := range allowed {
@@ -185,6 +189,12 @@ func (a *app) endpointGetCommand() *cobra.Command {
 				}
 				if e.Device != "" {
 					row(w, "device:", e.Device)
+				}
+				if e.Parent != "" {
+					row(w, "parent:", fmt.Sprintf("%s, VLAN %d", e.Parent, e.VLAN))
+				}
+				for _, sub := range e.SubPorts {
+					row(w, "sub-port:", fmt.Sprintf("%s, VLAN %d", sub.ID, sub.VLAN))
 				}
 				row(w, "epoch:", e.Epoch)
 				row(w, "uid:", e.UID)

@@ -108,7 +108,11 @@ func showStatus(ctx context.Context, c *agent.Client, a *asker, _ []string, w io
 			case p.Other != "":
 				state += ", standby is " + string(p.Other)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", p.Endpoint, state, p.Device, p.Network, p.VNI, strings.Join(addrs, ", "), p.Detail)
+			device := p.Device
+			if p.VLAN != 0 {
+				device += fmt.Sprintf(" VLAN %d", p.VLAN)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", p.Endpoint, state, device, p.Network, p.VNI, strings.Join(addrs, ", "), p.Detail)
 		}
 	})
 }

@@ -1755,6 +1755,8 @@ type Assign struct {
 	Allowed       []*Allowed             `protobuf:"bytes,17,rep,name=allowed,proto3" json:"allowed,omitempty"`
 	Open          bool                   `protobuf:"varint,18,opt,name=open,proto3" json:"open,omitempty"`
 	Class         uint32                 `protobuf:"varint,19,opt,name=class,proto3" json:"class,omitempty"`
+	Parent        string                 `protobuf:"bytes,20,opt,name=parent,proto3" json:"parent,omitempty"`
+	Vlan          uint32                 `protobuf:"varint,21,opt,name=vlan,proto3" json:"vlan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1918,6 +1920,20 @@ func (x *Assign) GetOpen() bool {
 func (x *Assign) GetClass() uint32 {
 	if x != nil {
 		return x.Class
+	}
+	return 0
+}
+
+func (x *Assign) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *Assign) GetVlan() uint32 {
+	if x != nil {
+		return x.Vlan
 	}
 	return 0
 }
@@ -3870,7 +3886,7 @@ const file_control_proto_rawDesc = "" +
 	"\x05class\x18\x02 \x01(\rR\x05class\"0\n" +
 	"\x06Prefix\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x12\n" +
-	"\x04bits\x18\x02 \x01(\rR\x04bits\"\x8b\x05\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\"\xb7\x05\n" +
 	"\x06Assign\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x125\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x19.dove.control.v1.EndpointR\bendpoint\x12\x10\n" +
@@ -3891,7 +3907,9 @@ const file_control_proto_rawDesc = "" +
 	"\bgateways\x18\x10 \x03(\v2\x18.dove.control.v1.GatewayR\bgateways\x122\n" +
 	"\aallowed\x18\x11 \x03(\v2\x18.dove.control.v1.AllowedR\aallowed\x12\x12\n" +
 	"\x04open\x18\x12 \x01(\bR\x04open\x12\x14\n" +
-	"\x05class\x18\x13 \x01(\rR\x05class\"b\n" +
+	"\x05class\x18\x13 \x01(\rR\x05class\x12\x16\n" +
+	"\x06parent\x18\x14 \x01(\tR\x06parent\x12\x12\n" +
+	"\x04vlan\x18\x15 \x01(\rR\x04vlan\"b\n" +
 	"\aAllowed\x12/\n" +
 	"\x06prefix\x18\x01 \x01(\v2\x17.dove.control.v1.PrefixR\x06prefix\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x14\n" +
