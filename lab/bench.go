@@ -184,7 +184,7 @@ func (b *DataplaneBench) environment() (bench.Environment, error) {
 	e.Settings["guest_mtu"] = fmt.Sprintf("that of the underlay less %d", outerBytes)
 	e.Settings["tcp_congestion_control"] = congestion
 	e.Settings["seconds_per_load"] = fmt.Sprint(b.length().seconds)
-	e.Settings["runs_of_one_sender"] = fmt.Sprintf("%d of a second", tries)
+	e.Settings["tries_per_load"] = fmt.Sprintf("%d of a second where one sender is the load, or connections are", tries)
 	e.Settings["first_packets_per_run"] = fmt.Sprint(b.length().batches * coldBatch)
 	return e, err
 }

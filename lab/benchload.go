@@ -124,10 +124,11 @@ var sendsOn, receivesOn = onCPU(0), onCPU(runtime.NumCPU() - 1)
 // onCPU is the beginning of a command that is to run on one CPU.
 func onCPU(n int) []string { return []string{"taskset", "-c", strconv.Itoa(n)} }
 
-// tries is how often a load of one sender runs, for a second each; the median
-// counts. One stream is bimodal over every subject: when the sender's packets leave
-// from two CPUs some overtake others, and TCP takes that for loss until its end.
-const tries = 5
+// tries is how often in a round a load runs whose figures differ most, for a second
+// each; the median counts. One stream is bimodal over every subject: when the
+// sender's packets leave from two CPUs some overtake others, and TCP takes that for
+// loss until its end.
+const tries = 3
 
 // median runs a load tries times, and once where it is to be short. It returns the
 // median of each of its values.
@@ -211,7 +212,9 @@ func smallPackets(ctx context.Context, s *subject, n length) ([]float64, error) 
 // roundTrips returns the median and the 99th percentile of UDP round trips, us,
 // while both ends poll, on a CPU each: nothing waits to be woken.
 func roundTrips(ctx context.Context, s *subject, n length) ([]float64, error) {
-	return s.sockperf(ctx, n, sendsOn, receivesOn, "--nonblocked")
+	return median(n, func(n length) ([]float64, error) {
+		return s.sockperf(ctx, n, sendsOn, receivesOn, "--nonblocked")
+	})
 }
 
 // wokenTrips returns the median of UDP round trips, us, where both ends sleep
