@@ -278,32 +278,43 @@ func (h *host) plug(t testing.TB, number byte, kind dataplane.DeviceKind) *guest
 	g := &guest{namespace: newNamespace(t, fmt.Sprint("g", number)), host: h, number: number}
 	device := fmt.Sprint("p", number)
 	if kind == dataplane.Veth {
-		g.ip(t, fmt.Sprintf("link add eth0 address %v type veth peer name %s netns %s", guestMAC(number), device, h.name))
+		g.ip(t, fmt.Sprintf("link add eth0 type veth peer name %s netns %s", device, h.name))
 	} else {
 		relayTaps(t, h.namespace, device, g.namespace, "eth0")
-		g.ip(t, fmt.Sprintf("link set eth0 address %v", guestMAC(number)))
 	}
-	g.allowIPv6(t, "eth0")
-	g.ip(t, fmt.Sprintf("link set eth0 mtu %d up", h.mtu))
-	g.ip(t, fmt.Sprintf("addr add %v/24 dev eth0", guestAddr4(number)))
-	g.ip(t, fmt.Sprintf("addr add %v/64 dev eth0 nodad", guestAddr6(number)))
+	g.configure(t)
+	h.openPort(t, g, device, kind, 0)
+	h.awaitUp(t, device)
+	g.awaitUp(t, "eth0")
+	return g
+}
 
+// configure brings the guest's device up with its addresses.
+func (g *guest) configure(t testing.TB) {
+	t.Helper()
+	g.allowIPv6(t, "eth0")
+	g.ip(t, fmt.Sprintf("link set eth0 address %v", guestMAC(g.number)))
+	g.ip(t, fmt.Sprintf("link set eth0 mtu %d up", g.host.mtu))
+	g.ip(t, fmt.Sprintf("addr add %v/24 dev eth0", guestAddr4(g.number)))
+	g.ip(t, fmt.Sprintf("addr add %v/64 dev eth0 nodad", guestAddr6(g.number)))
+}
+
+// openPort opens the guest's port on a device of the host.
+func (h *host) openPort(t testing.TB, g *guest, device string, kind dataplane.DeviceKind, vlan uint16) {
+	t.Helper()
 	var l netlink.Link
 	if err := h.do(func() (err error) { l, err = netlink.LinkByName(device); return err }); err != nil {
 		t.Fatal(err)
 	}
 	h.ports++
 	g.port = dataplane.Port{
-		ID: h.ports, UID: dove.UID(number), VNI: testVNI, MAC: guestMAC(number),
-		Device: device, Ifindex: l.Attrs().Index, Kind: kind,
+		ID: h.ports, UID: dove.UID(g.number), VNI: testVNI, MAC: guestMAC(g.number),
+		Device: device, Ifindex: l.Attrs().Index, Kind: kind, VLAN: vlan,
 	}
-	for _, a := range guestAddrs(number) {
-		g.port.Addresses = append(g.port.Addresses, dataplane.Address{Addr: a, Class: guestClass(number)})
+	for _, a := range guestAddrs(g.number) {
+		g.port.Addresses = append(g.port.Addresses, dataplane.Address{Addr: a, Class: guestClass(g.number)})
 	}
 	h.apply(t, dataplane.SetPort{Port: g.port})
-	h.awaitUp(t, device)
-	g.awaitUp(t, "eth0")
-	return g
 }
 
 // awaitUp waits until the kernel has noticed that a device is up: before, it
