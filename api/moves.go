@@ -123,7 +123,7 @@ func closed(e world.Endpoint, host dove.HostName, u control.EndpointUpdate) stri
 	case u.State != control.EndpointWaiting:
 		return text
 	case host == e.Host && !e.Activated:
-		return text + fmt.Sprintf(" (bring it back, or give the move up and move the endpoint at once, without its flows: dovectl endpoint move %s %s)", e.ID, e.Standby)
+		return text + fmt.Sprintf(" (bring it back, or give the move up and move the endpoint at once, without its flows: dovectl endpoint move %s %s)", e.Trunk(), e.Standby)
 	}
 	return text + " (make it there)"
 }

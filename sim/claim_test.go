@@ -8,7 +8,6 @@ import (
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/packet"
-	"dove.network/scenario"
 	"dove.network/world"
 )
 
@@ -22,38 +21,12 @@ func TestAVirtualAddressMovesWithItsAnnouncement(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	do := func(decide func(w *world.World) (dove.Txn, error)) {
-		t.Helper()
-		revision, err := s.Edit(decide)
-		if err == nil {
-			err = s.Wait(revision)
-		}
-		if err == nil {
-			err = s.Settle()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	do(func(w *world.World) (dove.Txn, error) { txn, _, err := edit.PutTenant(w, "acme", nil); return txn, err })
-	do(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(`{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {front: {subnets: [10.0.1.0/24]}}, groups: {web: {network: front}}}`), s.Now(), nil)
-		return txn, err
-	})
+	x := newShop(t, s, `{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {front: {subnets: [10.0.1.0/24]}}, groups: {web: {network: front}}}`)
 	vip := netip.MustParseAddr("10.0.1.100")
 	endpoint := func(id, host, addr string, r edit.EndpointRequest) world.Endpoint {
 		t.Helper()
-		r.Tenant, r.ID, r.Host, r.Addresses, r.Groups = "acme", dove.EndpointID(id), dove.HostName(host), []string{addr}, []string{"shop/web"}
-		do(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutEndpoint(w, r, s.chance(), nil)
-			return txn, err
-		})
-		e, _ := s.World().Endpoint(dove.Endpoint{Tenant: "acme", ID: r.ID})
-		s.Plug(e)
-		if err := s.Settle(); err != nil {
-			t.Fatal(err)
-		}
-		return e
+		r.ID, r.Host, r.Addresses, r.Groups = dove.EndpointID(id), dove.HostName(host), []string{addr}, []string{"shop/web"}
+		return x.endpoint(r)
 	}
 	allowed := edit.EndpointRequest{Allowed: []edit.AllowedRequest{{Prefix: vip.String()}, {Prefix: "10.9.0.0/16"}}}
 	one := endpoint("one", "h1", "10.0.1.11", allowed)
@@ -61,20 +34,7 @@ func TestAVirtualAddressMovesWithItsAnnouncement(t *testing.T) {
 	ask := endpoint("ask", "h3", "10.0.1.13", edit.EndpointRequest{})
 	open := endpoint("open", "h3", "10.0.1.14", edit.EndpointRequest{PortSecurity: new(false)})
 
-	reached := func(from world.Endpoint, src, dst netip.Addr) (dove.EndpointID, dataplane.Reason) {
-		t.Helper()
-		x, err := s.exchange(s.plugged(from.Full()), src, dst, false, request(scenario.Probe{Protocol: dove.ProtocolUDP, Port: 53}, false, s.freePort()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch {
-		case len(x.reached) == 1 && len(x.drops) == 0:
-			return x.reached[0].endpoint.ID, 0
-		case len(x.drops) > 0:
-			return "", x.drops[0].reason
-		}
-		return "", 0
-	}
+	reached := x.reached
 	announce := func(e world.Endpoint) {
 		t.Helper()
 		g := s.plugged(e.Full())

@@ -29,7 +29,7 @@ func (s *Sim) AddForeign(name dove.HostName) error {
 	if err != nil {
 		return err
 	}
-	h := &host{sim: s, name: name, identity: id, devices: map[string]*guest{}, bridge: &bridge{map[station]netip.Addr{}}}
+	h := &host{sim: s, name: name, identity: id, devices: map[slot]*guest{}, bridge: &bridge{map[station]netip.Addr{}}}
 	s.foreign = append(s.foreign, h)
 	s.byVTEP[id.VTEP] = h
 	return s.Settle()

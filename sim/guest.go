@@ -25,6 +25,7 @@ type guest struct {
 	addresses []netip.Addr
 	allowed   []netip.Prefix
 	device    string
+	vlan      uint16        // of a sub-port: the tag of its frames on its parent's device
 	host      *host         // where it sends; nil while it is not plugged in
 	twin      *host         // where it has another device, while it moves
 	ifindexes map[*host]int // of its devices
@@ -56,19 +57,29 @@ func (s *Sim) Plug(e world.Endpoint) {
 	if g.device == "" {
 		g.device = agent.DefaultDevices(e.ID)[1]
 	}
+	if e.Parent != "" {
+		parent := s.guests[e.ParentOf()]
+		if parent == nil {
+			panic(fmt.Sprintf("sim: %s is plugged in before its parent", e.Full()))
+		}
+		g.device, g.vlan = parent.device, e.VLAN
+	}
 	for _, name := range e.Bindings() {
 		h := s.host(name)
 		switch {
 		case g.host == h || g.twin == h:
 			continue
-		case h.devices[g.device] != nil:
-			panic(fmt.Sprintf("sim: %s has a device %s already, of %s", h.name, g.device, h.devices[g.device].endpoint))
+		case h.devices[g.slot()] != nil:
+			panic(fmt.Sprintf("sim: %s has a device %s already, of %s", h.name, g.slot().device, h.devices[g.slot()].endpoint))
 		case g.host == nil:
 			g.host, g.neighbors, g.waiting = h, map[netip.Addr]dove.MAC{}, map[netip.Addr][]func(dove.MAC){}
 		default:
 			g.twin = h
 		}
-		h.devices[g.device] = g
+		h.devices[g.slot()] = g
+		if g.vlan != 0 {
+			continue // the device is its parent's
+		}
 		h.ifindex++
 		if g.ifindexes == nil {
 			g.ifindexes = map[*host]int{}
@@ -118,9 +129,19 @@ func (s *Sim) Unplug(e dove.Endpoint) {
 
 // gone takes the guest's device on a host away.
 func (g *guest) gone(h *host) {
-	delete(h.devices, g.device)
-	h.react(agent.DeviceGone{Name: g.device})
+	delete(h.devices, g.slot())
+	if g.vlan == 0 {
+		h.react(agent.DeviceGone{Name: g.device})
+	}
 }
+
+// slot is where a guest is on a host: a device, or a VLAN of one.
+type slot struct {
+	device string
+	vlan   uint16
+}
+
+func (g *guest) slot() slot { return slot{g.device, g.vlan} }
 
 // Plugged reports whether an endpoint has a device on the host where it is
 // active, and sends from a host that it is bound to.
@@ -215,7 +236,7 @@ func (g *guest) emit(frame []byte) {
 	for _, frame := range g.cut(frame) {
 		g.sim.soon(func() {
 			if g.host != nil {
-				g.host.fromGuest(g.device, frame)
+				g.host.fromGuest(g.slot(), frame)
 			}
 		})
 	}

@@ -23,7 +23,7 @@ type host struct {
 	saved    agent.Saved // what the agent wrote down last
 	sw       *soft.Switch
 	holds    contents // what the switch was told and took
-	devices  map[string]*guest
+	devices  map[slot]*guest
 	ifindex  int
 	bridge   *bridge // of a foreign one
 
@@ -46,7 +46,7 @@ func (s *Sim) AddHost(name dove.HostName) error {
 		sim: s, name: name, identity: id,
 		sw:      soft.New(dataplane.Config{VTEP: id.VTEP, Underlay: "none"}, s.Now),
 		holds:   newContents(),
-		devices: map[string]*guest{},
+		devices: map[slot]*guest{},
 	}
 	h.core = agent.NewCore(h.config(), agent.Restored{})
 	s.hosts = append(s.hosts, h)
@@ -190,19 +190,20 @@ func (h *host) tick() {
 }
 
 // fromGuest lets the switch have a frame that a guest sends.
-func (h *host) fromGuest(device string, frame []byte) {
+func (h *host) fromGuest(at slot, frame []byte) {
 	if h.bridge != nil {
-		if g := h.devices[device]; g != nil {
+		if g := h.devices[at]; g != nil {
 			h.forward(g, frame)
 		}
 		return
 	}
-	out, left := h.sw.FromGuest(h.holds.portOf(device), frame)
+	out, left := h.sw.FromGuest(h.holds.portOf(at.device), packet.Tag(frame, at.vlan))
 	h.became(out, frame, left, dataplane.FromGuest)
 	for _, claim := range h.sw.TakeClaims() {
 		h.sim.soon(func() { h.react(agent.Claimed{Claim: claim}) })
 	}
-	if g := h.devices[device]; g != nil && out.Reason == dataplane.TooBig && left != nil {
+	if g := h.devices[at]; g != nil && out.Reason == dataplane.TooBig && left != nil {
+		left = h.untag(at, left)
 		h.sim.soon(func() { g.receive(left) })
 	}
 }
@@ -262,8 +263,11 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 			s.soon(func() { to.fromWire(left) })
 		}
 	case dataplane.Delivered, dataplane.Answered:
+		p := h.holds.ports[out.Port]
+		at := slot{p.Device, p.VLAN}
+		left = h.untag(at, left)
 		s.judged(left, out.Rule)
-		g := h.devices[h.holds.ports[out.Port].Device]
+		g := h.devices[at]
 		if g == nil && h.stopped() {
 			s.lose(fmt.Sprintf("on %s, at a device that is gone", h.name))
 			return
@@ -274,6 +278,15 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 		}
 		s.soon(func() { g.receive(left) })
 	}
+}
+
+// untag is what the guest of a slot makes of a frame that it gets.
+func (h *host) untag(at slot, frame []byte) []byte {
+	vlan, inner, ok := packet.Untag(frame)
+	if !ok || vlan != at.vlan {
+		h.sim.fault("%s sends a frame with VLAN %d to the guest of VLAN %d of %s", h.name, vlan, at.vlan, at.device)
+	}
+	return inner
 }
 
 // dropped notes a drop for the exchange that is watched.

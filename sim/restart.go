@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"dove.network/agent"
 	"dove.network/controller"
@@ -52,8 +53,10 @@ func (s *Sim) RestartAgent(name dove.HostName) {
 		s.member(controller.Closed{Session: session})
 	}
 	h.core = agent.NewCore(h.config(), agent.Restored{Saved: h.saved, Switch: h.holds.keys()})
-	for _, device := range slices.Sorted(maps.Keys(h.devices)) {
-		h.react(agent.DeviceUp{Device: h.devices[device].link(h)})
+	for _, at := range slices.SortedFunc(maps.Keys(h.devices), func(a, b slot) int { return strings.Compare(a.device, b.device) }) {
+		if at.vlan == 0 {
+			h.react(agent.DeviceUp{Device: h.devices[at].link(h)})
+		}
 	}
 	h.react(agent.DevicesListed{})
 	s.Connect(name)

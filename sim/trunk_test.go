@@ -1,0 +1,99 @@
+package sim
+
+import (
+	"testing"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// TestATrunkMovesAsOne has an endpoint with two sub-ports talk, move live to another host
+// and go on there: who reaches whom depends on networks and groups, and not on the
+// device that they share.
+func TestATrunkMovesAsOne(t *testing.T) {
+	s := New(3)
+	for _, h := range []dove.HostName{"h1", "h2"} {
+		if err := s.AddHost(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := newShop(t, s, `{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {front: {subnets: [10.0.1.0/24]}, back: {subnets: [10.0.2.0/24, "fd00:2::/64"]}},
+  groups: {web: {network: front}, db: {network: back}, log: {network: back}}, policies: [{name: l, from: db, to: log, allow: udp/53}]}`)
+	vm := x.endpoint(edit.EndpointRequest{ID: "vm", Groups: []string{"shop/web"}, Host: "h1"})
+	db := x.endpoint(edit.EndpointRequest{ID: "vm-db", Groups: []string{"shop/db"}, Parent: "vm", VLAN: 7, MAC: vm.MAC.String()})
+	log := x.endpoint(edit.EndpointRequest{ID: "vm-log", Groups: []string{"shop/log"}, Parent: "vm", VLAN: 4094})
+	far := x.endpoint(edit.EndpointRequest{ID: "far", Groups: []string{"shop/db"}, Host: "h2"})
+	web := x.endpoint(edit.EndpointRequest{ID: "web", Groups: []string{"shop/web"}, Host: "h2"})
+
+	all := func(when string) {
+		t.Helper()
+		for _, c := range []struct {
+			from, to world.Endpoint
+			why      dataplane.Reason
+		}{
+			{vm, web, 0}, {web, vm, 0}, {db, far, 0}, {far, db, 0}, {far, log, 0}, {db, log, 0},
+			{log, db, dataplane.Policy}, {log, far, dataplane.Policy}, {db, vm, dataplane.NoRoute}, {vm, db, dataplane.NoRoute},
+		} {
+			for i := range min(len(c.from.Addresses), len(c.to.Addresses)) {
+				got, why := x.reached(c.from, c.from.Addresses[i], c.to.Addresses[i])
+				if want := map[bool]dove.EndpointID{true: c.to.ID}[c.why == 0]; got != want || why != c.why {
+					t.Errorf("%s: %s to %s reaches %q (%s), want %q (%s)", when, c.from.ID, c.to.Addresses[i], got, why, want, c.why)
+				}
+			}
+		}
+	}
+	all("at first")
+	if got, why := x.reached(db, vm.Addresses[0], web.Addresses[0]); got != "" || why == 0 {
+		t.Errorf("a sub-port speaks as its parent, and reaches %q", got)
+	}
+
+	step := func(how func(*world.World, dove.Endpoint, dove.HostName, *dove.Revision) (dove.Txn, world.Endpoint, error), host dove.HostName) {
+		t.Helper()
+		revision, err := x.Edit(func(w *world.World) (dove.Txn, error) {
+			txn, _, err := how(w, vm.Full(), host, nil)
+			return txn, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []*world.Endpoint{&vm, &db, &log} {
+			*e, _ = x.World().Endpoint(e.Full())
+			x.Plug(*e)
+		}
+		if err := x.Wait(revision); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Settle(); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []world.Endpoint{vm, db, log} {
+			if e.Standby != "" {
+				if why := x.TakenOver(e); why != "" {
+					t.Error(why)
+				}
+				x.GoOn(e)
+			}
+		}
+	}
+	step(edit.PrepareEndpoint, "h2")
+	all("prepared")
+	step(edit.ActivateEndpoint, "h2")
+	all("activated")
+	step(edit.FinishEndpoint, "h1")
+	all("finished")
+	x.RestartAgent("h2")
+	if err := x.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	all("after a restart of the agent")
+
+	x.Unplug(vm.Full())
+	if err := x.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if got, why := x.reached(db, db.Addresses[0], far.Addresses[0]); got != "" || why != dataplane.NoPort {
+		t.Errorf("without its parent's device a sub-port reaches %q (%s)", got, why)
+	}
+}
