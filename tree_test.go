@@ -35,6 +35,7 @@ var layers = map[string]int{
 	"edit":               3,
 	"resolver":           3,
 	"explain":            3,
+	"plan":               3,
 	"control":            3,
 	"control/controlpb":  3,
 	"dataplane":          3,

@@ -22,25 +22,6 @@ type Blueprint struct {
 	Revision dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }
 
-// Plan is what a blueprint would change.
-type Plan struct {
-	Base      dove.Revision   `json:"base" doc:"The revision that it was planned on: apply with it as If-Match of what the plan names, or plan again."`
-	Blueprint string          `json:"blueprint"`
-	Domain    string          `json:"domain"`
-	Current   dove.Revision   `json:"current" doc:"The revision of the blueprint that it would replace, for If-Match; 0 if there is none."`
-	Changes   []PlannedChange `json:"changes" nullable:"false" doc:"Of the document; none if it says the same."`
-	Networks  []PlannedChange `json:"networks" nullable:"false" doc:"Networks that would be made, changed or deleted."`
-}
-
-// PlannedChange is one difference.
-type PlannedChange struct {
-	Op     string `json:"op" enum:"added,removed,changed"`
-	Part   string `json:"part" doc:"domain, network, router, group or policy."`
-	Name   string `json:"name,omitempty"`
-	Before string `json:"before,omitempty"`
-	After  string `json:"after,omitempty"`
-}
-
 // Valid is the answer to a blueprint that could be applied.
 type Valid struct {
 	Valid     bool   `json:"valid"`
@@ -142,10 +123,11 @@ func (s *server) blueprints(api huma.API) {
 	}, func(ctx context.Context, in *struct {
 		BlueprintPath
 		Conditions
+		Plan string `query:"plan" maxLength:"64" doc:"The token of a plan of this text: if anything that the plan read changed since, nothing is done, and the error names it."`
 		TextBody
 	}) (*Written[Blueprint], error) {
 		return write(ctx, s, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Blueprint, error) {
-			txn, doc, err := edit.PutBlueprint(w, in.Tenant, in.Blueprint, in.RawBody, s.Now(), ifMatch)
+			txn, doc, err := edit.PutPlanned(w, in.Tenant, in.Blueprint, in.RawBody, s.Now(), ifMatch, in.Plan)
 			doc.Text = "" // it is the request's: there is no need to keep it twice
 			return txn, doc, err
 		}, func(doc world.Blueprint, r dove.Revision) Blueprint {
@@ -173,72 +155,17 @@ func (s *server) blueprints(api huma.API) {
 		TenantPath
 		TextBody
 	}) (*struct{ Body Valid }, error) {
-		_, plan, err := s.plan(ctx, in.Tenant, in.RawBody)
+		w, err := s.read(ctx, Freshness{})
 		if err != nil {
 			return nil, err
 		}
-		return &struct{ Body Valid }{Valid{true, plan.Blueprint, plan.Domain}}, nil
-	})
-	register(api, huma.Operation{
-		OperationID: "plan", Method: http.MethodPost, Path: tenant + "/plan", Tags: tags,
-		Summary:     "Ask what applying a blueprint would change",
-		RequestBody: textBody(), MaxBodyBytes: TextMax,
-	}, func(ctx context.Context, in *struct {
-		TenantPath
-		TextBody
-	}) (*struct{ Body Plan }, error) {
-		w, planned, err := s.plan(ctx, in.Tenant, in.RawBody)
+		_, doc, err := edit.PutBlueprint(w, in.Tenant, "", in.RawBody, s.Now(), nil)
 		if err != nil {
-			return nil, err
+			return nil, s.problem(err)
 		}
-		return &struct{ Body Plan }{renderPlan(w, in.Tenant, planned)}, nil
+		return &struct{ Body Valid }{Valid{true, doc.Name, doc.Domain}}, nil
 	})
-}
-
-func (s *server) plan(ctx context.Context, t dove.Tenant, text []byte) (*world.World, edit.Planned, error) {
-	w, err := s.read(ctx, Freshness{})
-	if err != nil {
-		return nil, edit.Planned{}, err
-	}
-	planned, err := edit.Plan(w, t, text, s.Now())
-	if err != nil {
-		return nil, edit.Planned{}, s.problem(err)
-	}
-	return w, planned, nil
-}
-
-func renderPlan(w *world.World, t dove.Tenant, planned edit.Planned) Plan {
-	out := Plan{
-		Base: planned.Base, Blueprint: planned.Blueprint, Domain: planned.Domain,
-		Current: w.DocRevision(world.BlueprintKey(t, planned.Blueprint)),
-		Changes: []PlannedChange{}, Networks: []PlannedChange{},
-	}
-	for _, c := range planned.Changes {
-		out.Changes = append(out.Changes, PlannedChange{c.Op.String(), c.Part.String(), c.Name, c.Before, c.After})
-	}
-	for _, c := range planned.Networks {
-		change := PlannedChange{Op: "changed", Part: "network"}
-		if c.Old != nil {
-			change.Name, change.Before = c.Old.Name, subnetsText(*c.Old)
-		} else {
-			change.Op = "added"
-		}
-		if c.New != nil {
-			change.Name, change.After = c.New.Name, subnetsText(*c.New)
-		} else {
-			change.Op = "removed"
-		}
-		out.Networks = append(out.Networks, change)
-	}
-	return out
-}
-
-func subnetsText(n world.Network) string {
-	var parts []string
-	for _, p := range n.Subnets {
-		parts = append(parts, p.String())
-	}
-	return strings.Join(parts, ", ")
+	s.plans(api)
 }
 
 // getBlueprint answers with the resource or with the text alone.

@@ -19,38 +19,6 @@ func PutBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	return txn, doc, err
 }
 
-// Planned is what a blueprint would change.
-type Planned struct {
-	Base      dove.Revision // of the world that it was planned on
-	Blueprint string
-	Domain    string
-	Changes   []blueprint.Change            // of the document
-	Networks  []world.Change[world.Network] // made, changed, deleted; VNIs may come out otherwise
-	VNIs      []dove.VNI                    // that would be decided
-}
-
-// Plan says what PutBlueprint would change now, or why it would be refused.
-func Plan(w *world.World, t dove.Tenant, text []byte, now time.Time) (Planned, error) {
-	f, _, doc, err := putBlueprint(w, t, "", text, now, nil)
-	if err != nil {
-		return Planned{}, err
-	}
-	plan := Planned{Base: w.Revision(), Blueprint: doc.Name, Domain: doc.Domain, Changes: blueprint.Compare(w.Parsed(t, doc.Name), f.blueprint)}
-	for _, n := range f.gone {
-		plan.Networks = append(plan.Networks, world.Change[world.Network]{Old: new(n)})
-	}
-	for _, n := range f.made {
-		c := world.Change[world.Network]{New: n}
-		if old, exists := w.Network(n.Full()); exists {
-			c.Old = &old
-		} else {
-			plan.VNIs = append(plan.VNIs, n.VNI)
-		}
-		plan.Networks = append(plan.Networks, c)
-	}
-	return plan, nil
-}
-
 // footprint is what a blueprint does to networks.
 type footprint struct {
 	blueprint *blueprint.Blueprint

@@ -84,7 +84,16 @@ func (c *Client) Validate(ctx context.Context, t dove.Tenant, text []byte) (api.
 
 // Plan asks what applying a blueprint's text would change.
 func (c *Client) Plan(ctx context.Context, t dove.Tenant, text []byte) (api.Plan, error) {
-	return do[api.Plan](ctx, c, request{method: http.MethodPost, path: []string{"tenants", string(t), "plan"}, text: text})
+	return c.plan(ctx, t, text, nil)
+}
+
+// PlanLive is Plan, and asks the hosts how many live flows that is about.
+func (c *Client) PlanLive(ctx context.Context, t dove.Tenant, text []byte) (api.Plan, error) {
+	return c.plan(ctx, t, text, url.Values{"live": {"true"}})
+}
+
+func (c *Client) plan(ctx context.Context, t dove.Tenant, text []byte, query url.Values) (api.Plan, error) {
+	return do[api.Plan](ctx, c, request{method: http.MethodPost, path: []string{"tenants", string(t), "plan"}, query: query, text: text})
 }
 
 // Import translates policy in another language, kubernetes or openstack, into blueprints.
@@ -96,9 +105,17 @@ func (c *Client) Import(ctx context.Context, t dove.Tenant, language string, nam
 
 // PutBlueprint applies a blueprint's text, which must have that name.
 func (c *Client) PutBlueprint(ctx context.Context, t dove.Tenant, name string, text []byte, ifMatch *dove.Revision) (api.Blueprint, error) {
-	return do[api.Blueprint](ctx, c, request{
-		method: http.MethodPut, path: []string{"tenants", string(t), "blueprints", name}, ifMatch: ifMatch, text: text,
-	})
+	return c.putBlueprint(ctx, t, request{text: text, ifMatch: ifMatch}, name)
+}
+
+// PutPlanned applies the text of a plan, while the plan is true.
+func (c *Client) PutPlanned(ctx context.Context, t dove.Tenant, p api.Plan, text []byte, ifMatch *dove.Revision) (api.Blueprint, error) {
+	return c.putBlueprint(ctx, t, request{text: text, ifMatch: ifMatch, query: url.Values{"plan": {p.Token}}}, p.Blueprint)
+}
+
+func (c *Client) putBlueprint(ctx context.Context, t dove.Tenant, r request, name string) (api.Blueprint, error) {
+	r.method, r.path = http.MethodPut, []string{"tenants", string(t), "blueprints", name}
+	return do[api.Blueprint](ctx, c, r)
 }
 
 // DeleteBlueprint deletes a blueprint and the networks that it makes.

@@ -14,45 +14,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) planCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "plan FILE", ValidArgsFunction: blueprintFiles, Short: "show what applying a blueprint would change", Args: cobra.ExactArgs(1),
-		Example: "  dovectl plan shop.yaml",
-		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-			text, err := a.document(args[0])
-			if err != nil {
-				return err
-			}
-			plan, err := c.Plan(ctx, t, text)
-			if err != nil {
-				return blame(args[0], err)
-			}
-			return a.emit(plan, func(w io.Writer) { a.printPlan(w, a.colourOut, t, plan) })
-		}),
-	}
-}
-
-// printPlan shows a plan. A network that the document makes is listed with the
-// document's changes, so of Networks only what they do not say is left.
-func (a *app) printPlan(w io.Writer, colour bool, t dove.Tenant, plan api.Plan) {
-	fmt.Fprintf(w, "blueprint %s/%s (domain %s), planned at revision %d:\n", t, plan.Blueprint, plan.Domain, plan.Base)
-	said := map[string]bool{}
-	for _, c := range plan.Changes {
-		fmt.Fprintln(w, changeLine(colour, c))
-		if c.Part == "network" {
-			said[c.Name] = true
-		}
-	}
-	for _, c := range plan.Networks {
-		if !said[c.Name] {
-			fmt.Fprintln(w, changeLine(colour, c))
-		}
-	}
-	if len(plan.Changes)+len(plan.Networks) == 0 {
-		fmt.Fprintln(w, "  nothing changes")
-	}
-}
-
 func changeLine(colour bool, c api.PlannedChange) string {
 	title := strings.TrimSpace(c.Part + " " + c.Name)
 	switch c.Op {
@@ -71,22 +32,31 @@ func (a *app) applyCommand() *cobra.Command {
 		Long: `Shows what a blueprint (YAML or JSON; - is standard input) would change, and
 applies it as a whole, or not at all. On a terminal it asks first. What was
 shown is what is applied: if somebody else changed the blueprint meanwhile,
-nothing happens. (With --request-id that needs --if-match.)`,
+nothing happens. (With --request-id that needs --if-match.)
+
+With --plan it applies what "dovectl plan --save" kept, and asks nobody. If
+anything that the plan relied on changed since, nothing happens, and that is
+named.`,
 		Example: `  dovectl apply shop.yaml
   dovectl apply -f shop.yaml --yes
   dovectl apply shop.yaml --wait --timeout 30s
-  dovectl apply shop.yaml --if-match 41 -o json`,
+  dovectl apply shop.yaml --if-match 41 -o json
+  dovectl apply --plan shop.plan`,
 	}
-	var file string
+	var file, saved string
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`FILE` with the blueprint, if it is no argument")
-	if err := cmd.MarkFlagFilename("file", "yaml", "yml", "json"); err != nil {
+	cmd.Flags().StringVar(&saved, "plan", "", "`FILE` that dovectl plan --save wrote")
+	if err := errors.Join(cmd.MarkFlagFilename("file", "yaml", "yml", "json"), cmd.MarkFlagFilename("plan")); err != nil {
 		panic("dovectl: " + err.Error())
 	}
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if file != "" {
 			args = append(args, file)
 		}
-		if len(args) != 1 {
+		switch {
+		case saved != "" && len(args) > 0:
+			return errors.New("a plan has its blueprint: leave out the file, or --plan")
+		case saved == "" && len(args) != 1:
 			return fmt.Errorf("apply takes one blueprint, not %d: dovectl apply FILE", len(args))
 		}
 		return nil
@@ -95,25 +65,13 @@ nothing happens. (With --request-id that needs --if-match.)`,
 	write := writeFlags(cmd)
 	wait := a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		file := append(args, file)[0]
-		text, err := a.document(file)
-		if err != nil {
-			return err
+		name, apply := saved, a.applySaved
+		if saved == "" {
+			name, apply = append(args, file)[0], a.applyShown
 		}
-		plan, err := c.Plan(ctx, t, text)
+		b, err := apply(ctx, c, t, name, *yes, write)
 		if err != nil {
-			return blame(file, err)
-		}
-		a.printPlan(a.err, a.colourErr, t, plan)
-		nothing := len(plan.Changes)+len(plan.Networks) == 0
-		if a.asks && !*yes && !nothing && file != "-" {
-			if ok, err := a.agreed(ctx); err != nil || !ok {
-				return errors.Join(errors.New("nothing was changed"), err)
-			}
-		}
-		b, err := write.on(c).PutBlueprint(ctx, t, plan.Blueprint, text, write.conditionOr(plan.Current))
-		if err != nil {
-			return blame(file, err)
+			return blame(name, err)
 		}
 		b.Text = "" // the caller has it
 		if err := a.emit(b, func(w io.Writer) { fmt.Fprintf(w, "blueprint %s: revision %d\n", b.Name, b.Revision) }); err != nil {
@@ -122,6 +80,42 @@ nothing happens. (With --request-id that needs --if-match.)`,
 		return wait(ctx, c, b.Revision)
 	})
 	return cmd
+}
+
+// applySaved applies a plan that was kept.
+func (a *app) applySaved(ctx context.Context, c *client.Client, t dove.Tenant, file string, _ bool, write *write) (api.Blueprint, error) {
+	kept, err := loadPlan(file)
+	if err != nil {
+		return api.Blueprint{}, err
+	}
+	if t != kept.Tenant {
+		return api.Blueprint{}, coded{exitRefused, fmt.Errorf("the plan in %s is of tenant %s: add --tenant %s", file, kept.Tenant, kept.Tenant)}
+	}
+	return write.on(c).PutPlanned(ctx, t, kept.Plan, []byte(kept.Text), write.condition())
+}
+
+// applyShown shows what a document would change, asks if somebody is there, and
+// applies it. Who was asked agreed to all that was shown; else only the
+// blueprint itself must be as it was.
+func (a *app) applyShown(ctx context.Context, c *client.Client, t dove.Tenant, file string, yes bool, write *write) (api.Blueprint, error) {
+	text, err := a.document(file)
+	if err != nil {
+		return api.Blueprint{}, err
+	}
+	plan, err := c.Plan(ctx, t, text)
+	if err != nil {
+		return api.Blueprint{}, err
+	}
+	a.printPlan(a.err, a.colourErr, t, plan)
+	if nothing := len(plan.Changes)+len(plan.Networks) == 0; a.asks && !yes && !nothing && file != "-" {
+		if ok, err := a.agreed(ctx); err != nil || !ok {
+			return api.Blueprint{}, errors.Join(errors.New("nothing was changed"), err)
+		}
+		if write.id == "" { // of a repetition the plan is another one
+			return write.on(c).PutPlanned(ctx, t, plan, text, write.conditionOr(plan.Current))
+		}
+	}
+	return write.on(c).PutBlueprint(ctx, t, plan.Blueprint, text, write.conditionOr(plan.Current))
 }
 
 // agreed asks whether to go on.

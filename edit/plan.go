@@ -1,0 +1,186 @@
+package edit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dove.network/blueprint"
+	"dove.network/dove"
+	"dove.network/plan"
+	"dove.network/world"
+)
+
+// Planned is what a blueprint would change.
+type Planned struct {
+	Base      dove.Revision // of the world that it was planned on
+	Blueprint string
+	Domain    string
+	Changes   []blueprint.Change            // of the document
+	Networks  []world.Change[world.Network] // made, changed, deleted; VNIs may come out otherwise
+	VNIs      []dove.VNI                    // that would be decided
+	Reach     *plan.Difference
+	// Token stands for the text and for all that was read for Reach: while
+	// PutPlanned takes it, the plan is still true.
+	Token string
+}
+
+// Plan says what PutBlueprint would change now, or why it would be refused.
+func Plan(w *world.World, t dove.Tenant, text []byte, now time.Time) (Planned, error) {
+	f, txn, doc, err := putBlueprint(w, t, "", text, now, nil)
+	if err != nil {
+		return Planned{}, err
+	}
+	old := w.Parsed(t, doc.Name)
+	out := Planned{Base: w.Revision(), Blueprint: doc.Name, Domain: doc.Domain, Changes: blueprint.Compare(old, f.blueprint)}
+	for _, n := range f.gone {
+		out.Networks = append(out.Networks, world.Change[world.Network]{Old: new(n)})
+	}
+	for _, n := range f.made {
+		c := world.Change[world.Network]{New: n}
+		if old, exists := w.Network(n.Full()); exists {
+			c.Old = &old
+		} else {
+			out.VNIs = append(out.VNIs, n.VNI)
+		}
+		out.Networks = append(out.Networks, c)
+	}
+	next, err := preview(w, txn)
+	if err != nil {
+		return Planned{}, err
+	}
+	domains := domainsOf(old, doc)
+	out.Reach = plan.Compare(w, next, domains...)
+	out.Token = token(w, w.Revision(), domains, text)
+	return out, nil
+}
+
+// PutPlanned is PutBlueprint, and if it is given the token of a plan, only while
+// that is true or there is nothing to change. The error, dove.Conflict, names what
+// changed since.
+func PutPlanned(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision, planned string) (dove.Txn, world.Blueprint, error) {
+	_, txn, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
+	if err != nil || planned == "" || txn.Empty() {
+		return txn, doc, err
+	}
+	domains := domainsOf(w.Parsed(t, doc.Name), doc)
+	base, _, _ := strings.Cut(planned, "-")
+	at, err := strconv.ParseInt(base, 10, 64)
+	if err != nil || at < 0 {
+		return dove.Txn{}, world.Blueprint{}, dove.Errorf(dove.Invalid, "%q is no token of a plan: give the token of the plan as it is", planned)
+	}
+	if token(w, dove.Revision(at), domains, text) != planned {
+		return dove.Txn{}, world.Blueprint{}, dove.Errorf(dove.Conflict, "the plan of revision %d is not true any more: %s: plan again", at, since(w, dove.Revision(at), domains))
+	}
+	// Memberships, addresses and routers are written with these documents.
+	c := begin(w)
+	for _, r := range txn.Reads {
+		c.reads[r.Key] = true
+	}
+	c.txn = txn
+	for _, d := range domains {
+		c.read(w.ClassNext(d).Key())
+	}
+	txn, err = c.done()
+	return txn, doc, err
+}
+
+// domainsOf returns the domains of which a blueprint is and will be.
+func domainsOf(old *blueprint.Blueprint, doc world.Blueprint) []dove.Domain {
+	all := []dove.Domain{{Tenant: doc.Tenant, Name: doc.Domain}}
+	if old != nil && old.Domain != doc.Domain {
+		all = append(all, old.DomainOf())
+	}
+	return all
+}
+
+// preview returns the world that a transaction would make.
+func preview(w *world.World, txn dove.Txn) (*world.World, error) {
+	next := w.Revision() + 1
+	var docs []dove.Doc
+	for _, p := range txn.Puts {
+		docs = append(docs, dove.Doc{Key: p.Key, Value: p.Value, Revision: next})
+	}
+	for _, key := range txn.Deletes {
+		docs = append(docs, dove.Doc{Key: key, Revision: next})
+	}
+	out, _, err := w.Apply(next, docs)
+	return out, err
+}
+
+// token stands for a text and for what plans of some domains read: documents as
+// they are, but of endpoints not where they are bound.
+func token(w *world.World, base dove.Revision, domains []dove.Domain, text []byte) string {
+	sum := sha256.New()
+	note := func(parts ...string) {
+		for _, p := range parts {
+			fmt.Fprintf(sum, "%d %s", len(p), p)
+		}
+	}
+	note(string(text))
+	for d := range readOf(w, domains) {
+		if e, ok := d.(world.Endpoint); ok {
+			e.Host, e.Standby, e.Activated, e.Epoch, e.Device = "", "", false, 0, ""
+			note(e.Key(), string(world.Put(e).Value))
+			continue
+		}
+		note(d.Key(), strconv.FormatInt(int64(w.DocRevision(d.Key())), 10))
+	}
+	return fmt.Sprintf("%d-%s", base, hex.EncodeToString(sum.Sum(nil)[:16]))
+}
+
+// readOf yields the documents on which plans of some domains rely.
+func readOf(w *world.World, domains []dove.Domain) iter.Seq[world.Document] {
+	return func(yield func(world.Document) bool) {
+		for _, d := range domains {
+			for b := range w.Blueprints(d.Tenant) {
+				if b.Domain == d.Name && !yield(b) {
+					return
+				}
+			}
+			for r := range w.Routers(d.Tenant) {
+				if r.Domain == d.Name && !yield(r) {
+					return
+				}
+			}
+			for n := range w.Networks(d.Tenant) {
+				if n.DomainOf() != d {
+					continue
+				}
+				if !yield(n) {
+					return
+				}
+				for e := range w.EndpointsIn(n.Full()) {
+					if !yield(e) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// since names what was written after a revision, of what plans rely on.
+func since(w *world.World, base dove.Revision, domains []dove.Domain) string {
+	var names []string
+	for d := range readOf(w, domains) {
+		if w.DocRevision(d.Key()) > base {
+			names = append(names, strings.TrimPrefix(d.Key(), world.Prefix))
+		}
+	}
+	if len(names) == 0 {
+		return "it is of another text, or something that it relied on was deleted"
+	}
+	slices.Sort(names)
+	const most = 10
+	more := ""
+	if n := len(names) - most; n > 0 {
+		names, more = names[:most], fmt.Sprintf(" and %d more", n)
+	}
+	return strings.Join(names, ", ") + more + " changed since"
+}
