@@ -30,11 +30,12 @@ func (t Traffic) String() string {
 	if t.Protocol.HasPorts() && t.First == 0 && 0 < t.Last && t.Last < 65535 {
 		t.First = 1
 	}
-	text := t.Traffic.String()
+	var text strings.Builder
+	text.WriteString(t.Traffic.String())
 	for i, p := range t.Except {
-		text += []string{" but ", ", "}[min(i, 1)] + blueprint.Traffic{Protocol: p, Last: 65535}.String()
+		text.WriteString([]string{" but ", ", "}[min(i, 1)] + blueprint.Traffic{Protocol: p, Last: 65535}.String())
 	}
-	return text
+	return text.String()
 }
 
 // Texts writes a list: all of both ICMPs is "icmp", as in a blueprint.
