@@ -28,7 +28,7 @@ var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // store is a world and what happens to it.
 type store struct {
-	t *testing.T
+	t testing.TB
 	w *world.World
 }
 
