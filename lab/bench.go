@@ -68,6 +68,7 @@ var shapes = []shape{
 		loads: []load{oneStream, polling, woken, tiny, connecting}},
 	{name: "9000", suffix: "_9000", title: "guests on two hosts, MTU 9000", mtu: 9000,
 		loads: []load{oneStream, polling, tiny}},
+	{name: "first", suffix: "_alone", title: "first packets alone, of guests on two hosts", mtu: 1500, loads: []load{firstSeen}},
 	{name: "flows", title: "many flows at once between two hosts", mtu: 1500, flows: 1_000_000, loads: []load{crowd}},
 }
 

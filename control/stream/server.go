@@ -31,8 +31,11 @@ const (
 	HandshakesMax    = 64               // at once; more wait for their turn
 	HandshakeTimeout = 10 * time.Second // waiting included
 
-	headerMax = 16 << 10        // bytes of request headers
-	stopGrace = 3 * time.Second // for sessions to end in order when Serve stops
+	headerMax = 16 << 10 // bytes of request headers
+	// Bytes that one end may send and the other has not read yet. Were it left to gRPC, it
+	// would measure what is best, by a ping for each message, and wake both ends for it.
+	windowSize = 1 << 20
+	stopGrace  = 3 * time.Second // for sessions to end in order when Serve stops
 )
 
 // welcomeHeader says that a session was admitted. Its value is control.Version.
@@ -64,6 +67,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		grpc.MaxRecvMsgSize(MessageMax),
 		grpc.MaxSendMsgSize(MessageMax),
 		grpc.MaxHeaderListSize(headerMax),
+		grpc.StaticStreamWindowSize(windowSize),
+		grpc.StaticConnWindowSize(windowSize),
 		grpc.MaxConcurrentStreams(1),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: KeepaliveTime, Timeout: KeepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: KeepaliveTime / 2, PermitWithoutStream: true}),
