@@ -36,7 +36,7 @@ var (
 )
 
 var wantNames = [...]string{
-	dataplane.WantPeer: "peer", dataplane.WantPair: "pair", dataplane.WantConfirm: "confirm", dataplane.WantFirst: "first", dataplane.WantTurn: "turn",
+	dataplane.WantPeer: "peer", dataplane.WantPair: "pair", dataplane.WantConfirm: "confirm", dataplane.WantFirst: "first", dataplane.WantTurn: "turn", dataplane.WantDenial: "denial",
 }
 
 func newMeasures() *measures {

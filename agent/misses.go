@@ -137,6 +137,9 @@ func (c *Core) answerable(a *assignment, key questionKey, want dataplane.Want) b
 		held := c.networks[a.VNI].peers[key.peer]
 		return held != nil && lately(held.confirmed, c.now)
 	}
+	if want == dataplane.WantDenial && c.session.member != "" {
+		return false // its answer comes after all that changed before
+	}
 	return c.knows(key)
 }
 
@@ -346,7 +349,10 @@ func (c *Core) take(p *heldPacket) {
 func (c *Core) expireHolds() {
 	n := 0
 	for ; n < len(c.holds) && (c.holds[n].gone || !c.now.Before(c.holds[n].deadline)); n++ {
-		if p := c.holds[n]; !p.gone {
+		if p := c.holds[n]; !p.gone && p.miss.Want == dataplane.WantDenial {
+			c.take(p)
+			c.giveBack(p.miss) // nobody says otherwise: it is denied
+		} else if !p.gone {
 			c.drop(p, dataplane.HoldLimit)
 		}
 	}

@@ -107,6 +107,7 @@ const (
 	WantFirst               // it is a later fragment, and its first one has not passed yet
 	WantClaim               // nothing: it announces an address that others may have too, and is told as a Claim
 	WantTurn                // nothing: an earlier one between the same addresses has missed, and it may not overtake it
+	WantDenial              // to be asked for: a table denies what another host has let out, and nobody has asked about that table
 )
 
 // TurnFor is how long a packet that missed holds up those behind it, from when the

@@ -11,7 +11,7 @@ type Switch interface {
 	// Inject gives a missed packet back. It is judged as if it had just arrived;
 	// if it would miss again for the same want, it is dropped (NoEndpoint for
 	// WantPeer, Policy with verdict.DefaultDeny for WantPair, SourceMismatch for WantConfirm,
-	// Fragment for WantFirst). When Inject returns, those behind it may go.
+	// Fragment for WantFirst, Policy with the rule for WantDenial). When Inject returns, those behind it may go.
 	Inject(m Miss) error
 
 	// Discard counts a held packet that is not given back.

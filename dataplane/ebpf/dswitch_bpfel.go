@@ -279,6 +279,8 @@ type dswitchPairSlot struct {
 	_     structs.HostLayout
 	Gen   uint32
 	Table uint32
+	Asked uint32
+	Pad   uint32
 }
 
 type dswitchPermit struct {

@@ -98,6 +98,8 @@ var faults = []struct{ name, file, is, be string }{
 	{"whoever is to be confirmed is waited for", "turn.h", "p->want == WANT_CONFIRM || ", ""},
 	{"nothing is over that waited", "turn.h", "less(&t->waiting[p.swapped & 1]);", ";"},
 	{"what waits does so for ever", "turn.h", "now_ticks() - t->since > c->turn_ticks", "0"},
+	{"a denial counts unasked", "verdict.h", "if (p->direction == IN_OVERLAY && !p->foreign && ps->asked != found->gen)", "if (0)"},
+	{"a denial is asked about again and again", "verdict.h", "ps->asked = found->gen;", ";"},
 	{"later fragments pass alone", "related.h", "return lacks(p, !p->again && behind(p) ? WANT_TURN : WANT_FIRST);", "return FORWARD;"},
 	{"later fragments wait for ever", "ends.h", "if (want == WANT_FIRST)\n\t\treturn refuse(p, FRAGMENT);", "if (want == WANT_FIRST)\n\t\treturn MISS;"},
 	{"later fragments pass by a first one of anybody", "related.h", "\tk->id = p->piece_id;\n", ""},

@@ -317,7 +317,7 @@ __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 	if (!c || !s)
 		return drop_for(p, length, MISS_LIMIT);
 	__u64 burst = c->miss_burst;
-	if (p->want == WANT_FIRST)
+	if (p->want == WANT_FIRST || p->want == WANT_DENIAL)
 		burst /= 4; // a peer that policy forbids can send these too
 	if (!paced(&s->miss_at[p->direction == IN_OVERLAY], c->miss_interval, burst))
 		return drop_for(p, length, MISS_LIMIT);

@@ -202,6 +202,8 @@ struct pair_key {
 struct pair_slot {
 	__u32 gen;
 	__u32 table; // 0: no table, ask
+	__u32 asked; // the generation of which a denial was asked about; by the programs
+	__u32 pad;
 };
 
 // Longest prefix: table alone (32), with protocol (40), with port bits (41..56).

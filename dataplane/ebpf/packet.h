@@ -40,7 +40,7 @@ enum reason {
 };
 
 // dataplane.Want and dataplane.Action.
-enum want { WANT_PEER, WANT_PAIR, WANT_CONFIRM, WANT_FIRST, WANT_CLAIM, WANT_TURN };
+enum want { WANT_PEER, WANT_PAIR, WANT_CONFIRM, WANT_FIRST, WANT_CLAIM, WANT_TURN, WANT_DENIAL };
 enum action { DROPPED, DELIVERED, TUNNELED, ANSWERED, MISSED, PASSED };
 
 enum packet_kind { KIND_IP, KIND_ARP, KIND_SOLICIT };

@@ -36,7 +36,17 @@ __noinline int verdict(struct packet *p, struct pair_key *pk, __u16 asked, struc
 	p->judged = 1;
 	p->table = table;
 	p->rule = r->id;
-	return r->allow ? FORWARD : refuse(p, POLICY);
+	if (r->allow)
+		return FORWARD;
+	// Its sender's host let it out: one of the two is behind, or lies.
+	if (p->direction == IN_OVERLAY && !p->foreign && ps->asked != found->gen) {
+		if (!p->again || p->again_want == WANT_TURN || p->again_want == WANT_FIRST) {
+			p->want = WANT_DENIAL;
+			return MISS;
+		}
+		ps->asked = found->gen;
+	}
+	return refuse(p, POLICY);
 }
 
 // between asks the table of two ends' classes for what a flow's initiator asked;

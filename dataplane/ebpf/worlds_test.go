@@ -290,6 +290,7 @@ func (f *fabric) answer(q question, h *site, m dataplane.Miss) {
 	case m.Want == dataplane.WantPeer && !h.peers[peer]:
 		h.peers[peer] = true
 		f.apply(h, []dataplane.Op{f.setPeer(h, peer)})
+	case m.Want == dataplane.WantDenial: // it is as the table says
 	case m.Want == dataplane.WantPair && !h.pairs[k]:
 		h.pairs[k] = true
 		f.apply(h, []dataplane.Op{f.setPair(k)})

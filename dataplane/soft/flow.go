@@ -173,6 +173,8 @@ func (s *Switch) ask(t *transit, src, dst end, pair dataplane.PairKey, protocol 
 	v := table.Lookup(protocol, asked)
 	rule = table.Name(v)
 	switch {
+	case !v.Allow && s.doubts(t, pair):
+		o, _ = s.miss(t, dataplane.WantDenial)
 	case !v.Allow:
 		o, _ = s.drop(t, dataplane.Policy, rule)
 	case src.where == hidden || dst.where == hidden:
@@ -183,6 +185,16 @@ func (s *Switch) ask(t *transit, src, dst end, pair dataplane.PairKey, protocol 
 		return rule, o, false
 	}
 	return "", o, true
+}
+
+// doubts reports whether a denial is to be asked about before it counts: the
+// sender's host has let the packet out, and the table was not asked about.
+func (s *Switch) doubts(t *transit, pair dataplane.PairKey) bool {
+	if t.direction != dataplane.FromOverlay || s.denied[pair] || s.vteps[t.outer.Src].Foreign {
+		return false
+	}
+	s.denied[pair] = t.again && t.lacked != dataplane.WantTurn && t.lacked != dataplane.WantFirst
+	return !s.denied[pair]
 }
 
 // joins reports whether the flow is between these lives of its ends, src being

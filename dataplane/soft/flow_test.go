@@ -462,3 +462,36 @@ func random(t *testing.T, r *rand.Rand) {
 		t.Errorf("only %d of 3000 steps were packets that passed: the test shows little", passes)
 	}
 }
+
+// TestDenials has what another host let out asked about once for each table that
+// denies it.
+func TestDenials(t *testing.T) {
+	w := newWorld(t)
+	in, asks := packet.UDP(v4(rita, alice), 1, 53, nil), missed(dataplane.WantDenial)
+	frame := overlay(there, 20, in)
+	from := func(want dataplane.Outcome) {
+		t.Helper()
+		got, _ := w.FromWire(frame)
+		w.same(got, want)
+	}
+	from(asks)
+	from(missed(dataplane.WantTurn))
+	misses := w.TakeMisses()
+	w.inject(misses[0], denied("default-deny"))
+	w.inject(misses[1], denied("default-deny"))
+	from(denied("default-deny"))
+	w.apply(dataplane.SetPair{Key: pair(20, 10), Table: nothing()})
+	from(denied("default-deny")) // nothing else than it was
+
+	// The answer may be that the sender's host was right.
+	w.apply(dataplane.SetPair{Key: pair(20, 10), Table: allow(rule("web", dove.ProtocolTCP, 80, 80))})
+	from(asks)
+	w.apply(dataplane.SetPair{Key: pair(20, 10), Table: web()})
+	w.inject(w.take(), delivered(alice, "dns"))
+
+	// What a guest here sends is nobody else's to judge, and a foreign host judges nothing.
+	w.guest(bob, packet.UDP(v4(bob, alice), 1, 99, nil), denied("default-deny"))
+	w.apply(dataplane.SetVTEP{Addr: there, Foreign: true}, dataplane.SetPair{Key: pair(20, 10), Table: nothing()})
+	w.pass(time.Hour)
+	from(denied("default-deny"))
+}

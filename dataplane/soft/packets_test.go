@@ -197,6 +197,7 @@ func TestFromWire(t *testing.T) {
 			w := newWorld(t)
 			w.apply(dataplane.SetPair{Key: pair(20, 10), Table: web()})
 			got, out := w.FromWire(tt.frame)
+			got = w.settled(got, tt.want)
 			w.same(got, tt.want)
 			if (got.Action == dataplane.Delivered) != (out != nil) {
 				t.Errorf("%v with a frame of %d bytes", got.Action, len(out))

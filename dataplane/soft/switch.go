@@ -48,6 +48,7 @@ type Switch struct {
 	gateways    map[dataplane.PeerKey]end // addresses of routers
 	absent      map[dataplane.PeerKey]absence
 	pairs       map[dataplane.PairKey]*verdict.Table
+	denied      map[dataplane.PairKey]bool // their table was asked about, and denies all the same
 	flows       map[flowKey]*flow
 	pieces      map[pieceKey]piece // first fragments
 	turns       map[turnKey]turn   // of missed packets
@@ -76,6 +77,7 @@ func New(config dataplane.Config, clock func() time.Time) *Switch {
 		gateways: map[dataplane.PeerKey]end{},
 		absent:   map[dataplane.PeerKey]absence{},
 		pairs:    map[dataplane.PairKey]*verdict.Table{},
+		denied:   map[dataplane.PairKey]bool{},
 		flows:    map[flowKey]*flow{},
 		pieces:   map[pieceKey]piece{},
 		turns:    map[turnKey]turn{},
@@ -362,7 +364,7 @@ func (s *Switch) miss(t *transit, want dataplane.Want) (dataplane.Outcome, []byt
 		return s.drop(t, dataplane.NoEndpoint, "")
 	}
 	limits := s.limits
-	if want == dataplane.WantFirst {
+	if want == dataplane.WantFirst || want == dataplane.WantDenial {
 		limits.MissBurst /= 4 // a peer that policy forbids can send these too
 	}
 	if !t.port.bucket.take(s.clock(), limits) {
