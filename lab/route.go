@@ -11,10 +11,15 @@ import (
 )
 
 // routesOf says how a guest's owner would write down what is beyond its network,
-// from the tenant's blueprints: by the routers on it to the networks that they
+// from the tenant's blueprints and the networks made by hand: by the routers on it to the networks that they
 // join, and by the first of them to all else. Joined are those networks.
-func routesOf(g *Guest, blueprints map[string]*blueprint.Blueprint) (routes map[netip.Prefix]netip.Addr, joined []string) {
+func routesOf(g *Guest, blueprints map[string]*blueprint.Blueprint, networks map[dove.Network][]netip.Prefix) (routes map[netip.Prefix]netip.Addr, joined []string) {
 	subnets := map[string][]netip.Prefix{}
+	for name, made := range networks {
+		if name.Tenant == g.Endpoint.Tenant {
+			subnets[name.Name] = made
+		}
+	}
 	for _, b := range blueprints {
 		for _, n := range b.Networks {
 			subnets[n.Name] = n.Subnets
@@ -64,7 +69,7 @@ func (st *Stage) reroute(t dove.Tenant) error {
 }
 
 func (st *Stage) route(g *Guest) error {
-	routes, joined := routesOf(g, st.blueprints[g.Endpoint.Tenant])
+	routes, joined := routesOf(g, st.blueprints[g.Endpoint.Tenant], st.networks)
 	g.Joined = joined
 	var lines []string
 	for to := range g.routes {

@@ -23,7 +23,8 @@ type Stage struct {
 
 	ports      Ports // that guests listen on
 	blueprints map[dove.Tenant]map[string]*blueprint.Blueprint
-	idle       map[dove.Endpoint]*Guest // known, but not plugged in
+	networks   map[dove.Network][]netip.Prefix // that no blueprint makes, and their subnets
+	idle       map[dove.Endpoint]*Guest        // known, but not plugged in
 	flows      map[string][]*Stream
 	outage     scenario.Outage
 	taps       bool // guests come with taps
@@ -32,7 +33,7 @@ type Stage struct {
 // NewStage prepares a lab for a scenario: its hosts, and which ports its guests listen on.
 func NewStage(ctx context.Context, l *Lab, s *scenario.Scenario) (*Stage, error) {
 	st := &Stage{Lab: l, blueprints: map[dove.Tenant]map[string]*blueprint.Blueprint{},
-		idle: map[dove.Endpoint]*Guest{}, flows: map[string][]*Stream{}}
+		networks: map[dove.Network][]netip.Prefix{}, idle: map[dove.Endpoint]*Guest{}, flows: map[string][]*Stream{}}
 	for _, step := range s.Steps {
 		switch a := step.Action.(type) {
 		case scenario.Expect:
@@ -203,6 +204,19 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 			delete(st.blueprints[a.Tenant], a.Name)
 		}
 		return rev, err
+	case scenario.CreateNetwork:
+		if _, err := c.PutTenant(ctx, a.Network.Tenant, nil); err != nil {
+			return 0, err
+		}
+		spec := api.NetworkSpec{Domain: a.Domain, MTU: a.MTU}
+		for _, p := range a.Subnets {
+			spec.Subnets = append(spec.Subnets, p.String())
+		}
+		n, err := c.PutNetwork(ctx, a.Network, spec, nil)
+		if err == nil {
+			st.networks[a.Network] = a.Subnets
+		}
+		return n.Revision, err
 	case scenario.CreateEndpoint:
 		if _, err := c.PutTenant(ctx, a.Endpoint.Tenant, nil); err != nil {
 			return 0, err

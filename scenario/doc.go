@@ -18,6 +18,7 @@
 //	...
 //	END
 //	withdraw acme/shop            # delete a blueprint
+//	network acme/slow domain=shop subnets=10.0.9.0/24 mtu=1300
 //
 //	endpoint acme/web-1 groups=shop/web host=h1 addrs=10.0.1.11,fd00:0:0:1::11
 //	endpoint acme/lone network=front addrs=10.0.1.99

@@ -155,7 +155,7 @@ func (p *parser) refuse(l *line) Action {
 	verb := l.next("the change that is to be refused")
 	r.Action = p.action(l, verb)
 	switch r.Action.(type) {
-	case nil, ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, Prepare, Activate, Finish, DeleteEndpoint:
+	case nil, ApplyBlueprint, DeleteBlueprint, CreateNetwork, CreateEndpoint, SetGroups, Move, Prepare, Activate, Finish, DeleteEndpoint:
 	default:
 		l.fault(verb, "", "%s is no change that could be refused", verb.text)
 	}

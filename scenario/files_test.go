@@ -32,7 +32,7 @@ func TestFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := &intent{foreign: s.Foreign, blueprints: map[string]*blueprint.Blueprint{}, endpoints: map[dove.Endpoint]*placed{}, flows: map[string]scenario.OpenFlow{}}
+			w := &intent{foreign: s.Foreign, networks: map[dove.Network]blueprint.ExistingNetwork{}, blueprints: map[string]*blueprint.Blueprint{}, endpoints: map[dove.Endpoint]*placed{}, flows: map[string]scenario.OpenFlow{}}
 			for _, step := range s.Steps {
 				if err := w.step(step.Action); err != nil {
 					t.Fatalf("%s:%d: %v", file, step.Line, err)
@@ -68,7 +68,8 @@ func TestExamples(t *testing.T) {
 // intent is the world as far as documents tell it.
 type intent struct {
 	foreign      []dove.HostName
-	blueprints   map[string]*blueprint.Blueprint // by tenant/name
+	networks     map[dove.Network]blueprint.ExistingNetwork // that no blueprint makes
+	blueprints   map[string]*blueprint.Blueprint            // by tenant/name
 	endpoints    map[dove.Endpoint]*placed
 	flows        map[string]scenario.OpenFlow
 	outage       scenario.Outage
@@ -93,6 +94,8 @@ func (w *intent) step(a scenario.Action) error {
 			return err
 		}
 		w.blueprints[string(b.Tenant)+"/"+b.Name] = b
+	case scenario.CreateNetwork:
+		w.networks[a.Network] = blueprint.ExistingNetwork{Domain: a.Domain, Subnets: a.Subnets}
 	case scenario.DeleteBlueprint:
 		b := w.blueprints[string(a.Tenant)+"/"+a.Name]
 		if b == nil {
@@ -187,6 +190,11 @@ func (w *intent) step(a scenario.Action) error {
 
 func (w *intent) context(t dove.Tenant) blueprint.Context {
 	ctx := blueprint.Context{Networks: map[string]blueprint.ExistingNetwork{}, Routers: map[string]blueprint.ExistingRouter{}}
+	for name, n := range w.networks {
+		if name.Tenant == t {
+			ctx.Networks[name.Name] = n
+		}
+	}
 	for _, b := range w.blueprints {
 		ctx.Blueprints = append(ctx.Blueprints, b)
 		for _, n := range b.Networks {
@@ -241,7 +249,7 @@ func (w *intent) create(a scenario.CreateEndpoint) error {
 			return fmt.Errorf("%s: which network, %s or %s?", a.Endpoint, e.network, d.Network)
 		}
 	}
-	var subnets []netip.Prefix
+	subnets := w.networks[dove.Network{Tenant: a.Endpoint.Tenant, Name: e.network}].Subnets
 	for _, b := range w.blueprints {
 		for _, n := range b.Networks {
 			if b.Tenant == a.Endpoint.Tenant && n.Name == e.network {

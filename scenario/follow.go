@@ -179,7 +179,7 @@ func (f *follower) follow(a Action) string {
 		return cmp.Or(f.dswitch(a.Link.Host), f.dswitch(a.Link.To))
 	case Heal:
 		return cmp.Or(f.dswitch(a.Link.Host), f.dswitch(a.Link.To))
-	case ApplyBlueprint, DeleteBlueprint, Refuse:
+	case ApplyBlueprint, DeleteBlueprint, CreateNetwork, Refuse:
 	default:
 		panic(fmt.Sprintf("scenario: unknown action %T", a))
 	}
@@ -189,7 +189,7 @@ func (f *follower) follow(a Action) string {
 // changes reports whether a step asks the DPC for a change.
 func changes(a Action) bool {
 	switch a.(type) {
-	case ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, Prepare, Activate, Finish, DeleteEndpoint, Refuse:
+	case ApplyBlueprint, DeleteBlueprint, CreateNetwork, CreateEndpoint, SetGroups, Move, Prepare, Activate, Finish, DeleteEndpoint, Refuse:
 		return true
 	}
 	return false

@@ -169,6 +169,8 @@ func (p *parser) action(l *line, verb word) Action {
 	case "withdraw":
 		e := l.endpoint("blueprint") // the same form
 		return DeleteBlueprint{e.Tenant, string(e.ID)}
+	case "network":
+		return l.createNetwork()
 	case "endpoint":
 		return p.createEndpoint(l)
 	case "regroup":
@@ -224,7 +226,7 @@ func (p *parser) action(l *line, verb word) Action {
 		l.words = l.words[n-1:]
 		p.here(l) // its text is no step
 	}
-	l.fault(verb, "known are blueprint, withdraw, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect",
+	l.fault(verb, "known are blueprint, withdraw, network, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect",
 		"unknown step %s", shorten(verb.text))
 	return nil
 }

@@ -95,7 +95,7 @@ type Announce struct {
 
 // Refuse expects that a change is refused with the kind, that the error's text
 // has each fragment, and that nothing has changed. Action is one of
-// ApplyBlueprint, DeleteBlueprint, CreateEndpoint, SetGroups, Move, Prepare,
+// ApplyBlueprint, DeleteBlueprint, CreateNetwork, CreateEndpoint, SetGroups, Move, Prepare,
 // Activate, Finish and DeleteEndpoint.
 type Refuse struct {
 	Kind      dove.Kind

@@ -59,6 +59,7 @@ refuse conflict prepare acme/app-1 on h1
 endpoint acme/db-1 network=front host=h2 addrs=10.0.1.13
 announce acme/app-1 10.9.0.1
 expect acme/db-1 -> acme/app-1 ping allow at=10.9.0.1
+network acme/slow domain=shop subnets=10.0.9.0/24,fd00:9::/64 mtu=1300
 `
 
 func TestParse(t *testing.T) {
@@ -105,6 +106,7 @@ func TestParse(t *testing.T) {
 			{42, CreateEndpoint{Endpoint: db, Network: "front", Host: "h2", Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.13")}}},
 			{43, Announce{app, netip.MustParseAddr("10.9.0.1")}},
 			{44, Expect{From: db, To: app, Address: netip.MustParseAddr("10.9.0.1"), Probe: Ping}},
+			{45, CreateNetwork{dove.Network{Tenant: "acme", Name: "slow"}, "shop", []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24"), netip.MustParsePrefix("fd00:9::/64")}, 1300}},
 		},
 	}
 	got, err := Parse([]byte(all))
@@ -147,11 +149,14 @@ func TestFaults(t *testing.T) {
 		"prepare a/w on h1": `7:1: endpoint a/w has a binding to host h1 and moves to ""`,
 		"activate a/w":      "7:1: endpoint a/w does not move",
 		"finish a/w":        "7:1: endpoint a/w does not move",
-		"prepare a/w on h2\nfinish a/w\nactivate a/w":                         "9:1: endpoint a/w does not move",
-		"prepare a/w on h2\nprepare a/w on h2":                                `8:1: endpoint a/w has a binding to host h1 and moves to "h2"`,
-		"prepare a/w on h2\nunplug a/w":                                       "8:1: endpoint a/w moves: finish that first",
-		"prepare a/w on h2\nmove a/w h2":                                      "8:1: endpoint a/w moves already",
-		"hosts h3":                                                            "7:1: hosts are already given",
+		"prepare a/w on h2\nfinish a/w\nactivate a/w":    "9:1: endpoint a/w does not move",
+		"prepare a/w on h2\nprepare a/w on h2":           `8:1: endpoint a/w has a binding to host h1 and moves to "h2"`,
+		"prepare a/w on h2\nunplug a/w":                  "8:1: endpoint a/w moves: finish that first",
+		"prepare a/w on h2\nmove a/w h2":                 "8:1: endpoint a/w moves already",
+		"hosts h3":                                       "7:1: hosts are already given",
+		"network a/n domain=d subnets=10.0.0":            `7:30: "10.0.0" is no prefix (write subnets=`,
+		"network a/n subnets=10.0.0.0/24":                `7:1: domain: a name must not be empty (write domain=shop)`,
+		"network a/n domain=d subnets=10.0.0.0/24 mtu=0": `7:46: "0" is no MTU (write mtu=1300)`,
 		"scenario y":                                                          "7:1: a second scenario begins here",
 		"endpoint a/w network=n addrs=10.0.0.9":                               "7:1: endpoint a/w exists already",
 		"endpoint a/x addrs=10.0.0.9":                                         "7:28: the endpoint has no network",
@@ -233,7 +238,7 @@ func TestAllFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
+	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, network, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
 	if d := cmp.Diff(strings.Split(want, "\n")[1:], strings.Split(got, "\n")[1:], cmpopts.SortSlices(strings.Compare)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}

@@ -124,7 +124,7 @@ func (s *Sim) ask(p Packet) (Finding, *exchange, error) {
 // segments sends what a connection carries, each segment as large as a packet on
 // the sender's network may be, and says where that ends.
 func (s *Sim) segments(g *guest, p Packet, sport uint16) (why string, err error) {
-	room := g.network().MTU - ip6 - tcp
+	room := s.pathMTU(p) - ip6 - tcp
 	for left := int(p.Size); left > 0; left -= int(room) {
 		x, err := s.exchangeSized(g, p.Src, p.Dst, false, room/markSize*markSize, request(p.Probe, true, sport))
 		if err != nil {
@@ -135,6 +135,17 @@ func (s *Sim) segments(g *guest, p Packet, sport uint16) (why string, err error)
 		}
 	}
 	return "", nil
+}
+
+// pathMTU is what the networks of both ends of a packet carry.
+func (s *Sim) pathMTU(p Packet) uint16 {
+	mtu := s.guests[p.From].network().MTU
+	if to, ok := s.owner(p); ok {
+		if n, ok := s.World().Network(to.NetworkOf()); ok {
+			mtu = min(mtu, n.MTU)
+		}
+	}
+	return mtu
 }
 
 // found says what an exchange came to.
@@ -171,7 +182,7 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 	case dataplane.NoEndpoint, dataplane.NoRoute:
 		return Finding{Outcome: scenario.NoEndpoint}
 	case dataplane.TooBig:
-		if told := s.guests[p.From].mtu; p.Whole && told == int(s.guests[p.From].network().MTU) {
+		if told := s.guests[p.From].mtu; p.Whole && told == int(s.pathMTU(p)) {
 			return Finding{Outcome: scenario.TooBig}
 		} else if told > 0 {
 			return Finding{Instead: fmt.Sprintf("dropped as too-big, and its sender was told that %d bytes may be sent", told)}

@@ -95,11 +95,13 @@ func NewStage(name string, s *scenario.Scenario) (scenario.Stage, error) {
 	return st, err
 }
 
-// tenantOf returns whose blueprint a step applies, or "".
+// tenantOf returns whose blueprint a step applies, or network it makes, or "".
 func tenantOf(a scenario.Action) dove.Tenant {
 	switch a := a.(type) {
 	case scenario.ApplyBlueprint:
 		return a.Tenant
+	case scenario.CreateNetwork:
+		return a.Network.Tenant
 	case scenario.Refuse:
 		return tenantOf(a.Action)
 	}

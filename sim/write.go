@@ -63,6 +63,15 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 		decide = func(w *world.World) (dove.Txn, error) {
 			return edit.DeleteBlueprint(w, a.Tenant, a.Name, chance.Now, nil)
 		}
+	case scenario.CreateNetwork:
+		decide = func(w *world.World) (dove.Txn, error) {
+			r := edit.NetworkRequest{Tenant: a.Network.Tenant, Name: a.Network.Name, Domain: a.Domain, MTU: a.MTU}
+			for _, p := range a.Subnets {
+				r.Subnets = append(r.Subnets, p.String())
+			}
+			txn, _, err := edit.PutNetwork(w, r, chance.Now, nil)
+			return txn, err
+		}
 	case scenario.CreateEndpoint:
 		decide = func(w *world.World) (dove.Txn, error) {
 			r := edit.EndpointRequest{
