@@ -199,3 +199,23 @@ func TestAMoveOutlivesTheAgent(t *testing.T) {
 		t.Fatalf("port %+v", p)
 	}
 }
+
+// Who stays and talks to what moved away finds it at every moment: its row is in
+// the switch before its port goes, also if the agent hears of both at once.
+func TestRowsComeBeforeThePortGoes(t *testing.T) {
+	r := newRig(t)
+	r.open()
+	stays := assignOf("web-2", 5, "10.0.0.2", 20)
+	stays.UID = 2
+	r.step(Received{stays}, deviceOf("dvweb-2", 4), Received{moving(2, true)}, deviceOf("dvweb-1", 3))
+	r.manual = true
+	row := peerRow(5, "10.0.0.1", 20, 1)
+	r.step(Received{&control.Expect{Revision: 3, Number: 1, Peers: []control.Peer{row}}}, Received{&control.Unassign{Endpoint: moving(2, true).Endpoint, Epoch: 3}})
+	var order []string
+	for _, op := range r.pending.Ops {
+		order = append(order, fmt.Sprintf("%T", op))
+	}
+	if want := "[dataplane.SetPeer dataplane.DelPort]"; fmt.Sprint(order) != want {
+		t.Errorf("the switch is told %v, meant: %s", order, want)
+	}
+}

@@ -241,11 +241,14 @@ func (t *tracker) inForce(key target) bool {
 }
 
 // Phases of what next returns. Whoever has an address now is set before who had
-// it goes, because a port wins over a peer and a peer over an absent mark. A pair
-// that was there is changed once addresses have left its classes for others.
+// it goes, because a port wins over a peer and a peer over an absent mark: so the
+// peer that takes over from a port is there when that goes, and packets find one or
+// the other. A pair that was there is changed once addresses have left its classes
+// for others.
 const (
-	phaseFree = iota // ports go: another may want their device or address
-	phaseSet
+	phaseSet  = iota
+	phaseFree // ports go: another may want their device or address
+	phasePort
 	phaseChange
 	phaseRemove
 )
@@ -273,7 +276,10 @@ func (t *tracker) next() []dataplane.Op {
 		case wanted:
 			t.flight[key] = want
 			phase := phaseSet
-			if key.kind == kindPair && held {
+			switch {
+			case key.kind == kindPort:
+				phase = phasePort
+			case key.kind == kindPair && held:
 				phase = phaseChange
 			}
 			steps = append(steps, step{phase, key})
