@@ -97,7 +97,7 @@ func TestRefusedOpsAreNamed(t *testing.T) {
 		switch op := op.(type) {
 		case dataplane.SetPeer:
 			if len(op.Peer.Ways) > 0 {
-				return errors.New("further ways are not known yet")
+				return errors.New("the map is full")
 			}
 		case dataplane.DelPair:
 			return errors.New("the map does not answer")

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"dove.network/control"
@@ -162,8 +163,17 @@ type HeldPeer struct {
 	Class    dove.Class    `json:"class,omitempty"`
 	Host     dove.HostName `json:"host,omitempty"`
 	VTEP     string        `json:"vtep,omitempty"` // "" where withheld
+	Ways     []HeldWay     `json:"ways,omitempty"` // further next hops of a static route
 	Absent   bool          `json:"absent,omitempty"`
 	Expires  *time.Time    `json:"expires,omitempty"` // of a negative answer
+}
+
+// HeldWay is a further next hop, as good as the row's own.
+type HeldWay struct {
+	Endpoint string        `json:"endpoint"`
+	Class    dove.Class    `json:"class"`
+	Host     dove.HostName `json:"host,omitempty"`
+	VTEP     string        `json:"vtep,omitempty"` // "" where withheld
 }
 
 // HeldPair is a held table.
@@ -188,8 +198,9 @@ func (c *Core) Held() HeldRows {
 				row.Expires = new(c.negatives[control.PeerKey{VNI: vni, Addr: addr}])
 			case row.Content:
 				row.Endpoint, row.Class, row.Host = p.row.Endpoint.String(), p.row.Class, p.row.Host
-				if p.row.VTEP.IsValid() {
-					row.VTEP = p.row.VTEP.String()
+				row.VTEP = told(p.row.VTEP)
+				for _, w := range p.row.Ways {
+					row.Ways = append(row.Ways, HeldWay{w.Endpoint.String(), w.Class, w.Host, told(w.VTEP)})
 				}
 			}
 			h.Peers = append(h.Peers, row)
@@ -207,15 +218,28 @@ func (c *Core) Held() HeldRows {
 	return h
 }
 
+// told writes an address, "" where it is withheld.
+func told(vtep netip.Addr) string {
+	if !vtep.IsValid() {
+		return ""
+	}
+	return vtep.String()
+}
+
 // Name returns the endpoint that has an address, as far as this host knows:
-// its own ports and the rows that it holds. "" if it knows none.
+// its own ports and the rows that it holds; of several next hops, all. "" if it
+// knows none.
 func (c *Core) Name(vni dove.VNI, addr netip.Addr) string {
 	if l, ok := c.locals[control.PeerKey{VNI: vni, Addr: addr}]; ok {
 		return l.endpoint.String()
 	}
 	if n := c.networks[vni]; n != nil {
 		if p := n.peers[addr]; p != nil && !p.row.Absent && p.row.Endpoint.ID != "" {
-			return p.row.Endpoint.String()
+			names := []string{p.row.Endpoint.String()}
+			for _, w := range p.row.Ways {
+				names = append(names, w.Endpoint.String())
+			}
+			return strings.Join(names, " or ")
 		}
 	}
 	return ""

@@ -141,7 +141,7 @@ func resolve(w *world.World, t dove.Tenant, in Resolving) (Resolution, error) {
 		case len(reach.Ways) > 0:
 			out.Detail = nowhere(w, reach.Ways[0].Endpoint)
 		case reach.Route.IsValid():
-			out.Detail = fmt.Sprintf("no endpoint has a next hop of the route to %s of router %s", reach.Route, reach.Router)
+			out.Detail = fmt.Sprintf("no next hop of the route to %s of router %s is the address of an endpoint that is allowed %s", reach.Route, reach.Router, q.Peer)
 		case reach.Router != "":
 			out.Detail = fmt.Sprintf("nobody has %s behind router %s", q.Peer, reach.Router)
 		case reach.NoRoute && !router(w, network):

@@ -63,7 +63,6 @@ func PutRouter(w *world.World, r RouterRequest, ifMatch *dove.Revision) (dove.Tx
 			checkGateways(&p, w, doc, i, n, "addresses")
 		}
 	}
-	refuseRoutes(&p, says, "routes")
 	if err := p.err(fmt.Sprintf("router %q", name)); err != nil {
 		return none(err)
 	}
@@ -232,7 +231,6 @@ func (f *footprint) judgeRouters(p *problems, w *world.World, changed map[string
 		for _, i := range doc.Interfaces {
 			check(doc, i)
 		}
-		refuseRoutes(p, says, "routers."+says.Name+".routes")
 		if !exists || is.Domain != b.Domain || !is.Says().Equal(says) {
 			f.routers = append(f.routers, doc)
 		}
@@ -248,14 +246,6 @@ func (f *footprint) judgeRouters(p *problems, w *world.World, changed map[string
 				}
 			}
 		}
-	}
-}
-
-// refuseRoutes refuses static routes: no endpoint may have more than its own
-// addresses yet, so that nobody could be behind one.
-func refuseRoutes(p *problems, r blueprint.Router, path string) {
-	if len(r.Routes) > 0 {
-		p.add(dove.Unsupported, path, "leave them out", "static routes of router %q: this version carries no addresses behind an endpoint", r.Name)
 	}
 }
 

@@ -33,7 +33,7 @@ func TestRouterLife(t *testing.T) {
 	refused(put([]string{"front", "alien"}), `network "front" is of domain "shop", network "alien" of "other" (a router joins networks of one domain)`)
 	refused(put([]string{"front", "twin"}), `networks "front" (10.0.1.0/24) and "twin" (10.0.1.128/25) overlap, and both are reached from network "front" by router "core"`)
 	refused(put([]string{"front"}, edit.RouteRequest{To: "10.0.1.0/26", Via: []string{"10.0.1.7"}}), "would never be taken")
-	refused(put([]string{"front"}, edit.RouteRequest{To: "10.9.0.0/16", Via: []string{"10.0.1.7"}}), `static routes of router "core": this version carries no addresses behind an endpoint`)
+	refused(put([]string{"front"}, edit.RouteRequest{To: "10.9.0.0/16", Via: []string{"10.0.2.7"}}), `next hop 10.0.2.7 of router "core" is in no subnet of its networks`)
 	refused(put(nil), "networks is an empty list")
 
 	squatter := b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "squatter", Network: "back", Addresses: []string{"10.0.2.1"}})
@@ -48,11 +48,26 @@ func TestRouterLife(t *testing.T) {
 		t.Errorf("the same again: %v %v", txn, err)
 	}
 
+	// A static route is kept as it was given, and taken away by leaving it out.
+	routes := request
+	routes.Routes = []edit.RouteRequest{{To: "10.9.0.0/16", Via: []string{"10.0.1.8", "10.0.1.7"}}, {To: "fd00:9::/64", Via: []string{"10.0.2.9"}}}
+	_, _, err := edit.PutRouter(b.w, routes, nil)
+	refused(err, "family")
+	routes.Routes = routes.Routes[:1]
+	b.must(first(edit.PutRouter(b.w, routes, nil)))
+	if core, _ = b.w.Router(core.Full()); len(core.Routes) != 1 || len(core.Routes[0].Via) != 2 {
+		t.Errorf("made with routes %+v", core.Routes)
+	}
+	b.must(first(edit.PutRouter(b.w, request, nil)))
+	if core, _ = b.w.Router(core.Full()); len(core.Routes) != 0 {
+		t.Errorf("a route is left: %+v", core.Routes)
+	}
+
 	// Endpoints keep clear of it.
 	if e := b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "next", Network: "back"}); addrs(e) != "[10.0.2.3]" {
 		t.Errorf("an automatic address: %v", e.Addresses)
 	}
-	_, _, err := edit.PutEndpoint(b.w, edit.EndpointRequest{Tenant: "acme", ID: "thief", Network: "front", Addresses: []string{"10.0.1.1"}, MAC: core.Interfaces[1].MAC.String()}, edit.Chance{UID: 9, Now: now}, nil)
+	_, _, err = edit.PutEndpoint(b.w, edit.EndpointRequest{Tenant: "acme", ID: "thief", Network: "front", Addresses: []string{"10.0.1.1"}, MAC: core.Interfaces[1].MAC.String()}, edit.Chance{UID: 9, Now: now}, nil)
 	refused(err, `address 10.0.1.1 is that of router "core"`, "is that of router")
 
 	// Networks keep fitting, and stay while it joins them.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"dove.network/dove"
@@ -12,7 +11,7 @@ import (
 )
 
 // Find reads how a tenant writes an end: "web-1" (an endpoint), "web-1/10.0.0.5"
-// (one of its addresses), "front/10.0.0.5" (an address on a network), or
+// (an address that it has or is allowed), "front/10.0.0.5" (an address on a network), or
 // "10.0.0.5" where only one of the tenant's networks has it. Errors are
 // dove.NotFound, dove.Invalid or, for an address that several networks have,
 // dove.Conflict.
@@ -41,7 +40,7 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 		return End{on.Full(), addr}, nil
 	}
 	if isEndpoint {
-		if slices.Contains(e.Addresses, addr) {
+		if e.Has(addr) {
 			return End{e.Full(), addr}, nil
 		}
 		return End{}, dove.Errorf(dove.NotFound, "endpoint %s does not have address %s", e.Full(), addr)

@@ -3,7 +3,6 @@ package explain
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"dove.network/dove"
 	"dove.network/policy"
@@ -127,7 +126,7 @@ func addresses(q Question, from, to world.Endpoint) (src, dst netip.Addr, ok boo
 		switch {
 		case !given.IsValid():
 			return e.Addresses
-		case slices.Contains(e.Addresses, given):
+		case e.Has(given):
 			return []netip.Addr{given}
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -48,6 +49,9 @@ func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) 
 			checks = append(checks, Check{From: from, To: to, Addr: addr, Probe: a.Probe, Size: a.Size})
 		}
 	}
+	if len(a.By) > 0 {
+		return st.spread(ctx, a, checks)
+	}
 	if a.Outcome == scenario.TooBig {
 		return st.Lab.tooBig(ctx, checks)
 	}
@@ -57,6 +61,37 @@ func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) 
 		lines[i] = r.tell() + st.nearest(ctx, r)
 	}
 	return strings.Join(lines, "\n"), errors.Join(err, Faults(results))
+}
+
+// flowsSpread is how many connections are made to see by which next hops they go.
+const flowsSpread = 48
+
+// spread makes connections alike, and holds who answered them against those who should.
+func (st *Stage) spread(ctx context.Context, a scenario.Expect, checks []Check) (string, error) {
+	if a.Probe.Protocol != dove.ProtocolTCP {
+		return "", fmt.Errorf("guests answer only TCP from what is not their own address: %w", scenario.ErrCannot)
+	}
+	var meant, lines []string
+	for _, hop := range a.By {
+		meant = append(meant, st.guest(hop).Name())
+	}
+	slices.Sort(meant)
+	var errs []error
+	for _, c := range checks {
+		count := map[string]int{}
+		for range flowsSpread {
+			r := c.ask(ctx, 0)
+			if r.Err != nil {
+				return "", fmt.Errorf("%v: %w", c, r.Err)
+			}
+			count[r.From]++
+		}
+		if by := slices.Sorted(maps.Keys(count)); !slices.Equal(by, meant) {
+			errs = append(errs, fmt.Errorf("connections to %s were answered by %v, meant: %v", c.Addr, by, meant))
+		}
+		lines = append(lines, fmt.Sprintf("of %d connections to %s each was answered by one of %s", flowsSpread, c.Addr, strings.Join(meant, ", ")))
+	}
+	return strings.Join(lines, "\n"), errors.Join(errs...)
 }
 
 // nearest asks the DPC what almost allowed what the default denied, if the DPC

@@ -133,6 +133,12 @@ func TestRowsBehindRouters(t *testing.T) {
 	}
 	c.Allowed, d.Allowed = behind, behind
 	l.write([]world.Document{c, d})
+	e := landEndpoint("e", 1, "h2", "10.0.1.77")
+	e.Allowed = []world.Allowed{{Prefix: prefix("10.9.7.0/24")}}
+	l.write([]world.Document{e})
+	if p := row("10.9.7.1"); p.Endpoint.ID != "d" || len(p.Ways) != 0 {
+		t.Errorf("where another on the next hops' network is allowed more of the address: %+v", p)
+	}
 	p = row("10.9.1.1")
 	if p.Endpoint.ID != "b" || len(p.Ways) != 2 || p.Ways[0].Endpoint.ID != "c" || p.Ways[1].Endpoint.ID != "d" {
 		t.Fatalf("by three next hops: %+v", p)

@@ -34,6 +34,7 @@
 //	expect acme/web-1 -> acme/app-1 tcp/8080 allow rule=shop/web-app
 //	expect acme/web-1 -> acme/db-1 ping deny rule=default-deny over=v6
 //	expect acme/web-1 -> 10.0.1.77 udp/53 no-endpoint
+//	expect acme/web-1 -> 10.9.0.7 udp/53 allow by=nat-1,nat-2   # many flows, by each of these
 //	expect acme/web-1 -> acme/app-1 ping allow size=8000   # bytes, in fragments
 //	expect acme/web-1 -> acme/app-1 udp/53 too-big size=8000   # in one piece
 //	expect matrix tcp/8080 udp/53 ping

@@ -72,7 +72,7 @@ func (p *parser) expect(l *line) Action {
 			return f
 		}
 	}
-	o := l.options("rule", "over", "size", "at")
+	o := l.options("rule", "over", "size", "at", "by")
 	e := Expect{Rule: o["rule"].text, Over: l.over(o)}
 	if w, given := o["rule"]; given && w.text == "" {
 		l.fault(w, "leave rule= out if any will do", "the rule has no name")
@@ -99,6 +99,9 @@ func (p *parser) expect(l *line) Action {
 	} else {
 		e.Outcome = Outcome(i)
 	}
+	if by, given := o["by"]; given {
+		e.By = l.by(by, e)
+	}
 	switch {
 	case l.bad || e.Outcome == Allow || e.Outcome == Deny:
 	case e.Outcome == TooBig && (e.Size == 0 || e.Probe.Protocol != dove.ProtocolUDP):
@@ -113,6 +116,24 @@ func (p *parser) expect(l *line) Action {
 		l.fault(o["rule"], "", "no rule decides about a packet that nobody answers")
 	}
 	return e
+}
+
+// by reads by=ENDPOINT,ENDPOINT, of the sender's tenant.
+func (l *line) by(w word, e Expect) (all []dove.Endpoint) {
+	if !e.Address.IsValid() || e.To != (dove.Endpoint{}) || e.Outcome != Allow || e.Size != 0 {
+		l.fault(w, "write it for an address, without at= and size=", "only what is allowed to an address behind next hops is by them")
+	}
+	for id := range strings.SplitSeq(w.text, ",") {
+		if err := dove.CheckName(id); err != nil {
+			l.fault(w, "", "next hop %s: %v", shorten(id), err)
+		}
+		hop := dove.Endpoint{Tenant: e.From.Tenant, ID: dove.EndpointID(id)}
+		if slices.Contains(all, hop) {
+			l.fault(w, "", "next hop %s is given twice", id)
+		}
+		all = append(all, hop)
+	}
+	return all
 }
 
 // size reads size=BYTES of a probe's packet.

@@ -333,6 +333,12 @@ func (w *intent) expect(a scenario.Expect) error {
 					return fmt.Errorf("%v: %s is not allowed %s", a, a.To, dst)
 				}
 			}
+			for _, hop := range a.By {
+				to = w.endpoints[hop]
+				if !slices.ContainsFunc(to.allowed, func(p netip.Prefix) bool { return p.Contains(dst) }) {
+					return fmt.Errorf("%v: %s is not allowed %s", a, hop, dst)
+				}
+			}
 			if w.outage.Adrift(from.host) != "" || to != nil && w.outage.Between(from.host, to.host) != "" {
 				continue // documents do not say what becomes of it
 			}

@@ -133,6 +133,11 @@ func (f *follower) follow(a Action) string {
 					return m
 				}
 			}
+			for _, hop := range a.By {
+				if m := f.plugged(hop); m != "" {
+					return m
+				}
+			}
 			return f.reaches(a.From, []netip.Addr{a.Address}, a.Probe, a.Over)
 		}
 		return f.joins(a.From, a.To, a.Probe, a.Over)

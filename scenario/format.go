@@ -123,6 +123,9 @@ func (a Expect) String() string {
 	if a.Size != 0 {
 		s += fmt.Sprintf(" size=%d", a.Size)
 	}
+	if len(a.By) > 0 {
+		s += " by=" + join(a.By, func(e dove.Endpoint) string { return string(e.ID) })
+	}
 	return s + a.Over.option()
 }
 

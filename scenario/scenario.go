@@ -146,7 +146,9 @@ const (
 // with both, it is To that should get what is sent to Address. Rule is the name that
 // the verdict must cite, "" for any. Size is how many bytes the packet carries, 0 for
 // a few; the sender's kernel cuts up what is larger than the MTU. Echo requests, UDP
-// and TCP have one, which is what goes each way; TCP sends it in segments.
+// and TCP have one, which is what goes each way; TCP sends it in segments. By are
+// the next hops of a static route to Address: of many flows each takes some, and no
+// other endpoint gets any.
 type Expect struct {
 	From, To dove.Endpoint
 	Address  netip.Addr
@@ -155,6 +157,7 @@ type Expect struct {
 	Outcome  Outcome
 	Rule     string
 	Size     uint16
+	By       []dove.Endpoint
 }
 
 // ExpectMatrix sends each probe from every plugged endpoint to every address

@@ -60,6 +60,7 @@ endpoint acme/db-1 network=front host=h2 addrs=10.0.1.13
 announce acme/app-1 10.9.0.1
 expect acme/db-1 -> acme/app-1 ping allow at=10.9.0.1
 network acme/slow domain=shop subnets=10.0.9.0/24,fd00:9::/64 mtu=1300
+expect acme/db-1 -> 10.9.0.2 tcp/80 allow by=app-1,db-1 over=v4
 `
 
 func TestParse(t *testing.T) {
@@ -107,6 +108,7 @@ func TestParse(t *testing.T) {
 			{43, Announce{app, netip.MustParseAddr("10.9.0.1")}},
 			{44, Expect{From: db, To: app, Address: netip.MustParseAddr("10.9.0.1"), Probe: Ping}},
 			{45, CreateNetwork{dove.Network{Tenant: "acme", Name: "slow"}, "shop", []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24"), netip.MustParsePrefix("fd00:9::/64")}, 1300}},
+			{46, Expect{From: db, Address: netip.MustParseAddr("10.9.0.2"), Probe: Probe{dove.ProtocolTCP, 80}, Over: IPv4, By: []dove.Endpoint{app, db}}},
 		},
 	}
 	got, err := Parse([]byte(all))
@@ -187,6 +189,11 @@ func TestFaults(t *testing.T) {
 		"expect a/w -> a/v tcp/80":                                            "7:25: allow, deny, no-endpoint, no-answer or too-big is missing",
 		"expect a/w -> a/v tcp/80 no-endpoint":                                "7:26: a/v is an endpoint",
 		"expect a/w -> 10.0.0.9 ping no-endpoint rule=x":                      "7:46: no rule decides",
+		"expect a/w -> 10.0.0.9 ping deny by=v":                               "7:37: only what is allowed to an address behind next hops is by them",
+		"expect a/w -> a/v ping allow by=v":                                   "7:32: only what is allowed",
+		"expect a/w -> 10.0.0.9 ping allow by=v,v":                            "7:38: next hop v is given twice",
+		"expect a/w -> 10.0.0.9 ping allow by=v,":                             "7:38: next hop \"\"",
+		"expect a/w -> 10.0.0.9 ping allow by=u":                              "7:1: endpoint a/u is not plugged in",
 		"expect matrix":                                                       "7:14: a probe is missing",
 		"expect matrix ping ping":                                             "7:20: probe ping is given twice",
 		"expect flow f passes":                                                "7:1: there is no flow f",

@@ -203,10 +203,12 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 	}
 }
 
-// meant reports whether a guest is who has the address as the sender sees it.
+// meant reports whether a guest is one who has the address as the sender sees it.
 func (s *Sim) meant(p Packet, g *guest) bool {
-	to, ok := s.owner(p)
-	return ok && to.Full() == g.endpoint && to.UID == g.uid
+	from, ok := s.World().Endpoint(p.From)
+	return ok && slices.ContainsFunc(owners(s.World(), from, p.Dst), func(to world.Endpoint) bool {
+		return to.Full() == g.endpoint && to.UID == g.uid
+	})
 }
 
 // owner returns who has the address as the sender sees it.

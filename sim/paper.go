@@ -40,8 +40,22 @@ func judge(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p P
 }
 
 // whose finds who has an address as an endpoint sees it, the slow obvious way: on
-// its own network, or on one that a router joins with it.
+// its own network, or on one that a router joins with it; of several next hops of a
+// static route the first by name.
 func whose(w *world.World, from world.Endpoint, addr netip.Addr) (world.Endpoint, bool) {
+	if all := owners(w, from, addr); len(all) > 0 {
+		return all[0], true
+	}
+	return world.Endpoint{}, false
+}
+
+// owners finds all who have an address as an endpoint sees it: more than one are
+// the next hops of a static route that are bound somewhere and allowed the address.
+func owners(w *world.World, from world.Endpoint, addr netip.Addr) []world.Endpoint {
+	own, _ := w.Network(from.NetworkOf())
+	var route world.Route
+	var networks []world.Network // that the router of the route joins
+	subnet := false
 	for n := range w.Networks(from.Tenant) {
 		joined := n.Name == from.Network
 		for r := range w.Routers(from.Tenant) {
@@ -56,19 +70,59 @@ func whose(w *world.World, from world.Endpoint, addr netip.Addr) (world.Endpoint
 			continue
 		}
 		if e, ok := w.EndpointOn(n.Full(), addr); ok {
-			return e, true
+			return []world.Endpoint{e}
 		}
-		if e, ok := permitted(w, n, addr); ok && (n.Name == from.Network || slices.ContainsFunc(n.Subnets, func(s netip.Prefix) bool { return s.Contains(addr) })) {
-			return e, true
+		if slices.ContainsFunc(n.Subnets, func(s netip.Prefix) bool { return s.Contains(addr) }) {
+			subnet = true
+			if e, _, ok := permitted(w, n, addr); ok {
+				return []world.Endpoint{e}
+			}
 		}
 	}
-	return world.Endpoint{}, false
+	lent, bits, allowed := permitted(w, own, addr)
+	for r := range w.Routers(from.Tenant) {
+		if _, on := r.On(from.Network); !on || subnet {
+			continue
+		}
+		for _, t := range r.Routes {
+			if t.To.Contains(addr) && (!route.To.IsValid() || t.To.Bits() > route.To.Bits()) {
+				route, networks = t, nil
+				for _, f := range r.Interfaces {
+					n, _ := w.Network(r.NetworkOf(f))
+					networks = append(networks, n)
+				}
+			}
+		}
+	}
+	switch {
+	case subnet:
+		return nil
+	case allowed && (!route.To.IsValid() || bits > route.To.Bits()):
+		return []world.Endpoint{lent}
+	case !route.To.IsValid():
+		return nil
+	}
+	var all []world.Endpoint
+	for e := range w.Endpoints(from.Tenant) { // in order of names
+		hop := slices.ContainsFunc(networks, func(n world.Network) bool {
+			return n.Name == e.Network && slices.ContainsFunc(route.Via, func(via netip.Addr) bool { return slices.Contains(e.Addresses, via) })
+		})
+		n, _ := w.Network(e.NetworkOf())
+		if o, longer, ok := permitted(w, n, addr); ok && longer > route.To.Bits() && o.Full() != e.Full() {
+			continue // on its network another has it
+		}
+		if hop && e.Host != "" && slices.ContainsFunc(e.Allowed, func(a world.Allowed) bool { return a.Prefix.Contains(addr) }) {
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
-// permitted finds who of a network is allowed an address by the longest prefix. If
-// several are allowed just it, the one is meant that claimed it.
-func permitted(w *world.World, n world.Network, addr netip.Addr) (found world.Endpoint, ok bool) {
-	longest, equal := -1, 0
+// permitted finds who of a network is allowed an address by the longest prefix, and
+// how many bits that has. If several are allowed just it, the one is meant that claimed it.
+func permitted(w *world.World, n world.Network, addr netip.Addr) (found world.Endpoint, longest int, ok bool) {
+	equal := 0
+	longest = -1
 	for e := range w.EndpointsIn(n.Full()) {
 		for _, a := range e.Allowed {
 			switch bits := a.Prefix.Bits(); {
@@ -83,12 +137,12 @@ func permitted(w *world.World, n world.Network, addr netip.Addr) (found world.En
 	if equal > 1 && longest == addr.BitLen() {
 		c, claimed := w.Claim(n.Full(), addr)
 		if !claimed {
-			return world.Endpoint{}, false
+			return world.Endpoint{}, longest, false
 		}
 		found, ok = w.Endpoint(dove.Endpoint{Tenant: c.Tenant, ID: c.Endpoint})
-		return found, ok && found.UID == c.UID
+		return found, longest, ok && found.UID == c.UID
 	}
-	return found, longest >= 0
+	return found, longest, longest >= 0
 }
 
 // byOracle reads the blueprints.
@@ -201,6 +255,18 @@ func (l *paper) unplug(e dove.Endpoint) (string, error) {
 func (l *paper) ask(p Packet) (Finding, string, error) {
 	seen := judge(l.world, l.decide, func(e dove.Endpoint) bool { return l.plugged[e] != 0 }, p)
 	return seen, tellOnPaper(l.world, p, seen), nil
+}
+
+// spread looks whom flows of a packet may reach.
+func (l *paper) spread(p Packet) (reached []dove.Endpoint, seen Finding, says string, err error) {
+	from, _ := l.world.Endpoint(p.From)
+	for _, e := range owners(l.world, from, p.Dst) {
+		if l.plugged[e.Full()] != 0 {
+			reached = append(reached, e.Full())
+		}
+	}
+	seen, says, err = l.ask(p)
+	return reached, seen, says, err
 }
 
 func (l *paper) disturb(scenario.Action) (string, error) {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -90,6 +91,32 @@ func (l simulated) unplug(e dove.Endpoint) (string, error) {
 func (l simulated) ask(p Packet) (Finding, string, error) {
 	seen, x, err := l.Sim.ask(p)
 	return seen, l.tell(p, seen, x), err
+}
+
+// flowsSpread is how many flows are sent to see by which next hops they go: that
+// one of eight gets none of so many by chance is not to be seen.
+const flowsSpread = 200
+
+// spread sends flows of a packet, and says whom they reached.
+func (l simulated) spread(p Packet) (reached []dove.Endpoint, seen Finding, says string, err error) {
+	for range flowsSpread {
+		now, x, err := l.Sim.ask(p)
+		if says == "" || now.Outcome != scenario.Allow || now.Instead != "" {
+			seen, says = now, l.tell(p, now, x)
+		}
+		if err != nil || seen.Instead != "" || seen.Outcome != scenario.Allow {
+			return reached, seen, says, err
+		}
+		if by := x.reached[0].endpoint; !slices.Contains(reached, by) {
+			reached = append(reached, by)
+		}
+	}
+	slices.SortFunc(reached, func(a, b dove.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
+	ids := make([]dove.EndpointID, len(reached))
+	for i, e := range reached {
+		ids[i] = e.ID
+	}
+	return reached, seen, fmt.Sprintf("%d flows went by %s: %s allows it", flowsSpread, listed(ids), seen.Rule), nil
 }
 
 // opened is a conversation between two guests.

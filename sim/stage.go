@@ -28,6 +28,7 @@ type level interface {
 	plug(world.Endpoint) (says string, err error)
 	unplug(dove.Endpoint) (says string, err error)
 	ask(Packet) (seen Finding, says string, err error)
+	spread(Packet) (reached []dove.Endpoint, seen Finding, says string, err error) // of many flows alike, all of whom they reached
 	open(Packet) (flow conversation, says string, err error)
 	forge(scenario.Forge) (says string, err error)
 	announce(scenario.Announce) (says string, err error)
@@ -265,7 +266,7 @@ func (st *stage) expect(a scenario.Expect) (string, error) {
 				errs = append(errs, fmt.Errorf("%s is %s's, meant: %s's", p.Dst, to.Full(), a.To))
 			}
 		}
-		seen, says, err := st.ask(p)
+		seen, says, err := st.tryAll(a, p)
 		errs = append(errs, err)
 		told.add(p, says)
 		if meant.Rule == "" && seen.Instead == "" && seen.Outcome == meant.Outcome {
@@ -279,6 +280,20 @@ func (st *stage) expect(a scenario.Expect) (string, error) {
 		return "", fmt.Errorf("%s has no address of a family of %v", a.From, targets)
 	}
 	return told.String(), errors.Join(errs...)
+}
+
+// tryAll asks what becomes of a packet, or of flows of it that take different ways.
+func (st *stage) tryAll(a scenario.Expect, p Packet) (seen Finding, says string, err error) {
+	if len(a.By) == 0 {
+		return st.ask(p)
+	}
+	reached, seen, says, err := st.spread(p)
+	order := func(a, b dove.Endpoint) int { return strings.Compare(a.String(), b.String()) }
+	slices.SortFunc(reached, order)
+	if meant := slices.SortedFunc(slices.Values(a.By), order); err == nil && !slices.Equal(reached, meant) {
+		err = fmt.Errorf("flows to %s go by %v, meant: %v", p.Dst, reached, meant)
+	}
+	return seen, says, err
 }
 
 // packets yields a probe from each address of an endpoint to each target of the

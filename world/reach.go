@@ -12,8 +12,8 @@ import (
 type Reach struct {
 	// Ways lead to the address, in the order of endpoints' names: more than one
 	// where a static route has several next hops, none if nobody has it. A next hop
-	// that is not allowed the address is none: what it sends from there would be
-	// forged, and it would be given nothing that is for there.
+	// that is not allowed the address is none, nor is one on whose network another
+	// has it: what it sends from there would be forged.
 	Ways []Way
 	// Router is between, "" if the address is on the network itself.
 	Router string
@@ -84,7 +84,7 @@ func (w *World) Reach(n Network, addr netip.Addr) Reach {
 	out := Reach{Router: by.Name, Route: route.To}
 	for _, via := range route.Via {
 		if far, ok := w.joinedBy(by, via); ok {
-			if e, ok := w.holder(far, via); ok && e.Has(addr) {
+			if e, ok := w.holder(far, via); ok && w.speaks(far, e, addr, route.To.Bits()) {
 				out.Ways = append(out.Ways, w.way(by, n, far, e, via))
 			}
 		}
@@ -114,6 +114,20 @@ func (w *World) way(r Router, from, far Network, e Endpoint, addr netip.Addr) Wa
 	near, _ := r.On(from.Name)
 	there, _ := r.On(far.Name)
 	return Way{Endpoint: e, Network: far, Addr: addr, Gateway: near.MAC, Far: there.MAC}
+}
+
+// speaks reports whether an endpoint on a network may be a next hop to an address: it
+// is allowed it, and there nobody else has the address more than a route of so many
+// bits leads to it.
+func (w *World) speaks(n Network, e Endpoint, addr netip.Addr, bits int) bool {
+	if !e.Has(addr) {
+		return false
+	}
+	has, ok := w.holder(n, addr)
+	if !ok {
+		has, _, ok = w.covering(n, addr, bits+1)
+	}
+	return !ok || has.Full() == e.Full()
 }
 
 // joinedBy returns the network of a router that has an address in a subnet.

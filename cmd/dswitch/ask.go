@@ -195,6 +195,13 @@ func showHeld(ctx context.Context, c *agent.Client, a *asker, _ []string, w io.W
 				where = "location withheld"
 			}
 			fmt.Fprintf(w, "peer\t%s\t%s\t%s\tclass %d\t%s\n", p.Network, p.Addr, p.Endpoint, p.Class, where)
+			for _, way := range p.Ways {
+				where := "at " + way.VTEP + " " + string(way.Host)
+				if way.VTEP == "" {
+					where = "location withheld"
+				}
+				fmt.Fprintf(w, "  or\t%s\t%s\t%s\tclass %d\t%s\n", p.Network, p.Addr, way.Endpoint, way.Class, where)
+			}
 		}
 		for _, p := range held.Pairs {
 			fmt.Fprintf(w, "pair\t%s\t%d -> %d\t%s\t\t\n", p.Domain, p.Src, p.Dst, strings.Join(p.Rules, ", "))
