@@ -190,7 +190,7 @@ func TestFaults(t *testing.T) {
 		"expect a/w -> a/v tcp/80 no-endpoint":                                "7:26: a/v is an endpoint",
 		"expect a/w -> 10.0.0.9 ping no-endpoint rule=x":                      "7:46: no rule decides",
 		"expect a/w -> 10.0.0.9 ping deny by=v":                               "7:37: only what is allowed to an address behind next hops is by them",
-		"expect a/w -> a/v ping allow by=v":                                   "7:32: only what is allowed",
+		"expect a/w -> a/v ping allow by=v":                                   "7:33: only what is allowed",
 		"expect a/w -> 10.0.0.9 ping allow by=v,v":                            "7:38: next hop v is given twice",
 		"expect a/w -> 10.0.0.9 ping allow by=v,":                             "7:38: next hop \"\"",
 		"expect a/w -> 10.0.0.9 ping allow by=u":                              "7:1: endpoint a/u is not plugged in",
