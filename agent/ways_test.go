@@ -22,7 +22,7 @@ func TestWays(t *testing.T) {
 	row.Gateway, row.Far, row.VNI, row.MTU = dove.MAC{2, 1}, dove.MAC{2, 2}, 6, 1450
 	row.Ways = []control.Way{
 		{Endpoint: dove.Endpoint{Tenant: "red", ID: "nat-2"}, UID: 10, MAC: dove.MAC{2, 3}, Class: 31, Host: "h3", VTEP: addr("192.0.2.3"), VNI: 6, Far: dove.MAC{2, 2}},
-		{UID: 11, MAC: dove.MAC{2, 4}, Class: 30, VNI: 6, Far: dove.MAC{2, 2}},
+		{Endpoint: dove.Endpoint{Tenant: "red", ID: "nat-3"}, UID: 11, MAC: dove.MAC{2, 4}, Class: 30, VNI: 6, Far: dove.MAC{2, 2}},
 	}
 	key := target{kind: kindPeer, vni: 5, addr: addr("10.9.0.7")}
 	ways := func() int {
@@ -52,7 +52,7 @@ func TestWays(t *testing.T) {
 		t.Errorf("held: %+v", held)
 	}
 
-	if name := r.core.Name(5, addr("10.9.0.7")); name != "red/b or red/nat-2 or /" {
+	if name := r.core.Name(5, addr("10.9.0.7")); name != "red/p9 or red/nat-2 or red/nat-3" {
 		t.Errorf("who has the address is told as %q", name)
 	}
 
