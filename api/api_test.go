@@ -122,10 +122,10 @@ func TestLife(t *testing.T) {
 	r.ok(nil, "PUT /v1/tenants/acme/networks/front", `{"domain":"shop","subnets":["10.0.1.0/24","fd00:0:0:1::/64"]}`)
 	r.refused(409, "PUT /v1/tenants/acme/routers/core", `{"networks":["back","front"],"addresses":{"back":["10.0.9.9"]}}`)
 	r.ok(nil, "PUT /v1/tenants/acme/routers/core", `{"networks":["back","front"]}`)
-	r.refused(422, "PUT /v1/tenants/acme/routers/core", `{"networks":["back","front"],"routes":[{"to":"10.9.0.0/16","via":["10.0.2.9"]}]}`)
+	r.ok(nil, "PUT /v1/tenants/acme/routers/core", `{"networks":["back","front"],"routes":[{"to":"10.9.0.0/16","via":["10.0.2.9"]}]}`)
 	var router Router
 	r.ok(&router, "GET /v1/tenants/acme/routers/core", "")
-	if router.Domain != "shop" || len(router.Interfaces) != 2 || !slices.Equal(router.Interfaces[1].Addresses, []string{"10.0.1.1", "fd00:0:0:1::1"}) || len(router.Routes) != 0 {
+	if router.Domain != "shop" || len(router.Interfaces) != 2 || !slices.Equal(router.Interfaces[1].Addresses, []string{"10.0.1.1", "fd00:0:0:1::1"}) || len(router.Routes) != 1 || router.Routes[0].To != "10.9.0.0/16" {
 		t.Errorf("router %+v", router)
 	}
 	r.refused(409, "DELETE /v1/tenants/acme/networks/back", "")
