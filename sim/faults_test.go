@@ -47,7 +47,7 @@ var faults = []struct {
 
 	{"an Expect is lost", func(w *walk, fired *int) {
 		w.tamper = only(fired, lost[*control.Expect])
-	}, append([]string{"waits for answers"}, enforcing...), true},
+	}, append([]string{"waits for answers", "before a move"}, enforcing...), true}, // the packets of a move may come first
 
 	{"a whole push to one session is lost", func(w *walk, fired *int) {
 		victim := w.anyHost()
