@@ -290,6 +290,23 @@ func trunkTraffic(t *testing.T, hosts []*host) {
 		}
 	}
 
+	// The next run of the switch finds its ports as they were.
+	again := hosts[1]
+	if err := again.sw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-again.ended
+	again.open(t)
+	for vlan, g := range trunks[1].guests {
+		if p := again.sw.ports[g.port.ID]; p == nil || p.VLAN != vlan || p.Ifindex != g.port.Ifindex || p.Kind != dataplane.Tap {
+			t.Errorf("after a restart the port of guest %d is %+v", g.number, p)
+		}
+		again.apply(t, dataplane.SetPort{Port: g.port})
+		if err := g.ping(guestAddr4(1), 8); err != nil {
+			t.Errorf("guest %d after a restart: %v", g.number, err)
+		}
+	}
+
 	// One port closes, and the device and the others stay.
 	gone := trunks[1].guests[7]
 	hosts[1].apply(t, dataplane.DelPort{ID: gone.port.ID})
