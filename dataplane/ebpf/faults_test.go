@@ -29,6 +29,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"a SYN of the responder is an answer", "flow.h", "(f->initiator != p->swapped || FLOW_CLOSED(f->state))", "FLOW_CLOSED(f->state)"},
 	// Those above are tried in each test run, those below by make faults.
 
+	{"time stands still", "flow.h", "if (said_at != at)", "if (!said_at)"},
 	{"the sender's generation is ignored", "judge.h", "src->gen != f->gen[side] || ", ""},
 	{"the receiver's generation is ignored", "judge.h", "dst->gen != f->gen[!side] || ", ""},
 	{"the overlay's class is believed", "verdict.h", "backwards ? dst->class : src->class", "backwards ? dst->class : p->class ?: src->class"},
@@ -205,6 +206,7 @@ var checks = []struct {
 	{"agree, seed 1", func(t testing.TB, o Options) { newTwins(t, 1, o).walk(4000) }},
 	{"worlds, seed 3", func(t testing.TB, o Options) { newFabric(t, 3, o).walk(2) }},
 	{"lifetimes", lifetimes},
+	{"stamps", stamps},
 	{"turns", turns},
 	{"flow limits", flowLimits},
 	{"two networks", twoNetworks},

@@ -14,9 +14,21 @@ static __always_inline __u64 now_ns(void)
 	return bpf_ktime_get_coarse_ns();
 }
 
+// What the clock said when the kernel last counted its own time on. To ask it for
+// each packet costs calls, whose returns are dear; jiffies are read without one.
+// Programs that run at once write the same here.
+static volatile __u64 said_at; // jiffies
+static volatile __u32 said;    // ticks
+
 static __always_inline __u32 now_ticks(void)
 {
-	return now_ns() >> TICK_SHIFT;
+	__u64 at = bpf_jiffies64();
+
+	if (said_at != at) {
+		said = now_ns() >> TICK_SHIFT;
+		said_at = at;
+	}
+	return said;
 }
 
 // paced is a bucket without a clock of its own (GCRA): at is when the next one
