@@ -61,9 +61,10 @@ var (
 		for range rapid.IntRange(0, 5).Draw(t, "rules") {
 			first := rapid.Uint16().Draw(t, "first")
 			half.Rules = append(half.Rules, verdict.Rule{
-				Match: verdict.Match{Protocol: dove.ProtocolTCP, First: first, Last: rapid.Uint16Range(first, 65535).Draw(t, "last")},
-				Allow: rapid.Bool().Draw(t, "allow"),
-				Name:  anyName.Draw(t, "rule"),
+				Match:  verdict.Match{Protocol: dove.ProtocolTCP, First: first, Last: rapid.Uint16Range(first, 65535).Draw(t, "last")},
+				Action: verdict.Action(rapid.IntRange(0, 1).Draw(t, "action")), Tier: verdict.Tier(rapid.IntRange(0, 3).Draw(t, "tier")),
+				Log: rapid.Bool().Draw(t, "log"), Shadow: rapid.Bool().Draw(t, "shadow"),
+				Name: anyName.Draw(t, "rule"),
 			})
 		}
 		return verdict.Product(half, verdict.Half{Default: true, DefaultName: "open"})

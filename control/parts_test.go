@@ -21,7 +21,7 @@ func bigTable(n int) *verdict.Table {
 	half := verdict.Half{DefaultName: strings.Repeat("n", 250)}
 	for port := range n / 8 {
 		half.Rules = append(half.Rules, verdict.Rule{
-			Match: verdict.Match{Protocol: dove.ProtocolTCP, First: uint16(2 * port), Last: uint16(2 * port)}, Allow: true, Name: "r",
+			Match: verdict.Match{Protocol: dove.ProtocolTCP, First: uint16(2 * port), Last: uint16(2 * port)}, Action: verdict.Allow, Name: "r",
 		})
 	}
 	return verdict.Product(half, verdict.Half{Default: true, DefaultName: "open"})

@@ -3,6 +3,7 @@ package dove
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // VNI is a 24-bit VXLAN network identifier (RFC 7348). 0 means none.
@@ -117,4 +118,33 @@ func (m *MAC) UnmarshalText(b []byte) error {
 	v, err := ParseMAC(string(b))
 	*m = v
 	return err
+}
+
+// Port is a port of a protocol that has ports: tcp/80.
+type Port struct {
+	Protocol Protocol
+	Number   uint16 // from 1
+}
+
+func (p Port) String() string { return p.Protocol.String() + "/" + strconv.Itoa(int(p.Number)) }
+
+// MarshalText prints the port as ParsePort reads it.
+func (p Port) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (p *Port) UnmarshalText(b []byte) error {
+	v, err := ParsePort(string(b))
+	*p = v
+	return err
+}
+
+// ParsePort reads tcp/80, udp/53 or sctp/9.
+func ParsePort(s string) (Port, error) {
+	name, number, _ := strings.Cut(s, "/")
+	protocol, err := ParseProtocol(name)
+	n, bad := strconv.ParseUint(number, 10, 16)
+	if err != nil || bad != nil || n == 0 || !protocol.HasPorts() || protocol.String() != name {
+		return Port{}, fmt.Errorf("%q is no port: write tcp/80, udp/53 or sctp/9, from 1 to 65535", s)
+	}
+	return Port{protocol, uint16(n)}, nil
 }

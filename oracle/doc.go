@@ -3,10 +3,10 @@
 // policy is compared with, so it imports neither policy nor verdict and shares
 // no code with them.
 //
-// Decide takes the blueprints of one domain, the groups of both ends and what
-// the first packet asks for, and says whether it may pass and which rule said
-// so. Its subpackage worlds makes random blueprints to ask about.
+// Decide takes the blueprints of one domain, the moment up to which policies have
+// ended, both ends and what the first packet asks for, and says whether it may
+// pass and which rule said so. Its subpackage worlds makes random blueprints to
+// ask about.
 //
-// The package knows nothing of addresses, hosts, classes, tables or state:
-// replies are not its question.
+// The package knows nothing of hosts, classes, tables or flows.
 package oracle

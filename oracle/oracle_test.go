@@ -1,7 +1,9 @@
 package oracle
 
 import (
+	"net/netip"
 	"testing"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -94,9 +96,112 @@ func TestDecide(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			allow, rule := Decide(all, tt.src, tt.dst, tt.protocol, tt.port)
-			if allow != tt.allow || rule != tt.rule {
-				t.Errorf("%t (%s), want %t (%s)", allow, rule, tt.allow, tt.rule)
+			a := Decide(all, time.Time{}, Packet{Src: End{Groups: tt.src}, Dst: End{Groups: tt.dst}, Protocol: tt.protocol, Port: tt.port})
+			if want := (Answer{Allow: tt.allow, Rule: tt.rule}); a != want {
+				t.Errorf("%+v, want %+v", a, want)
+			}
+		})
+	}
+}
+
+// The rest of the language, by hand as well.
+var language = []string{`
+apiVersion: dove/v1
+kind: Blueprint
+name: shop
+outside:
+  office: {prefixes: [203.0.113.0/24, 10.0.1.0/28], except: [203.0.113.7/32]}
+groups:
+  all: {selector: {}, isolated: true}
+  web: {selector: {matchLabels: {app: web}}, isolated: true}
+  old: {selector: {matchExpressions: [{key: app, operator: Exists}, {key: new, operator: DoesNotExist}, {key: app, operator: NotIn, values: [web, db]}]}, isolated: true}
+  shut: {isolated: true, default: {ingress: deny}}
+  easy: {isolated: true, default: allow}
+  plain: {isolated: true, stateless: true}
+policies:
+  - {name: office, from: office, to: web, allow: tcp/http, log: true}
+  - {name: out, from: web, to: any, allow: udp/53, side: egress}
+  - {name: in, from: any, to: old, allow: udp/53, side: ingress}
+  - {name: ssh, from: all, to: plain, allow: tcp/22, until: "2026-01-01T00:00:00Z"}
+  - {name: trial, from: web, to: web, allow: tcp/1, shadow: true}
+  - {name: no-nine, from: web, to: web, deny: tcp/9}
+`, `
+apiVersion: dove/v1
+kind: Blueprint
+name: first
+domain: shop
+tier: provider
+policies:
+  - {name: pass, from: shop/web, to: shop/web, pass: tcp/9, priority: 5}
+  - {name: yes, from: shop/web, to: shop/web, allow: tcp/9-10, priority: 6}
+  - {name: no, from: shop/web, to: shop/web, deny: tcp/10, priority: 7}
+`, `
+apiVersion: dove/v1
+kind: Blueprint
+name: last
+domain: shop
+tier: baseline
+policies:
+  - {name: yes, from: any, to: any, allow: tcp/7, priority: 1}
+  - {name: no, from: shop/easy, to: shop/easy, deny: tcp/8, priority: 1}
+`}
+
+func TestDecideInFull(t *testing.T) {
+	var all []*blueprint.Blueprint
+	for _, text := range language {
+		b, err := blueprint.Parse("acme", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	end := func(app, addr string, groups ...string) End {
+		e := End{Addr: netip.MustParseAddr(addr), Labels: map[string]string{}, Ports: map[string]dove.Port{"http": {Protocol: dove.ProtocolTCP, Number: 8080}}}
+		if app != "" {
+			e.Labels["app"] = app
+		}
+		for _, g := range groups {
+			e.Groups = append(e.Groups, dove.Group{Tenant: "acme", Blueprint: "shop", Name: g})
+		}
+		return e
+	}
+	edge := time.Date(2025, 12, 31, 23, 59, 59, 0, time.UTC)
+	web, old, no := end("web", "10.0.0.1"), end("x", "10.0.0.2"), end("", "10.0.0.3")
+	open := no
+	open.Open = true
+	newer := old
+	newer.Labels = map[string]string{"app": "x", "new": ""}
+	for name, c := range map[string]struct {
+		src, dst End
+		protocol dove.Protocol
+		port     uint16
+		edge     time.Time
+		want     Answer
+	}{
+		"an address of an outside":       {end("", "203.0.113.6"), web, 6, 8080, edge, Answer{Allow: true, Rule: "shop/office", Log: true}},
+		"an address within the network":  {end("", "10.0.1.15"), web, 6, 8080, edge, Answer{Allow: true, Rule: "shop/office", Log: true}},
+		"an address beside it":           {end("", "10.0.1.16"), web, 6, 8080, edge, Answer{Rule: DefaultDeny}},
+		"an address that is excepted":    {end("", "203.0.113.7"), web, 6, 8080, edge, Answer{Rule: DefaultDeny}},
+		"another port than the named":    {end("", "203.0.113.6"), web, 6, 80, edge, Answer{Rule: DefaultDeny}},
+		"the named port of another":      {end("", "203.0.113.6"), web, 17, 8080, edge, Answer{Rule: DefaultDeny}},
+		"both sides, by two policies":    {web, old, 17, 53, edge, Answer{Allow: true, Rule: "shop/out & shop/in"}},
+		"one side only":                  {web, no, 17, 53, edge, Answer{Rule: DefaultDeny}},
+		"a label too many":               {web, newer, 17, 53, edge, Answer{Rule: DefaultDeny}},
+		"before it ends":                 {no, end("", "10.0.0.9", "plain"), 6, 22, edge, Answer{Allow: true, Rule: "shop/ssh"}},
+		"when it ends":                   {no, end("", "10.0.0.9", "plain"), 6, 22, edge.Add(time.Second), Answer{Rule: DefaultDeny, NoReply: true}},
+		"what a shadow would allow":      {web, web, 6, 1, edge, Answer{Rule: DefaultDeny, Shadow: "shop/trial", Would: true}},
+		"passed to a tenant's deny":      {web, web, 6, 9, edge, Answer{Rule: "shop/no-nine"}},
+		"the provider's first":           {web, web, 6, 10, edge, Answer{Allow: true, Rule: "first/yes"}},
+		"baseline":                       {no, web, 6, 7, edge, Answer{Allow: true, Rule: "last/yes"}},
+		"shut before baseline":           {no, end("", "10.0.0.9", "shut"), 6, 7, edge, Answer{Rule: "shop/shut/default"}},
+		"open after baseline":            {end("", "10.0.0.8", "easy"), end("", "10.0.0.9", "easy"), 6, 8, edge, Answer{Rule: "last/no"}},
+		"open where nothing decides":     {end("", "10.0.0.8", "easy"), end("", "10.0.0.9", "easy"), 6, 6, edge, Answer{Allow: true, Rule: "shop/easy/default"}},
+		"port security off at one end":   {open, end("", "10.0.0.9", "easy"), 6, 6, edge, Answer{Allow: true, Rule: "port-security-off & shop/easy/default"}},
+		"a stateless end denies a reply": {end("", "10.0.0.8", "easy"), end("", "10.0.0.9", "plain"), 6, 6, edge, Answer{Rule: DefaultDeny, NoReply: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a := Decide(all, c.edge, Packet{Src: c.src, Dst: c.dst, Protocol: c.protocol, Port: c.port}); a != c.want {
+				t.Errorf("%+v, want %+v", a, c.want)
 			}
 		})
 	}

@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -12,19 +14,21 @@ import (
 // Domain is what the blueprints of one domain say, indexed by group. It never
 // changes, so any number of goroutines may read it.
 type Domain struct {
-	rules []rule // in order of name
-	from  index
-	to    index
-	open  map[dove.Group]bool // groups whose members may talk to each other
-	shut  map[dove.Group]bool // isolated groups
+	rules   []rule // in order of name
+	from    index
+	to      index
+	groups  map[dove.Group]blueprint.Group
+	chosen  selectors
+	mention mentions
 }
 
-// rule is a policy with the name under which verdicts cite it.
+// rule is a policy with the name under which verdicts cite it. Ends are groups,
+// outsides and blueprint.Any.
 type rule struct {
+	blueprint.Policy
 	name     string
+	tier     verdict.Tier
 	from, to []dove.Group // sorted
-	allow    []blueprint.Traffic
-	deny     []blueprint.Traffic
 }
 
 // index lists, for each group, the rules that name it on one side, ascending.
@@ -46,19 +50,28 @@ func (x index) count(groups []dove.Group) int {
 }
 
 // Compile reads all blueprints of one domain, in any order. They were checked,
-// and the Domain shares their content: they must not change any more.
-func Compile(blueprints []*blueprint.Blueprint) *Domain {
-	d := &Domain{from: index{}, to: index{}, open: map[dove.Group]bool{}, shut: map[dove.Group]bool{}}
+// and the Domain shares their content: they must not change any more. Policies
+// that end at the edge or before it do not count, but what they mention does, so
+// that their end changes no class.
+func Compile(blueprints []*blueprint.Blueprint, edge time.Time) *Domain {
+	d := &Domain{from: index{}, to: index{}, groups: map[dove.Group]blueprint.Group{}}
+	d.mention.outsides = map[dove.Group]blueprint.Outside{}
 	for _, b := range blueprints {
 		for _, g := range b.Groups {
-			if g.Isolated {
-				d.shut[b.GroupOf(g.Name)] = true
-			} else {
-				d.open[b.GroupOf(g.Name)] = true
+			d.groups[b.GroupOf(g.Name)] = g
+			if g.Selector != nil {
+				d.chosen.add(b.GroupOf(g.Name), g.Selector)
 			}
 		}
+		for _, o := range b.Outside {
+			d.mention.outsides[b.GroupOf(o.Name)] = o
+		}
+		tier := map[blueprint.Tier]verdict.Tier{blueprint.Provider: verdict.Provider, blueprint.Tenant: verdict.Tenant, blueprint.Baseline: verdict.Baseline}[b.Tier]
 		for _, p := range b.Policies {
-			d.rules = append(d.rules, rule{b.RuleName(p), sorted(p.From), sorted(p.To), p.Allow, p.Deny})
+			d.mention.policy(p)
+			if p.Until.IsZero() || p.Until.After(edge) {
+				d.rules = append(d.rules, rule{p, b.RuleName(p), tier, sorted(p.From), sorted(p.To)})
+			}
 		}
 	}
 	slices.SortFunc(d.rules, func(a, b rule) int { return strings.Compare(a.name, b.name) })
@@ -66,6 +79,7 @@ func Compile(blueprints []*blueprint.Blueprint) *Domain {
 		d.from.add(i, r.from)
 		d.to.add(i, r.to)
 	}
+	d.mention.settle()
 	return d
 }
 
@@ -77,28 +91,31 @@ func sorted(groups []dove.Group) []dove.Group {
 }
 
 // Halves returns what the source's end and the target's end say of packets
-// from src to dst. Policies of a blueprint open both, so both have the same
-// rules, unless port security of an end is off: that one allows everything. They
-// share the rules, and nobody may change them.
+// from src to dst. An end whose port security is off allows everything. They may
+// share rules, and nobody may change them.
 func (d *Domain) Halves(src, dst Signature) (egress, ingress verdict.Half) {
-	var rules []verdict.Rule
+	egress = d.half(src.Groups, func(g blueprint.Group) blueprint.Default { return g.Egress })
+	ingress = d.half(dst.Groups, func(g blueprint.Group) blueprint.Default { return g.Ingress })
+	var both, out, in []verdict.Rule
 	for _, i := range d.between(src, dst) {
 		r := d.rules[i]
-		for _, t := range r.deny {
-			rules = append(rules, verdict.Rule{Match: matchOf(t), Allow: false, Name: r.name})
-		}
-		for _, t := range r.allow {
-			rules = append(rules, verdict.Rule{Match: matchOf(t), Allow: true, Name: r.name})
-		}
+		rules := map[blueprint.Side]*[]verdict.Rule{blueprint.BothSides: &both, blueprint.Egress: &out, blueprint.Ingress: &in}[r.Side]
+		*rules = r.appendTo(*rules, dst)
 	}
 	for _, g := range src.Groups {
-		if d.open[g] && names(dst.Groups, g) {
-			all := verdict.Match{Protocol: dove.ProtocolAny, First: 0, Last: 65535}
-			rules = append(rules, verdict.Rule{Match: all, Allow: true, Name: blueprint.GroupRuleName(g)})
+		if declared, ok := d.groups[g]; ok && !declared.Isolated && names(dst.Groups, g) {
+			both = append(both, verdict.Rule{Match: everything, Action: verdict.Allow, Tier: verdict.Tenant, Name: blueprint.GroupRuleName(g)})
 		}
 	}
-	half := verdict.Half{Rules: rules, DefaultName: verdict.DefaultDeny, Stateful: true}
-	egress, ingress = half, half
+	join := func(h *verdict.Half, side []verdict.Rule) {
+		if len(h.Rules)+len(side) == 0 {
+			h.Rules = both
+		} else {
+			h.Rules = slices.Concat(both, side, h.Rules)
+		}
+	}
+	join(&egress, out)
+	join(&ingress, in)
 	open := verdict.Half{Default: true, DefaultName: OpenRule, Stateful: true}
 	if src.Open {
 		egress = open
@@ -109,6 +126,56 @@ func (d *Domain) Halves(src, dst Signature) (egress, ingress verdict.Half) {
 	return egress, ingress
 }
 
+var everything = verdict.Match{Protocol: dove.ProtocolAny, First: 0, Last: 65535}
+
+// half returns what the groups of one end say beside policies.
+func (d *Domain) half(groups []dove.Group, says func(blueprint.Group) blueprint.Default) verdict.Half {
+	h := verdict.Half{DefaultName: verdict.DefaultDeny, Stateful: true}
+	for _, g := range groups { // the least name first
+		declared := d.groups[g]
+		h.Stateful = h.Stateful && !declared.Stateless
+		switch says(declared) {
+		case blueprint.DefaultDeny:
+			h.Rules = append(h.Rules, verdict.Rule{Match: everything, Action: verdict.Deny, Tier: verdict.Closed, Name: blueprint.DefaultRuleName(g)})
+		case blueprint.DefaultAllow:
+			if name := blueprint.DefaultRuleName(g); !h.Default || name < h.DefaultName {
+				h.Default, h.DefaultName = true, name
+			}
+		}
+	}
+	return h
+}
+
+// appendTo appends what a rule says of packets to addresses like dst.
+func (r rule) appendTo(rules []verdict.Rule, dst Signature) []verdict.Rule {
+	for _, says := range []struct {
+		action  verdict.Action
+		traffic []blueprint.Traffic
+	}{{verdict.Deny, r.Deny}, {verdict.Allow, r.Allow}, {verdict.Pass, r.Pass}} {
+		for _, t := range says.traffic {
+			m, ok := dst.match(t)
+			if ok {
+				rules = append(rules, verdict.Rule{Match: m, Action: says.action, Tier: r.tier, Priority: r.Priority, Name: r.name, Log: r.Log, Shadow: r.Shadow})
+			}
+		}
+	}
+	return rules
+}
+
+// match returns what a traffic means at addresses like dst; false if it names a
+// port that they do not have.
+func (s Signature) match(t blueprint.Traffic) (verdict.Match, bool) {
+	if t.Port == "" {
+		return verdict.Match{Protocol: t.Protocol, First: t.First, Last: t.Last}, true
+	}
+	for _, p := range s.Ports {
+		if p.Name == t.Port && p.Protocol == t.Protocol {
+			return verdict.Match{Protocol: p.Protocol, First: p.Number, Last: p.Number}, true
+		}
+	}
+	return verdict.Match{}, false
+}
+
 // OpenRule names what the end of an address says whose port security is off.
 const OpenRule = "port-security-off"
 
@@ -117,22 +184,23 @@ func (d *Domain) Table(src, dst Signature) *verdict.Table {
 	return verdict.Product(d.Halves(src, dst))
 }
 
-// between returns the rules that name a group of src in from and one of dst in
-// to, ascending. It walks the rules of whichever side has fewer.
+// between returns the rules that name src in from and dst in to, ascending. It
+// walks the rules of whichever side has fewer.
 func (d *Domain) between(src, dst Signature) []int {
+	from, to := d.names(src), d.names(dst)
 	var found []int
-	if d.from.count(src.Groups) <= d.to.count(dst.Groups) {
-		for _, g := range src.Groups {
+	if d.from.count(from) <= d.to.count(to) {
+		for _, g := range from {
 			for _, i := range d.from[g] {
-				if meet(d.rules[i].to, dst.Groups) {
+				if meet(d.rules[i].to, to) {
 					found = append(found, i)
 				}
 			}
 		}
 	} else {
-		for _, g := range dst.Groups {
+		for _, g := range to {
 			for _, i := range d.to[g] {
-				if meet(d.rules[i].from, src.Groups) {
+				if meet(d.rules[i].from, from) {
 					found = append(found, i)
 				}
 			}
@@ -140,6 +208,15 @@ func (d *Domain) between(src, dst Signature) []int {
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
+}
+
+// names returns, sorted, all by which policies can name addresses like s: its
+// groups, the outsides around it, and any.
+func (d *Domain) names(s Signature) []dove.Group {
+	around := d.mention.around(s.Prefix)
+	all := slices.Concat([]dove.Group{blueprint.Any}, s.Groups, around)
+	slices.SortFunc(all, dove.Group.Compare)
+	return all
 }
 
 // meet reports whether two sorted lists have a group in common.
@@ -156,7 +233,9 @@ func names(sorted []dove.Group, g dove.Group) bool {
 	return found
 }
 
-// matchOf is a traffic whose port has a number.
-func matchOf(t blueprint.Traffic) verdict.Match {
-	return verdict.Match{Protocol: t.Protocol, First: t.First, Last: t.Last}
+// Parts yields the prefixes within which a member's addresses of a prefix are
+// alike, but for what lies in a smaller one of them: the prefix itself, and those
+// in it that policies mention. SignatureIn says what each is like.
+func (d *Domain) Parts(within netip.Prefix) []netip.Prefix {
+	return append([]netip.Prefix{within}, d.mention.inside(within)...)
 }

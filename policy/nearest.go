@@ -12,7 +12,8 @@ import (
 // Terms of a policy that a packet can fail. Of policies that fail equally many,
 // the one that fails the least significant terms is the nearest.
 const (
-	failPort = 1 << iota
+	failSide = 1 << iota
+	failPort
 	failProtocol
 	failTo
 	failFrom
@@ -21,28 +22,36 @@ const (
 // Isolated is the term that Nearest names for members of an isolated group.
 const Isolated = "isolated"
 
-var failNames = []string{"port", "protocol", "to", "from"}
+var failNames = []string{"side", "port", "protocol", "to", "from"}
 
 // Nearest explains a default deny of a packet from src to dst: the rule that
 // would have allowed it if the fewest of its terms were different, and those
-// terms: "from", "to", "protocol" and "port", separated by ", ", or Isolated
-// for members of an isolated group. The port is as in verdict.Table.Lookup.
+// terms: "from", "to", "protocol", "port" and "side" (it counts at one end only),
+// separated by ", ", or Isolated for members of an isolated group. The port is as
+// in verdict.Table.Lookup.
 // Only policies that name a group of src in from or one of dst in to are near;
 // both strings are empty if there is none. A rule that does allow the packet
 // is returned without a term.
 func (d *Domain) Nearest(src, dst Signature, protocol dove.Protocol, port uint16) (rule, failed string) {
 	best := 0
-	for _, i := range d.near(src, dst) {
+	from, to := d.names(src), d.names(dst)
+	for _, i := range d.near(from, to) {
 		r := d.rules[i]
+		if r.Shadow {
+			continue
+		}
 		ends := 0
-		if !meet(r.from, src.Groups) {
+		if r.Side != blueprint.BothSides {
+			ends |= failSide
+		}
+		if !meet(r.from, from) {
 			ends |= failFrom
 		}
-		if !meet(r.to, dst.Groups) {
+		if !meet(r.to, to) {
 			ends |= failTo
 		}
-		for _, t := range r.allow {
-			fails := ends | misses(t, protocol, port)
+		for _, t := range r.Allow {
+			fails := ends | misses(t, dst, protocol, port)
 			if rule == "" || nearer(fails, best) {
 				rule, best = r.name, fails
 			}
@@ -52,7 +61,7 @@ func (d *Domain) Nearest(src, dst Signature, protocol dove.Protocol, port uint16
 		return rule, ""
 	}
 	for _, g := range src.Groups {
-		if d.shut[g] && names(dst.Groups, g) {
+		if d.groups[g].Isolated && names(dst.Groups, g) {
 			return blueprint.GroupRuleName(g), Isolated
 		}
 	}
@@ -65,13 +74,13 @@ func (d *Domain) Nearest(src, dst Signature, protocol dove.Protocol, port uint16
 	return rule, strings.Join(terms, ", ")
 }
 
-// near returns the rules that name one end, ascending.
-func (d *Domain) near(src, dst Signature) []int {
+// near returns the rules that name one end by one of its names, ascending.
+func (d *Domain) near(from, to []dove.Group) []int {
 	var found []int
-	for _, g := range src.Groups {
+	for _, g := range from {
 		found = append(found, d.from[g]...)
 	}
-	for _, g := range dst.Groups {
+	for _, g := range to {
 		found = append(found, d.to[g]...)
 	}
 	slices.Sort(found)
@@ -79,14 +88,21 @@ func (d *Domain) near(src, dst Signature) []int {
 }
 
 // misses says which terms of one traffic a packet fails. A port counts across
-// protocols that have ports: udp/80 is nearer to tcp/80 than udp/53 is.
-func misses(t blueprint.Traffic, protocol dove.Protocol, port uint16) int {
+// protocols that have ports: udp/80 is nearer to tcp/80 than udp/53 is. A port by
+// name is no port of a target that does not have the name.
+func misses(t blueprint.Traffic, dst Signature, protocol dove.Protocol, port uint16) int {
 	fails := 0
+	m, known := dst.match(t)
+	if !known {
+		fails |= failPort
+	} else if t.Port != "" {
+		t.First, t.Last = m.First, m.Last
+	}
 	if t.Protocol != dove.ProtocolAny && t.Protocol != protocol {
 		fails |= failProtocol
 	}
 	comparable := t.Protocol == protocol || t.Protocol.HasPorts() && protocol.HasPorts()
-	if comparable && (port < t.First || port > t.Last) {
+	if known && comparable && (port < t.First || port > t.Last) {
 		fails |= failPort
 	}
 	return fails

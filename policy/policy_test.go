@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
 	"dove.network/verdict"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // compile parses blueprints of the tenant acme.
@@ -22,7 +24,7 @@ func compile(t testing.TB, texts ...string) *Domain {
 		}
 		all = append(all, b)
 	}
-	return Compile(all)
+	return Compile(all, time.Time{})
 }
 
 // in returns the signature of an endpoint in groups "blueprint/group" of acme.
@@ -35,7 +37,7 @@ func in(groups ...string) Signature {
 		}
 		list = append(list, parsed)
 	}
-	return (*Domain)(nil).Signature(list, netip.Addr{})
+	return new(Domain).Signature(Member{Groups: list}, netip.Addr{})
 }
 
 const shop = `
@@ -138,6 +140,11 @@ func TestSignatureKey(t *testing.T) {
 		"groups=":                           in(),
 		"groups=acme/shop/web":              in("shop/web"),
 		"groups=acme/base/ops,acme/shop/db": in("shop/db", "base/ops", "shop/db"),
+		"groups=;open":                      {Open: true},
+		"groups=acme/shop/web;prefix=10.0.0.0/8;ports=dns=tcp/53,dns=udp/53,http=tcp/80;open": {
+			Groups: in("shop/web").Groups, Prefix: netip.MustParsePrefix("10.0.0.0/8"), Open: true,
+			Ports: []NamedPort{{"dns", dove.Port{Protocol: dove.ProtocolTCP, Number: 53}}, {"dns", dove.Port{Protocol: dove.ProtocolUDP, Number: 53}}, {"http", dove.Port{Protocol: dove.ProtocolTCP, Number: 80}}},
+		},
 	} {
 		if s.Key() != key {
 			t.Errorf("key %q, want %q", s.Key(), key)
@@ -146,16 +153,15 @@ func TestSignatureKey(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if diff := cmp.Diff(s.Groups, back.Groups); diff != "" && !s.Empty() {
+		if diff := cmp.Diff(s, back, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 			t.Errorf("%s: %s", key, diff)
-		}
-		if s.Empty() != (key == "groups=") || back.Empty() != s.Empty() {
-			t.Errorf("%s: empty %t, read back %t", key, s.Empty(), back.Empty())
 		}
 	}
 	for _, key := range []string{
 		"", "acme/shop/web", "groups=web", "groups=acme/shop/Web", "groups=acme/shop/web,", "groups=,acme/shop/web",
-		"groups=acme/shop/web,acme/shop/db", "groups=acme/shop/web,acme/shop/web", "groups=acme/shop/web;prefix=10.0.0.0/8",
+		"groups=acme/shop/web,acme/shop/db", "groups=acme/shop/web,acme/shop/web", "groups=acme/shop/web;prefix=10.0.0.0/08",
+		"groups=;prefix=10.0.0.1/8", "groups=;prefix=", "groups=;ports=", "groups=;ports=b=tcp/1,a=tcp/1", "groups=;ports=a=tcp/0", "groups=;ports=a=icmp/8",
+		"groups=;open;prefix=10.0.0.0/8", "groups=;open;open", "groups=;shut", "prefix=10.0.0.0/8", "groups=;",
 	} {
 		if s, err := ParseSignature(key); err == nil {
 			t.Errorf("%q reads as %v", key, s)
@@ -165,7 +171,7 @@ func TestSignatureKey(t *testing.T) {
 
 func TestSignatureLeavesItsInputAlone(t *testing.T) {
 	groups := append(in("shop/web").Groups, in("shop/db").Groups...)
-	(*Domain)(nil).Signature(groups, netip.Addr{})
+	new(Domain).Signature(Member{Groups: groups}, netip.Addr{})
 	if groups[0].Name != "web" {
 		t.Error("the caller's groups were sorted")
 	}
@@ -239,7 +245,7 @@ func hub(policies int) *Domain {
 			Allow: []blueprint.Traffic{{Protocol: dove.ProtocolTCP, First: 443, Last: 443}},
 		})
 	}
-	return Compile([]*blueprint.Blueprint{b})
+	return Compile([]*blueprint.Blueprint{b}, time.Time{})
 }
 
 func TestAPairWalksOnlyPoliciesThatTouchIt(t *testing.T) {
@@ -273,10 +279,10 @@ func BenchmarkCompile(b *testing.B) {
 	h := hub(10000)
 	bp := &blueprint.Blueprint{Tenant: "acme", Name: "hub", Domain: "hub"}
 	for i, r := range h.rules {
-		bp.Policies = append(bp.Policies, blueprint.Policy{Name: fmt.Sprint(i), From: r.from, To: r.to, Allow: r.allow})
+		bp.Policies = append(bp.Policies, blueprint.Policy{Name: fmt.Sprint(i), From: r.from, To: r.to, Allow: r.Allow})
 	}
 	for b.Loop() {
-		Compile([]*blueprint.Blueprint{bp})
+		Compile([]*blueprint.Blueprint{bp}, time.Time{})
 	}
 }
 

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,34 +10,74 @@ import (
 	"dove.network/dove"
 )
 
+// Member is what an endpoint brings to policy: the groups that it names, its
+// labels and named ports, and whether its port security is off.
+type Member struct {
+	Groups []dove.Group
+	Labels map[string]string
+	Ports  map[string]dove.Port
+	Open   bool
+}
+
 // Signature is what addresses of one class have in common. It depends on what
 // an endpoint is, never on what policies say of it, so an edited policy leaves
-// classes alone.
+// classes alone, unless it mentions a prefix or a named port that none did.
 type Signature struct {
-	Groups []dove.Group // sorted, each once
+	Groups []dove.Group // that the endpoint names and that select it; sorted, each once
+	Prefix netip.Prefix // the longest that policies mention and that covers the address; invalid if none does
+	Ports  []NamedPort  // that policies mention, sorted
 	Open   bool         // port security is off: its own end of a pair allows everything
 }
 
-// Signature returns that of an address of an endpoint in the given groups, in
-// any order, whose port security is on. No policy of this version mentions
-// prefixes, so all addresses of an endpoint are alike.
-func (d *Domain) Signature(groups []dove.Group, _ netip.Addr) Signature {
-	sorted := slices.SortedFunc(slices.Values(groups), dove.Group.Compare)
-	return Signature{Groups: slices.Compact(sorted)}
+// NamedPort is a port of an endpoint under the name that policies may use.
+type NamedPort struct {
+	Name string
+	dove.Port
 }
 
-// Empty reports whether the signature is of addresses in no group whose port
-// security is on: nothing is allowed to or from them.
-func (s Signature) Empty() bool { return len(s.Groups) == 0 && !s.Open }
+func (p NamedPort) compare(o NamedPort) int {
+	return cmp.Or(strings.Compare(p.Name, o.Name), cmp.Compare(p.Protocol, o.Protocol), cmp.Compare(p.Number, o.Number))
+}
 
-// The parts of a key that this version knows, separated by a semicolon.
+// Signature returns that of an address of an endpoint.
+func (d *Domain) Signature(m Member, addr netip.Addr) Signature {
+	if !addr.IsValid() {
+		return d.SignatureIn(m, netip.Prefix{})
+	}
+	return d.SignatureIn(m, netip.PrefixFrom(addr, addr.BitLen()))
+}
+
+// SignatureIn returns that of the addresses of a prefix which are in no smaller
+// one that policies mention (Parts).
+func (d *Domain) SignatureIn(m Member, within netip.Prefix) Signature {
+	s := Signature{
+		Groups: slices.Concat(m.Groups, d.chosen.of(m.Labels)),
+		Prefix: d.mention.longest(within),
+		Open:   m.Open,
+	}
+	slices.SortFunc(s.Groups, dove.Group.Compare)
+	s.Groups = slices.Compact(s.Groups)
+	for name, port := range m.Ports {
+		if d.mention.ports[portName{port.Protocol, name}] {
+			s.Ports = append(s.Ports, NamedPort{name, port})
+		}
+	}
+	slices.SortFunc(s.Ports, NamedPort.compare)
+	return s
+}
+
+// The parts of a key that this version knows, each with a semicolon before it
+// but the first.
 const (
 	groupsPart = "groups="
-	openPart   = ";open"
+	prefixPart = "prefix="
+	portsPart  = "ports="
+	openPart   = "open"
 )
 
 // Key returns the signature as text for alloc documents and map keys: one key
-// for one signature, for example "groups=acme/shop/app,acme/shop/web;open".
+// for one signature, for example
+// "groups=acme/shop/app,acme/shop/web;prefix=10.0.0.0/8;ports=http=tcp/80;open".
 func (s Signature) Key() string {
 	var b strings.Builder
 	b.WriteString(groupsPart)
@@ -46,8 +87,19 @@ func (s Signature) Key() string {
 		}
 		b.WriteString(g.String())
 	}
+	if s.Prefix.IsValid() {
+		b.WriteString(";" + prefixPart + s.Prefix.String())
+	}
+	for i, p := range s.Ports {
+		if i == 0 {
+			b.WriteString(";" + portsPart)
+		} else {
+			b.WriteByte(',')
+		}
+		b.WriteString(p.Name + "=" + p.Port.String())
+	}
 	if s.Open {
-		b.WriteString(openPart)
+		b.WriteString(";" + openPart)
 	}
 	return b.String()
 }
@@ -55,24 +107,44 @@ func (s Signature) Key() string {
 // ParseSignature reads what Key wrote, and nothing else: a part that this
 // version does not know would distinguish classes that it cannot tell apart.
 func ParseSignature(key string) (Signature, error) {
-	groups, known := strings.CutPrefix(key, groupsPart)
-	groups, open := strings.CutSuffix(groups, openPart)
-	if !known || strings.Contains(groups, ";") {
-		return Signature{}, fmt.Errorf("class signature %q: want groups=tenant/blueprint/group,... and perhaps ;open; a newer version may have written it", key)
+	var s Signature
+	fail := func(err error) (Signature, error) {
+		return Signature{}, fmt.Errorf("class signature %q: %w", key, err)
 	}
-	s := Signature{Open: open}
-	if groups == "" {
-		return s, nil
+	for part := range strings.SplitSeq(key, ";") {
+		name, value, _ := strings.Cut(part, "=")
+		switch {
+		case name+"=" == groupsPart && value != "":
+			for text := range strings.SplitSeq(value, ",") {
+				g, err := dove.ParseGroup(text)
+				if err != nil {
+					return fail(err)
+				}
+				s.Groups = append(s.Groups, g)
+			}
+		case name+"=" == prefixPart:
+			prefix, err := netip.ParsePrefix(value)
+			if err != nil {
+				return fail(err)
+			}
+			s.Prefix = prefix
+		case name+"=" == portsPart:
+			for text := range strings.SplitSeq(value, ",") {
+				name, number, _ := strings.Cut(text, "=")
+				port, err := dove.ParsePort(number)
+				if err != nil {
+					return fail(err)
+				}
+				s.Ports = append(s.Ports, NamedPort{name, port})
+			}
+		case part == openPart:
+			s.Open = true
+		}
 	}
-	for text := range strings.SplitSeq(groups, ",") {
-		g, err := dove.ParseGroup(text)
-		if err != nil {
-			return Signature{}, fmt.Errorf("class signature %q: %w", key, err)
-		}
-		if n := len(s.Groups); n > 0 && s.Groups[n-1].Compare(g) >= 0 {
-			return Signature{}, fmt.Errorf("class signature %q: group %s must come before %s, and once", key, g, s.Groups[n-1])
-		}
-		s.Groups = append(s.Groups, g)
+	canonical := slices.IsSortedFunc(s.Groups, dove.Group.Compare) && len(slices.Compact(slices.Clone(s.Groups))) == len(s.Groups) &&
+		slices.IsSortedFunc(s.Ports, NamedPort.compare) && s.Prefix == s.Prefix.Masked()
+	if !canonical || s.Key() != key {
+		return fail(fmt.Errorf("want groups=tenant/blueprint/group,... in order, and perhaps ;prefix=10.0.0.0/8, ;ports=name=tcp/80,... and ;open; a newer version may have written it"))
 	}
 	return s, nil
 }

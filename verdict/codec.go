@@ -14,8 +14,21 @@ import (
 //	default verdict, sections: count, then of each its protocol and its
 //	intervals until port 65535 is covered: last-first, verdict.
 //
-// A verdict is rule<<1 | allow. A table has exactly one encoding.
-const format = 1
+// A verdict is rule<<4 | would<<3 | log<<2 | noReply<<1 | allow, and if would is
+// set the rule that would decide, <<1 | allow. A table has exactly one encoding.
+const format = 2
+
+const (
+	verdictAllow = 1 << iota
+	verdictNoReply
+	verdictLog
+	verdictWould
+	verdictRule
+)
+
+// namesMax is how many names a table can have: each interval, and the default, can
+// bring two.
+const namesMax = 2 * (IntervalsMax + 1)
 
 const (
 	flagEgressStateful  = 1 << 0
@@ -57,11 +70,24 @@ func (t *Table) Encode() []byte {
 }
 
 func appendVerdict(b []byte, v Verdict) []byte {
-	n := uint64(v.Rule) << 1
-	if v.Allow {
-		n |= 1
+	n := uint64(v.Rule) * verdictRule
+	for _, f := range []struct {
+		set bool
+		bit uint64
+	}{{v.Allow, verdictAllow}, {v.NoReply, verdictNoReply}, {v.Log, verdictLog}, {v.Would > 0, verdictWould}} {
+		if f.set {
+			n |= f.bit
+		}
 	}
-	return binary.AppendUvarint(b, n)
+	b = binary.AppendUvarint(b, n)
+	if v.Would > 0 {
+		n := uint64(v.Would-1) << 1
+		if v.WouldAllow {
+			n |= 1
+		}
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
 }
 
 // ErrEncoding is what every error of Decode wraps: the bytes are not the
@@ -89,6 +115,7 @@ func Decode(encoded []byte) (*Table, error) {
 	}
 	r.names(t)
 	used := make([]bool, len(t.Names))
+	r.stateful = t.EgressStateful && t.IngressStateful
 	t.Default = r.verdict(used)
 	r.sections(t, used)
 	for i, u := range used {
@@ -109,8 +136,9 @@ func Decode(encoded []byte) (*Table, error) {
 // reader takes values off the front of hostile bytes. After a failure it
 // returns zeros and keeps the first error.
 type reader struct {
-	rest []byte
-	err  error
+	rest     []byte
+	stateful bool // both halves
+	err      error
 }
 
 func (r *reader) fail(text string, args ...any) {
@@ -148,8 +176,7 @@ func (r *reader) uvarint(limit uint64, what string) uint64 {
 }
 
 func (r *reader) names(t *Table) {
-	// Each interval can bring one name, and so can the default.
-	count := int(r.uvarint(IntervalsMax+1, "the count of names"))
+	count := int(r.uvarint(namesMax, "the count of names"))
 	t.Names = make([]string, 0, min(count, len(r.rest)))
 	for range count {
 		n := int(r.uvarint(NameMax, "the length of a name"))
@@ -172,14 +199,28 @@ func (r *reader) names(t *Table) {
 }
 
 func (r *reader) verdict(used []bool) Verdict {
-	n := r.uvarint(1<<17-1, "a verdict")
-	v := Verdict{Allow: n&1 == 1, Rule: uint16(n >> 1)}
-	switch {
-	case r.err != nil:
-	case int(v.Rule) >= len(used):
-		r.fail("a verdict uses name %d of %d", v.Rule, len(used))
-	default:
-		used[v.Rule] = true
+	n := r.uvarint(namesMax*verdictRule-1, "a verdict")
+	v := Verdict{Allow: n&verdictAllow != 0, NoReply: n&verdictNoReply != 0, Log: n&verdictLog != 0, Rule: uint16(n / verdictRule)}
+	use := func(rule uint64) {
+		switch {
+		case r.err != nil:
+		case rule >= uint64(len(used)):
+			r.fail("a verdict uses name %d of %d", rule, len(used))
+		default:
+			used[rule] = true
+		}
+	}
+	use(n / verdictRule)
+	if r.stateful && v.NoReply {
+		r.fail("halves that are stateful let replies pass")
+	}
+	if v.Allow && v.NoReply {
+		r.fail("what is allowed is allowed as a reply")
+	}
+	if n&verdictWould != 0 {
+		would := r.uvarint(namesMax*2-1, "what a verdict would be")
+		use(would >> 1)
+		v.Would, v.WouldAllow = uint16(would>>1)+1, would&1 != 0
 	}
 	return v
 }

@@ -10,8 +10,8 @@ import (
 // sample is web → app of the examples: two sections, three names.
 func sample() *Table {
 	h := Half{DefaultName: DefaultDeny, Stateful: true, Rules: []Rule{
-		{Match{6, 80, 443}, true, "shop/web"},
-		{Match{17, 53, 53}, false, "shop/no-dns"},
+		{Match: Match{6, 80, 443}, Action: Allow, Name: "shop/web"},
+		{Match: Match{17, 53, 53}, Name: "shop/no-dns"},
 	}}
 	return Product(h, h)
 }
@@ -36,7 +36,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"names out of order", head(2, 1, 'b', 1, 'a', 0, 0), "does not come after"},
 		{"a name twice", head(2, 1, 'a', 1, 'a', 0, 0), "does not come after"},
 		{"unused name", head(2, 1, 'a', 1, 'b', 0, 0), "no verdict uses"},
-		{"verdict beyond the names", head(1, 1, 'a', 2, 0), "name 1 of 1"},
+		{"verdict beyond the names", head(1, 1, 'a', 16, 0), "name 1 of 1"},
 		{"verdict too large", head(1, 1, 'a', 0xff, 0xff, 0xff, 0x7f), "a verdict is more"},
 		{"number longer than needed", head(1, 1, 'a', 0x80, 0, 0), "longer than needed"},
 		{"number without end", head(1, 1, 'a', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), "more than"},
@@ -45,6 +45,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{"section like the default", head(1, 1, 'a', 0, 1, 6, 0xff, 0xff, 3, 0), "no more than the default"},
 		{"intervals not merged", head(1, 1, 'a', 0, 1, 6, 0, 1, 0xfe, 0xff, 3, 1), "say the same"},
 		{"interval beyond 65535", head(1, 1, 'a', 0, 1, 6, 0, 1, 0xff, 0xff, 3, 0), "length of an interval"},
+		{"shadow beyond the names", head(1, 1, 'a', 8, 2, 0), "name 1 of 1"},
+		{"shadow that ends early", head(1, 1, 'a', 8), "ends early"},
+		{"no reply through stateful halves", []byte{format, 3, 1, 1, 'a', 2, 0}, "let replies pass"},
+		{"no reply of what is allowed", head(1, 1, 'a', 3, 0), "allowed as a reply"},
 		{"bytes after the end", head(1, 1, 'a', 0, 0, 0), "1 bytes follow"},
 		{"too long", make([]byte, EncodedMax+1), "at most"},
 	}

@@ -19,46 +19,79 @@ func random(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(*seed, 0))
 }
 
-// say is the slow obvious reading of one half.
-func say(h Half, p dove.Protocol, port uint16) (allow, explicit bool, name string) {
-	for _, allow := range []bool{false, true} {
-		var names []string
-		for _, r := range h.Rules {
-			m := r.Match
-			if r.Allow == allow && (m.Protocol == p || m.Protocol == dove.ProtocolAny) && m.First <= port && port <= m.Last {
-				names = append(names, r.Name)
-			}
-		}
-		if len(names) > 0 {
-			return allow, true, slices.Min(names)
+// heard is what one half says of one packet, read the slow obvious way.
+type heard struct {
+	allow, explicit, log, shadow bool
+	name                         string
+}
+
+func say(h Half, p dove.Protocol, port uint16, shadow bool) heard {
+	var match []Rule
+	for _, r := range h.Rules {
+		m := r.Match
+		if (m.Protocol == p || m.Protocol == dove.ProtocolAny) && m.First <= port && port <= m.Last && (shadow || !r.Shadow) {
+			match = append(match, r)
 		}
 	}
-	return h.Default, false, h.DefaultName
+	out := heard{allow: h.Default, name: h.DefaultName}
+	passed := false
+	for tier := Provider; tier <= Baseline && !out.explicit; tier++ {
+		for priority := range uint32(3) {
+			for _, action := range []Action{Deny, Allow, Pass} {
+				var names []string
+				for _, r := range match {
+					if r.Tier == tier && r.Priority == priority && r.Action == action {
+						names = append(names, r.Name)
+					}
+				}
+				if len(names) == 0 || out.explicit || passed && tier == Provider {
+					continue
+				}
+				if action == Pass {
+					passed = true
+					continue
+				}
+				out.allow, out.explicit, out.name = action == Allow, true, slices.Min(names)
+				for _, r := range match {
+					if r.Tier == tier && r.Priority == priority && r.Action == action && r.Name == out.name && r.Shadow {
+						out.shadow = true
+					}
+				}
+			}
+		}
+	}
+	for _, r := range match {
+		if out.explicit && r.Log && r.Action != Pass && (r.Action == Allow) == out.allow {
+			out.log = true
+		}
+	}
+	return out
 }
 
 // decide is the slow obvious reading of two.
-func decide(egress, ingress Half, p dove.Protocol, port uint16) (bool, string) {
-	ea, ee, en := say(egress, p, port)
-	ia, ie, in := say(ingress, p, port)
+func decide(egress, ingress Half, p dove.Protocol, port uint16, shadow bool) (allow, log, shadowed bool, name string) {
+	e, i := say(egress, p, port, shadow), say(ingress, p, port, shadow)
+	log = e.log && e.allow == (e.allow && i.allow) || i.log && i.allow == (e.allow && i.allow)
+	of := func(h heard) (bool, bool, bool, string) { return false, log, h.shadow, h.name }
 	switch {
-	case ea && ia && en == in:
-		return true, en
-	case ea && ia:
-		return true, en + " & " + in
-	case !ea && ee:
-		return false, en
-	case !ia && ie:
-		return false, in
-	case !ea:
-		return false, en
+	case e.allow && i.allow && e.name == i.name:
+		return true, log, e.shadow || i.shadow, e.name
+	case e.allow && i.allow:
+		return true, log, e.shadow || i.shadow, e.name + " & " + i.name
+	case !e.allow && e.explicit:
+		return of(e)
+	case !i.allow && i.explicit:
+		return of(i)
+	case !e.allow:
+		return of(e)
 	default:
-		return false, in
+		return of(i)
 	}
 }
 
 var testProtocols = []dove.Protocol{0, 1, 6, 17, 58, 47, 132, 255}
 
-func randomHalf(r *rand.Rand, end string) Half {
+func randomHalf(r *rand.Rand, end string, shadow int) Half {
 	h := Half{Default: r.IntN(4) == 0, DefaultName: DefaultDeny, Stateful: r.IntN(2) == 0}
 	if h.Default {
 		h.DefaultName = "default-allow"
@@ -66,7 +99,12 @@ func randomHalf(r *rand.Rand, end string) Half {
 	names := []string{"a", "b", "c", "d/" + end, end}
 	edges := []uint16{0, 1, 79, 80, 81, 443, 1024, 65534, 65535}
 	for range r.IntN(9) {
-		rule := Rule{Allow: r.IntN(3) > 0, Name: names[r.IntN(len(names))]}
+		at := r.IntN(len(names))
+		// One name is of one tier and priority, and in shadow or not, as a policy is.
+		rule := Rule{Action: Action(min(r.IntN(3), 1)), Name: names[at], Tier: Tier(at % 4), Priority: uint32(at % 3), Shadow: at == shadow, Log: r.IntN(4) == 0}
+		if rule.Tier == Provider && r.IntN(3) == 0 {
+			rule.Action = Pass
+		}
 		rule.Match.Protocol = testProtocols[r.IntN(len(testProtocols))]
 		rule.Match.Last = 65535
 		if p := rule.Match.Protocol; (p.HasPorts() || p.IsICMP()) && r.IntN(5) > 0 {
@@ -81,12 +119,13 @@ func randomHalf(r *rand.Rand, end string) Half {
 func TestProductSaysWhatItsHalvesSay(t *testing.T) {
 	r := random(t)
 	for n := range 400 {
-		egress, ingress := randomHalf(r, "egress"), randomHalf(r, "ingress")
+		shadow := r.IntN(10)
+		egress, ingress := randomHalf(r, "egress", shadow), randomHalf(r, "ingress", shadow)
 		table := Product(egress, ingress)
 		checkCanonical(t, table)
 
 		step := 1 // all ports in some worlds, those near an edge in all
-		if n >= 8 {
+		if n >= 3 {
 			step = 65536
 		}
 		ports := []int{0, 1, 2, 78, 79, 80, 81, 82, 442, 443, 444, 1023, 1024, 1025, 40000, 65533, 65534, 65535}
@@ -95,8 +134,16 @@ func TestProductSaysWhatItsHalvesSay(t *testing.T) {
 		}
 		for _, p := range append(testProtocols, 2) {
 			for _, port := range ports {
-				allow, name := decide(egress, ingress, p, uint16(port))
+				allow, log, _, name := decide(egress, ingress, p, uint16(port), false)
+				wouldAllow, _, shadowed, would := decide(egress, ingress, p, uint16(port), true)
+				if !shadowed {
+					wouldAllow, would = false, ""
+				}
+				noReply := !egress.Stateful && !say(egress, p, uint16(port), false).allow || !ingress.Stateful && !say(ingress, p, uint16(port), false).allow
 				v := table.Lookup(p, uint16(port))
+				if v.NoReply != noReply || v.Log != log || table.WouldName(v) != would || v.WouldAllow != wouldAllow {
+					t.Fatalf("world %d: %s/%d: no reply %t, log %t, would %t (%s)\negress %+v\ningress %+v\n%s", n, p, port, noReply, log, wouldAllow, would, egress, ingress, table)
+				}
 				if v.Allow != allow || table.Name(v) != name {
 					t.Fatalf("world %d: %s/%d: halves say %t (%s), table says %t (%s)\negress %+v\ningress %+v\n%s",
 						n, p, port, allow, name, v.Allow, table.Name(v), egress, ingress, table)
@@ -127,7 +174,13 @@ func TestProductSaysWhatItsHalvesSay(t *testing.T) {
 func checkCanonical(t *testing.T, table *Table) {
 	t.Helper()
 	used := make(map[uint16]bool)
-	used[table.Default.Rule] = true
+	use := func(v Verdict) {
+		used[v.Rule] = true
+		if v.Would > 0 {
+			used[v.Would-1] = true
+		}
+	}
+	use(table.Default)
 	previous := dove.ProtocolAny
 	for _, s := range table.Sections {
 		if s.Protocol <= previous {
@@ -142,7 +195,7 @@ func checkCanonical(t *testing.T, table *Table) {
 			if i > 0 && s.Intervals[i-1].Verdict == iv.Verdict {
 				t.Fatalf("%s: interval %d is not merged:\n%s", s.Protocol, i, table)
 			}
-			used[iv.Verdict.Rule] = true
+			use(iv.Verdict)
 			next = int(iv.Last) + 1
 		}
 		if next != 65536 || len(s.Intervals) == 1 && s.Intervals[0].Verdict == table.Default {
@@ -158,8 +211,8 @@ func TestProductNames(t *testing.T) {
 	tcp := func(first, last uint16) Match { return Match{dove.ProtocolTCP, first, last} }
 	any := Match{Last: 65535}
 	half := func(rules ...Rule) Half { return Half{Rules: rules, DefaultName: DefaultDeny} }
-	allow := func(m Match, name string) Rule { return Rule{m, true, name} }
-	deny := func(m Match, name string) Rule { return Rule{m, false, name} }
+	allow := func(m Match, name string) Rule { return Rule{Match: m, Action: Allow, Name: name} }
+	deny := func(m Match, name string) Rule { return Rule{Match: m, Name: name} }
 
 	tests := []struct {
 		name            string
@@ -195,11 +248,11 @@ func TestProductNames(t *testing.T) {
 
 func TestTableString(t *testing.T) {
 	half := Half{DefaultName: DefaultDeny, Stateful: true, Rules: []Rule{
-		{Match{dove.ProtocolTCP, 8080, 8080}, true, "shop/web-app"},
-		{Match{dove.ProtocolTCP, 8000, 8099}, true, "shop/range"},
-		{Match{dove.ProtocolICMP, 0x0800, 0x08ff}, true, "shop/ping"},
-		{Match{dove.ProtocolTCP, 8090, 65535}, false, "shop/not-these"},
-		{Match{47, 0, 65535}, true, "shop/gre"},
+		{Match: Match{dove.ProtocolTCP, 8080, 8080}, Action: Allow, Name: "shop/web-app"},
+		{Match: Match{dove.ProtocolTCP, 8000, 8099}, Action: Allow, Name: "shop/range"},
+		{Match: Match{dove.ProtocolICMP, 0x0800, 0x08ff}, Action: Allow, Name: "shop/ping"},
+		{Match: Match{dove.ProtocolTCP, 8090, 65535}, Name: "shop/not-these"},
+		{Match: Match{47, 0, 65535}, Action: Allow, Name: "shop/gre"},
 	}}
 	table := Product(half, half)
 	want := `icmp/0-2047        deny  default-deny
@@ -223,8 +276,9 @@ other              deny  default-deny
 }
 
 func TestDigestOfALiteral(t *testing.T) {
-	made := Product(Half{DefaultName: DefaultDeny}, Half{DefaultName: DefaultDeny})
-	literal := &Table{Names: []string{DefaultDeny}}
+	half := Half{DefaultName: DefaultDeny, Stateful: true}
+	made := Product(half, half)
+	literal := &Table{Names: []string{DefaultDeny}, EgressStateful: true, IngressStateful: true}
 	if made.Digest() != literal.Digest() || !literal.Equal(made) {
 		t.Errorf("literal %s, product %s", literal.Digest(), made.Digest())
 	}
@@ -240,11 +294,11 @@ func TestDigestOfALiteral(t *testing.T) {
 func TestProductBeyondItsLimitsDeniesAll(t *testing.T) {
 	manyPorts := Half{DefaultName: DefaultDeny, Stateful: true}
 	for i := range IntervalsMax/2 + 1 {
-		manyPorts.Rules = append(manyPorts.Rules, Rule{Match{6, uint16(2*i + 1), uint16(2*i + 1)}, true, "p"})
+		manyPorts.Rules = append(manyPorts.Rules, Rule{Match: Match{6, uint16(2*i + 1), uint16(2*i + 1)}, Action: Allow, Name: "p"})
 	}
 	longNames := Half{DefaultName: DefaultDeny, Stateful: true}
 	for i := range 8000 {
-		longNames.Rules = append(longNames.Rules, Rule{Match{6, uint16(i), uint16(i)}, true, fmt.Sprintf("%0200d", i)})
+		longNames.Rules = append(longNames.Rules, Rule{Match: Match{6, uint16(i), uint16(i)}, Action: Allow, Name: fmt.Sprintf("%0200d", i)})
 	}
 	for _, h := range []Half{manyPorts, longNames} {
 		table := Product(h, h)
@@ -266,11 +320,12 @@ func TestProductBeyondItsLimitsDeniesAll(t *testing.T) {
 
 func TestProductRefusesBrokenHalves(t *testing.T) {
 	for name, r := range map[string]Rule{
-		"empty range":    {Match{6, 2, 1}, true, "a"},
-		"any with ports": {Match{0, 80, 80}, true, "a"},
-		"no name":        {Match{6, 1, 1}, true, ""},
-		"control":        {Match{6, 1, 1}, true, "a\x1b[2J"},
-		"long name":      {Match{6, 1, 1}, true, fmt.Sprintf("%0300d", 0)},
+		"empty range":    {Match: Match{6, 2, 1}, Action: Allow, Name: "a"},
+		"any with ports": {Match: Match{0, 80, 80}, Action: Allow, Name: "a"},
+		"no name":        {Match: Match{6, 1, 1}, Action: Allow, Name: ""},
+		"control":        {Match: Match{6, 1, 1}, Action: Allow, Name: "a\x1b[2J"},
+		"tenant's pass":  {Match: Match{6, 1, 1}, Action: Pass, Tier: Tenant, Name: "a"},
+		"long name":      {Match: Match{6, 1, 1}, Action: Allow, Name: fmt.Sprintf("%0300d", 0)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -286,7 +341,7 @@ func TestProductRefusesBrokenHalves(t *testing.T) {
 func benchHalf(rules int) Half {
 	h := Half{DefaultName: DefaultDeny, Stateful: true}
 	for i := range rules {
-		h.Rules = append(h.Rules, Rule{Match{6, uint16(i*7 + 1), uint16(i*7 + 4)}, i%8 > 0, fmt.Sprintf("shop/p%d", i)})
+		h.Rules = append(h.Rules, Rule{Match: Match{6, uint16(i*7 + 1), uint16(i*7 + 4)}, Action: Action(min(i%8, 1)), Name: fmt.Sprintf("shop/p%d", i)})
 	}
 	return h
 }

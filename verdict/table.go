@@ -23,18 +23,48 @@ type Match struct {
 	First, Last uint16
 }
 
-// Rule is one line of a half: what it matches, what it says, and the name of
-// the policy that said so.
+// Action is what a rule says of the packets that it matches.
+type Action uint8
+
+// What a rule can say, in order of precedence. Pass, of tier Provider only,
+// skips the other rules of that tier.
+const (
+	Deny Action = iota
+	Allow
+	Pass
+)
+
+// Tier says when a rule counts.
+type Tier uint8
+
+// The tiers, in order of precedence. Closed is for what a group says of packets
+// that no policy of the tenant decides about.
+const (
+	Provider Tier = iota
+	Tenant
+	Closed
+	Baseline
+)
+
+// Rule is one line of a half: what it matches, what it says, when it counts,
+// and the name of the policy that said so. Of one tier the lowest priority comes
+// first. Log tells of packets that the half decides about as the rule says. A
+// Shadow rule decides nothing: a table says what it would have decided.
 type Rule struct {
-	Match Match
-	Allow bool
-	Name  string
+	Match       Match
+	Action      Action
+	Tier        Tier
+	Priority    uint32
+	Name        string
+	Log, Shadow bool
 }
 
 // Half is one end's opinion: the egress half of a source or the ingress half
-// of a target. A deny rule beats an allow rule; among rules that say the same,
-// the least name is the one named. What no rule matches gets Default, named
-// DefaultName. A stateful half lets replies of an allowed flow pass.
+// of a target. The first tier, and in it the lowest priority, that has a rule for
+// a packet decides; there a deny rule beats an allow rule, and that one a pass. Among
+// rules that say the same, the least name is the one named. What no rule matches
+// gets Default, named DefaultName. A stateful half lets replies of an allowed flow
+// pass; one that is not judges replies as it judges any packet.
 type Half struct {
 	Rules       []Rule
 	Default     bool
@@ -46,6 +76,16 @@ type Half struct {
 type Verdict struct {
 	Allow bool
 	Rule  uint16 // index in Table.Names
+
+	// NoReply: a reply of a flow that the other direction opened does not pass
+	// either, because a half that is not stateful denies it.
+	NoReply bool
+	// Log: a rule that says what was decided wants it told.
+	Log bool
+	// Would is 0 unless rules in shadow would decide: then Names[Would-1] names
+	// the rule, and WouldAllow is what it says.
+	Would      uint16
+	WouldAllow bool
 }
 
 // Interval is a verdict for a closed range of ports (ICMP: type<<8|code).
@@ -115,6 +155,15 @@ func (t *Table) Lookup(protocol dove.Protocol, port uint16) Verdict {
 // Name returns the name of the rule behind a verdict of this table.
 func (t *Table) Name(v Verdict) string { return t.Names[v.Rule] }
 
+// WouldName returns the name of the rule that would decide if those in shadow
+// counted, "" if none of these would.
+func (t *Table) WouldName(v Verdict) string {
+	if v.Would == 0 {
+		return ""
+	}
+	return t.Names[v.Would-1]
+}
+
 // AllowsAny reports whether any packet at all is allowed.
 func (t *Table) AllowsAny() bool {
 	if t.Default.Allow {
@@ -151,11 +200,18 @@ func (t *Table) Equal(o *Table) bool {
 func (t *Table) String() string {
 	var b strings.Builder
 	line := func(what string, v Verdict) {
-		word := "deny"
-		if v.Allow {
-			word = "allow"
+		word := map[bool]string{false: "deny", true: "allow"}
+		fmt.Fprintf(&b, "%-18s %-5s %s", what, word[v.Allow], t.Name(v))
+		if v.NoReply {
+			b.WriteString(", no reply")
 		}
-		fmt.Fprintf(&b, "%-18s %-5s %s\n", what, word, t.Name(v))
+		if v.Log {
+			b.WriteString(", log")
+		}
+		if v.Would > 0 {
+			fmt.Fprintf(&b, ", would %s by %s", word[v.WouldAllow], t.WouldName(v))
+		}
+		b.WriteByte('\n')
 	}
 	for _, s := range t.Sections {
 		for _, iv := range s.Intervals {

@@ -23,7 +23,7 @@ func (w *twins) half() verdict.Half {
 			m.First = one[uint16](w.r, 0x0800, 0x8000, 0x0000, 0x0301)
 			m.Last = m.First + one[uint16](w.r, 0, 0xff, 0x4ff)
 		}
-		h.Rules = append(h.Rules, verdict.Rule{Match: m, Allow: w.chance(75), Name: fmt.Sprint("rule-", i)})
+		h.Rules = append(h.Rules, verdict.Rule{Match: m, Action: one(w.r, verdict.Deny, verdict.Allow, verdict.Allow, verdict.Allow), Name: fmt.Sprint("rule-", i)})
 	}
 	return h
 }

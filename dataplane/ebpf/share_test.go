@@ -17,7 +17,7 @@ func wide(first uint16) *verdict.Table {
 	var rules []verdict.Rule
 	for port := range uint16(8000) {
 		rules = append(rules, verdict.Rule{Match: verdict.Match{Protocol: dove.ProtocolTCP, First: first + 2*port, Last: first + 2*port},
-			Allow: true, Name: "many"})
+			Action: verdict.Allow, Name: "many"})
 	}
 	return allowing(rules...)
 }

@@ -17,7 +17,7 @@ import (
 // allowing makes a table of allow rules.
 func allowing(rules ...verdict.Rule) *verdict.Table {
 	for i := range rules {
-		rules[i].Allow = true
+		rules[i].Action = verdict.Allow
 	}
 	h := verdict.Half{Rules: rules, DefaultName: verdict.DefaultDeny, Stateful: true}
 	return verdict.Product(h, h)

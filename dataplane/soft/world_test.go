@@ -55,7 +55,7 @@ func pair(src, dst dove.Class) dataplane.PairKey {
 // allow makes a table that allows the matches, each under its own name.
 func allow(matches ...verdict.Rule) *verdict.Table {
 	for i := range matches {
-		matches[i].Allow = true
+		matches[i].Action = verdict.Allow
 	}
 	half := verdict.Half{Rules: matches, DefaultName: verdict.DefaultDeny, Stateful: true}
 	return verdict.Product(half, half)

@@ -32,7 +32,9 @@ func random(t *testing.T) *rand.Rand {
 // steps where a seeded fault can sit. The zero value is the real thing.
 type compiler struct {
 	blueprint func(*blueprint.Blueprint) // of a deep copy
-	groups    func([]dove.Group) []dove.Group
+	member    func(*policy.Member)       // of a copy
+	edge      func(time.Time) time.Time
+	addr      func(netip.Addr) netip.Addr
 	half      func(*verdict.Half) // of a deep copy
 	table     func(*verdict.Table)
 }
@@ -40,28 +42,43 @@ type compiler struct {
 // disagreement compares all pairs of a world with the oracle and describes the
 // first difference, or returns "".
 func (c compiler) disagreement(w *worlds.World) string {
-	domain := policy.Compile(c.mutated(w.Blueprints))
+	edge := w.Edge
+	if c.edge != nil {
+		edge = c.edge(edge)
+	}
+	domain := policy.Compile(c.mutated(w.Blueprints), edge)
 	probes := worlds.Probes(w.Blueprints)
-	for i, src := range w.Members {
-		for j, dst := range w.Members {
+	for i := range w.Members {
+		for j := range w.Members {
+			src, dst := ends(w, i, j)
 			table, err := c.compile(domain, src, dst)
 			if err != nil {
 				return err.Error()
 			}
-			if !table.EgressStateful || !table.IngressStateful {
-				return fmt.Sprintf("endpoint %d to %d: stateful %t, %t", i, j, table.EgressStateful, table.IngressStateful)
-			}
 			for _, p := range probes {
-				allow, rule := oracle.Decide(w.Blueprints, src, dst, p.Protocol, p.Port)
+				want := oracle.Decide(w.Blueprints, w.Edge, oracle.Packet{Src: src, Dst: dst, Protocol: p.Protocol, Port: p.Port})
 				v := table.Lookup(p.Protocol, p.Port)
-				if v.Allow != allow || table.Name(v) != rule {
-					return fmt.Sprintf("endpoint %d to %d, %s/%d: oracle says %t (%s), table says %t (%s)\n%s",
-						i, j, p.Protocol, p.Port, allow, rule, v.Allow, table.Name(v), table)
+				is := oracle.Answer{Allow: v.Allow, Rule: table.Name(v), Log: v.Log, Shadow: table.WouldName(v), Would: v.WouldAllow, NoReply: v.NoReply}
+				if is != want {
+					return fmt.Sprintf("endpoint %d at %s to %d at %s, %s/%d: oracle says %+v, table says %+v\n%s",
+						i, src.Addr, j, dst.Addr, p.Protocol, p.Port, want, is, table)
 				}
 			}
 		}
 	}
 	return ""
+}
+
+// ends returns two members at addresses that are theirs in this world.
+func ends(w *worlds.World, src, dst int) (oracle.End, oracle.End) {
+	at := func(i int) oracle.End {
+		return w.Members[i].End(worlds.Addrs[(i*3+len(w.Blueprints))%len(worlds.Addrs)])
+	}
+	return at(src), at(dst)
+}
+
+func member(e oracle.End) policy.Member {
+	return policy.Member{Groups: e.Groups, Labels: e.Labels, Ports: e.Ports, Open: e.Open}
 }
 
 func (c compiler) mutated(blueprints []*blueprint.Blueprint) []*blueprint.Blueprint {
@@ -72,6 +89,7 @@ func (c compiler) mutated(blueprints []*blueprint.Blueprint) []*blueprint.Bluepr
 	for _, b := range blueprints {
 		b := *b
 		b.Groups = slices.Clone(b.Groups)
+		b.Outside = slices.Clone(b.Outside)
 		b.Policies = slices.Clone(b.Policies)
 		c.blueprint(&b)
 		out = append(out, &b)
@@ -79,11 +97,23 @@ func (c compiler) mutated(blueprints []*blueprint.Blueprint) []*blueprint.Bluepr
 	return out
 }
 
-func (c compiler) compile(domain *policy.Domain, src, dst []dove.Group) (*verdict.Table, error) {
-	if c.groups != nil {
-		src, dst = c.groups(src), c.groups(dst)
+func (c compiler) signature(domain *policy.Domain, e oracle.End) policy.Signature {
+	m, addr := member(e), e.Addr
+	if c.member != nil {
+		c.member(&m)
 	}
-	egress, ingress := domain.Halves(domain.Signature(src, netip.Addr{}), domain.Signature(dst, netip.Addr{}))
+	if c.addr != nil {
+		addr = c.addr(addr)
+	}
+	s, err := policy.ParseSignature(domain.Signature(m, addr).Key())
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+func (c compiler) compile(domain *policy.Domain, src, dst oracle.End) (*verdict.Table, error) {
+	egress, ingress := domain.Halves(c.signature(domain, src), c.signature(domain, dst))
 	for _, h := range []*verdict.Half{&egress, &ingress} {
 		if c.half != nil {
 			h.Rules = slices.Clone(h.Rules)
@@ -97,19 +127,28 @@ func (c compiler) compile(domain *policy.Domain, src, dst []dove.Group) (*verdic
 	return table, err
 }
 
+// drawn draws plain worlds and rich ones in turn.
+func drawn(r *rand.Rand, n int) *worlds.World {
+	if n%3 == 0 {
+		return worlds.Random(r, "acme")
+	}
+	return worlds.Rich(r, "acme")
+}
+
 func TestOracleAndTablesAgree(t *testing.T) {
 	r := random(t)
 	pairs, allowed := 0, 0
 	for n := range *count {
-		w := worlds.Random(r, "acme")
+		w := drawn(r, n)
 		if d := (compiler{}).disagreement(w); d != "" {
 			t.Fatalf("world %d: %s\n%s", n, d, w)
 		}
-		domain := policy.Compile(w.Blueprints)
-		for _, src := range w.Members {
-			for _, dst := range w.Members {
+		domain := policy.Compile(w.Blueprints, w.Edge)
+		for i := range w.Members {
+			for j := range w.Members {
+				src, dst := ends(w, i, j)
 				pairs++
-				if domain.Table(domain.Signature(src, netip.Addr{}), domain.Signature(dst, netip.Addr{})).AllowsAny() {
+				if table, err := (compiler{}).compile(domain, src, dst); err == nil && table.AllowsAny() {
 					allowed++
 				}
 			}
@@ -126,7 +165,7 @@ func TestOracleAndTablesAgree(t *testing.T) {
 func TestOrderDoesNotMatter(t *testing.T) {
 	r := random(t)
 	for n := range *count / 3 {
-		w := worlds.Random(r, "acme")
+		w := drawn(r, n)
 		shuffled := compiler{blueprint: func(b *blueprint.Blueprint) {
 			for i, p := range b.Policies {
 				b.Policies[i].From, b.Policies[i].To = slices.Clone(p.From), slices.Clone(p.To)
@@ -135,17 +174,49 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			}
 			r.Shuffle(len(b.Policies), func(i, j int) { b.Policies[i], b.Policies[j] = b.Policies[j], b.Policies[i] })
 			r.Shuffle(len(b.Groups), func(i, j int) { b.Groups[i], b.Groups[j] = b.Groups[j], b.Groups[i] })
+			r.Shuffle(len(b.Outside), func(i, j int) { b.Outside[i], b.Outside[j] = b.Outside[j], b.Outside[i] })
 		}}.mutated(w.Blueprints)
 		slices.Reverse(shuffled)
-		one, other := policy.Compile(w.Blueprints), policy.Compile(shuffled)
-		for _, src := range w.Members {
-			for _, dst := range w.Members {
-				backwards := slices.Concat(dst, dst)
-				slices.Reverse(backwards)
-				a := one.Table(one.Signature(src, netip.Addr{}), one.Signature(dst, netip.Addr{}))
-				b := other.Table(other.Signature(src, netip.Addr{}), other.Signature(backwards, netip.Addr{}))
+		one, other := policy.Compile(w.Blueprints, w.Edge), policy.Compile(shuffled, w.Edge)
+		for i := range w.Members {
+			for j := range w.Members {
+				src, dst := ends(w, i, j)
+				backwards := dst
+				backwards.Groups = slices.Concat(dst.Groups, dst.Groups)
+				slices.Reverse(backwards.Groups)
+				a := one.Table(one.Signature(member(src), src.Addr), one.Signature(member(dst), dst.Addr))
+				b := other.Table(other.Signature(member(src), src.Addr), other.Signature(member(backwards), dst.Addr))
 				if a.Digest() != b.Digest() {
 					t.Fatalf("world %d, %v to %v: in another order\n%s instead of\n%s%s", n, src, dst, b, a, w)
+				}
+			}
+		}
+	}
+}
+
+// The parts of a prefix are what its addresses are like: each address of a world
+// has the signature of the smallest part around it.
+func TestPartsCoverPrefixes(t *testing.T) {
+	r := random(t)
+	for n := range *count / 3 {
+		w := worlds.Rich(r, "acme")
+		d := policy.Compile(w.Blueprints, w.Edge)
+		for _, within := range []netip.Prefix{worlds.Subnet4, worlds.Subnet6, netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("0.0.0.0/0")} {
+			for i, m := range w.Members {
+				for _, a := range worlds.Addrs {
+					var smallest netip.Prefix
+					for _, p := range d.Parts(within) {
+						if p.Contains(a) && p.Bits() >= smallest.Bits() {
+							smallest = p
+						}
+					}
+					if smallest.IsValid() != within.Contains(a) {
+						t.Fatalf("world %d: %s is in part %s of %s\n%s", n, a, smallest, within, w)
+					}
+					of, is := d.SignatureIn(policy.Member(m), smallest), d.Signature(policy.Member(m), a)
+					if smallest.IsValid() && of.Key() != is.Key() {
+						t.Fatalf("world %d: endpoint %d at %s is %s, in part %s %s\n%s", n, i, a, is.Key(), smallest, of.Key(), w)
+					}
 				}
 			}
 		}
@@ -158,16 +229,16 @@ func TestNearestIsTrueAndNearest(t *testing.T) {
 	r := random(t)
 	for n := range *count / 6 {
 		w := worlds.Random(r, "acme")
-		d := policy.Compile(w.Blueprints)
+		d := policy.Compile(w.Blueprints, w.Edge)
 		for _, src := range w.Members {
 			for _, dst := range w.Members {
 				for _, p := range worlds.Probes(w.Blueprints) {
-					if _, rule := oracle.Decide(w.Blueprints, src, dst, p.Protocol, p.Port); rule != oracle.DefaultDeny {
+					if _, rule := decide(w, src, dst, p); rule != oracle.DefaultDeny {
 						continue
 					}
-					rule, failed := d.Nearest(d.Signature(src, netip.Addr{}), d.Signature(dst, netip.Addr{}), p.Protocol, p.Port)
+					rule, failed := d.Nearest(d.Signature(policy.Member(src), netip.Addr{}), d.Signature(policy.Member(dst), netip.Addr{}), p.Protocol, p.Port)
 					fewest, found := 5, failed == policy.Isolated
-					for name, terms := range failing(w.Blueprints, src, dst, p) {
+					for name, terms := range failing(w.Blueprints, src.Groups, dst.Groups, p) {
 						for _, t := range terms {
 							fewest = min(fewest, len(t))
 							found = found || name == rule && strings.Join(t, ", ") == failed
@@ -181,6 +252,11 @@ func TestNearestIsTrueAndNearest(t *testing.T) {
 			}
 		}
 	}
+}
+
+func decide(w *worlds.World, src, dst worlds.Member, p worlds.Probe) (bool, string) {
+	a := oracle.Decide(w.Blueprints, w.Edge, oracle.Packet{Src: src.End(netip.Addr{}), Dst: dst.End(netip.Addr{}), Protocol: p.Protocol, Port: p.Port})
+	return a.Allow, a.Rule
 }
 
 // failing lists, for each policy that names one end, the terms that each of
@@ -222,7 +298,7 @@ func failing(blueprints []*blueprint.Blueprint, src, dst []dove.Group, p worlds.
 func TestWorldsCanBeAppliedAsText(t *testing.T) {
 	r := random(t)
 	for n := range *count {
-		w := worlds.Random(r, "acme")
+		w := drawn(r, n)
 		ctx := blueprint.Context{Networks: map[string]blueprint.ExistingNetwork{}}
 		for _, b := range w.Blueprints {
 			text := blueprint.Format(b)

@@ -1,13 +1,16 @@
 package worlds_test
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
 	"dove.network/oracle/worlds"
+	"dove.network/policy"
 	"dove.network/verdict"
 )
 
@@ -67,37 +70,37 @@ var faults = []struct {
 	{"the last policy is missed", compiler{blueprint: func(b *blueprint.Blueprint) {
 		b.Policies = b.Policies[:max(1, len(b.Policies))-1]
 	}}},
-	{"only the first group of an endpoint counts", compiler{groups: func(groups []dove.Group) []dove.Group {
-		return groups[:min(1, len(groups))]
+	{"only the first group of an endpoint counts", compiler{member: func(m *policy.Member) {
+		m.Groups = m.Groups[:min(1, len(m.Groups))]
 	}}},
-	{"no group means every group", compiler{groups: func(groups []dove.Group) []dove.Group {
-		if len(groups) > 0 {
-			return groups
+	{"no group means every group", compiler{member: func(m *policy.Member) {
+		if len(m.Groups) > 0 {
+			return
 		}
-		var all []dove.Group
 		for _, name := range []string{"app", "cache", "db", "ops", "web"} {
-			all = append(all, dove.Group{Tenant: "acme", Blueprint: "shop", Name: name})
+			m.Groups = append(m.Groups, dove.Group{Tenant: "acme", Blueprint: "shop", Name: name})
 		}
-		return all
 	}}},
 	{"deny is dropped", rules(func(r verdict.Rule) []verdict.Rule {
-		if !r.Allow {
+		if r.Action == verdict.Deny {
 			return nil
 		}
 		return []verdict.Rule{r}
 	})},
 	{"deny allows", rules(func(r verdict.Rule) []verdict.Rule {
-		r.Allow = true
+		r.Action = verdict.Allow
 		return []verdict.Rule{r}
 	})},
-	{"allow beats deny", overlapping(func(r, other verdict.Rule, _ bool) bool { return !r.Allow && other.Allow })},
-	{"the first rule wins", overlapping(func(r, other verdict.Rule, later bool) bool { return r.Allow != other.Allow && later })},
-	{"the last rule wins", overlapping(func(r, other verdict.Rule, later bool) bool { return r.Allow != other.Allow && !later })},
+	{"allow beats deny", overlapping(func(r, other verdict.Rule, _ bool) bool {
+		return r.Action == verdict.Deny && other.Action == verdict.Allow
+	})},
+	{"the first rule wins", overlapping(func(r, other verdict.Rule, later bool) bool { return r.Action != other.Action && later })},
+	{"the last rule wins", overlapping(func(r, other verdict.Rule, later bool) bool { return r.Action != other.Action && !later })},
 	{"membership beats deny", overlapping(func(r, other verdict.Rule, _ bool) bool {
-		return !r.Allow && strings.HasSuffix(other.Name, "/members")
+		return r.Action == verdict.Deny && strings.HasSuffix(other.Name, "/members")
 	})},
 	{"the greatest name is named", overlapping(func(r, other verdict.Rule, _ bool) bool {
-		return r.Allow == other.Allow && r.Name < other.Name
+		return r.Action == other.Action && r.Name < other.Name
 	})},
 	{"a range ends one early", ranges(func(m *verdict.Match) { m.Last = max(m.First, m.Last-1) })},
 	{"a range ends one late", ranges(func(m *verdict.Match) { m.Last = min(m.Last, 65534) + 1 })},
@@ -142,6 +145,97 @@ var faults = []struct {
 	})},
 	{"the default allows", compiler{half: func(h *verdict.Half) { h.Default = true }}},
 	{"halves are stateless", compiler{half: func(h *verdict.Half) { h.Stateful = false }}},
+	{"except is ignored", outsides(func(o *blueprint.Outside) { o.Except = nil })},
+	{"only the first prefix of an outside counts", outsides(func(o *blueprint.Outside) { o.Prefixes = o.Prefixes[:1] })},
+	{"an outside is nobody", outsides(func(o *blueprint.Outside) { o.Prefixes = nil })},
+	{"an address is taken for the next one", compiler{addr: netip.Addr.Next}},
+	{"an address has no prefix", compiler{addr: func(netip.Addr) netip.Addr { return netip.Addr{} }}},
+	{"selectors select nobody", groups(func(g *blueprint.Group) { g.Selector = nil })},
+	{"an empty selector selects nobody", groups(func(g *blueprint.Group) {
+		if g.Selector != nil && len(g.Selector.Requirements) == 0 {
+			g.Selector = nil
+		}
+	})},
+	{"one requirement is enough", requirements(func(all []blueprint.Requirement) []blueprint.Requirement { return all[:1] })},
+	{"values of a requirement do not matter", requirements(func(all []blueprint.Requirement) []blueprint.Requirement {
+		for i, r := range all {
+			all[i] = blueprint.Requirement{Key: r.Key, Operator: max(blueprint.Exists, r.Operator)}
+		}
+		return all
+	})},
+	{"NotIn needs the label", requirements(func(all []blueprint.Requirement) []blueprint.Requirement {
+		for _, r := range all {
+			if r.Operator == blueprint.NotIn {
+				all = append(all, blueprint.Requirement{Key: r.Key, Operator: blueprint.Exists})
+			}
+		}
+		return all
+	})},
+	{"labels are forgotten", compiler{member: func(m *policy.Member) { m.Labels = nil }}},
+	{"names of ports are forgotten", compiler{member: func(m *policy.Member) { m.Ports = nil }}},
+	{"the protocol of a named port is ignored", compiler{member: func(m *policy.Member) {
+		ports := map[string]dove.Port{}
+		for name, p := range m.Ports {
+			p.Protocol = dove.ProtocolTCP
+			ports[name] = p
+		}
+		m.Ports = ports
+	}}},
+	{"port security is always on", compiler{member: func(m *policy.Member) { m.Open = false }}},
+	{"tiers are ignored", tiers(func(r *verdict.Rule) { r.Tier = verdict.Tenant })},
+	{"baseline comes first", tiers(func(r *verdict.Rule) {
+		if r.Tier == verdict.Baseline {
+			r.Tier = verdict.Provider
+		}
+	})},
+	{"baseline comes before a group's deny", tiers(func(r *verdict.Rule) {
+		if r.Tier == verdict.Closed {
+			r.Tier, r.Priority = verdict.Baseline, 1<<30
+		}
+	})},
+	{"a group's deny comes before the tenant", tiers(func(r *verdict.Rule) {
+		if r.Tier == verdict.Closed {
+			r.Tier = verdict.Tenant
+		}
+	})},
+	{"priorities are ignored", tiers(func(r *verdict.Rule) { r.Priority = 0 })},
+	{"the highest priority comes first", tiers(func(r *verdict.Rule) { r.Priority = 10 - r.Priority })},
+	{"pass allows", tiers(func(r *verdict.Rule) {
+		if r.Action == verdict.Pass {
+			r.Action = verdict.Allow
+		}
+	})},
+	{"pass says nothing", rules(func(r verdict.Rule) []verdict.Rule {
+		if r.Action == verdict.Pass {
+			return nil
+		}
+		return []verdict.Rule{r}
+	})},
+	{"sides are ignored", policies(func(p *blueprint.Policy) { p.Side = blueprint.BothSides })},
+	{"sides are swapped", policies(func(p *blueprint.Policy) {
+		if p.Side != blueprint.BothSides {
+			p.Side = blueprint.Egress + blueprint.Ingress - p.Side
+		}
+	})},
+	{"a group's default is forgotten", groups(func(g *blueprint.Group) { g.Egress, g.Ingress = blueprint.DefaultNone, blueprint.DefaultNone })},
+	{"a group's defaults are swapped", groups(func(g *blueprint.Group) { g.Egress, g.Ingress = g.Ingress, g.Egress })},
+	{"stateless is ignored", groups(func(g *blueprint.Group) { g.Stateless = false })},
+	{"any is nobody", policies(func(p *blueprint.Policy) {
+		nobody := func(all []dove.Group) []dove.Group {
+			return slices.DeleteFunc(slices.Clone(all), func(g dove.Group) bool { return g == blueprint.Any })
+		}
+		p.From, p.To = nobody(p.From), nobody(p.To)
+	})},
+	{"policies never end", compiler{edge: func(time.Time) time.Time { return time.Time{} }}},
+	{"policies end a moment late", compiler{edge: func(t time.Time) time.Time { return t.Add(-time.Nanosecond) }}},
+	{"policies end a moment early", compiler{edge: func(t time.Time) time.Time { return t.Add(time.Second) }}},
+	{"shadow is enforced", policies(func(p *blueprint.Policy) { p.Shadow = false })},
+	{"shadow is forgotten", policies(func(p *blueprint.Policy) {
+		if p.Shadow {
+			p.Allow, p.Deny, p.Pass = nil, nil, nil
+		}
+	})},
+	{"log is forgotten", policies(func(p *blueprint.Policy) { p.Log = false })},
 	{"names are off by one", compiler{table: func(t *verdict.Table) {
 		if len(t.Names) > 1 {
 			t.Names = append(t.Names[1:], t.Names[0])
@@ -167,6 +261,50 @@ var faults = []struct {
 			t.Sections[i].Protocol++
 		}
 	}}},
+}
+
+// policies makes a fault in each policy.
+func policies(change func(*blueprint.Policy)) compiler {
+	return compiler{blueprint: func(b *blueprint.Blueprint) {
+		for i := range b.Policies {
+			change(&b.Policies[i])
+		}
+	}}
+}
+
+// groups makes a fault in each group.
+func groups(change func(*blueprint.Group)) compiler {
+	return compiler{blueprint: func(b *blueprint.Blueprint) {
+		for i := range b.Groups {
+			change(&b.Groups[i])
+		}
+	}}
+}
+
+// outsides makes a fault in each outside.
+func outsides(change func(*blueprint.Outside)) compiler {
+	return compiler{blueprint: func(b *blueprint.Blueprint) {
+		for i := range b.Outside {
+			change(&b.Outside[i])
+		}
+	}}
+}
+
+// requirements makes a fault in each selector that has requirements.
+func requirements(change func([]blueprint.Requirement) []blueprint.Requirement) compiler {
+	return groups(func(g *blueprint.Group) {
+		if g.Selector != nil && len(g.Selector.Requirements) > 0 {
+			g.Selector = &blueprint.Selector{Requirements: change(slices.Clone(g.Selector.Requirements))}
+		}
+	})
+}
+
+// tiers makes a fault in when rules count.
+func tiers(change func(*verdict.Rule)) compiler {
+	return rules(func(r verdict.Rule) []verdict.Rule {
+		change(&r)
+		return []verdict.Rule{r}
+	})
 }
 
 // rules makes a fault that replaces each rule of a half.
@@ -217,7 +355,7 @@ func TestSeededFaultsAreCaught(t *testing.T) {
 	r := random(t)
 	list := make([]*worlds.World, worldsPerFault)
 	for i := range list {
-		list[i] = worlds.Random(r, "acme")
+		list[i] = drawn(r, i)
 	}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {

@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
+	"dove.network/oracle"
 )
 
 // World is the intent of one domain and the group sets of some endpoints.
@@ -17,8 +19,23 @@ type World struct {
 	// groups of its own and of earlier ones only. The first one makes the only
 	// network, Network.
 	Blueprints []*blueprint.Blueprint
-	// Members are the groups of endpoints; the first is in none.
-	Members [][]dove.Group
+	// Members are endpoints; the first names no group.
+	Members []Member
+	// Edge is the moment up to which policies have ended.
+	Edge time.Time
+}
+
+// Member is what policy sees of an endpoint, but for its addresses.
+type Member struct {
+	Groups []dove.Group
+	Labels map[string]string
+	Ports  map[string]dove.Port
+	Open   bool // port security is off
+}
+
+// End returns the member as the oracle asks about it, at one of its addresses.
+func (m Member) End(a netip.Addr) oracle.End {
+	return oracle.End{Addr: a, Groups: m.Groups, Labels: m.Labels, Ports: m.Ports, Open: m.Open}
 }
 
 // Domain and Network are the names of every world's domain and network.
@@ -33,7 +50,7 @@ var (
 	Subnet6 = netip.MustParsePrefix("fd00:0:0:1::/64")
 )
 
-// Random draws a world of a tenant.
+// Random draws a world of a tenant, of groups, members and policies alone.
 func Random(r *rand.Rand, tenant dove.Tenant) *World {
 	w := &World{}
 	var groups []dove.Group
@@ -55,9 +72,9 @@ func Random(r *rand.Rand, tenant dove.Tenant) *World {
 		}
 		w.Blueprints = append(w.Blueprints, b)
 	}
-	w.Members = append(w.Members, nil)
+	w.Members = append(w.Members, Member{})
 	for range 3 + r.IntN(4) {
-		w.Members = append(w.Members, some(r, groups, 1+r.IntN(min(3, len(groups)))))
+		w.Members = append(w.Members, Member{Groups: some(r, groups, 1+r.IntN(min(3, len(groups))))})
 	}
 	return w
 }
@@ -130,7 +147,8 @@ type Probe struct {
 }
 
 // Probes returns, in order, what the blueprints can tell apart: the edges of
-// each range and the ports beside them, and a protocol that no blueprint names.
+// each range and the ports beside them, the ports that have names here, and a
+// protocol that no blueprint names.
 func Probes(blueprints []*blueprint.Blueprint) []Probe {
 	list := []Probe{{Protocol: 254}}
 	for _, p := range []dove.Protocol{dove.ProtocolTCP, dove.ProtocolUDP, dove.ProtocolICMP, dove.ProtocolICMPv6} {
@@ -138,8 +156,12 @@ func Probes(blueprints []*blueprint.Blueprint) []Probe {
 	}
 	for _, b := range blueprints {
 		for _, p := range b.Policies {
-			for _, t := range append(slices.Clone(p.Allow), p.Deny...) {
+			for _, t := range slices.Concat(p.Allow, p.Deny, p.Pass) {
 				switch {
+				case t.Port != "":
+					for _, port := range namedPorts {
+						list = append(list, Probe{t.Protocol, port})
+					}
 				case t.Protocol == dove.ProtocolAny:
 				case !t.Protocol.HasPorts() && !t.Protocol.IsICMP():
 					list = append(list, Probe{t.Protocol, 0})
@@ -167,8 +189,9 @@ func (w *World) String() string {
 	for _, bp := range w.Blueprints {
 		fmt.Fprintf(&b, "%s---\n", blueprint.Format(bp))
 	}
-	for i, groups := range w.Members {
-		fmt.Fprintf(&b, "endpoint %d in %v\n", i, groups)
+	for i, m := range w.Members {
+		fmt.Fprintf(&b, "endpoint %d in %v, labels %v, ports %v, open %t\n", i, m.Groups, m.Labels, m.Ports, m.Open)
 	}
+	fmt.Fprintf(&b, "edge %s\n", w.Edge)
 	return b.String()
 }
