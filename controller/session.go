@@ -267,9 +267,7 @@ func assignment(w *world.World, e world.Endpoint, host dove.HostName) *control.A
 		}
 	}
 	a.Open, a.Parent, a.VLAN = e.Open, e.Parent, e.VLAN
-	for _, x := range e.Allowed {
-		a.Allowed = append(a.Allowed, control.Allowed{Prefix: x.Prefix, MAC: x.MAC, Class: w.AddressClass(e, x.Prefix.Addr())})
-	}
+	a.Allowed = allowed(w, e, n.DomainOf())
 	if e.Open {
 		a.Class = w.AddressClass(e, e.Addresses[0])
 	}

@@ -67,6 +67,9 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	if err := c.carry(f, w.Parsed(t, b.Name), now); err != nil {
 		return none(err)
 	}
+	if err := c.intend(w.Parsed(t, b.Name), b, now); err != nil {
+		return none(err)
+	}
 	txn, err := c.done()
 	return f, txn, doc, err
 }
@@ -93,6 +96,9 @@ func DeleteBlueprint(w *world.World, t dove.Tenant, name string, now time.Time, 
 	c.put(world.Ledger{Tenant: t})
 	c.delete(key)
 	if err := c.carry(f, old, now); err != nil {
+		return dove.Txn{}, err
+	}
+	if err := c.intend(old, nil, now); err != nil {
 		return dove.Txn{}, err
 	}
 	return c.done()

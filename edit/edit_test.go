@@ -32,7 +32,7 @@ func TestEndpointDefaults(t *testing.T) {
 	}
 	class := b.w.AddressClass(e, e.Addresses[0])
 	want := policy.Signature{Groups: []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "web"}}}
-	if s, ok := b.w.SignatureOf(n.DomainOf(), class); !ok || cmp.Diff(want, s) != "" {
+	if s, ok := b.w.SignatureOf(n.DomainOf(), class); !ok || cmp.Diff(want, s, byValue) != "" {
 		t.Errorf("class %d has signature %v %v", class, s, ok)
 	}
 

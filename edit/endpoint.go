@@ -2,13 +2,13 @@ package edit
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
-	"dove.network/policy"
 	"dove.network/world"
 )
 
@@ -17,6 +17,7 @@ const (
 	AddressesMax = 16
 	AllowedMax   = 16
 	GroupsMax    = 16
+	PortsMax     = 16 // names of ports
 	deviceMax    = 15 // IFNAMSIZ less the end
 )
 
@@ -39,6 +40,9 @@ type EndpointRequest struct {
 
 	Allowed      []AllowedRequest // nil: as they are, or none
 	PortSecurity *bool            // nil: as it is, or on
+
+	Labels map[string]string // nil: as they are, or none
+	Ports  map[string]string // names and ports, "tcp/80"; nil: as they are, or none
 }
 
 // AllowedRequest asks for what an endpoint may send from beside its addresses.
@@ -81,6 +85,8 @@ func PutEndpoint(w *world.World, r EndpointRequest, chance Chance, ifMatch *dove
 	if r.PortSecurity != nil {
 		s.doc.Open = !*r.PortSecurity
 	}
+	s.labels()
+	s.ports()
 	s.trunk()
 	if s.doc.Parent == "" {
 		s.device()
@@ -210,6 +216,52 @@ func (s *seat) domains() {
 	}
 }
 
+// labels checks those that were given, or keeps the old ones.
+func (s *seat) labels() {
+	given := s.request.Labels
+	if given == nil {
+		s.doc.Labels = s.old.Labels
+		return
+	}
+	if n := len(given); n > blueprint.LabelsMax {
+		s.problems.add(dove.Invalid, "labels", "", "%d labels are more than an endpoint may have, %d", n, blueprint.LabelsMax)
+	}
+	for _, key := range slices.Sorted(maps.Keys(given)) {
+		if err := blueprint.CheckLabel(key, given[key]); err != nil {
+			s.problems.add(dove.Invalid, "labels."+key, "", "%v", err)
+		}
+	}
+	if len(given) > 0 {
+		s.doc.Labels = maps.Clone(given)
+	}
+}
+
+// ports checks the named ports that were given, or keeps the old ones.
+func (s *seat) ports() {
+	given := s.request.Ports
+	if given == nil {
+		s.doc.Ports = s.old.Ports
+		return
+	}
+	if n := len(given); n > PortsMax {
+		s.problems.add(dove.Invalid, "ports", "", "%d names of ports are more than an endpoint may have, %d", n, PortsMax)
+	}
+	ports := map[string]dove.Port{}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if err := blueprint.CheckPortName(name); err != nil {
+			s.problems.add(dove.Invalid, "ports."+name, "", "%v", err)
+		}
+		port, err := dove.ParsePort(given[name])
+		if err != nil {
+			s.problems.add(dove.Invalid, "ports."+name, "", "%v", err)
+		}
+		ports[name] = port
+	}
+	if len(ports) > 0 {
+		s.doc.Ports = ports
+	}
+}
+
 func (s *seat) device() {
 	name := s.request.Device
 	if name == "" {
@@ -227,48 +279,17 @@ func (s *seat) device() {
 // and makes the choice of its addresses, MAC and groups the only one.
 func (s *seat) classes() error {
 	moved := !s.exists || s.old.MAC != s.doc.MAC || !slices.Equal(s.old.Addresses, s.doc.Addresses) || !slices.Equal(s.old.Groups, s.doc.Groups) ||
-		!slices.Equal(s.old.Allowed, s.doc.Allowed) || s.old.Open != s.doc.Open
+		!slices.Equal(s.old.Allowed, s.doc.Allowed) || s.old.Open != s.doc.Open || !maps.Equal(s.old.Labels, s.doc.Labels) || !maps.Equal(s.old.Ports, s.doc.Ports)
 	if !moved {
 		return nil
 	}
 	domain := s.on.DomainOf()
-	intent := s.w.Domain(domain)
-	next := s.w.ClassNext(domain)
-	var keys []string
-	var chosen []dove.Class
-	for _, addr := range s.doc.Addresses {
-		signature := intent.Signature(s.doc.Groups, addr)
-		signature.Open = s.doc.Open
-		keys = append(keys, signature.Key())
-	}
-	slices.Sort(keys)
-	for _, key := range slices.Compact(keys) {
-		alloc, exists := s.w.ClassAlloc(domain, key)
-		switch {
-		case exists && alloc.FreedAt == nil:
-			s.c.read(alloc.Key())
-			continue
-		case exists:
-			alloc.FreedAt = nil
-		default:
-			class, ok := policy.FreeClass(func(c dove.Class) bool {
-				_, used := s.w.SignatureOf(domain, c)
-				return used || slices.Contains(chosen, c)
-			}, next.Next)
-			if !ok {
-				return dove.Errorf(dove.TooLarge, "domain %q has %d classes, and no more are possible: use fewer combinations of groups", domain, policy.ClassesMax)
-			}
-			alloc = world.ClassAlloc{Tenant: domain.Tenant, Domain: domain.Name, Class: class, Signature: key}
-			next.Next, chosen = class+1, append(chosen, class)
-		}
-		s.c.put(alloc)
-	}
-	s.c.put(next)
-	return nil
+	return s.c.allocate(domain, slices.Sorted(maps.Keys(s.doc.Signatures(s.w.Domain(domain)))))
 }
 
 func equalEndpoints(a, b world.Endpoint) bool {
 	return a.UID == b.UID && a.Network == b.Network && a.MAC == b.MAC && a.Host == b.Host && a.Standby == b.Standby && a.Activated == b.Activated && a.Epoch == b.Epoch &&
 		a.Device == b.Device && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Groups, b.Groups) &&
-		slices.Equal(a.Allowed, b.Allowed) && a.Open == b.Open && a.Parent == b.Parent && a.VLAN == b.VLAN
+		slices.Equal(a.Allowed, b.Allowed) && a.Open == b.Open && a.Parent == b.Parent && a.VLAN == b.VLAN &&
+		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Ports, b.Ports)
 }

@@ -12,7 +12,6 @@ import (
 
 	"dove.network/dove"
 	"dove.network/edit"
-	"dove.network/policy"
 	"dove.network/world"
 	"github.com/google/go-cmp/cmp"
 )
@@ -292,7 +291,7 @@ func checkEndpoint(t *testing.T, w *world.World, n world.Network, e world.Endpoi
 		}
 		class := w.AddressClass(e, a)
 		s, ok := w.SignatureOf(n.DomainOf(), class)
-		if want := (policy.Signature{Groups: e.Groups, Open: e.Open}); !ok || s.Key() != want.Key() {
+		if want := w.Domain(n.DomainOf()).Signature(e.Member(), a); !ok || s.Key() != want.Key() {
 			t.Errorf("%s has class %d of signature %s", e.Full(), class, s.Key())
 		}
 	}

@@ -24,10 +24,8 @@ func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error
 		}
 		networks++
 		for e := range w.EndpointsIn(n.Full()) {
-			for _, addr := range e.Addresses {
-				signature := intent.Signature(e.Groups, addr)
-				signature.Open = e.Open
-				used[signature.Key()] = true
+			for key := range e.Signatures(intent) {
+				used[key] = true
 			}
 		}
 	}

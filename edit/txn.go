@@ -32,11 +32,17 @@ func (c *change) read(keys ...string) {
 	}
 }
 
-// put writes documents and relies on what they replace.
+// put writes documents and relies on what they replace. Of several with one key
+// the last is written.
 func (c *change) put(docs ...world.Document) {
 	for _, d := range docs {
 		c.read(d.Key())
-		c.txn.Puts = append(c.txn.Puts, world.Put(d))
+		put := world.Put(d)
+		if i := slices.IndexFunc(c.txn.Puts, func(p dove.Put) bool { return p.Key == put.Key }); i >= 0 {
+			c.txn.Puts[i] = put
+			continue
+		}
+		c.txn.Puts = append(c.txn.Puts, put)
 	}
 }
 

@@ -25,6 +25,8 @@ import (
 type Guest struct {
 	Endpoint dove.Endpoint
 	Groups   []dove.Group
+	Labels   map[string]string
+	Ports    map[string]dove.Port
 	Network  string
 	Host     string
 	Device   string // the host's end of its link

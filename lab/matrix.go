@@ -111,11 +111,18 @@ func Meant(c Check, blueprints []*blueprint.Blueprint) Intent {
 	}
 	own := slices.DeleteFunc(slices.Clone(blueprints), func(b *blueprint.Blueprint) bool { return b.Tenant != c.From.Endpoint.Tenant })
 	protocol, port, _ := c.Probe.Over(c.Addr)
-	allow, rule := oracle.Decide(own, c.From.Groups, c.To.Groups, protocol, port)
-	if allow {
-		return Intent{scenario.Allow, rule}
+	end := func(g *Guest, a netip.Addr) oracle.End {
+		return oracle.End{Addr: a, Groups: g.Groups, Labels: g.Labels, Ports: g.Ports}
 	}
-	return Intent{scenario.Deny, rule}
+	var src netip.Addr
+	if i := slices.IndexFunc(c.From.Addrs, func(a netip.Addr) bool { return a.Is4() == c.Addr.Is4() }); i >= 0 {
+		src = c.From.Addrs[i]
+	}
+	a := oracle.Decide(own, time.Now(), oracle.Packet{Src: end(c.From, src), Dst: end(c.To, c.Addr), Protocol: protocol, Port: port})
+	if a.Allow {
+		return Intent{scenario.Allow, a.Rule}
+	}
+	return Intent{scenario.Deny, a.Rule}
 }
 
 // RunChecks makes the connections, several at a time, and compares each with

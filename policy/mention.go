@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -159,4 +160,10 @@ func (m *mentions) inside(p netip.Prefix) []netip.Prefix {
 // comparePrefixes puts what lies within a prefix right after it.
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// Classifies reports whether two domains are sure to give every member the same
+// signatures.
+func (d *Domain) Classifies(o *Domain) bool {
+	return slices.Equal(d.mention.prefixes, o.mention.prefixes) && maps.Equal(d.mention.ports, o.mention.ports) && maps.Equal(d.chosen.texts, o.chosen.texts)
 }

@@ -12,6 +12,7 @@ import (
 type selectors struct {
 	byLabel map[label][]selecting
 	others  []selecting // that ask for no one label
+	texts   map[dove.Group]string
 }
 
 type label struct{ key, value string }
@@ -22,6 +23,10 @@ type selecting struct {
 }
 
 func (s *selectors) add(g dove.Group, selector *blueprint.Selector) {
+	if s.texts == nil {
+		s.texts = map[dove.Group]string{}
+	}
+	s.texts[g] = selector.String()
 	for _, r := range selector.Requirements {
 		if r.Operator == blueprint.In && len(r.Values) == 1 {
 			if s.byLabel == nil {

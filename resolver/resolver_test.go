@@ -51,12 +51,12 @@ func populated(t testing.TB, r *rand.Rand) (*world.World, map[dove.Tenant]*world
 			txn, _, err := edit.PutBlueprint(w, tenant, "", blueprint.Format(b), now, nil)
 			apply(txn, err)
 		}
-		for n, groups := range intent.Members {
+		for n, m := range intent.Members {
 			request := edit.EndpointRequest{
 				Tenant: tenant, ID: dove.EndpointID(fmt.Sprintf("e%d", n)), Network: worlds.Network, Groups: []string{},
 				Addresses: []string{address(n).String()}, Host: dove.HostName([]string{"", "h0", "h1", "h2", "h0", "h1", "h2"}[r.IntN(7)]),
 			}
-			for _, g := range groups {
+			for _, g := range m.Groups {
 				request.Groups = append(request.Groups, g.Blueprint+"/"+g.Name)
 			}
 			txn, _, err := edit.PutEndpoint(w, request, edit.Chance{UID: dove.UID(w.Revision()), Now: now}, nil)
@@ -152,12 +152,19 @@ func (j *judge) ask(vni dove.VNI, host dove.HostName, local, peer int) {
 			src, dst = peer, local
 		}
 		for _, probe := range j.probes {
-			allow, rule := oracle.Decide(j.intent.Blueprints, j.intent.Members[src], j.intent.Members[dst], probe.Protocol, probe.Port)
+			allow, rule := j.decide(src, dst, probe)
 			if v := p.Table.Lookup(probe.Protocol, probe.Port); v.Allow != allow || p.Table.Name(v) != rule {
 				j.t.Errorf("%v, %+v: %v by %s, the oracle says %v by %s", p.Key, probe, v.Allow, p.Table.Name(v), allow, rule)
 			}
 		}
 	}
+}
+
+func (j *judge) decide(src, dst int, p worlds.Probe) (bool, string) {
+	a := oracle.Decide(j.intent.Blueprints, j.intent.Edge, oracle.Packet{
+		Src: j.intent.Members[src].End(address(src)), Dst: j.intent.Members[dst].End(address(dst)), Protocol: p.Protocol, Port: p.Port,
+	})
+	return a.Allow, a.Rule
 }
 
 // talk reports whether any endpoint of a host may talk with the peer.
@@ -167,8 +174,8 @@ func (j *judge) talk(host dove.HostName, peer int) bool {
 			continue
 		}
 		for _, probe := range j.probes {
-			forth, _ := oracle.Decide(j.intent.Blueprints, j.intent.Members[n], j.intent.Members[peer], probe.Protocol, probe.Port)
-			back, _ := oracle.Decide(j.intent.Blueprints, j.intent.Members[peer], j.intent.Members[n], probe.Protocol, probe.Port)
+			forth, _ := j.decide(n, peer, probe)
+			back, _ := j.decide(peer, n, probe)
 			if forth || back {
 				return true
 			}

@@ -193,14 +193,17 @@ func (v *View) table(key control.PairKey) *verdict.Table {
 		clear(t.byClass)
 	}
 	c := classes{key.Src, key.Dst}
+	if key.Src == dove.ClassNone || key.Dst == dove.ClassNone {
+		return nobody // whoever it is, policies do not mean it
+	}
 	if table, known := t.byClass[c]; known {
 		return table
 	}
-	src, ok := v.signature(key.Domain, key.Src)
+	src, ok := v.world.SignatureOf(key.Domain, key.Src)
 	if !ok {
 		return nil
 	}
-	dst, ok := v.signature(key.Domain, key.Dst)
+	dst, ok := v.world.SignatureOf(key.Domain, key.Dst)
 	if !ok {
 		return nil
 	}
@@ -212,14 +215,10 @@ func (v *View) table(key control.PairKey) *verdict.Table {
 	return table
 }
 
-// signature returns what a class stands for. No class stands for no group, so
-// its pairs deny by default.
-func (v *View) signature(d dove.Domain, c dove.Class) (policy.Signature, bool) {
-	if c == dove.ClassNone {
-		return policy.Signature{}, true
-	}
-	return v.world.SignatureOf(d, c)
-}
+// nobody is the table of pairs with an address that has no class.
+var nobody = verdict.Product(closed, closed)
+
+var closed = verdict.Half{DefaultName: verdict.DefaultDeny, Stateful: true}
 
 // classAt is a class as seen on a network.
 type classAt struct {
@@ -255,8 +254,8 @@ func (v *View) of(host dove.HostName) *presence {
 		if p.domains[domain] == nil {
 			p.domains[domain] = map[dove.Class]bool{}
 		}
-		for _, a := range e.Addresses {
-			class := v.world.AddressClass(e, a)
+		for _, s := range e.Signatures(v.world.Domain(domain)) {
+			class, _ := v.world.ClassOf(domain, s)
 			p.domains[domain][class] = true
 			if at, found := slices.BinarySearch(p.networks[n.VNI], class); !found {
 				p.networks[n.VNI] = slices.Insert(p.networks[n.VNI], at, class)

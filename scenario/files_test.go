@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -78,11 +79,17 @@ type intent struct {
 
 type placed struct {
 	groups    []dove.Group
+	labels    map[string]string
+	ports     map[string]dove.Port
 	network   string
 	addresses []netip.Addr
 	allowed   []netip.Prefix
 	host      dove.HostName
 	standby   dove.HostName
+}
+
+func (p *placed) end(a netip.Addr) oracle.End {
+	return oracle.End{Addr: a, Groups: p.groups, Labels: p.labels, Ports: p.ports}
 }
 
 func (w *intent) step(a scenario.Action) error {
@@ -236,7 +243,7 @@ func (w *intent) group(g dove.Group) *blueprint.Group {
 }
 
 func (w *intent) create(a scenario.CreateEndpoint) error {
-	e := &placed{groups: a.Groups, network: a.Network, addresses: a.Addresses, allowed: a.Allowed, host: a.Host}
+	e := &placed{groups: a.Groups, labels: a.Labels, ports: a.Ports, network: a.Network, addresses: a.Addresses, allowed: a.Allowed, host: a.Host}
 	for _, g := range a.Groups {
 		d := w.group(g)
 		if d == nil {
@@ -349,7 +356,8 @@ func (w *intent) expect(a scenario.Expect) error {
 			if to != nil && to.host != "" {
 				outcome = scenario.Deny
 				var allow bool
-				if allow, rule = oracle.Decide(w.domain(a.From.Tenant, from.network), from.groups, to.groups, protocol, port); allow {
+				answer := oracle.Decide(w.domain(a.From.Tenant, from.network), time.Now(), oracle.Packet{Src: from.end(src), Dst: to.end(dst), Protocol: protocol, Port: port})
+				if allow, rule = answer.Allow, answer.Rule; allow {
 					outcome = scenario.Allow
 				}
 			}

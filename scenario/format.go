@@ -2,7 +2,9 @@ package scenario
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -59,6 +61,12 @@ func (a CreateEndpoint) String() string {
 	s += " addrs=" + join(a.Addresses, netip.Addr.String)
 	if len(a.Allowed) > 0 {
 		s += " allow=" + join(a.Allowed, netip.Prefix.String)
+	}
+	if len(a.Labels) > 0 {
+		s += " labels=" + join(slices.Sorted(maps.Keys(a.Labels)), func(key string) string { return key + ":" + a.Labels[key] })
+	}
+	if len(a.Ports) > 0 {
+		s += " ports=" + join(slices.Sorted(maps.Keys(a.Ports)), func(name string) string { return name + ":" + a.Ports[name].String() })
 	}
 	return s
 }

@@ -2,12 +2,15 @@ package scenario
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
 
+	"dove.network/blueprint"
 	"dove.network/dove"
 )
 
@@ -254,7 +257,7 @@ func (p *parser) here(l *line) string {
 }
 
 func (p *parser) createEndpoint(l *line) Action {
-	o := l.options("groups", "network", "host", "addrs", "allow")
+	o := l.options("groups", "network", "host", "addrs", "allow", "labels", "ports")
 	c := CreateEndpoint{Endpoint: l.endpoint("endpoint"), Network: o["network"].text, Host: dove.HostName(o["host"].text)}
 	for _, key := range []string{"network", "host"} {
 		if w, given := o[key]; given {
@@ -281,6 +284,25 @@ func (p *parser) createEndpoint(l *line) Action {
 			c.Allowed = append(c.Allowed, p)
 		}
 	}
+	for key, value := range l.pairs(o, "labels", "labels=app:web,tier:a") {
+		if err := blueprint.CheckLabel(key, value); err != nil {
+			l.fault(o["labels"], "", "%v", err)
+		}
+		if c.Labels == nil {
+			c.Labels = map[string]string{}
+		}
+		c.Labels[key] = value
+	}
+	for name, value := range l.pairs(o, "ports", "ports=http:tcp/80,dns:udp/53") {
+		port, err := dove.ParsePort(value)
+		if err := errors.Join(blueprint.CheckPortName(name), err); err != nil {
+			l.fault(o["ports"], "", "%v", err)
+		}
+		if c.Ports == nil {
+			c.Ports = map[string]dove.Port{}
+		}
+		c.Ports[name] = port
+	}
 	addrs, given := o["addrs"]
 	if !given {
 		l.fault(word{column: l.end}, "write addrs=10.0.1.11,fd00::11", "the endpoint has no addresses")
@@ -297,6 +319,29 @@ func (p *parser) createEndpoint(l *line) Action {
 		c.Addresses = append(c.Addresses, a)
 	}
 	return c
+}
+
+// pairs yields what an option says of keys: key:value,key:value.
+func (l *line) pairs(options map[string]word, option, example string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		w, given := options[option]
+		if !given {
+			return
+		}
+		seen := map[string]bool{}
+		for s := range strings.SplitSeq(w.text, ",") {
+			key, value, ok := strings.Cut(s, ":")
+			switch {
+			case !ok:
+				l.fault(w, "write "+example, "%s says nothing of a key", shorten(s))
+			case seen[key]:
+				l.fault(w, "", "%s is given twice", shorten(key))
+			case !yield(key, value):
+				return
+			}
+			seen[key] = true
+		}
+	}
 }
 
 // groups reads groups=blueprint/group,... of the tenant; groups= alone is none.

@@ -48,6 +48,8 @@ type CreateEndpoint struct {
 	Host      dove.HostName
 	Addresses []netip.Addr
 	Allowed   []netip.Prefix // what it may send from and gets beside its addresses
+	Labels    map[string]string
+	Ports     map[string]dove.Port
 }
 
 // SetGroups replaces an endpoint's groups.

@@ -24,7 +24,7 @@ name: shop # kept
 END
 EOT
 endpoint acme/web-1 groups=shop/web,watch/x host=h1 addrs=10.0.1.11,fd00::11
-endpoint acme/app-1 network=front host=h2 addrs=10.0.1.12 allow=10.9.0.0/16
+endpoint acme/app-1 network=front host=h2 addrs=10.0.1.12 allow=10.9.0.0/16 labels=app:web,k8s.io/x: ports=http:tcp/80
 regroup acme/web-1 groups=
 unplug acme/web-1
 plug acme/web-1
@@ -72,8 +72,8 @@ func TestParse(t *testing.T) {
 		Steps: []Step{
 			{5, ApplyBlueprint{"acme", "name: shop # kept\nEND\n"}},
 			{9, CreateEndpoint{web, []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "web"}, {Tenant: "acme", Blueprint: "watch", Name: "x"}}, "", "h1",
-				[]netip.Addr{netip.MustParseAddr("10.0.1.11"), netip.MustParseAddr("fd00::11")}, nil}},
-			{10, CreateEndpoint{app, nil, "front", "h2", []netip.Addr{netip.MustParseAddr("10.0.1.12")}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}}},
+				[]netip.Addr{netip.MustParseAddr("10.0.1.11"), netip.MustParseAddr("fd00::11")}, nil, nil, nil}},
+			{10, CreateEndpoint{app, nil, "front", "h2", []netip.Addr{netip.MustParseAddr("10.0.1.12")}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, map[string]string{"app": "web", "k8s.io/x": ""}, map[string]dove.Port{"http": {Protocol: dove.ProtocolTCP, Number: 80}}}},
 			{11, SetGroups{web, nil}},
 			{12, Unplug{web}},
 			{13, Plug{web}},
@@ -165,7 +165,7 @@ func TestFaults(t *testing.T) {
 		"endpoint a/x network=n":                                              "7:23: the endpoint has no addresses",
 		"endpoint a/x network=n addrs=10.0.0":                                 `7:30: "10.0.0" is no address`,
 		"endpoint a/x groups=web addrs=10.0.0.9":                              `7:21: group "web": group "a/web" is not of the form`,
-		"endpoint a/x grops=a/b addrs=10.0.0.9":                               `7:14: unknown option "grops" (known are groups, network, host, addrs, allow)`,
+		"endpoint a/x grops=a/b addrs=10.0.0.9":                               `7:14: unknown option "grops" (known are groups, network, host, addrs, allow, labels, ports)`,
 		"endpoint a/x network=n network=m addrs=10.0.0.9":                     "7:24: option network is given twice",
 		"blueprint a <<END\nx":                                                "7:13: the text that begins here has no END at its end",
 		"blueprint a END":                                                     `7:13: "END" stands where <<END should`,
@@ -271,7 +271,7 @@ func TestNarrate(t *testing.T) {
 	got := string(Narrate([]byte(all), s, says))
 	for _, want := range []string{
 		"EOT\n    > said of blueprint acme <<END-END\n    > and more\nendpoint acme/web-1",
-		"addrs=10.0.1.12 allow=10.9.0.0/16\n    > said of endpoint acme/app-1",
+		"addrs=10.0.1.12 allow=10.9.0.0/16 labels=app:web,k8s.io/x: ports=http:tcp/80\n    > said of endpoint acme/app-1",
 		"<<END\nEND\n    > said of refuse invalid",
 		"withdraw acme/shop\n    > said of withdraw acme/shop\n    > and more\n",
 	} {

@@ -158,7 +158,12 @@ func byOracle(w *world.World, p Packet, from, to world.Endpoint) (bool, string) 
 		}
 	}
 	protocol, port, _ := p.Probe.Over(p.Dst)
-	return oracle.Decide(intent, from.Groups, to.Groups, protocol, port)
+	a := oracle.Decide(intent, w.Edge(n.DomainOf()), oracle.Packet{Src: end(from, p.Src), Dst: end(to, p.Dst), Protocol: protocol, Port: port})
+	return a.Allow, a.Rule
+}
+
+func end(e world.Endpoint, a netip.Addr) oracle.End {
+	return oracle.End{Addr: a, Groups: e.Groups, Labels: e.Labels, Ports: e.Ports, Open: e.Open}
 }
 
 // byTable goes the way of the compiled tables: from the addresses' class ids to

@@ -64,10 +64,10 @@ func (w *walk) regroup() error {
 		return nil
 	}
 	members := w.intent[e.Tenant].Members
-	groups := members[w.r.IntN(len(members))]
-	request := edit.EndpointRequest{Tenant: e.Tenant, ID: e.ID, Groups: namesOf(groups)}
+	m := members[w.r.IntN(len(members))]
+	request := edit.EndpointRequest{Tenant: e.Tenant, ID: e.ID, Groups: namesOf(m.Groups), Labels: labelsOf(m), Ports: portsOf(m)}
 	chance := w.chance()
-	return w.commit(fmt.Sprintf("regroup %s to %v", e.Full(), groups), func(now *world.World) (dove.Txn, error) {
+	return w.commit(fmt.Sprintf("regroup %s to %+v", e.Full(), m), func(now *world.World) (dove.Txn, error) {
 		txn, _, err := edit.PutEndpoint(now, request, chance, nil)
 		return txn, err
 	})

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -64,8 +65,8 @@ func newWalk(seed uint64, jitter time.Duration) (*walk, error) {
 				return w, err
 			}
 		}
-		for i, groups := range w.intent[t].Members {
-			if err := w.create(t, groups, i); err != nil {
+		for i, m := range w.intent[t].Members {
+			if err := w.create(t, m, i); err != nil {
 				return w, err
 			}
 		}
@@ -117,16 +118,31 @@ func address6(i int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 0x11+i))
 }
 
+// labelsOf and portsOf are what a request says of a member, empty rather than none.
+func labelsOf(m worlds.Member) map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, m.Labels)
+	return labels
+}
+
+func portsOf(m worlds.Member) map[string]string {
+	ports := map[string]string{}
+	for name, p := range m.Ports {
+		ports[name] = p.String()
+	}
+	return ports
+}
+
 // create makes an endpoint with the i-th addresses on some host and plugs it in.
-func (w *walk) create(t dove.Tenant, groups []dove.Group, i int) error {
+func (w *walk) create(t dove.Tenant, m worlds.Member, i int) error {
 	w.ids++
 	name := dove.Endpoint{Tenant: t, ID: dove.EndpointID(fmt.Sprintf("e%d", w.ids))}
 	request := edit.EndpointRequest{
-		Tenant: t, ID: name.ID, Network: worlds.Network, Groups: namesOf(groups), Host: w.anyHost(),
+		Tenant: t, ID: name.ID, Network: worlds.Network, Groups: namesOf(m.Groups), Labels: labelsOf(m), Ports: portsOf(m), Host: w.anyHost(),
 		Addresses: []string{address4(i).String(), address6(i).String()}, Device: fmt.Sprintf("dv%d", w.ids),
 	}
 	chance := w.chance()
-	if err := w.commit(fmt.Sprintf("endpoint %s %v on %s at %s", name, groups, request.Host, address4(i)), func(now *world.World) (dove.Txn, error) {
+	if err := w.commit(fmt.Sprintf("endpoint %s %+v on %s at %s", name, m, request.Host, address4(i)), func(now *world.World) (dove.Txn, error) {
 		txn, _, err := edit.PutEndpoint(now, request, chance, nil)
 		return txn, err
 	}); err != nil {

@@ -84,6 +84,11 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 			for _, p := range a.Allowed {
 				r.Allowed = append(r.Allowed, edit.AllowedRequest{Prefix: p.String()})
 			}
+			r.Labels = a.Labels
+			r.Ports = map[string]string{}
+			for name, p := range a.Ports {
+				r.Ports[name] = p.String()
+			}
 			txn, _, err := edit.PutEndpoint(w, r, chance, nil)
 			return txn, err
 		}

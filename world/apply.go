@@ -63,6 +63,8 @@ func (w *World) DocRevision(key string) dove.Revision {
 		return revisionOf(w.classes.find(classAt(domainOf(parts), parts[2])))
 	case kind == "alloc/class-next" && len(parts) == 2:
 		return revisionOf(w.classNext.find(classNextAt(domainOf(parts))))
+	case kind == "alloc/edge" && len(parts) == 2:
+		return revisionOf(w.edges.find(edgeAt(domainOf(parts))))
 	case kind == "alloc/vni" && len(parts) == 1:
 		return revisionOf(w.vnis.find(vniAt(parseVNI(parts[0]))))
 	case kind == "alloc/vni-next" && len(parts) == 0:
@@ -132,7 +134,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	n.hosts, n.byVTEP = n.hosts.edit(g), n.byVTEP.edit(g)
 	n.joinTokens, n.apiTokens = n.joinTokens.edit(g), n.apiTokens.edit(g)
 	n.requests, n.byExpiry = n.requests.edit(g), n.byExpiry.edit(g)
-	n.classes, n.byClass, n.classNext, n.vnis = n.classes.edit(g), n.byClass.edit(g), n.classNext.edit(g), n.vnis.edit(g)
+	n.classes, n.byClass, n.classNext, n.edges, n.vnis = n.classes.edit(g), n.byClass.edit(g), n.classNext.edit(g), n.edges.edit(g), n.vnis.edit(g)
 	n.ledgers, n.vteps = n.ledgers.edit(g), n.vteps.edit(g)
 	return &draft{World: n, delta: Delta{Revision: rev}, changed: map[dove.Domain]bool{}}
 }
@@ -175,6 +177,10 @@ func (d *draft) apply(doc dove.Doc) error {
 	case kind == "alloc/class-next" && len(parts) == 2:
 		old, _ := d.classNext.find(classNextAt(domainOf(parts)))
 		return replace(doc, old, nil, &d.classNext)
+	case kind == "alloc/edge" && len(parts) == 2:
+		old, _ := d.edges.find(edgeAt(domainOf(parts)))
+		d.changed[domainOf(parts)] = true
+		return replace(doc, old, nil, &d.edges)
 	case kind == "alloc/vni" && len(parts) == 1:
 		old, _ := d.vnis.find(vniAt(parseVNI(parts[0])))
 		return replace(doc, old, &d.delta.VNIs, &d.vnis)

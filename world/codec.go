@@ -79,6 +79,15 @@ func (r Request) Key() string { return RequestKey(r.Token, r.ID) }
 func (a ClassAlloc) Key() string { return ClassKey(a.DomainOf(), a.Signature) }
 
 // Key returns the document's key.
+func (e Edge) Key() string { return EdgeKey(e.DomainOf()) }
+
+// DomainOf returns the domain whose policies end.
+func (e Edge) DomainOf() dove.Domain { return dove.Domain{Tenant: e.Tenant, Name: e.Domain} }
+
+// EdgeKey is the key of the edge of a domain.
+func EdgeKey(d dove.Domain) string { return Prefix + "alloc/edge/" + d.String() }
+
+// Key returns the document's key.
 func (n ClassNext) Key() string { return ClassNextKey + n.DomainOf().String() }
 
 // Key returns the document's key.

@@ -12,7 +12,8 @@ import (
 type Change[D any] struct{ Old, New *D }
 
 // Delta says what one Apply changed, each list in ascending order of names. A document that
-// was written again with equal content is listed too.
+// was written again with equal content is listed too, and so is an endpoint that a
+// blueprint gave another class.
 type Delta struct {
 	Revision   dove.Revision
 	Meta       bool // the incarnation changed: nothing known before compares with what comes

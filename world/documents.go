@@ -88,6 +88,9 @@ type Endpoint struct {
 	Open      bool            `json:"open,omitempty"`    // port security is off: it may send from any address and MAC
 	Parent    dove.EndpointID `json:"parent,omitempty"`  // of a sub-port: its frames come by that endpoint's device, and its bindings are those
 	VLAN      uint16          `json:"vlan,omitempty"`    // and have this tag there, 1 to dove.VLANMax
+
+	Labels map[string]string    `json:"labels,omitempty"` // by which groups select it
+	Ports  map[string]dove.Port `json:"ports,omitempty"`  // of its own, under the names that policies use
 }
 
 // Allowed is what an endpoint may send from and gets beside its own addresses.
@@ -155,6 +158,14 @@ type ClassAlloc struct {
 	Class     dove.Class  `json:"class"`
 	Signature string      `json:"signature"`
 	FreedAt   *time.Time  `json:"freedAt,omitempty"` // rests before the id is used again
+}
+
+// Edge is the moment up to which policies of a domain have ended. It moves when
+// one ends, by a write, so that all compile the same at one revision.
+type Edge struct {
+	Tenant dove.Tenant `json:"tenant"`
+	Domain string      `json:"domain"`
+	At     time.Time   `json:"at"`
 }
 
 // VNIAlloc decides whose a VNI is.

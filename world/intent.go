@@ -3,7 +3,10 @@ package world
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"net/netip"
+	"slices"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -17,7 +20,7 @@ type intent struct {
 }
 
 // noIntent is that of a domain without blueprints: nothing is allowed.
-var noIntent = policy.Compile(nil)
+var noIntent = policy.Compile(nil, time.Time{})
 
 // classified is a class id with its signature as a value.
 type classified struct {
@@ -32,7 +35,7 @@ func byClass(a, b classified) int {
 	return cmp.Or(cmp.Compare(a.alloc.doc.Class, b.alloc.doc.Class), cmp.Compare(a.alloc.digest, b.alloc.digest))
 }
 
-// compile makes anew the intents of the domains whose blueprints changed.
+// compile makes anew the intents of the domains whose blueprints or edges changed.
 func (d *draft) compile() {
 	for name := range d.changed {
 		d.delta.Domains = append(d.delta.Domains, name)
@@ -42,10 +45,31 @@ func (d *draft) compile() {
 				all = append(all, b)
 			}
 		}
+		before := d.Domain(name)
 		if len(all) == 0 {
 			d.intents.remove(&intent{domain: name})
 		} else {
-			d.intents.put(&intent{name, policy.Compile(all)})
+			d.intents.put(&intent{name, policy.Compile(all, d.Edge(name))})
+		}
+		if after := d.Domain(name); !after.Classifies(before) {
+			d.reclass(name, before, after)
+		}
+	}
+}
+
+// reclass notes as changed the endpoints of a domain that have other signatures now.
+func (d *draft) reclass(name dove.Domain, before, after *policy.Domain) {
+	for n := range d.Networks(name.Tenant) {
+		if n.Domain != name.Name {
+			continue
+		}
+		for e := range d.byNetwork.within(func(e *held[Endpoint]) int { return compareNetwork(e.doc.NetworkOf(), n.Full()) }) {
+			was, is := e.doc.Signatures(before), e.doc.Signatures(after)
+			if !slices.Equal(slices.Sorted(maps.Keys(was)), slices.Sorted(maps.Keys(is))) || slices.ContainsFunc(e.doc.Addresses, func(a netip.Addr) bool {
+				return before.Signature(e.doc.Member(), a).Key() != after.Signature(e.doc.Member(), a).Key()
+			}) {
+				record(&d.delta.Endpoints, e, e)
+			}
 		}
 	}
 }
@@ -73,8 +97,29 @@ func (d *draft) applyClass(doc dove.Doc, domain dove.Domain, digest string) erro
 	return nil
 }
 
+// Edge returns the moment up to which policies of a domain have ended.
+func (w *World) Edge(d dove.Domain) time.Time {
+	h, ok := w.edges.find(edgeAt(d))
+	if !ok {
+		return time.Time{}
+	}
+	return h.doc.At
+}
+
+// EdgeDomains yields the domains that have an edge.
+func (w *World) EdgeDomains() iter.Seq[dove.Domain] {
+	return func(yield func(dove.Domain) bool) {
+		for h := range w.edges.all() {
+			if !yield(h.doc.DomainOf()) {
+				return
+			}
+		}
+	}
+}
+
 // Domain returns what the blueprints of a domain say at this revision. It is
-// the same pointer as long as none of them is written; never nil.
+// the same pointer as long as none of them is written and none of their policies
+// ends; never nil.
 func (w *World) Domain(d dove.Domain) *policy.Domain {
 	i, ok := w.intents.find(func(i *intent) int { return compareDomain(i.domain, d) })
 	if !ok {
@@ -155,9 +200,43 @@ func (w *World) SignatureFor(e Endpoint, addr netip.Addr) (dove.Domain, policy.S
 		return dove.Domain{}, policy.Signature{}, false
 	}
 	domain := n.doc.DomainOf()
-	signature := w.Domain(domain).Signature(e.Groups, addr)
-	signature.Open = e.Open
-	return domain, signature, true
+	return domain, w.Domain(domain).Signature(e.Member(), addr), true
+}
+
+// Member returns what the endpoint brings to policy.
+func (e Endpoint) Member() policy.Member {
+	return policy.Member{Groups: e.Groups, Labels: e.Labels, Ports: e.Ports, Open: e.Open}
+}
+
+// Spans returns what the endpoint may send from, as prefixes of which policy
+// may see parts (policy.Domain.Parts): its addresses, those that it is allowed, and
+// with port security off everything.
+func (e Endpoint) Spans() []netip.Prefix {
+	var all []netip.Prefix
+	for _, a := range e.Addresses {
+		all = append(all, netip.PrefixFrom(a, a.BitLen()))
+	}
+	for _, a := range e.Allowed {
+		all = append(all, a.Prefix)
+	}
+	if e.Open {
+		all = append(all, netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	}
+	return all
+}
+
+// Signatures returns the signatures of all that an endpoint may send from, by
+// key, in a domain's words.
+func (e Endpoint) Signatures(intent *policy.Domain) map[string]policy.Signature {
+	all := map[string]policy.Signature{}
+	member := e.Member()
+	for _, span := range e.Spans() {
+		for _, part := range intent.Parts(span) {
+			s := intent.SignatureIn(member, part)
+			all[s.Key()] = s
+		}
+	}
+	return all
 }
 
 // AddressClass returns the class of an endpoint's address in the domain of its

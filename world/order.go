@@ -124,6 +124,10 @@ func classNextAt(d dove.Domain) func(*held[ClassNext]) int {
 	return func(h *held[ClassNext]) int { return compareDomain(h.doc.DomainOf(), d) }
 }
 
+func edgeAt(d dove.Domain) func(*held[Edge]) int {
+	return func(h *held[Edge]) int { return compareDomain(h.doc.DomainOf(), d) }
+}
+
 func classAt(d dove.Domain, digest string) func(*held[ClassAlloc]) int {
 	return func(h *held[ClassAlloc]) int {
 		if c := compareDomain(h.doc.DomainOf(), d); c != 0 {

@@ -50,6 +50,7 @@ type World struct {
 	classes     tree[*held[ClassAlloc]] // by digest of the signature
 	byClass     tree[classified]
 	classNext   tree[*held[ClassNext]]
+	edges       tree[*held[Edge]]
 	vnis        tree[*held[VNIAlloc]]
 	ledgers     tree[*held[Ledger]]
 	vteps       tree[*held[VTEPAlloc]]
@@ -141,6 +142,7 @@ func New() *World {
 		classes:    newTree(byDigest),
 		byClass:    newTree(byClass),
 		classNext:  newTree(byClassNext),
+		edges:      newTree(func(a, b *held[Edge]) int { return compareDomain(a.doc.DomainOf(), b.doc.DomainOf()) }),
 		vnis:       newTree(byVNIAlloc),
 		ledgers:    newTree(func(a, b *held[Ledger]) int { return cmp.Compare(a.doc.Tenant, b.doc.Tenant) }),
 		vteps:      newTree(func(a, b *held[VTEPAlloc]) int { return a.doc.VTEP.Compare(b.doc.VTEP) }),

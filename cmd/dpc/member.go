@@ -124,10 +124,40 @@ func sweep(ctx context.Context, m *controller.Member, log *slog.Logger) error {
 		for d := range m.World().Domains() {
 			tasks = append(tasks, func(w *world.World) (dove.Txn, error) { return edit.SweepClasses(w, d, time.Now()) })
 		}
+		for d := range m.World().EdgeDomains() {
+			tasks = append(tasks, func(w *world.World) (dove.Txn, error) { return edit.SweepEdge(w, d, time.Now()) })
+		}
 		for _, task := range tasks {
 			if err := exhaust(ctx, m, task); err != nil && ctx.Err() == nil {
 				log.Warn("sweeping failed; it is tried again later", "error", err)
 			}
+		}
+	}
+}
+
+// expire ends policies when their time is up. Every member tries; one does it.
+func expire(ctx context.Context, m *controller.Member, log *slog.Logger) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var judged *world.World
+	var next time.Time
+	var domain dove.Domain
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if w := m.World(); w != judged {
+			judged = w
+			next, domain = edit.NextEdge(w)
+		}
+		if next.IsZero() || time.Now().Before(next) {
+			continue
+		}
+		err := exhaust(ctx, m, func(w *world.World) (dove.Txn, error) { return edit.SweepEdge(w, domain, time.Now()) })
+		if err != nil && ctx.Err() == nil {
+			log.Warn("a policy whose time is up was not ended; it is tried again", "domain", domain, "until", next, "error", err)
 		}
 	}
 }

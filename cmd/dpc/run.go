@@ -176,6 +176,7 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 				func(ctx context.Context) error { return hosts.Serve(ctx, controlListener) },
 				func(ctx context.Context) error { return serve(ctx, public, apiListener) },
 				func(ctx context.Context) error { return sweep(ctx, member, log) },
+				func(ctx context.Context) error { return expire(ctx, member, log) },
 			)
 		},
 		func(ctx context.Context) error {

@@ -167,7 +167,7 @@ func (f *fabric) uid(h *site, member int) dove.UID {
 
 // class numbers a member's signature.
 func (f *fabric) class(member int) dove.Class {
-	s := f.domain.Signature(f.world.Members[member], netip.Addr{})
+	s := f.domain.Signature(policy.Member(f.world.Members[member]), netip.Addr{})
 	c, ok := f.classes[s.Key()]
 	for !ok {
 		c = dove.Class(1 + f.r.IntN(65000))
@@ -181,7 +181,7 @@ func (f *fabric) class(member int) dove.Class {
 // tell brings both switches to what the world says now. Those that ask are told
 // only what they have asked for.
 func (f *fabric) tell() {
-	f.domain = policy.Compile(f.world.Blueprints)
+	f.domain = policy.Compile(f.world.Blueprints, f.world.Edge)
 	for _, h := range []*site{f.near, f.far} {
 		if f.eager {
 			f.tellUnasked(h)

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -147,7 +148,10 @@ func (f *fabric) askAll() {
 // ask puts one question to all: as the first packet of a flow, or as the next
 // one if the flow is alive.
 func (f *fabric) ask(q question, table *verdict.Table) {
-	allow, rule := oracle.Decide(f.world.Blueprints, f.world.Members[q.from], f.world.Members[q.to], q.probe.Protocol, q.probe.Port)
+	meant := oracle.Decide(f.world.Blueprints, f.world.Edge, oracle.Packet{
+		Src: f.world.Members[q.from].End(netip.Addr{}), Dst: f.world.Members[q.to].End(netip.Addr{}), Protocol: q.probe.Protocol, Port: q.probe.Port,
+	})
+	allow, rule := meant.Allow, meant.Rule
 	if v := table.Lookup(q.probe.Protocol, q.probe.Port); v.Allow != allow || table.Name(v) != rule {
 		f.fail("%+v: the oracle says %t (%s), the table %t (%s)", q, allow, rule, v.Allow, table.Name(v))
 	}
