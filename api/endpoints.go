@@ -23,23 +23,25 @@ import (
 
 // Endpoint is one interface of a workload.
 type Endpoint struct {
-	Tenant    dove.Tenant     `json:"tenant"`
-	ID        dove.EndpointID `json:"id"`
-	UID       string          `json:"uid" doc:"Tells one life of the endpoint from the next; hexadecimal."`
-	Network   string          `json:"network"`
-	MAC       string          `json:"mac"`
-	Addresses []string        `json:"addresses" nullable:"false"`
-	Groups    []string        `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP."`
-	Host      dove.HostName   `json:"host,omitempty" doc:"The host that it is bound to, and active on."`
-	Standby   dove.HostName   `json:"standby,omitempty" doc:"The host of its other binding, while it moves."`
-	Move      *Move           `json:"move,omitempty" doc:"How far it is, while it moves. Missing in a watch."`
-	Epoch     dove.Epoch      `json:"epoch,omitempty" doc:"Grows with each change of its bindings."`
-	Device    string          `json:"device,omitempty" doc:"Missing: tap or dv and the first eleven characters of the id."`
-	Parent    dove.EndpointID `json:"parent,omitempty" doc:"Of a sub-port: the endpoint by whose device its frames come, and with whose bindings."`
-	VLAN      uint16          `json:"vlan,omitempty" doc:"Of a sub-port: the tag of its frames there."`
-	SubPorts  []SubPort       `json:"subPorts,omitempty" doc:"Those that have it as parent."`
-	Allowed   []AllowedPrefix `json:"allowed,omitempty" doc:"What it may send from, and gets, beside its addresses."`
-	Claimed   []string        `json:"claimed,omitempty" doc:"Addresses that others are allowed too, and that are this endpoint's since it announced them last."`
+	Tenant    dove.Tenant       `json:"tenant"`
+	ID        dove.EndpointID   `json:"id"`
+	UID       string            `json:"uid" doc:"Tells one life of the endpoint from the next; hexadecimal."`
+	Network   string            `json:"network"`
+	MAC       string            `json:"mac"`
+	Addresses []string          `json:"addresses" nullable:"false"`
+	Groups    []string          `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP."`
+	Host      dove.HostName     `json:"host,omitempty" doc:"The host that it is bound to, and active on."`
+	Standby   dove.HostName     `json:"standby,omitempty" doc:"The host of its other binding, while it moves."`
+	Move      *Move             `json:"move,omitempty" doc:"How far it is, while it moves. Missing in a watch."`
+	Epoch     dove.Epoch        `json:"epoch,omitempty" doc:"Grows with each change of its bindings."`
+	Device    string            `json:"device,omitempty" doc:"Missing: tap or dv and the first eleven characters of the id."`
+	Parent    dove.EndpointID   `json:"parent,omitempty" doc:"Of a sub-port: the endpoint by whose device its frames come, and with whose bindings."`
+	VLAN      uint16            `json:"vlan,omitempty" doc:"Of a sub-port: the tag of its frames there."`
+	SubPorts  []SubPort         `json:"subPorts,omitempty" doc:"Those that have it as parent."`
+	Allowed   []AllowedPrefix   `json:"allowed,omitempty" doc:"What it may send from, and gets, beside its addresses."`
+	Claimed   []string          `json:"claimed,omitempty" doc:"Addresses that others are allowed too, and that are this endpoint's since it announced them last."`
+	Labels    map[string]string `json:"labels,omitempty" doc:"By which groups select it."`
+	Ports     map[string]string `json:"ports,omitempty" doc:"Its ports under the names that policies use."`
 	// PortSecurity is false where the endpoint may send from any address and MAC.
 	PortSecurity bool          `json:"portSecurity" doc:"false: it may send from any address and MAC, and its end of every policy allows everything."`
 	State        string        `json:"state,omitempty" enum:"unbound,unknown,foreign,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, foreign where no dSwitch runs, waiting for its device, active once the switch enforces for it. Missing in a watch."`
@@ -50,16 +52,18 @@ type Endpoint struct {
 // EndpointSpec is what an endpoint is made of. Of an existing one, what is
 // missing stays, except groups.
 type EndpointSpec struct {
-	Groups       []string        `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP. An endpoint in no group reaches nothing."`
-	Network      string          `json:"network,omitempty" maxLength:"63" doc:"Missing: the one default of its groups. For life."`
-	Addresses    []string        `json:"addresses,omitempty" doc:"Missing: the lowest free one of each address family."`
-	MAC          string          `json:"mac,omitempty" maxLength:"17" doc:"Missing: made up."`
-	Host         dove.HostName   `json:"host,omitempty" maxLength:"63" doc:"Missing: bound to none, or where it is."`
-	Allowed      []AllowedPrefix `json:"allowed,omitempty" maxItems:"16" doc:"What it may send from, and gets, beside its addresses. An address that several endpoints of a network are allowed is the one's that announced it last. Missing: as it is, or none; an empty list takes all away."`
-	PortSecurity *bool           `json:"portSecurity,omitempty" doc:"false: it may send from any address and MAC, and its end of every policy allows everything. Missing: as it is, or true."`
-	Device       string          `json:"device,omitempty" maxLength:"15" doc:"The name of its device on the host. Missing: tap or dv and the first eleven characters of the id."`
-	Parent       dove.EndpointID `json:"parent,omitempty" maxLength:"63" doc:"Makes it a sub-port: its frames come by the device of that endpoint of the tenant, under the tag vlan, and it is bound where that is. For life."`
-	VLAN         uint16          `json:"vlan,omitempty" maximum:"4094" doc:"The tag of a sub-port, 1 to 4094. For life."`
+	Groups       []string          `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP. An endpoint in no group reaches nothing."`
+	Network      string            `json:"network,omitempty" maxLength:"63" doc:"Missing: the one default of its groups. For life."`
+	Addresses    []string          `json:"addresses,omitempty" doc:"Missing: the lowest free one of each address family."`
+	MAC          string            `json:"mac,omitempty" maxLength:"17" doc:"Missing: made up."`
+	Host         dove.HostName     `json:"host,omitempty" maxLength:"63" doc:"Missing: bound to none, or where it is."`
+	Allowed      []AllowedPrefix   `json:"allowed,omitempty" maxItems:"16" doc:"What it may send from, and gets, beside its addresses. An address that several endpoints of a network are allowed is the one's that announced it last. Missing: as it is, or none; an empty list takes all away."`
+	PortSecurity *bool             `json:"portSecurity,omitempty" doc:"false: it may send from any address and MAC, and its end of every policy allows everything. Missing: as it is, or true."`
+	Labels       map[string]string `json:"labels,omitempty" doc:"By which groups select it; keys and values as Kubernetes has them, at most 64. Missing: as they are, or none; an empty object takes all away."`
+	Ports        map[string]string `json:"ports,omitempty" doc:"Its ports under the names that policies use, as tcp/80, at most 16. Missing: as they are, or none; an empty object takes all away."`
+	Device       string            `json:"device,omitempty" maxLength:"15" doc:"The name of its device on the host. Missing: tap or dv and the first eleven characters of the id."`
+	Parent       dove.EndpointID   `json:"parent,omitempty" maxLength:"63" doc:"Makes it a sub-port: its frames come by the device of that endpoint of the tenant, under the tag vlan, and it is bound where that is. For life."`
+	VLAN         uint16            `json:"vlan,omitempty" maximum:"4094" doc:"The tag of a sub-port, 1 to 4094. For life."`
 }
 
 // SubPort is an endpoint whose frames come by another one's device, under a VLAN tag.
@@ -128,7 +132,13 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 			}
 			out.Allowed = append(out.Allowed, allowed)
 		}
-		out.PortSecurity, out.Parent, out.VLAN = !e.Open, e.Parent, e.VLAN
+		out.PortSecurity, out.Parent, out.VLAN, out.Labels = !e.Open, e.Parent, e.VLAN, e.Labels
+		for name, p := range e.Ports {
+			if out.Ports == nil {
+				out.Ports = map[string]string{}
+			}
+			out.Ports[name] = p.String()
+		}
 		for sub := range w.SubPorts(e.Full()) {
 			out.SubPorts = append(out.SubPorts, SubPort{sub.ID, sub.VLAN})
 		}
@@ -235,6 +245,7 @@ func (s *server) endpoints(api huma.API) {
 			Addresses: in.Body.Addresses, MAC: in.Body.MAC, Host: in.Body.Host, Device: in.Body.Device,
 			PortSecurity: in.Body.PortSecurity, Parent: in.Body.Parent, VLAN: in.Body.VLAN,
 		}
+		request.Labels, request.Ports = in.Body.Labels, in.Body.Ports
 		if in.Body.Allowed != nil {
 			request.Allowed = []edit.AllowedRequest{}
 		}

@@ -39,8 +39,9 @@ type ExistingRouter struct {
 // elsewhere, and everything there that would no longer fit. The error is a
 // *dove.Error like Parse's, with the lines of the text that b was parsed from;
 // its kind is Invalid for names that do not exist, Conflict for a contradiction:
-// also for what could be reached from one network and overlaps, and for a
-// policy between networks that no router joins.
+// also for what could be reached from one network and overlaps, for a policy
+// between networks that no router joins, and for two policies of one priority that
+// disagree.
 func Check(b *Blueprint, ctx Context) error {
 	c := newChecker(b, ctx)
 	c.checkNetworks()
@@ -54,6 +55,7 @@ func Check(b *Blueprint, ctx Context) error {
 			c.add(dove.Conflict, at, routed(b.Name, f, t, c.networks), routedHint)
 		}
 	}
+	c.checkPriorities()
 	c.checkDependents()
 	return c.err()
 }

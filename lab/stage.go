@@ -221,13 +221,17 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 		if _, err := c.PutTenant(ctx, a.Endpoint.Tenant, nil); err != nil {
 			return 0, err
 		}
-		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice(), Tap: st.taps, Allowed: a.Allowed}
+		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice(), Tap: st.taps, Allowed: a.Allowed, Labels: a.Labels, Ports: a.Ports}
 		var allowed []api.AllowedPrefix
 		for _, p := range a.Allowed {
 			allowed = append(allowed, api.AllowedPrefix{Prefix: p.String()})
 		}
+		ports := map[string]string{}
+		for name, p := range a.Ports {
+			ports[name] = p.String()
+		}
 		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: a.Network, Groups: groupsOf(a.Groups),
-			Addresses: texts(a.Addresses), Allowed: allowed, Host: a.Host, Device: g.Device}, nil)
+			Addresses: texts(a.Addresses), Allowed: allowed, Host: a.Host, Device: g.Device, Labels: a.Labels, Ports: ports}, nil)
 		if err != nil {
 			return 0, err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,6 +30,7 @@ and connects it.`,
 func (a *app) endpointCreateCommand() *cobra.Command {
 	var spec api.EndpointSpec
 	var allowed []string
+	var labels, ports map[string]string
 	var secure bool
 	cmd := &cobra.Command{
 		Use: "create ID --group BLUEPRINT/GROUP...", Short: "make an endpoint, or change it", Args: cobra.ExactArgs(1),
@@ -38,6 +40,7 @@ that. Without --address it gets the lowest free address of each family of its
 network.`,
 		Example: `  dovectl endpoint create web-1 --group shop/web --host h1
   dovectl endpoint create db-1 --group shop/db --address 10.0.2.9,fd00:0:0:2::9
+  dovectl endpoint create pod-3 --network front --label app=web,tier=a --port http=tcp/8080
   dovectl endpoint create vm-7 --group shop/app --host h2 --device tap7 --wait
   dovectl endpoint create vm-7-db --group shop/db --parent vm-7 --vlan 7`,
 	}
@@ -53,6 +56,8 @@ network.`,
 	f.StringVar(&spec.Device, "device", "", "`NAME` of its device on the host; default is tap or dv and the first 11 characters of the id")
 	f.StringVar((*string)(&spec.Parent), "parent", "", "`ID` of the endpoint whose device it shares: its frames have a VLAN tag there, and it is bound where that is")
 	f.Uint16Var(&spec.VLAN, "vlan", 0, "`NUMBER` of that tag, 1 to 4094")
+	f.StringToStringVarP(&labels, "label", "l", nil, "`KEY=VALUE` by which groups select it; repeat for more")
+	f.StringToStringVar(&ports, "port", nil, "`NAME=PORT` that policies may name, as http=tcp/80; repeat for more")
 	a.completedFlag(cmd, "group", groupNames)
 	a.completedFlag(cmd, "host", hostNames)
 	a.completedFlag(cmd, "network", networkNames)
@@ -63,6 +68,12 @@ network.`,
 			prefix, mac, _ := strings.Cut(text, "=")
 			spec.Allowed = append(spec.Allowed, api.AllowedPrefix{Prefix: prefix, MAC: mac})
 		}
+		if cmd.Flags().Changed("label") {
+			spec.Labels = labels
+		}
+		if cmd.Flags().Changed("port") {
+			spec.Ports = ports
+		}
 		if cmd.Flags().Changed("port-security") {
 			spec.PortSecurity = &secure
 		}
@@ -70,6 +81,15 @@ network.`,
 		return a.wroteEndpoint(ctx, c, e, err, wait)
 	})
 	return cmd
+}
+
+// pairs prints what is said of keys in their order.
+func pairs(of map[string]string) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(of)) {
+		all = append(all, key+"="+of[key])
+	}
+	return strings.Join(all, ", ")
 }
 
 func endpointName(t dove.Tenant, id string) dove.Endpoint {
@@ -168,6 +188,12 @@ func (a *app) endpointGetCommand() *cobra.Command {
 						says += ", claimed"
 					}
 					row(w, "allowed:", says)
+				}
+				if len(e.Labels) > 0 {
+					row(w, "labels:", pairs(e.Labels))
+				}
+				if len(e.Ports) > 0 {
+					row(w, "ports:", pairs(e.Ports))
 				}
 				if !e.PortSecurity {
 					row(w, "port security:", "off")

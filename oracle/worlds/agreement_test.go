@@ -20,7 +20,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random worlds")
-	count = flag.Int("worlds", 300, "how many random worlds to compare")
+	count = flag.Int("worlds", 150, "how many random worlds to compare")
 )
 
 func random(t *testing.T) *rand.Rand {
@@ -299,6 +299,7 @@ func TestWorldsCanBeAppliedAsText(t *testing.T) {
 	r := random(t)
 	for n := range *count {
 		w := drawn(r, n)
+		w.Settle()
 		ctx := blueprint.Context{Networks: map[string]blueprint.ExistingNetwork{}}
 		for _, b := range w.Blueprints {
 			text := blueprint.Format(b)

@@ -182,7 +182,11 @@ var faults = []struct {
 		m.Ports = ports
 	}}},
 	{"port security is always on", compiler{member: func(m *policy.Member) { m.Open = false }}},
-	{"tiers are ignored", tiers(func(r *verdict.Rule) { r.Tier = verdict.Tenant })},
+	{"tiers are ignored", tiers(func(r *verdict.Rule) {
+		if r.Action != verdict.Pass {
+			r.Tier = verdict.Tenant
+		}
+	})},
 	{"baseline comes first", tiers(func(r *verdict.Rule) {
 		if r.Tier == verdict.Baseline {
 			r.Tier = verdict.Provider
