@@ -20,7 +20,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random worlds")
-	count = flag.Int("worlds", 150, "how many random worlds to compare")
+	count = flag.Int("worlds", 60, "how many random worlds to compare")
 )
 
 func random(t *testing.T) *rand.Rand {
@@ -55,7 +55,10 @@ func (c compiler) disagreement(w *worlds.World) string {
 			if err != nil {
 				return err.Error()
 			}
-			for _, p := range probes {
+			for k, p := range probes {
+				if !w.Edge.IsZero() && (i+2*j+k)%4 > 0 {
+					continue // rich worlds have many: a part of them from each member to each
+				}
 				want := oracle.Decide(w.Blueprints, w.Edge, oracle.Packet{Src: src, Dst: dst, Protocol: p.Protocol, Port: p.Port})
 				v := table.Lookup(p.Protocol, p.Port)
 				is := oracle.Answer{Allow: v.Allow, Rule: table.Name(v), Log: v.Log, Shadow: table.WouldName(v), Would: v.WouldAllow, NoReply: v.NoReply}
