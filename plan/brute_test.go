@@ -80,7 +80,7 @@ func draw(t *testing.T, r *rand.Rand) *drawn {
 	for _, b := range d.world.Blueprints {
 		d.blueprint(b)
 	}
-	for i, groups := range d.world.Members {
+	for i, m := range d.world.Members {
 		for range 1 + r.IntN(2) {
 			id := dove.EndpointID(fmt.Sprintf("e%d-%d", i, len(d.members)))
 			q := edit.EndpointRequest{Tenant: "acme", ID: id, Network: worlds.Network, Groups: []string{}}
@@ -95,12 +95,12 @@ func draw(t *testing.T, r *rand.Rand) *drawn {
 			case 3:
 				q.Addresses = []string{fmt.Sprintf("10.0.0.%d", n), fmt.Sprintf("fd00:0:0:1::%d", n)}
 			}
-			for _, g := range groups {
+			for _, g := range m.Groups {
 				q.Groups = append(q.Groups, g.Blueprint+"/"+g.Name)
 			}
 			txn, _, err := edit.PutEndpoint(d.w, q, edit.Chance{UID: dove.UID(n), Now: now}, nil)
 			d.apply(txn, err)
-			d.members[id] = groups
+			d.members[id] = m.Groups
 		}
 	}
 	d.mutate(r)
@@ -155,7 +155,8 @@ func passes(w *world.World, all []*blueprint.Blueprint, joined bool, a, b world.
 	if a.Network != b.Network && !joined {
 		return false, plan.Unrouted
 	}
-	return oracle.Decide(all, src, dst, p.Protocol, p.Port)
+	says := oracle.Decide(all, time.Time{}, oracle.Packet{Src: oracle.End{Groups: src}, Dst: oracle.End{Groups: dst}, Protocol: p.Protocol, Port: p.Port})
+	return says.Allow, says.Rule
 }
 
 // TestPlanIsExact compares plans with brute force: every pair of endpoints,
