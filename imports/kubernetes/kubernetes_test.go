@@ -59,8 +59,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// policy makes the text of a NetworkPolicy.
-func policy(spec string) string {
+// netpol makes the text of a NetworkPolicy.
+func netpol(spec string) string {
 	return "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\nspec: {" + spec + "}\n"
 }
 
@@ -76,23 +76,23 @@ func TestRefused(t *testing.T) {
 		kind       dove.Kind
 		says       []string // of the faults, in order
 	}{
-		{"unknown fields, all of them", policy("podSelector: {}, ingres: [], ingress: [{form: []}]"), dove.Invalid, []string{`4:1: unknown field "ingres"`, `4:1: unknown field "form"`}},
+		{"unknown fields, all of them", netpol("podSelector: {}, ingres: [], ingress: [{form: []}]"), dove.Invalid, []string{`4:1: unknown field "ingres"`, `4:1: unknown field "form"`}},
 		{"another kind", "apiVersion: v1\nkind: Service\nmetadata: {name: a}", dove.Invalid, []string{`"Service" of "v1" cannot be translated`}},
-		{"another version", strings.Replace(policy("podSelector: {}"), "networking.k8s.io/v1", "networking.k8s.io/v2", 1), dove.Invalid, []string{`"NetworkPolicy" of "networking.k8s.io/v2"`}},
+		{"another version", strings.Replace(netpol("podSelector: {}"), "networking.k8s.io/v1", "networking.k8s.io/v2", 1), dove.Invalid, []string{`"NetworkPolicy" of "networking.k8s.io/v2"`}},
 		{"no YAML", "a: [", dove.Invalid, []string{"not YAML or JSON"}},
 		{"an alias", "a: &x {}\nb: *x", dove.Invalid, []string{"alias *x is not allowed"}},
-		{"twice", policy("podSelector: {}") + "---\n" + policy("podSelector: {}"), dove.Invalid, []string{"NetworkPolicy x/p: it is there twice, first in line 1"}},
+		{"twice", netpol("podSelector: {}") + "---\n" + netpol("podSelector: {}"), dove.Invalid, []string{"NetworkPolicy x/p: it is there twice, first in line 1"}},
 		{"no name", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nspec: {podSelector: {}}", dove.Invalid, []string{"it has no name"}},
-		{"an empty peer", policy("podSelector: {}, ingress: [{from: [{}]}]"), dove.Invalid, []string{"spec.ingress[0].from[0]: a peer is empty"}},
-		{"two peers in one", policy("podSelector: {}, ingress: [{from: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]}]"), dove.Invalid, []string{"not both"}},
-		{"prefixes", policy("podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.1/8}}, {ipBlock: {cidr: ten}}, {ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/9]}}]}]"), dove.Invalid,
+		{"an empty peer", netpol("podSelector: {}, ingress: [{from: [{}]}]"), dove.Invalid, []string{"spec.ingress[0].from[0]: a peer is empty"}},
+		{"two peers in one", netpol("podSelector: {}, ingress: [{from: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]}]"), dove.Invalid, []string{"not both"}},
+		{"prefixes", netpol("podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.1/8}}, {ipBlock: {cidr: ten}}, {ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/9]}}]}]"), dove.Invalid,
 			[]string{"bits set beyond its length (write 10.0.0.0/8)", `"ten" is no prefix`, `"11.0.0.0/9" lies not within it`}},
-		{"ports", policy("podSelector: {}, ingress: [{ports: [{port: 0}, {port: 80, endPort: 70}, {endPort: 3}, {port: http, endPort: 90}, {protocol: ICMP}, {port: NOT_A_NAME}, {port: 70000}]}]"), dove.Invalid,
+		{"ports", netpol("podSelector: {}, ingress: [{ports: [{port: 0}, {port: 80, endPort: 70}, {endPort: 3}, {port: http, endPort: 90}, {protocol: ICMP}, {port: NOT_A_NAME}, {port: 70000}]}]"), dove.Invalid,
 			[]string{"0-0 are no ports", "ends before it starts", "an endPort without a port", "cannot begin at port", `"ICMP" is no protocol`, "cannot name a port", "70000-70000 are no ports"}},
-		{"operators", policy("podSelector: {matchExpressions: [{key: a, operator: Like, values: [b]}, {key: a, operator: In}, {key: a, operator: Exists, values: [b]}, {key: a b, operator: Exists}]}"), dove.Invalid,
+		{"operators", netpol("podSelector: {matchExpressions: [{key: a, operator: Like, values: [b]}, {key: a, operator: In}, {key: a, operator: Exists, values: [b]}, {key: a b, operator: Exists}]}"), dove.Invalid,
 			[]string{`"Like" is no operator`, "operator In with 0 values", "operator Exists with 1 values", "label key"}},
-		{"a label for a namespace's", policy("podSelector: {matchLabels: {namespace/team: a}}"), dove.Invalid, []string{`label "namespace/team" of pods would be taken for one of their namespace`}},
-		{"a type", policy("podSelector: {}, policyTypes: [Inside]"), dove.Invalid, []string{`"Inside" is no policy type`}},
+		{"a label for a namespace's", netpol("podSelector: {matchLabels: {namespace/team: a}}"), dove.Invalid, []string{`label "namespace/team" of pods would be taken for one of their namespace`}},
+		{"a type", netpol("podSelector: {}, policyTypes: [Inside]"), dove.Invalid, []string{`"Inside" is no policy type`}},
 		{"nodes and names", admin("AdminNetworkPolicy", "a", "priority: 1, "+subject+", egress: [{action: Deny, to: [{nodes: {}}]}, {action: Deny, to: [{domainNames: [a.example]}]}]"), dove.Unsupported,
 			[]string{"egress[0].peers[0]: nodes are not among", "egress[1].peers[0]: domain names are not among"}},
 		{"admin", admin("AdminNetworkPolicy", "a", "priority: 1001, subject: {}, ingress: [{action: Log, from: [{namespaces: {}}]}, {action: Allow}]"), dove.Invalid,
