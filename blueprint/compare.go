@@ -149,7 +149,7 @@ func (b *Blueprint) Equal(o *Blueprint) bool {
 		slices.EqualFunc(b.Policies, o.Policies, func(x, y Policy) bool {
 			return x.Name == y.Name && slices.Equal(x.From, y.From) && slices.Equal(x.To, y.To) &&
 				slices.Equal(x.Allow, y.Allow) && slices.Equal(x.Deny, y.Deny) && slices.Equal(x.Pass, y.Pass) &&
-				x.Side == y.Side && x.Priority == y.Priority && x.Log == y.Log && x.Shadow == y.Shadow && x.Until.Equal(y.Until)
+				x.Side == y.Side && x.Family == y.Family && x.Priority == y.Priority && x.Log == y.Log && x.Shadow == y.Shadow && x.Until.Equal(y.Until)
 		})
 }
 

@@ -111,6 +111,9 @@ func (b *Blueprint) policyBody(p Policy) string {
 	if p.Side != BothSides {
 		fields = append(fields, "side: "+p.Side.String())
 	}
+	if p.Family != BothFamilies {
+		fields = append(fields, "family: "+p.Family.String())
+	}
 	if b.Tier != Tenant {
 		fields = append(fields, fmt.Sprintf("priority: %d", p.Priority))
 	}

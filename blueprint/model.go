@@ -99,6 +99,7 @@ type Policy struct {
 	Deny     []Traffic
 	Pass     []Traffic // only in tier Provider
 	Side     Side
+	Family   Family
 	Priority uint32    // 0 in tier Tenant, which has none
 	Log      bool      // tell of packets that it decides about
 	Shadow   bool      // say what it would do, and do nothing
@@ -116,6 +117,18 @@ const (
 )
 
 func (s Side) String() string { return [...]string{"", "egress", "ingress"}[s] }
+
+// Family says over which version of IP a policy counts.
+type Family uint8
+
+// The families: packets of one, or of both.
+const (
+	BothFamilies Family = iota
+	IPv4
+	IPv6
+)
+
+func (f Family) String() string { return [...]string{"", "ipv4", "ipv6"}[f] }
 
 // Traffic is a protocol and a range of destination ports, both inclusive; for
 // ICMP and ICMPv6 the range is over type<<8|code. "icmp" in the text stands for

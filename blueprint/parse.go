@@ -57,7 +57,7 @@ var (
 	}
 	policyShape = shape{
 		what:        "a policy",
-		known:       []string{"name", "from", "to", "allow", "deny", "pass", "side", "priority", "log", "shadow", "until"},
+		known:       []string{"name", "from", "to", "allow", "deny", "pass", "side", "family", "priority", "log", "shadow", "until"},
 		unsupported: []string{"through", "rate", "when"},
 		example:     "- {name: web-app, from: web, to: app, allow: [tcp/8080]}",
 	}

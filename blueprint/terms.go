@@ -64,6 +64,9 @@ func (p *parser) readTerms(at node, keys map[string]node, policy *Policy) {
 	if v, given := keys["side"]; given {
 		policy.Side = oneOf(p, v, "side", Egress, Ingress)
 	}
+	if v, given := keys["family"]; given {
+		policy.Family = oneOf(p, v, "family", IPv4, IPv6)
+	}
 	switch v, given := keys["priority"]; {
 	case given && p.b.Tier == Tenant:
 		p.add(dove.Invalid, v.place(), "priority is for policies of tier provider or baseline", "leave it out: among a tenant's policies deny beats allow")

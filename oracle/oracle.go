@@ -140,6 +140,10 @@ func (p Packet) side(blueprints []*blueprint.Blueprint, edge time.Time, ingress,
 			if over || q.Shadow && !shadows || q.Side != blueprint.BothSides && q.Side != here {
 				continue
 			}
+			four, six := p.Src.Addr.Is4() && p.Dst.Addr.Is4(), p.Src.Addr.Is6() && p.Dst.Addr.Is6()
+			if q.Family == blueprint.IPv4 && !four || q.Family == blueprint.IPv6 && !six {
+				continue
+			}
 			if !p.Src.named(blueprints, q.From) || !p.Dst.named(blueprints, q.To) {
 				continue
 			}

@@ -206,8 +206,16 @@ func (d *Domain) between(src, dst Signature) []int {
 			}
 		}
 	}
+	found = slices.DeleteFunc(found, func(i int) bool { return !d.rules[i].of(src, dst) })
 	slices.Sort(found)
 	return slices.Compact(found)
+}
+
+// of reports whether the rule counts for packets of the ends' family, which
+// their prefixes tell once any rule asks for it.
+func (r rule) of(src, dst Signature) bool {
+	all := families[r.Family]
+	return r.Family == blueprint.BothFamilies || src.Prefix.Overlaps(all) && dst.Prefix.Overlaps(all)
 }
 
 // names returns, sorted, all by which policies can name addresses like s: its

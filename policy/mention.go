@@ -15,6 +15,7 @@ type mentions struct {
 	outsides map[dove.Group]blueprint.Outside // all; those that no policy names say nothing
 	named    map[dove.Group]bool
 	ports    map[portName]bool
+	families bool // a policy is of one family: the prefix of all addresses of each is mentioned
 	prefixes []netip.Prefix                // sorted
 	holders  map[netip.Prefix][]dove.Group // the outsides that hold addresses of which it is the longest
 	lengths  map[bool][]int                // of the prefixes of IPv4 (true) and IPv6, the longest first
@@ -35,6 +36,7 @@ func (m *mentions) policy(p blueprint.Policy) {
 			m.named[g] = true
 		}
 	}
+	m.families = m.families || p.Family != blueprint.BothFamilies
 	for _, list := range [][]blueprint.Traffic{p.Allow, p.Deny, p.Pass} {
 		for _, t := range list {
 			if t.Port != "" {
@@ -42,6 +44,11 @@ func (m *mentions) policy(p blueprint.Policy) {
 			}
 		}
 	}
+}
+
+// families are the prefixes of all addresses.
+var families = map[blueprint.Family]netip.Prefix{
+	blueprint.IPv4: netip.PrefixFrom(netip.IPv4Unspecified(), 0), blueprint.IPv6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
 }
 
 // settle sorts the prefixes of the outsides that policies name, and finds which
@@ -61,6 +68,11 @@ func (m *mentions) settle() {
 			m.prefixes = append(m.prefixes, p)
 		}
 		return edges[p]
+	}
+	if m.families {
+		for _, all := range families {
+			at(all)
+		}
 	}
 	for name, o := range m.outsides {
 		for _, p := range o.Prefixes {

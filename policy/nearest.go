@@ -13,6 +13,7 @@ import (
 // the one that fails the least significant terms is the nearest.
 const (
 	failSide = 1 << iota
+	failFamily
 	failPort
 	failProtocol
 	failTo
@@ -22,11 +23,11 @@ const (
 // Isolated is the term that Nearest names for members of an isolated group.
 const Isolated = "isolated"
 
-var failNames = []string{"side", "port", "protocol", "to", "from"}
+var failNames = []string{"side", "family", "port", "protocol", "to", "from"}
 
 // Nearest explains a default deny of a packet from src to dst: the rule that
 // would have allowed it if the fewest of its terms were different, and those
-// terms: "from", "to", "protocol", "port" and "side" (it counts at one end only),
+// terms: "from", "to", "protocol", "port" "family" and "side" (it counts at one end only),
 // separated by ", ", or Isolated for members of an isolated group. The port is as
 // in verdict.Table.Lookup.
 // Only policies that name a group of src in from or one of dst in to are near;
@@ -43,6 +44,9 @@ func (d *Domain) Nearest(src, dst Signature, protocol dove.Protocol, port uint16
 		ends := 0
 		if r.Side != blueprint.BothSides {
 			ends |= failSide
+		}
+		if !r.of(src, dst) {
+			ends |= failFamily
 		}
 		if !meet(r.from, from) {
 			ends |= failFrom

@@ -50,6 +50,9 @@ func TestMeaning(t *testing.T) {
 			web6 db6 udp/80 yes
 			far db tcp/80 no
 			db db2 tcp/80 no`},
+		{"a remote group of one family", []string{rule("1", "db ingress IPv4", `"remote_group_id": "web"`), rule("3", out4, ""), rule("4", out6, "")}, `
+			web db tcp/80 yes
+			web6 db6 tcp/80 no`},
 		{"a group of its own members", []string{rule("1", "db ingress IPv4", `"protocol": "icmp", "remote_group_id": "db"`), rule("2", "db egress IPv4", `"protocol": "icmp", "remote_group_id": "db"`)}, `
 			db db2 icmp/8 yes
 			db db2 tcp/8 no

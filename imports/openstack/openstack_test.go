@@ -65,7 +65,6 @@ func TestRefused(t *testing.T) {
 		{"a group that is not there", rule(`"remote_group_id": "b"`), dove.Invalid, []string{"security group rule r: remote security group b is not in the text"}},
 		{"addresses that are not there", rule(`"remote_address_group_id": "b"`), dove.Invalid, []string{"remote address group b is not in the text"}},
 		{"two remotes", rule(`"remote_group_id": "a", "remote_ip_prefix": "10.0.0.0/8"`), dove.Invalid, []string{"a rule has one remote, not 2"}},
-		{"one family of a group", rule(`"remote_group_id": "a", "protocol": "tcp"`), dove.Unsupported, []string{"a rule of one family of addresses cannot be about a group"}},
 		{"the other family's prefix", rule(`"remote_ip_prefix": "2001:db8::/32"`), dove.Invalid, []string{"not of the rule's ethertype"}},
 		{"no prefix", rule(`"remote_ip_prefix": "ten"`), dove.Invalid, []string{`"ten" is no prefix`}},
 		{"a protocol", rule(`"protocol": "ipx"`), dove.Invalid, []string{`"ipx" is no protocol`}},

@@ -133,7 +133,7 @@ func (t *translation) rule(r securityGroupRule) {
 	}
 	v6 := family == "IPv6"
 	traffic := t.traffic(path, r, v6)
-	remote, some := t.remote(path, r, v6, traffic)
+	remote, some := t.remote(path, r, v6)
 	if !some || len(traffic) == 0 {
 		return
 	}
@@ -142,13 +142,20 @@ func (t *translation) rule(r securityGroupRule) {
 	if !ingress {
 		side, p.Side, p.From, p.To = "out", blueprint.Egress, p.To, p.From
 	}
+	switch {
+	case r.RemoteIPPrefix != "" || r.RemoteAddressGroupID != "": // the addresses are of the family
+	case v6:
+		p.Family = blueprint.IPv6
+	default:
+		p.Family = blueprint.IPv4
+	}
 	p.Name = imports.Digested(strings.Join(append(words, side, traffic[0].String()), "-"), r.ID)
 	t.draft.Add(p)
 }
 
 // remote is the other end of a rule. It is none if the rule names addresses, and
 // none of its family.
-func (t *translation) remote(path string, r securityGroupRule, v6 bool, traffic []blueprint.Traffic) (end dove.Group, some bool) {
+func (t *translation) remote(path string, r securityGroupRule, v6 bool) (end dove.Group, some bool) {
 	given := slices.DeleteFunc([]string{r.RemoteIPPrefix, r.RemoteGroupID, r.RemoteAddressGroupID}, func(s string) bool { return s == "" })
 	switch {
 	case len(given) > 1:
@@ -158,9 +165,6 @@ func (t *translation) remote(path string, r securityGroupRule, v6 bool, traffic 
 		if !ok {
 			t.Add(dove.Invalid, 0, path, "add it to the text", "remote security group %s is not in the text", r.RemoteGroupID)
 			return end, false
-		}
-		if len(traffic) > 0 && !traffic[0].Protocol.IsICMP() && !t.mirrored(r) {
-			t.Add(dove.Unsupported, 0, path, "add the same rule of the other ethertype, or name prefixes", "a rule of one family of addresses cannot be about a group")
 		}
 		return t.draft.Ref(t.group(g)), true
 	case r.RemoteAddressGroupID != "":
@@ -172,22 +176,9 @@ func (t *translation) remote(path string, r securityGroupRule, v6 bool, traffic 
 		return t.nets("address group "+g.ID, g.Addresses, v6, false)
 	case r.RemoteIPPrefix != "":
 		return t.nets(path, []string{r.RemoteIPPrefix}, v6, true)
-	case v6:
-		return t.nets(path, []string{"::/0"}, v6, true)
 	}
-	return t.nets(path, []string{"0.0.0.0/0"}, v6, true)
+	return blueprint.Any, true
 }
-
-// mirrored reports whether the text has the same rule of the other family.
-func (t *translation) mirrored(r securityGroupRule) bool {
-	return slices.ContainsFunc(t.rules, func(o securityGroupRule) bool {
-		return o.SecurityGroupID == r.SecurityGroupID && o.Direction == r.Direction && o.RemoteGroupID == r.RemoteGroupID &&
-			o.Protocol == r.Protocol && same(o.PortRangeMin, r.PortRangeMin) && same(o.PortRangeMax, r.PortRangeMax) &&
-			cmp.Or(o.EtherType, "IPv4") != cmp.Or(r.EtherType, "IPv4")
-	})
-}
-
-func same(a, b *int) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
 // nets reads prefixes, of which those of the family count; all must be, where
 // they are the rule's own. Bits beyond a prefix's length do not count, as Neutron

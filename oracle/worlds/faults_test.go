@@ -43,6 +43,11 @@ var faults = []struct {
 			}
 		}
 	}}},
+	{"policies of one family count for both", compiler{blueprint: func(b *blueprint.Blueprint) {
+		for i := range b.Policies {
+			b.Policies[i].Family = blueprint.BothFamilies
+		}
+	}}},
 	{"from and to are swapped", compiler{blueprint: func(b *blueprint.Blueprint) {
 		for i, p := range b.Policies {
 			b.Policies[i].From, b.Policies[i].To = p.To, p.From

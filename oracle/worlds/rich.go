@@ -54,7 +54,7 @@ func Rich(r *rand.Rand, tenant dove.Tenant) *World {
 	w := Random(r, tenant)
 	w.Edge = Edges[r.IntN(len(Edges))]
 	has := func() bool { return r.IntN(2) == 0 }
-	outside, selects, tiers, defaults, sides, ports, stateless, ends, log, shadow := has(), has(), has(), has(), has(), has(), has(), has(), has(), has()
+	outside, selects, tiers, defaults, sides, ports, stateless, ends, log, shadow, families := has(), has(), has(), has(), has(), has(), has(), has(), has(), has(), has()
 	if tiers {
 		for _, t := range []blueprint.Tier{blueprint.Provider, blueprint.Baseline} {
 			b := &blueprint.Blueprint{Tenant: tenant, Name: t.String(), Domain: Domain, Tier: t}
@@ -101,6 +101,9 @@ func Rich(r *rand.Rand, tenant dove.Tenant) *World {
 			}
 			if sides {
 				p.Side = blueprint.Side(r.IntN(3))
+			}
+			if families && r.IntN(3) == 0 {
+				p.Family = blueprint.Family(1 + r.IntN(2))
 			}
 			if ports {
 				for _, list := range [][]blueprint.Traffic{p.Allow, p.Deny, p.Pass} {
