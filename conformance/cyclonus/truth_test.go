@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"dove.network/privtest"
+)
+
+// bin holds the programs under test.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "dove-truth-")
+	if err != nil {
+		panic(err)
+	}
+	bin = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+const short = 30 // cases
+
+// TestTruthTables is the short form of make truth-tables.
+func TestTruthTables(t *testing.T) {
+	privtest.Require(t)
+	if out, err := exec.Command("go", "build", "-o", bin+"/", "dove.network/cmd/dpc", "dove.network/cmd/dswitch", "dove.network/cmd/dovectl").CombinedOutput(); err != nil {
+		t.Fatalf("build the programs: %v\n%s", err, out)
+	}
+	got, err := run(t.Context(), options{bin: bin, name: fmt.Sprintf("truth-%d", os.Getpid()), most: short, exclude: excluded, out: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Wrong > 0 || got.Cases < short || got.Cells < short*432 {
+		t.Errorf("%d of %d cells of %d cases are wrong; want 0 of at least %d of %d", got.Wrong, got.Cells, got.Cases, short*432, short)
+	}
+	// The same cases where nothing judges packets must come out wrong, or the
+	// tables would be worth nothing.
+	flat, err := run(t.Context(), options{bin: bin, name: fmt.Sprintf("flat-%d", os.Getpid()), flat: true, most: short, exclude: excluded, out: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if flat.Cells != got.Cells || flat.Passed > 0 {
+		t.Errorf("on a flat bridge %d of %d cases are right, %d cells", flat.Passed, flat.Cases, flat.Cells)
+	}
+}
