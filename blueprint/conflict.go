@@ -37,6 +37,9 @@ func (c *checker) checkPriorities() {
 			if o.in == c.b && o.Name >= p.Name || p.Shadow || p.Side != BothSides && o.Side != BothSides && p.Side != o.Side {
 				continue
 			}
+			if p.Family != BothFamilies && o.Family != BothFamilies && p.Family != o.Family {
+				continue
+			}
 			t, says, others, differ := contradiction(p, o.Policy)
 			if !differ {
 				continue

@@ -15,7 +15,7 @@ type mentions struct {
 	outsides map[dove.Group]blueprint.Outside // all; those that no policy names say nothing
 	named    map[dove.Group]bool
 	ports    map[portName]bool
-	families bool // a policy is of one family: the prefix of all addresses of each is mentioned
+	families bool                          // a policy is of one family: the prefix of all addresses of each is mentioned
 	prefixes []netip.Prefix                // sorted
 	holders  map[netip.Prefix][]dove.Group // the outsides that hold addresses of which it is the longest
 	lengths  map[bool][]int                // of the prefixes of IPv4 (true) and IPv6, the longest first

@@ -64,15 +64,10 @@ type tally struct {
 	Passed  int `json:"passed"`  // cases without a wrong cell
 }
 
-// excluded are the tags of cases that are not run.
-var excluded = []string{
-	generator.TagAction, generator.TagConflict, generator.TagPathological, generator.TagUpstreamE2E,
-	generator.TagSetPodLabels, generator.TagSetNamespaceLabels,
-}
-
 // choose lists the cases to run and those that are not. With most > 0 it takes as many, spread evenly.
 func choose(ip string, exclude []string, most int) (run []*generator.TestCase, skipped []skip) {
 	all := generator.NewTestCaseGenerator(true, ip, namespaces, nil, nil).GenerateAllTestCases()
+	skipped = []skip{}
 	for _, c := range all {
 		i := slices.IndexFunc(exclude, func(tag string) bool { return c.Tags[tag] })
 		if i >= 0 {
