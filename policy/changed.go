@@ -94,7 +94,7 @@ func (r rule) touch(d *Domain) Touch { return Touch{d.end(r.from), d.end(r.to)} 
 func (r rule) equal(o rule) bool {
 	return slices.Equal(r.from, o.from) && slices.Equal(r.to, o.to) &&
 		slices.Equal(r.Allow, o.Allow) && slices.Equal(r.Deny, o.Deny) && slices.Equal(r.Pass, o.Pass) &&
-		r.tier == o.tier && r.Priority == o.Priority && r.Side == o.Side && r.Log == o.Log && r.Shadow == o.Shadow
+		r.tier == o.tier && r.Priority == o.Priority && r.Side == o.Side && r.Family == o.Family && r.Log == o.Log && r.Shadow == o.Shadow
 }
 
 // differing returns, in order, the groups of which two states say something else

@@ -40,7 +40,7 @@ that. Without --address it gets the lowest free address of each family of its
 network.`,
 		Example: `  dovectl endpoint create web-1 --group shop/web --host h1
   dovectl endpoint create db-1 --group shop/db --address 10.0.2.9,fd00:0:0:2::9
-  dovectl endpoint create pod-3 --network front --label app=web --port http=tcp/80
+  dovectl endpoint create p3 --network front --label app=web --port http=tcp/80
   dovectl endpoint create vm-7 --group shop/app --host h2 --device tap7 --wait
   dovectl endpoint create vm-7-db --group shop/db --parent vm-7 --vlan 7`,
 	}
