@@ -40,7 +40,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"any VTEP is of the fleet", "dswitch.c", "if (!v)\n\t\treturn UNKNOWN_VTEP;\n\tp->foreign = v->flags & VTEP_FOREIGN;", ""},
 	{"reserved bits of the overlay pass", "dswitch.c", "at->flags == 0x88 && at->flags2 == 0 && !(at->vni & bpf_htonl(0xff))", "at->flags == 0x88"},
 	{"a missing pair allows", "verdict.h", "if (!at)\n\t\treturn lacks(p, WANT_PAIR);", "if (!at)\n\t\treturn FORWARD;"},
-	{"the verdict is read the wrong way round", "verdict.h", "r->allow ? FORWARD", "!r->allow ? FORWARD"},
+	{"the verdict is read the wrong way round", "verdict.h", "if (r->allow)", "if (!r->allow)"},
 	{"the protocol is no part of the rules' key", "verdict.h", ".prefixlen = 56,\n\t\t.table = bpf_htonl(table),\n\t\t.proto = p->proto,", ".prefixlen = 56,\n\t\t.table = bpf_htonl(table),\n\t\t.proto = PROTO_TCP,"},
 	{"rules of answers are asked in the answer's direction", "anew.h", "int backwards = live && new->initiator != from;", "int backwards = 0;"},
 	{"answers are judged by the port they go to", "anew.h", "backwards ? p->src_port : p->asked", "p->asked"},

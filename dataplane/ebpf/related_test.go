@@ -73,7 +73,16 @@ func pieces(t testing.TB, o Options) {
 		t.Fatal(err)
 	}
 	passes("the third, forbidden meanwhile", ask[2], refused(dataplane.Policy))
-	passes("the third of an answer, forbidden meanwhile", answer[2], refused(dataplane.Policy))
+	third := packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: guestClass(2)}.Encap(answer[2])
+	asked, frame, err := s.FromWire(third)
+	if err != nil || asked.Want != dataplane.WantDenial {
+		t.Fatalf("the third of an answer, forbidden meanwhile: %+v, %v", asked, err)
+	}
+	m, _ := s.MissOf(frame)
+	if o, _, err := s.ReInject(m); err != nil || o.Reason != dataplane.Policy {
+		t.Errorf("the third of an answer, forbidden as before: %+v, %v", o, err)
+	}
+	passes("the third of an answer, once more", answer[2], refused(dataplane.Policy))
 
 	large := packet.UDP(out, 1, 53, make([]byte, 1450))
 	o1, told, err := s.FromGuest(1, bytes.Clone(large))
