@@ -149,7 +149,7 @@ func (s *server) countFlows(ctx context.Context, w *world.World, t dove.Tenant, 
 		if !known || !knows {
 			continue
 		}
-		for _, i := range d.Find(from.NetworkOf(), f.Tuple.Src, to.NetworkOf(), f.Tuple.Dst, f.Tuple.Protocol, f.Tuple.DstPort) {
+		for _, i := range d.Find(from, f.Tuple.Src, to, f.Tuple.Dst, f.Tuple.Protocol, f.Tuple.DstPort) {
 			counts[i]++
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"dove.network/dove"
 	"dove.network/policy"
 	"dove.network/verdict"
 )
@@ -72,6 +73,20 @@ func (d *domain) judge(a, b class, was, is bool) []piece {
 // candidates returns the pairs of classes that can differ, by source; some more
 // than once.
 func (d *domain) candidates() map[int][]int {
+	named := map[dove.Group][]int{} // the classes of a name, some twice
+	for i, c := range d.classes {
+		for _, g := range slices.Concat(d.before.Names(d.signatures[c.before]), d.after.Names(d.signatures[c.after])) {
+			named[g] = append(named[g], i)
+		}
+	}
+	of := func(names []dove.Group) []int {
+		var list []int
+		for _, g := range names {
+			list = append(list, named[g]...)
+		}
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
 	all := map[int][]int{}
 	cross := func(sources, targets []int) {
 		for _, s := range sources {
@@ -79,18 +94,13 @@ func (d *domain) candidates() map[int][]int {
 		}
 	}
 	for _, t := range policy.Changed(d.before, d.after) {
-		cross(d.of(t.From), d.of(t.To))
+		cross(of(t.From), of(t.To))
 	}
 	for i, c := range d.classes {
-		if c.before == c.after {
-			continue
-		}
-		out, in := policy.Turned(d.before, d.signatures[c.before], d.after, d.signatures[c.after])
-		for _, e := range out {
-			cross([]int{i}, d.of(e))
-		}
-		for _, e := range in {
-			cross(d.of(e), []int{i})
+		if c.before != c.after {
+			out, in := policy.Turned(d.before, d.signatures[c.before], d.after, d.signatures[c.after])
+			cross([]int{i}, of(out))
+			cross(of(in), []int{i})
 		}
 	}
 	for a := range d.islands {
@@ -101,21 +111,6 @@ func (d *domain) candidates() map[int][]int {
 		}
 	}
 	return all
-}
-
-// of returns the classes of which an end has the signature, before or after.
-func (d *domain) of(e policy.End) []int {
-	has := make([]bool, len(d.signatures))
-	for i, s := range d.signatures {
-		has[i] = e.Has(s)
-	}
-	var list []int
-	for i, c := range d.classes {
-		if has[c.before] || has[c.after] {
-			list = append(list, i)
-		}
-	}
-	return list
 }
 
 // on returns the classes of an island.

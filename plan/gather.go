@@ -17,22 +17,17 @@ type domain struct {
 	name          dove.Domain
 	before, after *policy.Domain
 	islands       []island
+	islandOf      map[dove.Network]int
 	classes       []class // in order of key
-	endpoints     []end   // in order of names
-	at            map[address]int
-	compared      int // pairs of classes
+	byKey         map[string]int
+	endpoints     []end // in order of names
+	compared      int   // pairs of classes
 
 	signatures []policy.Signature
 	keys       []string       // of signatures
 	numbers    map[string]int // of signatures, by key
 	turns      map[[4]int][]piece
 	pieces     map[string]*relation
-}
-
-// address is one as seen on its network.
-type address struct {
-	network dove.Network
-	addr    netip.Addr
 }
 
 // end is an endpoint with the hosts that it is bound to.
@@ -42,10 +37,12 @@ type end struct {
 }
 
 // class is addresses that are alike: their signatures before and after, by
-// number, and their island.
+// number, and their island. Outside are those that no endpoint has.
 type class struct {
 	before, after int
 	island        int
+	outside       string // which, for people; "" for endpoints
+	families      uint8  // of outside addresses
 	key           string
 	members       []member
 }
@@ -60,6 +57,17 @@ const (
 	family4 = 1 << iota
 	family6
 )
+
+func familyOf(a netip.Addr) uint8 {
+	if a.Is4() {
+		return family4
+	}
+	return family6
+}
+
+// nowhere is the island of addresses that no endpoint has: whether something
+// leads there is not known.
+const nowhere = -1
 
 // island is networks that are joined with each other and with the same others.
 type island struct {
@@ -78,7 +86,10 @@ func (i island) String() string {
 // joined reports whether addresses of two islands can be on one way, before and
 // after.
 func (d *domain) joined(a, b int) (before, after bool) {
-	if a == b {
+	switch {
+	case a == nowhere || b == nowhere:
+		return a != b, a != b
+	case a == b:
 		return true, true
 	}
 	n := d.islands[b].networks[0]
@@ -88,31 +99,35 @@ func (d *domain) joined(a, b int) (before, after bool) {
 // gather finds out which addresses of a domain are alike.
 func gather(before, after *world.World, name dove.Domain) *domain {
 	d := &domain{
-		name: name, before: before.Domain(name), after: after.Domain(name), at: map[address]int{},
+		name: name, before: before.Domain(name), after: after.Domain(name), islandOf: map[dove.Network]int{}, byKey: map[string]int{},
 		numbers: map[string]int{}, turns: map[[4]int][]piece{}, pieces: map[string]*relation{},
 	}
 	found := map[string]*class{}
-	places := map[string][]address{} // of a class
 	for _, n := range networksOf(before, after, name) {
 		on := d.island(before, after, n)
+		d.islandOf[n] = on
 		for e := range before.EndpointsIn(n) {
-			if _, stays := after.Network(n); !stays {
-				continue
-			}
 			d.endpoints = append(d.endpoints, end{e.Full(), e.Bindings()})
-			for _, a := range e.Addresses {
-				_, was, _ := before.SignatureFor(e, a)
-				_, is, _ := after.SignatureFor(e, a)
-				c := class{before: d.number(was), after: d.number(is), island: on}
-				c.key = strings.Join([]string{d.keys[c.before], d.keys[c.after], d.islands[on].networks[0].Name}, "\x00")
-				it := found[c.key]
-				if it == nil {
-					it = &c
-					found[c.key] = it
+			m := e.Member()
+			for _, span := range e.Spans() {
+				for _, part := range d.parts(span) {
+					c := d.class(m, part, on)
+					it := found[c.key]
+					if it == nil {
+						it = &c
+						found[c.key] = it
+					}
+					it.add(len(d.endpoints)-1, familyOf(part.Addr()))
 				}
-				it.add(len(d.endpoints)-1, a)
-				places[c.key] = append(places[c.key], address{n, a})
 			}
+		}
+	}
+	for _, all := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
+		for _, part := range d.parts(all) {
+			c := d.class(policy.Member{Open: true}, part, nowhere)
+			c.outside, c.families = part.String(), familyOf(part.Addr())
+			c.key += "\x00" + c.outside
+			found[c.key] = &c
 		}
 	}
 	for _, c := range found {
@@ -120,12 +135,44 @@ func gather(before, after *world.World, name dove.Domain) *domain {
 	}
 	slices.SortFunc(d.classes, func(a, b class) int { return strings.Compare(a.key, b.key) })
 	for i, c := range d.classes {
-		for _, p := range places[c.key] {
-			d.at[p] = i
-		}
+		d.byKey[c.key] = i
 	}
 	d.order()
 	return d
+}
+
+// parts cuts a prefix where either state mentions a part of it.
+func (d *domain) parts(span netip.Prefix) []netip.Prefix {
+	if span.IsSingleIP() {
+		return []netip.Prefix{span}
+	}
+	all := slices.Concat(d.before.Parts(span), d.after.Parts(span))
+	slices.SortFunc(all, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	return slices.Compact(all)
+}
+
+// class returns that of addresses of a part of what a member has, without members.
+func (d *domain) class(m policy.Member, part netip.Prefix, on int) class {
+	c := class{before: d.number(d.before.SignatureIn(m, part)), after: d.number(d.after.SignatureIn(m, part)), island: on}
+	place := ""
+	if on != nowhere {
+		place = d.islands[on].networks[0].Name
+	}
+	c.key = strings.Join([]string{d.keys[c.before], d.keys[c.after], place}, "\x00")
+	return c
+}
+
+// at returns the class of an endpoint's address, false if it is of another domain.
+func (d *domain) at(e world.Endpoint, a netip.Addr) (int, bool) {
+	on, known := d.islandOf[e.NetworkOf()]
+	if !known {
+		return 0, false
+	}
+	part := netip.PrefixFrom(a, a.BitLen())
+	i, ok := d.byKey[d.class(e.Member(), part, on).key]
+	return i, ok
 }
 
 // networksOf returns the networks of a domain, before or after, in order.
@@ -196,14 +243,10 @@ func (d *domain) order() {
 	}
 }
 
-// add notes an address of the class.
-func (c *class) add(endpoint int, a netip.Addr) {
+// add notes that an endpoint has addresses of the class.
+func (c *class) add(endpoint int, family uint8) {
 	if n := len(c.members); n == 0 || c.members[n-1].endpoint != endpoint {
 		c.members = append(c.members, member{endpoint: endpoint})
-	}
-	family := uint8(family4)
-	if a.Is6() {
-		family = family6
 	}
 	c.members[len(c.members)-1].families |= family
 }

@@ -97,7 +97,9 @@ func (d *domain) count(l *Line) {
 				if other[e]&family != 0 {
 					partners-- // itself
 				}
-				touched[e] = touched[e] || family != 0 && partners > 0
+				if e >= 0 && family != 0 && partners > 0 {
+					touched[e] = true
+				}
 			}
 		}
 	}
@@ -119,13 +121,16 @@ func (d *domain) count(l *Line) {
 	l.Hosts = l.Hosts[:min(len(l.Hosts), NamesMax)]
 }
 
-// families returns the endpoints of some classes, with those of their addresses
-// that are in the classes.
+// families returns the endpoints of some classes, with the families of those of
+// their addresses that are in the classes.
 func (d *domain) families(classes []int) map[int]uint8 {
 	all := map[int]uint8{}
 	for _, i := range classes {
 		for _, m := range d.classes[i].members {
 			all[m.endpoint] |= m.families
+		}
+		if f := d.classes[i].families; f != 0 {
+			all[-1-i] = f // an outside one, which is no endpoint
 		}
 	}
 	return all
@@ -133,16 +138,22 @@ func (d *domain) families(classes []int) map[int]uint8 {
 
 // namer finds the words for sets of classes.
 type namer struct {
-	d      *domain
-	groups [2]map[dove.Group][]int // the classes of a group before and after, ascending
-	spread map[int]map[int]bool    // the islands of a signature
+	d       *domain
+	groups  [2]map[dove.Group][]int // the classes of a group before and after, ascending
+	spread  map[int]map[int]bool    // the islands of a signature
+	outside int                     // how many classes are outside
+	turns   [2]map[int]map[int]bool // what becomes of a signature, and what it was
 }
 
 func newNamer(d *domain) *namer {
 	n := &namer{d: d, spread: map[int]map[int]bool{}}
 	for side := range n.groups {
-		n.groups[side] = map[dove.Group][]int{}
+		n.groups[side], n.turns[side] = map[dove.Group][]int{}, map[int]map[int]bool{}
 		for i, c := range d.classes {
+			if c.outside != "" {
+				n.outside += side // once
+				continue
+			}
 			s := c.signature(side)
 			for _, g := range d.signatures[s].Groups {
 				n.groups[side][g] = append(n.groups[side][g], i)
@@ -151,6 +162,10 @@ func newNamer(d *domain) *namer {
 				n.spread[s] = map[int]bool{}
 			}
 			n.spread[s][c.island] = true
+			if n.turns[side][s] == nil {
+				n.turns[side][s] = map[int]bool{}
+			}
+			n.turns[side][s][c.signature(1-side)] = true
 		}
 	}
 	return n
@@ -167,12 +182,28 @@ func (n *namer) names(op Op, set []int) []string {
 	if op == Added {
 		side = 1
 	}
-	if len(set) == len(n.d.classes) && len(set) > 1 {
-		return []string{"any endpoint"}
-	}
-	left := map[int]bool{}
+	left, out := map[int]bool{}, []string{}
 	candidates := map[dove.Group]int{} // how many classes of it are in the set
+	var inside, outside []int
 	for _, i := range set {
+		if n.d.classes[i].outside != "" {
+			outside = append(outside, i)
+		} else {
+			inside = append(inside, i)
+		}
+	}
+	switch {
+	case len(outside) == n.outside && len(outside) > 0:
+		out = append(out, "outside")
+	default:
+		for _, i := range outside {
+			out = append(out, "outside "+n.d.classes[i].outside)
+		}
+	}
+	if len(inside) == len(n.d.classes)-n.outside && len(inside) > 1 {
+		return append([]string{"any endpoint"}, out...)
+	}
+	for _, i := range inside {
 		left[i] = true
 		for _, g := range n.d.signatures[n.d.classes[i].signature(side)].Groups {
 			candidates[g]++
@@ -187,7 +218,6 @@ func (n *namer) names(op Op, set []int) []string {
 	slices.SortFunc(whole, func(a, b dove.Group) int {
 		return cmp.Or(cmp.Compare(candidates[b], candidates[a]), a.Compare(b))
 	})
-	var out []string
 	for _, g := range whole {
 		covers := false
 		for _, i := range n.groups[side][g] {
@@ -209,6 +239,9 @@ func (n *namer) names(op Op, set []int) []string {
 func (n *namer) name(c class, side int) string {
 	s := n.d.signatures[c.signature(side)]
 	text := groupsText(s)
+	if len(n.turns[side][c.signature(side)]) > 1 {
+		text += []string{" that will be ", " that was "}[side] + groupsText(n.d.signatures[c.signature(1-side)])
+	}
 	if len(n.spread[c.signature(side)]) > 1 {
 		text += " on " + n.d.islands[c.island].String()
 	}
@@ -216,14 +249,24 @@ func (n *namer) name(c class, side int) string {
 }
 
 func groupsText(s policy.Signature) string {
-	if len(s.Groups) == 0 {
-		return "no group"
+	text := "no group"
+	if len(s.Groups) > 0 {
+		names := make([]string, len(s.Groups))
+		for i, g := range s.Groups {
+			names[i] = relative(g)
+		}
+		text = "only " + strings.Join(names, "+")
 	}
-	names := make([]string, len(s.Groups))
-	for i, g := range s.Groups {
-		names[i] = relative(g)
+	if s.Prefix.IsValid() {
+		text += " in " + s.Prefix.String()
 	}
-	return "only " + strings.Join(names, "+")
+	for i, p := range s.Ports {
+		text += []string{" with ", ", "}[min(i, 1)] + p.Name + " = " + p.String()
+	}
+	if s.Open {
+		text += " without port security"
+	}
+	return text
 }
 
 // relative names a group as a tenant does.

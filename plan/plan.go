@@ -35,8 +35,9 @@ const Unrouted = "no-router"
 //
 // Ends are written as tenants write them: "shop/web" is the group's members,
 // "only shop/app+shop/web" those that are in just these groups, "no group" those in none,
-// "any endpoint" all of the domain; " on front" or " in 10.0.1.0/24" makes one narrower,
-// and "outside 203.0.113.0/24" is addresses that are no endpoint's.
+// "any endpoint" all of the domain; " on front", " in 10.0.1.0/24" or " that was only shop/db" makes one narrower,
+// and "outside 203.0.113.0/24" is its addresses that are no endpoint's and in no smaller
+// prefix that policies mention. Of those a Line says what policy lets pass, whether or not something leads there.
 type Line struct {
 	Op       Op
 	Domain   dove.Domain
@@ -93,15 +94,15 @@ func Compare(before, after *world.World, domains ...dove.Domain) *Difference {
 }
 
 // Find returns the indices of the lines that are about the first packet of a
-// flow between two addresses, each as seen on its network; the port is as in verdict.Table.Lookup.
-func (d *Difference) Find(from dove.Network, src netip.Addr, to dove.Network, dst netip.Addr, protocol dove.Protocol, port uint16) []int {
+// flow from an address of one endpoint to one of another; the port is as in verdict.Table.Lookup.
+func (d *Difference) Find(from world.Endpoint, src netip.Addr, to world.Endpoint, dst netip.Addr, protocol dove.Protocol, port uint16) []int {
 	if src.Is4() != dst.Is4() {
 		return nil
 	}
 	var found []int
 	for _, part := range d.domains {
-		i, ok := part.at[address{from, src}]
-		j, known := part.at[address{to, dst}]
+		i, ok := part.at(from, src)
+		j, known := part.at(to, dst)
 		if !ok || !known {
 			continue
 		}

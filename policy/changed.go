@@ -9,58 +9,64 @@ import (
 	"dove.network/dove"
 )
 
-// End is what one side of a rule matches.
-type End struct {
-	groups []dove.Group // and outsides, sorted; one of them is enough
-	any    bool
-	of     *Domain // that knows the outsides
-}
+// Touch is a set of pairs: packets from addresses that one of From names to
+// addresses that one of To names (Domain.Names).
+type Touch struct{ From, To []dove.Group }
 
-// Has reports whether addresses of a signature are of the end.
-func (e End) Has(s Signature) bool {
-	return e.any || meet(e.groups, s.Groups) || e.of != nil && meet(e.groups, e.of.mention.around(s.Prefix))
-}
-
-func (d *Domain) end(groups []dove.Group) End {
-	return End{groups: groups, any: slices.Contains(groups, blueprint.Any), of: d}
-}
-
-var all = End{any: true}
-
-// Touch is a set of pairs: packets from what From has to what To has.
-type Touch struct{ From, To End }
-
-// Has reports whether a pair is in the set.
-func (t Touch) Has(src, dst Signature) bool { return t.From.Has(src) && t.To.Has(dst) }
+var anybody = []dove.Group{blueprint.Any}
 
 // Changed returns sets of pairs outside of which two states of a domain say the
-// same of every pair of signatures. It costs as much as comparing their rules.
+// same of every pair of signatures. Names are those that either state gives. It
+// costs as much as comparing their rules.
 func Changed(before, after *Domain) []Touch {
-	if !before.Classifies(after) || !maps.EqualFunc(before.mention.holders, after.mention.holders, slices.Equal) {
-		return []Touch{{all, all}} // names of addresses mean something else
-	}
-	var touched []Touch
-	for b, a := range both(before.rules, after.rules) {
-		switch {
-		case a == nil:
-			touched = append(touched, b.touch(before))
-		case b == nil:
-			touched = append(touched, a.touch(after))
-		case !a.equal(*b):
-			touched = append(touched, b.touch(before))
-			if !slices.Equal(a.from, b.from) || !slices.Equal(a.to, b.to) {
-				touched = append(touched, a.touch(after))
+	moved := map[dove.Group]bool{} // outsides that hold other addresses
+	for _, states := range [][2]*Domain{{before, after}, {after, before}} {
+		for name, o := range states[0].mention.outsides {
+			is := states[1].mention.outsides[name]
+			if !slices.Equal(o.Prefixes, is.Prefixes) || !slices.Equal(o.Except, is.Except) {
+				moved[name] = true
 			}
 		}
 	}
-	for _, g := range before.differing(after) {
-		members := End{groups: []dove.Group{g}}
-		touched = append(touched, Touch{members, members})
-		if b, a := before.groups[g], after.groups[g]; b.Egress != a.Egress || b.Ingress != a.Ingress || b.Stateless != a.Stateless {
-			touched = append(touched, Touch{members, all}, Touch{all, members})
+	var all []Touch
+	for b, a := range both(before.rules, after.rules) {
+		if a != nil && b != nil && a.equal(b) && !a.namesOneOf(moved) {
+			continue
+		}
+		if b != nil {
+			all = append(all, Touch{b.from, b.to})
+		}
+		if a != nil && (b == nil || !slices.Equal(a.from, b.from) || !slices.Equal(a.to, b.to)) {
+			all = append(all, Touch{a.from, a.to})
 		}
 	}
-	return touched
+	groups := maps.Clone(before.groups)
+	maps.Copy(groups, after.groups)
+	for _, g := range slices.SortedFunc(maps.Keys(groups), dove.Group.Compare) {
+		is := []dove.Group{g}
+		b, a := before.says(g), after.says(g)
+		if b.members != a.members {
+			all = append(all, Touch{is, is})
+		}
+		if b.egress != a.egress || b.stateless != a.stateless {
+			all = append(all, Touch{is, anybody})
+		}
+		if b.ingress != a.ingress || b.stateless != a.stateless {
+			all = append(all, Touch{anybody, is})
+		}
+	}
+	return all
+}
+
+// saying is what a group says beside policies.
+type saying struct {
+	members, stateless bool
+	egress, ingress    blueprint.Default
+}
+
+func (d *Domain) says(g dove.Group) saying {
+	declared, ok := d.groups[g]
+	return saying{ok && !declared.Isolated, declared.Stateless, declared.Egress, declared.Ingress}
 }
 
 // both yields the rules of one name in two lists that are in order of names; one
@@ -88,70 +94,56 @@ func both(before, after []rule) iter.Seq2[*rule, *rule] {
 	}
 }
 
-func (r rule) touch(d *Domain) Touch { return Touch{d.end(r.from), d.end(r.to)} }
-
-// equal reports whether two rules of one name say the same.
-func (r rule) equal(o rule) bool {
-	return slices.Equal(r.from, o.from) && slices.Equal(r.to, o.to) &&
-		slices.Equal(r.Allow, o.Allow) && slices.Equal(r.Deny, o.Deny) && slices.Equal(r.Pass, o.Pass) &&
-		r.tier == o.tier && r.Priority == o.Priority && r.Side == o.Side && r.Family == o.Family && r.Log == o.Log && r.Shadow == o.Shadow
+// equal reports whether two rules of one name say the same, while they last.
+func (r *rule) equal(o *rule) bool {
+	return r.tier == o.tier && r.Side == o.Side && r.Priority == o.Priority && r.Family == o.Family && r.Log == o.Log && r.Shadow == o.Shadow &&
+		slices.Equal(r.from, o.from) && slices.Equal(r.to, o.to) &&
+		slices.Equal(r.Allow, o.Allow) && slices.Equal(r.Deny, o.Deny) && slices.Equal(r.Pass, o.Pass)
 }
 
-// differing returns, in order, the groups of which two states say something else
-// about members.
-func (d *Domain) differing(o *Domain) []dove.Group {
-	var list []dove.Group
-	differs := func(b, a blueprint.Group) bool {
-		return b.Isolated != a.Isolated || b.Egress != a.Egress || b.Ingress != a.Ingress || b.Stateless != a.Stateless
-	}
-	for g, was := range d.groups {
-		if is, ok := o.groups[g]; !ok || differs(was, is) {
-			list = append(list, g)
-		}
-	}
-	for g := range o.groups {
-		if _, ok := d.groups[g]; !ok {
-			list = append(list, g)
-		}
-	}
-	slices.SortFunc(list, dove.Group.Compare)
-	return list
+func (r *rule) namesOneOf(set map[dove.Group]bool) bool {
+	in := func(g dove.Group) bool { return set[g] }
+	return len(set) > 0 && (slices.ContainsFunc(r.from, in) || slices.ContainsFunc(r.to, in))
 }
 
-// Turned is about an address whose signature is one in one state of a domain
-// and another in another: it returns the ends with which its pairs may have other
-// verdicts for that reason, as a source and as a target.
-func Turned(before *Domain, was Signature, after *Domain, is Signature) (out, in []End) {
+// Turned is about addresses whose signature is one in one state of a domain and
+// another in another: it returns the names of those with whom they may
+// have other verdicts for that reason, as sources and as targets.
+func Turned(before *Domain, was Signature, after *Domain, is Signature) (out, in []dove.Group) {
 	if was.Key() == is.Key() {
 		return nil, nil
 	}
 	if was.Open != is.Open {
-		return []End{all}, []End{all}
+		return anybody, anybody
 	}
+	ported := !slices.Equal(was.Ports, is.Ports)
 	for b, a := range both(before.naming(before.from, was), after.naming(after.from, is)) {
 		if r := alone(b, a); r != nil {
-			out = append(out, after.end(r.to), before.end(r.to))
+			out = append(out, r.to...)
 		}
 	}
 	for b, a := range both(before.naming(before.to, was), after.naming(after.to, is)) {
-		if r := alone(b, a); r != nil {
-			in = append(in, after.end(r.from), before.end(r.from))
+		switch r := alone(b, a); {
+		case r != nil:
+			in = append(in, r.from...)
+		case ported:
+			in = append(append(in, b.from...), a.from...)
 		}
 	}
 	for _, g := range slices.Concat(was.Groups, is.Groups) {
 		if names(was.Groups, g) == names(is.Groups, g) {
 			continue
 		}
-		members := End{groups: []dove.Group{g}}
-		out, in = append(out, members), append(in, members)
-		for _, d := range []*Domain{before, after} {
-			if says := d.groups[g]; says.Egress != blueprint.DefaultNone || says.Ingress != blueprint.DefaultNone || says.Stateless {
-				return []End{all}, []End{all}
-			}
+		b, a := before.says(g), after.says(g)
+		if b.members || a.members {
+			out, in = append(out, g), append(in, g)
 		}
-	}
-	if !slices.Equal(was.Ports, is.Ports) {
-		in = append(in, all)
+		if b.stateless || a.stateless || b.egress != blueprint.DefaultNone || a.egress != blueprint.DefaultNone {
+			out = append(out, anybody...)
+		}
+		if b.stateless || a.stateless || b.ingress != blueprint.DefaultNone || a.ingress != blueprint.DefaultNone {
+			in = append(in, anybody...)
+		}
 	}
 	return out, in
 }
@@ -170,7 +162,7 @@ func alone(b, a *rule) *rule {
 // naming returns the rules that an index lists for a signature, in order.
 func (d *Domain) naming(x index, s Signature) []rule {
 	var found []int
-	for _, g := range d.names(s) {
+	for _, g := range d.Names(s) {
 		found = append(found, x[g]...)
 	}
 	slices.Sort(found)

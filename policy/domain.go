@@ -187,7 +187,7 @@ func (d *Domain) Table(src, dst Signature) *verdict.Table {
 // between returns the rules that name src in from and dst in to, ascending. It
 // walks the rules of whichever side has fewer.
 func (d *Domain) between(src, dst Signature) []int {
-	from, to := d.names(src), d.names(dst)
+	from, to := d.Names(src), d.Names(dst)
 	var found []int
 	if d.from.count(from) <= d.to.count(to) {
 		for _, g := range from {
@@ -218,9 +218,9 @@ func (r rule) of(src, dst Signature) bool {
 	return r.Family == blueprint.BothFamilies || src.Prefix.Overlaps(all) && dst.Prefix.Overlaps(all)
 }
 
-// names returns, sorted, all by which policies can name addresses like s: its
+// Names returns, sorted, all by which policies can name addresses like s: its
 // groups, the outsides around it, and any.
-func (d *Domain) names(s Signature) []dove.Group {
+func (d *Domain) Names(s Signature) []dove.Group {
 	around := d.mention.around(s.Prefix)
 	all := slices.Concat([]dove.Group{blueprint.Any}, s.Groups, around)
 	slices.SortFunc(all, dove.Group.Compare)

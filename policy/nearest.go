@@ -35,7 +35,7 @@ var failNames = []string{"side", "family", "port", "protocol", "to", "from"}
 // is returned without a term.
 func (d *Domain) Nearest(src, dst Signature, protocol dove.Protocol, port uint16) (rule, failed string) {
 	best := 0
-	from, to := d.names(src), d.names(dst)
+	from, to := d.Names(src), d.Names(dst)
 	for _, i := range d.near(from, to) {
 		r := d.rules[i]
 		if r.Shadow {
