@@ -28,7 +28,9 @@ const short = 30 // cases
 // TestTruthTables is the short form of make truth-tables.
 func TestTruthTables(t *testing.T) {
 	privtest.Require(t)
-	if out, err := exec.Command("go", "build", "-o", bin+"/", "dove.network/cmd/dpc", "dove.network/cmd/dswitch", "dove.network/cmd/dovectl").CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./cmd/dpc", "./cmd/dswitch", "./cmd/dovectl")
+	build.Dir = "../.." // in the module that they are of
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the programs: %v\n%s", err, out)
 	}
 	got, err := run(t.Context(), options{bin: bin, name: fmt.Sprintf("truth-%d", os.Getpid()), most: short, out: t.Output()})
@@ -38,13 +40,13 @@ func TestTruthTables(t *testing.T) {
 	if got.Wrong > 0 || got.Cases < short || got.Cells < short*432 {
 		t.Errorf("%d of %d cells of %d cases are wrong; want 0 of at least %d of %d", got.Wrong, got.Cells, got.Cases, short*432, short)
 	}
-	// The same cases where nothing judges packets must come out wrong, or the
-	// tables would be worth nothing.
+	// The same cases where nothing judges packets must come out wrong, but for the
+	// few in which all is allowed, or the tables would be worth nothing.
 	flat, err := run(t.Context(), options{bin: bin, name: fmt.Sprintf("flat-%d", os.Getpid()), flat: true, most: short, out: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if flat.Cells != got.Cells || flat.Passed > 0 {
+	if flat.Cells != got.Cells || flat.Passed > short/10 {
 		t.Errorf("on a flat bridge %d of %d cases are right, %d cells", flat.Passed, flat.Cases, flat.Cells)
 	}
 }
