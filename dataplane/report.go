@@ -111,8 +111,9 @@ const (
 )
 
 // TurnFor is how long a packet that missed holds up those behind it, from when the
-// first of them missed: the agent has long given it up by then.
-const TurnFor = 2 * time.Second
+// first of them missed: longer than an answer takes, and short enough for an agent
+// that is slow, or gone, not to hold up flows that go on.
+const TurnFor = 300 * time.Millisecond
 
 // Miss is a packet that the switch cannot judge yet. Local is the address of
 // the local port that sends or receives it, Peer the other one. An ARP request
