@@ -152,6 +152,9 @@ func (c *checker) checkNetworks() {
 		}
 	}
 	for _, g := range c.b.Groups {
+		if g.Name == Any.Name {
+			c.add(dove.Invalid, c.b.place(item{kind: itemGroups}, "groups"), anyTaken, "choose another name for the group")
+		}
 		if g.Network != "" {
 			c.checkNetwork(g.Network, c.b.place(item{kind: itemGroupNetwork, name: g.Name}, "groups."+g.Name+".network"), "policy does not cross domains")
 		}

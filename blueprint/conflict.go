@@ -11,62 +11,79 @@ import (
 // tiered is a policy of tier Provider or Baseline with its document.
 type tiered struct {
 	Policy
-	in *Blueprint
+	in    *Blueprint
+	index int // there
 }
 
 // checkPriorities refuses two policies of one tier and priority that say different
 // things of packets that both can match: which of them was meant nobody could tell.
+// Both may be of others, if it is groups or outsides of b that make them meet.
 func (c *checker) checkPriorities() {
-	if c.b.Tier == Tenant {
-		return
+	type level struct {
+		tier     Tier
+		priority uint32
 	}
-	at := map[uint32][]tiered{}
-	for _, b := range append(slices.Clone(c.others), c.b) {
-		if b.Domain == c.b.Domain && b.Tier == c.b.Tier {
-			for _, p := range b.Policies {
-				if !p.Shadow {
-					at[p.Priority] = append(at[p.Priority], tiered{p, b})
+	at, known := map[level][]*tiered{}, c.ends()
+	for _, b := range append([]*Blueprint{c.b}, c.others...) {
+		if b.Domain != c.b.Domain || b.Tier == Tenant {
+			continue
+		}
+		for i, p := range b.Policies {
+			if p.Shadow {
+				continue
+			}
+			l, here := level{b.Tier, p.Priority}, &tiered{p, b, i}
+			for _, before := range at[l] {
+				if b == c.b {
+					c.checkPriority(known, here, before)
+				} else {
+					c.checkPriority(known, before, here)
 				}
 			}
-		}
-	}
-	known := c.ends()
-	for i, p := range c.b.Policies {
-		for _, o := range at[p.Priority] {
-			// Of two of this document the later is told, once.
-			if o.in == c.b && o.Name >= p.Name || p.Shadow || p.Side != BothSides && o.Side != BothSides && p.Side != o.Side {
-				continue
-			}
-			if p.Family != BothFamilies && o.Family != BothFamilies && p.Family != o.Family {
-				continue
-			}
-			t, says, others, differ := contradiction(p, o.Policy)
-			if !differ {
-				continue
-			}
-			from, share := known.common(p.From, o.From)
-			to, also := known.common(p.To, o.To)
-			if share && also {
-				c.add(dove.Conflict, c.b.place(item{kind: itemPolicy, name: p.Name}, fmt.Sprintf("policies[%d]", i)),
-					fmt.Sprintf("policies %s and %s of priority %d disagree: %s from %s to %s is one's %s and the other's %s",
-						c.b.RuleName(p), o.in.RuleName(o.Policy), p.Priority, t, from, to, says, others), "give them different priorities")
-			}
+			at[l] = append(at[l], here)
 		}
 	}
 }
 
+// checkPriority says that two policies of one tier and priority disagree: at the
+// first, if that is of b, else where b has its groups.
+func (c *checker) checkPriority(known ends, p, o *tiered) {
+	if p.Side != BothSides && o.Side != BothSides && p.Side != o.Side || p.Family != BothFamilies && o.Family != BothFamilies && p.Family != o.Family {
+		return
+	}
+	if p.in != c.b && !c.names(&p.Policy) && !c.names(&o.Policy) {
+		return // b changes nothing about them
+	}
+	t, says, others, differ := contradiction(&p.Policy, &o.Policy)
+	if !differ {
+		return
+	}
+	from, share := known.common(p.From, o.From)
+	to, also := known.common(p.To, o.To)
+	if !share || !also {
+		return
+	}
+	where := c.b.place(item{kind: itemGroups}, "groups")
+	if p.in == c.b {
+		where = c.b.place(item{kind: itemPolicy, name: p.Name}, fmt.Sprintf("policies[%d]", p.index))
+	}
+	c.add(dove.Conflict, where, fmt.Sprintf("policies %s and %s of priority %d disagree: %s from %s to %s is one's %s and the other's %s",
+		p.in.RuleName(p.Policy), o.in.RuleName(o.Policy), p.Priority, t, from, to, says, others), "give them different priorities")
+}
+
+// names reports whether a policy names a group or an outside of b.
+func (c *checker) names(p *Policy) bool {
+	return slices.ContainsFunc(slices.Concat(p.From, p.To), func(g dove.Group) bool { return c.own(g.Blueprint) })
+}
+
 // contradiction finds a traffic that two policies both match and of which they
 // say different things.
-func contradiction(p, o Policy) (t Traffic, says, others string, found bool) {
-	lists := func(p Policy) []struct {
+func contradiction(p, o *Policy) (t Traffic, says, others string, found bool) {
+	type said struct {
 		verb string
 		list []Traffic
-	} {
-		return []struct {
-			verb string
-			list []Traffic
-		}{{"deny", p.Deny}, {"allow", p.Allow}, {"pass", p.Pass}}
 	}
+	lists := func(p *Policy) [3]said { return [...]said{{"deny", p.Deny}, {"allow", p.Allow}, {"pass", p.Pass}} }
 	for _, a := range lists(p) {
 		for _, b := range lists(o) {
 			if a.verb == b.verb {

@@ -43,12 +43,14 @@ func (p *parser) readOutside(n node) {
 	}
 }
 
+const anyTaken = `"any" stands for every address in policies`
+
 // distinct refuses a name that policies could not tell from another: groups and
 // outsides share one set of names, and any is everything.
 func (p *parser) distinct(key node, name string) {
 	switch {
-	case name == Any.Name:
-		p.add(dove.Invalid, key.place(), `"any" stands for every address in policies`, "choose another name")
+	case name == Any.Name && !p.groups[name]: // of a group Check says so
+		p.add(dove.Invalid, key.place(), anyTaken, "choose another name")
 	case p.groups[name] && p.outside[name]:
 		p.add(dove.Invalid, key.place(), fmt.Sprintf("%s names a group and an outside", quote(name)), "policies could not tell them apart: choose another name for one")
 	}

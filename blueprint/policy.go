@@ -42,7 +42,8 @@ func (p *parser) ends(policy node, keys map[string]node, key string, where item)
 
 // reference reads "web", a group of this blueprint, or "other/web".
 func (p *parser) reference(n node, s string) (dove.Group, bool) {
-	if s == Any.Name {
+	// A group of the name may be in a text that is older than the word.
+	if s == Any.Name && !p.groups[s] {
 		return Any, true
 	}
 	if isAddress(s) {

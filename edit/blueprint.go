@@ -57,6 +57,7 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	var p problems
 	p.join(refusal(blueprint.Uncarried(b)))
 	p.join(refusal(blueprint.Check(b, contextOf(w, t))))
+	overtaken(&p, w, b, now)
 	f.judge(&p, w, w.Parsed(t, b.Name))
 	if err := p.err(fmt.Sprintf("blueprint %q", b.Name)); err != nil {
 		return none(err)

@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -116,6 +117,18 @@ func (c *change) edge(domain dove.Domain, blueprints []*blueprint.Blueprint, now
 		c.put(world.Edge{Tenant: domain.Tenant, Domain: domain.Name, At: want})
 	}
 	return want
+}
+
+// overtaken refuses policies that would end in the future and yet never be in
+// force: the edge of their domain, which does not go back, is beyond.
+func overtaken(p *problems, w *world.World, b *blueprint.Blueprint, now time.Time) {
+	edge := w.Edge(b.DomainOf())
+	for i, x := range b.Policies {
+		if x.Until.After(now) && !x.Until.After(edge) {
+			p.add(dove.Conflict, fmt.Sprintf("policies[%d].until", i), "write a later one",
+				"policy %q would end at %s, and policies of domain %q have ended up to %s: a clock was ahead", x.Name, x.Until.Format(time.RFC3339), b.Domain, edge.Format(time.RFC3339))
+		}
+	}
 }
 
 // SweepEdge ends the policies of a domain whose time is up.

@@ -84,7 +84,7 @@ func PutPlanned(w *world.World, t dove.Tenant, name string, text []byte, now tim
 	}
 	c.txn = txn
 	for _, d := range domains {
-		c.read(w.ClassNext(d).Key())
+		c.read(w.ClassNext(d).Key(), world.EdgeKey(d))
 	}
 	txn, err = c.done()
 	return txn, doc, err
@@ -113,8 +113,8 @@ func preview(w *world.World, txn dove.Txn) (*world.World, error) {
 	return out, err
 }
 
-// token stands for a text and for what plans of some domains read: documents as
-// they are, but of endpoints not where they are bound.
+// token stands for a text and for what plans of some domains read: which policies
+// have ended, and documents as they are, but of endpoints not where they are bound.
 func token(w *world.World, base dove.Revision, domains []dove.Domain, text []byte) string {
 	sum := sha256.New()
 	note := func(parts ...string) {
@@ -123,6 +123,9 @@ func token(w *world.World, base dove.Revision, domains []dove.Domain, text []byt
 		}
 	}
 	note(string(text))
+	for _, d := range domains {
+		note(w.Edge(d).String())
+	}
 	for d := range readOf(w, domains) {
 		if e, ok := d.(world.Endpoint); ok {
 			e.Host, e.Standby, e.Activated, e.Epoch, e.Device = "", "", false, 0, ""
@@ -171,6 +174,11 @@ func since(w *world.World, base dove.Revision, domains []dove.Domain) string {
 	for d := range readOf(w, domains) {
 		if w.DocRevision(d.Key()) > base {
 			names = append(names, strings.TrimPrefix(d.Key(), world.Prefix))
+		}
+	}
+	for _, d := range domains {
+		if w.DocRevision(world.EdgeKey(d)) > base {
+			names = append(names, strings.TrimPrefix(world.EdgeKey(d), world.Prefix))
 		}
 	}
 	if len(names) == 0 {
