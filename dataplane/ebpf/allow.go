@@ -23,7 +23,7 @@ func (s *Switch) permits(p *port) map[netip.Prefix]dswitchDest {
 	want := map[netip.Prefix]dswitchDest{}
 	add := func(a dataplane.Allowed) {
 		d := s.portDest(p, dataplane.PeerKey{VNI: p.VNI, Addr: a.Prefix.Addr()})
-		d.Class, d.Mac = uint16(a.Class), a.MAC
+		d.Class, d.Mac, d.Lent = uint16(a.Class), a.MAC, 1
 		if a.MAC == (dove.MAC{}) {
 			d.Mac = p.MAC
 		}

@@ -72,7 +72,7 @@ type dswitchDest struct {
 	Other   [4]uint32
 	Vlan    uint16
 	Bits    uint8
-	Unused  uint8
+	Lent    uint8
 }
 
 type dswitchDestKind uint32

@@ -134,7 +134,7 @@ struct dest {
 	__be32 other[4]; // VTEP of its other binding, zero: none
 	__u16 vlan;      // local: tag of its port's frames
 	__u8 bits;       // of addr that count, with DEST_PREFIX
-	__u8 unused;
+	__u8 lent;       // local: its port is but allowed the address
 };
 
 // An address of the underlay; IPv4 is mapped into ::ffff:0:0/96, as everywhere.

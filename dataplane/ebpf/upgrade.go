@@ -26,7 +26,7 @@ import (
 // begun again.
 
 // readable are the older layouts whose pins are taken over.
-var readable = []string{"v2"}
+var readable = []string{"v2", "v3"}
 
 const partSuffix = "-part" // a BPF file system allows no dots
 

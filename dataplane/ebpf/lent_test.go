@@ -1,0 +1,69 @@
+package ebpf
+
+import (
+	"net/netip"
+	"testing"
+
+	"dove.network/dataplane"
+	"dove.network/dove"
+	"dove.network/packet"
+	"dove.network/privtest"
+)
+
+// TestLent has a port send over a router from an address that it is but allowed: its
+// own MAC says by which way, whether or not a row says that it has the address now.
+func TestLent(t *testing.T) {
+	privtest.Require(t)
+	s, err := OpenForTests(Options{Config: dataplane.Config{VTEP: twinVTEPs[0]}})
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	lent, to := netip.MustParseAddr("10.9.0.1"), farAddrs(2)[0]
+	row := dataplane.PeerKey{VNI: testVNI, Addr: lent}
+	ops := []dataplane.Op{
+		dataplane.SetNetwork{Network: dataplane.Network{VNI: testVNI, Domain: testDomain, MTU: 1450, Gateways: []dataplane.Gateway{routers[testVNI]}}},
+		dataplane.SetVTEP{Addr: twinVTEPs[1]},
+		dataplane.SetPort{Port: dataplane.Port{
+			ID: 1, UID: 1, VNI: testVNI, MAC: guestMAC(1), Kind: dataplane.Veth,
+			Addresses: []dataplane.Address{{Addr: guestAddr4(1), Class: guestClass(1)}},
+			Allowed:   []dataplane.Allowed{{Prefix: netip.PrefixFrom(lent, 32), Class: guestClass(1)}},
+		}},
+		dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: to}, Peer: dataplane.Peer{
+			UID: 2, MAC: guestMAC(2), Class: guestClass(2), VTEP: twinVTEPs[1], VNI: farVNI, Gateway: routers[testVNI].MAC, Far: routers[farVNI].MAC,
+		}},
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)}, Table: allowing(allowed("all", 0, 0, 65535))},
+	}
+	if err := s.Apply(ops); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name string
+		op   dataplane.Op
+		from netip.Addr
+		mac  dove.MAC
+	}{
+		{"its own", dataplane.DelPeer{Key: row}, guestAddr4(1), routers[farVNI].MAC},
+		{"allowed", dataplane.DelPeer{Key: row}, lent, guestMAC(1)},
+		{"allowed, and it has it", dataplane.SetPeer{Key: row, Peer: dataplane.Peer{UID: 1, MAC: guestMAC(1), Class: guestClass(1), VTEP: twinVTEPs[0]}}, lent, guestMAC(1)},
+		{"allowed again", dataplane.DelPeer{Key: row}, lent, guestMAC(1)},
+	} {
+		if err := s.Apply([]dataplane.Op{step.op}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second is of a known flow
+			o, frame, err := s.FromGuest(1, packet.UDP(packet.Ends{SrcMAC: guestMAC(1), DstMAC: routers[testVNI].MAC, Src: step.from, Dst: to}, 1000, 80, nil))
+			if o.Action != dataplane.Tunneled || err != nil {
+				t.Fatalf("%s: %+v, %v", step.name, o, err)
+			}
+			_, inner, _ := packet.Decap(frame)
+			if p, _ := packet.Parse(inner); p.SrcMAC != step.mac {
+				t.Errorf("%s: from %v, want %v", step.name, p.SrcMAC, step.mac)
+			}
+		}
+	}
+}
