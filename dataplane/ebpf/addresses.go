@@ -114,7 +114,7 @@ func (s *Switch) plugged(k dataplane.PeerKey, p dataplane.Peer) (dswitchDest, bo
 		d = s.local(id, k)
 	} else if held, by := s.byUID(p.UID, at); held != nil {
 		d = s.portDest(held, k)
-		d.Class, d.Mac, d.Lent = uint16(by.Class), by.MAC, 1
+		d.Class, d.Mac, d.Lent = uint16(by.Class), by.MAC, lentAlone
 	} else {
 		return d, false
 	}

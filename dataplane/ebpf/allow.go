@@ -23,9 +23,12 @@ func (s *Switch) permits(p *port) map[netip.Prefix]dswitchDest {
 	want := map[netip.Prefix]dswitchDest{}
 	add := func(a dataplane.Allowed) {
 		d := s.portDest(p, dataplane.PeerKey{VNI: p.VNI, Addr: a.Prefix.Addr()})
-		d.Class, d.Mac, d.Lent = uint16(a.Class), a.MAC, 1
+		d.Class, d.Mac, d.Lent = uint16(a.Class), a.MAC, lentAlone
 		if a.MAC == (dove.MAC{}) {
 			d.Mac = p.MAC
+		}
+		if id, _ := s.answering(p.VNI, d.Mac); id == 0 {
+			d.Lent = lentSeveral
 		}
 		d.Flags, d.Vni = d.Flags|destPrefix, d.Vni|prefixVNI
 		d.Bits = uint8(mappedBits(a.Prefix))
@@ -42,6 +45,12 @@ func (s *Switch) permits(p *port) map[netip.Prefix]dswitchDest {
 }
 
 const prefixVNI = 1 << 31 // PREFIX_VNI
+
+// LENT_ALONE and LENT_SEVERAL.
+const (
+	lentAlone = 1 + iota
+	lentSeveral
+)
 
 // mappedBits counts the bits of a prefix, IPv4 mapped into IPv6.
 func mappedBits(p netip.Prefix) int { return p.Bits() + 128 - p.Addr().BitLen() }
@@ -114,24 +123,27 @@ func (s *Switch) takePermit(p *port, prefix netip.Prefix, held *permit) error {
 	return err
 }
 
-// putMAC says which port of a network, of those that are allowed something, has a MAC.
-func (s *Switch) putMAC(vni dove.VNI, mac dove.MAC) error {
-	var found, several dataplane.PortID
+// answering finds the port of a network, of those that are allowed something, which
+// has a MAC; 0 if several have, or none.
+func (s *Switch) answering(vni dove.VNI, mac dove.MAC) (alone dataplane.PortID, known bool) {
 	for id, p := range s.ports {
 		if p.VNI != vni || !p.Answers(mac) {
 			continue
 		}
-		if found != 0 {
-			several = id
+		if known {
+			return 0, true
 		}
-		found = id
+		alone, known = id, true
 	}
+	return alone, known
+}
+
+// putMAC says which port of a network, of those that are allowed something, has a MAC.
+func (s *Switch) putMAC(vni dove.VNI, mac dove.MAC) error {
+	found, known := s.answering(vni, mac)
 	key := gatewayKey(vni, mac)
-	if found == 0 {
+	if !known {
 		return remove(s.maps.Macs, key)
-	}
-	if several != 0 {
-		found = 0
 	}
 	if err := s.maps.Macs.Update(key, uint32(found), ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("network %d: map macs: %w", vni, err)

@@ -105,6 +105,8 @@ __noinline int covers(const struct dest *d, const struct packet *p, int target)
 {
 	if (!d || !p || !(d->flags & DEST_PREFIX) || d->vni != (p->vni | PREFIX_VNI) || target != (p->direction == IN_OVERLAY))
 		return 0;
+	if (target && d->lent == LENT_SEVERAL)
+		return 0;
 	__u32 bits = d->bits;
 	for (int i = 0; i < 4; i++, bits -= bits < 32 ? bits : 32) {
 		__u32 mask = bits >= 32 ? ~0u : ~(~0u >> (bits & 31));

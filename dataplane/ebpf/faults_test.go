@@ -163,6 +163,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"what missed has lost its way", "forward.h", "__u8 src[6] = {end >> 8, end,", "__u8 src[6] = {2, 0xd2,"},
 	{"a next hop here may not send what comes back", "ways.h", "own |= returns_at(p, slot, i);", ";"},
 	{"anybody here may send what comes back", "ways.h", "is_port(d) && d->port == p->port && w->vni == p->vni", "is_port(d) && w->vni == p->vni"},
+	{"what comes to a MAC of several ports is its flow's", "ends.h", "if (target && d->lent == LENT_SEVERAL)\n\t\treturn 0;\n", ""},
 	{"a next hop's packets do not say which it is", "forward.h", "if (src->lent && !is_local(dst))\n\t\t\tfrom = src->mac;", ";"},
 	{"later fragments take a way of their own", "ways.h", "return first ? way_of_life(slot, first->uid[target & 1]) : 0;", "return 0;"},
 	{"errors take a way of their own", "ways.h", "\tif (p->about) {", "\tif (0) {"},

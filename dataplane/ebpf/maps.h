@@ -46,6 +46,9 @@ enum dest_kind {
 #define PREFIX_VNI (1u << 31) // and its vni has this bit: it is no address's own
 #define DEST_PEER 128         // flag: a peer of this host, that a port has
 
+#define LENT_ALONE 1
+#define LENT_SEVERAL 2 // and another port has its MAC: that does not say whose a packet from the overlay is
+
 struct settings {
 	__be32 vtep[4];
 	__u32 underlay;        // ifindex
@@ -134,7 +137,7 @@ struct dest {
 	__be32 other[4]; // VTEP of its other binding, zero: none
 	__u16 vlan;      // local: tag of its port's frames
 	__u8 bits;       // of addr that count, with DEST_PREFIX
-	__u8 lent;       // local: its port is but allowed the address
+	__u8 lent;       // local: LENT_*, if its port is but allowed the address
 };
 
 // An address of the underlay; IPv4 is mapped into ::ffff:0:0/96, as everywhere.
