@@ -78,15 +78,21 @@ var (
 	back = out.Reverse()
 )
 
-// sends gives a frame of the guest or of its peer to the switch.
+// sends gives a frame of the guest or of its peer to the switch, again if it
+// asks about a denial.
 func sends(t testing.TB, s *Switch, frame []byte) dataplane.Outcome {
 	t.Helper()
 	var o dataplane.Outcome
+	var held []byte
 	var err error
 	if dove.MAC(frame[6:12]) == guestMAC(1) {
 		o, _, err = s.FromGuest(1, frame)
 	} else {
-		o, _, err = s.FromWire(packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: guestClass(2)}.Encap(frame))
+		o, held, err = s.FromWire(packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: guestClass(2)}.Encap(frame))
+	}
+	if err == nil && o.Want == dataplane.WantDenial {
+		m, _ := s.MissOf(held)
+		o, _, err = s.ReInject(m)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -188,7 +188,7 @@ func restartRouted(t *testing.T, h *host, permitted, open *guest) {
 	exchange(t, c, 1<<16)
 	exchange(t, local, 1<<16)
 	byPrefix := cmpopts.SortSlices(func(a, b dataplane.Allowed) bool { return a.Prefix.String() < b.Prefix.String() })
-	if diff := cmp.Diff(before, holds(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, place{}), byPrefix); diff != "" {
+	if diff := cmp.Diff(before, holds(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmp.AllowUnexported(place{}), byPrefix); diff != "" {
 		t.Errorf("what is held after the restart differs:\n%s", diff)
 	}
 }

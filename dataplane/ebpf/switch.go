@@ -45,7 +45,8 @@ type Switch struct {
 	claims   chan dataplane.Claim
 	hints    chan dataplane.Hint
 
-	walking     sync.Mutex // through the flow tables; taken after mu
+	walking     sync.Mutex   // through the flow tables; taken after mu
+	yielding    sync.RWMutex // read-held while yield runs its program, which Close must not take away
 	mu          sync.Mutex
 	networks    map[dove.VNI]dataplane.Network
 	vteps       map[netip.Addr]dataplane.SetVTEP
@@ -283,6 +284,8 @@ func (s *Switch) Close() error {
 	}
 	s.walking.Lock()
 	defer s.walking.Unlock()
+	s.yielding.Lock()
+	defer s.yielding.Unlock()
 	return errors.Join(append(errs, s.programs.Close(), s.maps.Close(), s.inner.Close(), s.grace.Close())...)
 }
 

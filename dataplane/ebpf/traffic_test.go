@@ -32,6 +32,9 @@ func allowed(name string, p dove.Protocol, first, last uint16) verdict.Rule {
 func everyone(where map[byte]netip.Addr, table *verdict.Table) func(dataplane.Miss) []dataplane.Op {
 	number := func(a netip.Addr) byte { b := a.As16(); return b[15] }
 	return func(m dataplane.Miss) []dataplane.Op {
+		if m.Want == dataplane.WantDenial {
+			return []dataplane.Op{} // it is as the switch was told last
+		}
 		n := number(m.Peer)
 		vtep, ok := where[n]
 		if !ok {

@@ -20,6 +20,8 @@ func (s *Switch) yield(m dataplane.Miss) error {
 	if t.Src.Is6() {
 		args.V6 = 1
 	}
+	s.yielding.RLock()
+	defer s.yielding.RUnlock()
 	if _, err := s.programs.Yield.Run(&ebpf.RunOptions{Context: args}); err != nil {
 		return fmt.Errorf("end the wait of a missed packet: %w", err)
 	}
