@@ -73,8 +73,9 @@ type Source struct {
 	Line int // where it begins
 }
 
-// Sources reads the documents of a text, YAML or JSON. Aliases and tags are
-// refused: they let a short text stand for a huge one.
+// Sources reads the documents of a text, YAML or JSON, at least one. Aliases and tags
+// are refused: they let a short text stand for a huge one. So are empty items of
+// lists: without them what is left of a list could say more.
 func Sources(text []byte, f *Faults) []Source {
 	if len(text) > MaxBytes {
 		f.Add(dove.TooLarge, 0, "", "import it in parts", "the text is longer than the %d bytes that are allowed", MaxBytes)
@@ -90,6 +91,9 @@ func Sources(text []byte, f *Faults) []Source {
 		err := loader.Load(&n)
 		switch {
 		case errors.Is(err, io.EOF):
+			if len(all) == 0 && len(f.list) == 0 {
+				f.Add(dove.Invalid, 0, "", "", "the text says nothing")
+			}
 			return all
 		case err != nil:
 			line, message := 0, err.Error()
@@ -120,6 +124,10 @@ func plain(n *yaml.Node, f *Faults) bool {
 		ok = false
 	}
 	for _, c := range n.Content {
+		if n.Kind == yaml.SequenceNode && c.ShortTag() == "!!null" {
+			f.Add(dove.Invalid, c.Line, "", "write it or leave it out", "an item of a list is empty")
+			ok = false
+		}
 		ok = plain(c, f) && ok
 	}
 	return ok
@@ -133,13 +141,16 @@ func (s Source) Word(key string) string {
 	return ""
 }
 
-// Items returns the items of a list under a key.
-func (s Source) Items(key string) []Source {
+// Items returns the items of the list under a key, which must be there.
+func (s Source) Items(key string, f *Faults) []Source {
+	n := s.child(key)
+	if n == nil || n.Kind != yaml.SequenceNode {
+		f.Add(dove.Invalid, s.Line, key, "", "it is not a list")
+		return nil
+	}
 	var all []Source
-	if n := s.child(key); n != nil && n.Kind == yaml.SequenceNode {
-		for _, c := range n.Content {
-			all = append(all, Source{c, c.Line})
-		}
+	for _, c := range n.Content {
+		all = append(all, Source{c, c.Line})
 	}
 	return all
 }

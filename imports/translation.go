@@ -64,13 +64,15 @@ type Draft struct {
 	b      *blueprint.Blueprint
 	groups map[string]*blueprint.Group
 	nets   map[string]blueprint.Outside
+	means  map[string]string // content of each name that Digest made
+	clash  error
 }
 
 // NewDraft begins a blueprint of a tier. Suffix follows the name of the options.
 func NewDraft(o Options, suffix string, tier blueprint.Tier) *Draft {
 	return &Draft{
 		b:      &blueprint.Blueprint{Tenant: o.Tenant, Name: o.Name + suffix, Domain: o.domain(), Tier: tier},
-		groups: map[string]*blueprint.Group{}, nets: map[string]blueprint.Outside{},
+		groups: map[string]*blueprint.Group{}, nets: map[string]blueprint.Outside{}, means: map[string]string{},
 	}
 }
 
@@ -83,12 +85,23 @@ func (d *Draft) Group(name string) *blueprint.Group {
 	return d.groups[name]
 }
 
+// Digest is Digested for a group or an outside of the draft. A text may be made so
+// that two contents come to one name: then there will be no document.
+func (d *Draft) Digest(text, content string) string {
+	name := Digested(text, content)
+	if before, named := d.means[name]; named && before != content && d.clash == nil {
+		d.clash = &dove.Error{Kind: dove.Invalid, Message: fmt.Sprintf("%.200q and %.200q would have one name, %s: import them apart", before, content, name)}
+	}
+	d.means[name] = content
+	return name
+}
+
 // Selected returns a group of all that a selector selects. What selects the same
 // is one group. The words are for people.
 func (d *Draft) Selected(words string, s blueprint.Selector) *blueprint.Group {
 	slices.SortFunc(s.Requirements, compareRequirements)
 	s.Requirements = slices.CompactFunc(s.Requirements, func(a, b blueprint.Requirement) bool { return compareRequirements(a, b) == 0 })
-	g := d.Group(Digested(words, s.String()))
+	g := d.Group(d.Digest(words, s.String()))
 	g.Selector = &s
 	return g
 }
@@ -121,7 +134,7 @@ func (d *Draft) Outside(prefixes, except []netip.Prefix) dove.Group {
 		o.Except = list(except)
 	}
 	said := strings.Join(words, " ")
-	o.Name = Digested(said, said)
+	o.Name = d.Digest(said, said)
 	d.nets[o.Name] = o
 	return d.b.GroupOf(o.Name)
 }
@@ -146,6 +159,9 @@ func (d *Draft) Ref(g *blueprint.Group) dove.Group { return d.b.GroupOf(g.Name) 
 
 // Document ends the draft. An error says that the blueprint would be refused.
 func (d *Draft) Document() (Document, error) {
+	if d.clash != nil {
+		return Document{}, d.clash
+	}
 	for _, name := range slices.Sorted(maps.Keys(d.groups)) {
 		d.b.Groups = append(d.b.Groups, *d.groups[name])
 	}
@@ -173,7 +189,8 @@ func Name(words ...string) string {
 	return Digested(name, strings.Join(words, "\x00"))
 }
 
-// Digested makes a name that reads like the text, and that no other content gives.
+// Digested makes a name that reads like the text, and that by chance no other
+// content gives.
 func Digested(text, content string) string {
 	const most = 40 // bytes of the text that are kept
 	var b strings.Builder

@@ -91,13 +91,14 @@ func (a *app) applyAll(ctx context.Context, c *client.Client, t dove.Tenant, fou
 			return errors.Join(errors.New("nothing was changed"), err)
 		}
 	}
-	applied := make([]api.Blueprint, len(plans))
+	applied, last := make([]api.Blueprint, len(plans)), dove.Revision(0)
 	for i, b := range found.Blueprints {
 		var err error
 		if applied[i], err = c.PutBlueprint(ctx, t, b.Name, []byte(b.Text), &plans[i].Current); err != nil {
 			return fmt.Errorf("%w (%d of %d blueprints were applied)", err, i, len(plans))
 		}
 		applied[i].Text = "" // the same import gives it
+		last = max(last, applied[i].Revision)
 	}
 	err := a.emit(applied, func(w io.Writer) {
 		for _, b := range applied {
@@ -107,7 +108,7 @@ func (a *app) applyAll(ctx context.Context, c *client.Client, t dove.Tenant, fou
 	if err != nil {
 		return err
 	}
-	return wait(ctx, c, applied[len(applied)-1].Revision)
+	return wait(ctx, c, last)
 }
 
 // printEndpoints says what the endpoints of workloads must carry.

@@ -70,7 +70,10 @@ func admin(kind, name, spec string) string {
 }
 
 func TestRefused(t *testing.T) {
-	const subject = "subject: {namespaces: {}}"
+	const (
+		subject = "subject: {namespaces: {}}"
+		same    = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	)
 	tests := []struct {
 		name, text string
 		kind       dove.Kind
@@ -100,6 +103,12 @@ func TestRefused(t *testing.T) {
 		{"a baseline", admin("BaselineAdminNetworkPolicy", "mine", "priority: 1, "+subject+", ingress: [{action: Pass, from: [{namespaces: {}}]}]"), dove.Invalid, []string{`its name is "default"`, `"Pass" is no action here`}},
 		{"a namespace of a cluster's object", "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, namespace: b}", dove.Invalid, []string{"is in no namespace"}},
 		{"a pod's port", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{ports: [{name: web, containerPort: 99999}]}]}", dove.Invalid, []string{"99999-99999 are no ports"}},
+		{"two ports of a name", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{ports: [{name: web, containerPort: 80}]}, {ports: [{name: web, containerPort: 80}, {name: web, containerPort: 81, protocol: UDP}]}]}", dove.Unsupported,
+			[]string{`port "web" is tcp/80 and udp/81`}},
+		{"empty items", netpol("podSelector: {matchExpressions: [null]}, ingress: [{from: [null], ports: [null]}]"), dove.Invalid, []string{"an item of a list is empty", "an item of a list is empty", "an item of a list is empty"}},
+		{"nothing", "# kubectl failed\n---\n", dove.Invalid, []string{"the text says nothing"}},
+		{"a list that is none", "apiVersion: v1\nkind: List\nitems: 7\n", dove.Invalid, []string{"items: it is not a list"}},
+		{"selectors of one digest", netpol("podSelector: {matchLabels: {app: " + same + "557479}}, ingress: [{from: [{podSelector: {matchLabels: {app: " + same + "1947386}}}]}]"), dove.Invalid, []string{"would have one name, "}},
 		{"ten megabytes", strings.Repeat("# nothing\n", 1<<20+1<<19), dove.TooLarge, []string{"longer than the"}},
 	}
 	for _, test := range tests {

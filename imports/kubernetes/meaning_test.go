@@ -73,7 +73,7 @@ func TestMeaning(t *testing.T) {
 		name, text string
 		right      string // "from to traffic yes/no", one a line
 	}{
-		{"nothing is all", "", `
+		{"nothing is all", "apiVersion: v1\nkind: List\nitems: []\n", `
 			web db tcp/80 yes
 			far db icmp/8 yes
 			db far udp/53 yes

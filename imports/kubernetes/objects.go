@@ -51,7 +51,7 @@ type port struct {
 	name   string
 }
 
-// UnmarshalYAML reads 80 or "http". A number in quotes is a number, too.
+// UnmarshalYAML reads 80 or "http". A number in quotes is a name, as Kubernetes has it.
 func (p *port) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind != yaml.ScalarNode {
 		return fmt.Errorf("a port is a number or a name")

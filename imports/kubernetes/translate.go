@@ -95,7 +95,7 @@ func (t *translation) object(s imports.Source) {
 		}
 	case "v1 List", networkingV1 + " NetworkPolicyList", "v1 PodList", "v1 NamespaceList",
 		policyV1alpha1 + " AdminNetworkPolicyList", policyV1alpha1 + " BaselineAdminNetworkPolicyList":
-		for _, item := range s.Items("items") {
+		for _, item := range s.Items("items", &t.Faults) {
 			t.object(item)
 		}
 	default:
@@ -146,6 +146,9 @@ func (t *translation) namedPorts(p pod) map[string]string {
 				continue
 			}
 			for _, number := range t.portRange(path, protocol, x.ContainerPort, x.ContainerPort) {
+				if is, taken := all[x.Name]; taken && is != number.String() {
+					t.Add(dove.Unsupported, t.at.Line, path, "give one of them another name", "port %q is %s and %s: an endpoint has one port of a name", x.Name, is, number)
+				}
 				all[x.Name] = number.String()
 			}
 		}

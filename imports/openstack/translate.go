@@ -39,7 +39,13 @@ func Translate(o imports.Options, text []byte) (imports.Translation, error) {
 			ports = append(ports, list(p.Ports, p.Port)...)
 		}
 	}
+	seen := map[string]bool{}
 	for _, r := range t.rules {
+		if r.ID != "" && seen[r.ID] {
+			t.Add(dove.Invalid, 0, "security group rule "+r.ID, "leave one out", "it is there twice")
+			continue
+		}
+		seen[r.ID] = true
 		t.rule(r)
 	}
 	var out imports.Translation
@@ -96,8 +102,11 @@ func (t *translation) read(line int, b body) {
 		}
 	}
 	for _, g := range list(b.AddressGroups, b.AddressGroup) {
-		if g.ID == "" {
+		switch _, twice := t.addresses[g.ID]; {
+		case g.ID == "":
 			t.Add(dove.Invalid, line, fmt.Sprintf("address group %q", g.Name), "", "it has no id")
+		case twice:
+			t.Add(dove.Invalid, line, "address group "+g.ID, "leave one out", "it is there twice")
 		}
 		t.addresses[g.ID] = g
 	}
@@ -106,7 +115,7 @@ func (t *translation) read(line int, b body) {
 
 // group is the blueprint's group of a security group.
 func (t *translation) group(g securityGroup) *blueprint.Group {
-	out := t.draft.Group(imports.Digested(g.Name, g.ID))
+	out := t.draft.Group(t.draft.Digest(g.Name, g.ID))
 	out.Stateless = g.Stateful != nil && !*g.Stateful
 	return out
 }
