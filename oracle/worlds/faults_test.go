@@ -9,7 +9,6 @@ import (
 
 	"dove.network/blueprint"
 	"dove.network/dove"
-	"dove.network/oracle/worlds"
 	"dove.network/policy"
 	"dove.network/verdict"
 )
@@ -362,9 +361,9 @@ func overlapping(displaced func(r, other verdict.Rule, later bool) bool) compile
 
 func TestSeededFaultsAreCaught(t *testing.T) {
 	r := random(t)
-	list := make([]*worlds.World, worldsPerFault)
+	list := make([]judged, worldsPerFault)
 	for i := range list {
-		list[i] = drawn(r, i)
+		list[i] = judge(drawn(r, i))
 	}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
