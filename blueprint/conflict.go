@@ -23,7 +23,7 @@ func (c *checker) checkPriorities() {
 		tier     Tier
 		priority uint32
 	}
-	at, known := map[level][]*tiered{}, c.ends()
+	at, known := map[level]*[1 << 3][]*tiered{}, c.ends() // by what they say
 	for _, b := range append([]*Blueprint{c.b}, c.others...) {
 		if b.Domain != c.b.Domain || b.Tier == Tenant {
 			continue
@@ -33,16 +33,35 @@ func (c *checker) checkPriorities() {
 				continue
 			}
 			l, here := level{b.Tier, p.Priority}, &tiered{p, b, i}
-			for _, before := range at[l] {
-				if b == c.b {
-					c.checkPriority(known, here, before)
-				} else {
-					c.checkPriority(known, before, here)
+			if at[l] == nil {
+				at[l] = new([1 << 3][]*tiered)
+			}
+			says := here.says()
+			for others, all := range at[l] {
+				if says == others && says&(says-1) == 0 {
+					continue // one thing, both
+				}
+				for _, before := range all {
+					if b == c.b {
+						c.checkPriority(known, here, before)
+					} else {
+						c.checkPriority(known, before, here)
+					}
 				}
 			}
-			at[l] = append(at[l], here)
+			at[l][says] = append(at[l][says], here)
 		}
 	}
+}
+
+// says has a bit for each of the policy's lists that says something.
+func (p *Policy) says() (bits int) {
+	for i, list := range [][]Traffic{p.Deny, p.Allow, p.Pass} {
+		if len(list) > 0 {
+			bits |= 1 << i
+		}
+	}
+	return bits
 }
 
 // checkPriority says that two policies of one tier and priority disagree: at the
@@ -89,11 +108,15 @@ func contradiction(p, o *Policy) (t Traffic, says, others string, found bool) {
 			if a.verb == b.verb {
 				continue
 			}
-			for _, x := range a.list {
-				for _, y := range b.list {
-					if t, ok := x.overlap(y); ok {
-						return t, a.verb, b.verb, true
-					}
+			for i, j := 0, 0; i < len(a.list) && j < len(b.list); { // both are sorted
+				x, y := a.list[i], b.list[j]
+				if t, ok := x.overlap(y); ok {
+					return t, a.verb, b.verb, true
+				}
+				if x.Protocol < y.Protocol || x.Protocol == y.Protocol && x.Last < y.First {
+					i++
+				} else {
+					j++
 				}
 			}
 		}

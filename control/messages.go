@@ -14,7 +14,7 @@ import (
 //	2: 2026-11-23: Inspect and Report.
 //	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers;
 //	   failures in Ack; foreign tunnels; what endpoints are allowed, Claim.
-//	4: 2026-11-23: sub-ports.
+//	4: 2026-11-23: sub-ports; tables of format 2, which say what shadow, log and replies are.
 const Version = 4
 
 // Limits of one message. What is longer is split by Parts and Split.
