@@ -169,7 +169,12 @@ func turns(t testing.TB, o Options) {
 	if err := s.maps.Turns.Lookup(key, &turn); err != nil {
 		t.Fatal(err)
 	}
-	turn.Since -= turnTicks + 1
+	turn.Since += 2 // another CPU's clock was ahead
+	if err := s.maps.Turns.Put(key, turn); err != nil {
+		t.Fatal(err)
+	}
+	expect(first, dataplane.Missed, dataplane.WantTurn)
+	turn.Since -= turnTicks + 3
 	if err := s.maps.Turns.Put(key, turn); err != nil {
 		t.Fatal(err)
 	}

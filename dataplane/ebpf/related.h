@@ -75,7 +75,7 @@ static __noinline struct piece *first_of(const struct packet *p)
 	struct piece_key k;
 	piece_key(p, &k);
 	struct piece *first = bpf_map_lookup_elem(&pieces, &k);
-	return first && now_ticks() - first->at <= SECONDS(1) ? first : 0;
+	return first && (__s32)(now_ticks() - first->at) <= (__s32)SECONDS(1) ? first : 0;
 }
 
 // later judges a fragment without transport header: as its first one was.

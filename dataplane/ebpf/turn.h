@@ -23,7 +23,7 @@ static __always_inline void turn_key(const struct packet *p, struct turn_key *k)
 static __always_inline int lost(const struct turn *t)
 {
 	struct settings *c = settings();
-	return c && c->turn_ticks && now_ticks() - t->since > c->turn_ticks;
+	return c && c->turn_ticks && (__s32)(now_ticks() - t->since) > (__s32)c->turn_ticks; // another CPU may be a tick ahead
 }
 
 // behind reports whether some that go a packet's way wait, and notes in stale whether
