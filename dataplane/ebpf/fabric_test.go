@@ -119,7 +119,7 @@ func (f *fabric) enter() {
 	}
 	f.worlds++
 	f.edits = 0
-	f.world = worlds.Random(f.r, "acme")
+	f.world = f.draw()
 	f.vni, f.eager = dove.VNI(1+f.r.IntN(1<<24-1)), f.r.IntN(2) == 0
 	f.classes, f.means, f.flows = map[string]dove.Class{}, map[dove.Class]policy.Signature{}, map[question]*talk{}
 	f.probes, f.uids = nil, nil
@@ -136,6 +136,17 @@ func (f *fabric) enter() {
 	f.tell()
 }
 
+// draw draws a plain world first, and then those that have all of the language
+// that can be applied.
+func (f *fabric) draw() *worlds.World {
+	if f.worlds%3 == 1 {
+		return worlds.Random(f.r, "acme")
+	}
+	w := worlds.Rich(f.r, "acme")
+	w.Settle()
+	return w
+}
+
 func (f *fabric) members() int {
 	if f.world == nil {
 		return 0
@@ -150,11 +161,12 @@ func (f *fabric) other(h *site) *site {
 	return f.near
 }
 
+// address is one of a member's two, which prefixes of rich worlds tell apart.
 func (h *site) address(member int, v6 bool) netip.Addr {
 	if v6 {
-		return netip.AddrFrom16([16]byte{0: 0xfd, 7: 1, 14: h.number, 15: byte(member + 1)})
+		return netip.AddrFrom16([16]byte{0: 0xfd, 7: 1, 14: h.number - 1, 15: byte(member + 1)})
 	}
-	return netip.AddrFrom4([4]byte{10, 0, h.number, byte(member + 1)})
+	return netip.AddrFrom4([4]byte{10, 0, h.number - 1, byte(member + 1)})
 }
 
 func copyMAC(b []byte, m dove.MAC) { copy(b, m[:]) }
@@ -165,9 +177,9 @@ func (f *fabric) uid(h *site, member int) dove.UID {
 	return f.uids[member+int(h.number-1)*f.members()]
 }
 
-// class numbers a member's signature.
-func (f *fabric) class(member int) dove.Class {
-	s := f.domain.Signature(policy.Member(f.world.Members[member]), netip.Addr{})
+// class numbers the signature of a member's address on a host.
+func (f *fabric) class(h *site, member int, v6 bool) dove.Class {
+	s := f.domain.Signature(policy.Member(f.world.Members[member]), h.address(member, v6))
 	c, ok := f.classes[s.Key()]
 	for !ok {
 		c = dove.Class(1 + f.r.IntN(65000))
@@ -190,7 +202,7 @@ func (f *fabric) tell() {
 		for i := range f.members() {
 			ops = append(ops, dataplane.SetPort{Port: dataplane.Port{
 				ID: dataplane.PortID(i + 1), UID: f.uid(h, i), VNI: f.vni, MAC: h.mac(i), Kind: dataplane.DeviceKind(1 + i%2),
-				Addresses: []dataplane.Address{{Addr: h.address(i, false), Class: f.class(i)}, {Addr: h.address(i, true), Class: f.class(i)}},
+				Addresses: []dataplane.Address{{Addr: h.address(i, false), Class: f.class(h, i, false)}, {Addr: h.address(i, true), Class: f.class(h, i, true)}},
 			}})
 		}
 		for _, a := range sortedKeys(h.peers, netip.Addr.Compare) {
@@ -209,13 +221,14 @@ func (f *fabric) tellUnasked(h *site) {
 	for i := range f.members() {
 		h.peers[f.other(h).address(i, false)], h.peers[f.other(h).address(i, true)] = true, true
 		for j := range f.members() {
-			h.pairs[f.pair(i, j)] = true
+			h.pairs[f.pair(i, j, false)], h.pairs[f.pair(i, j, true)] = true, true
 		}
 	}
 }
 
-func (f *fabric) pair(from, to int) dataplane.PairKey {
-	return dataplane.PairKey{Domain: worldDomain, Src: f.class(from), Dst: f.class(to)}
+// pair is that of a near member and a far one.
+func (f *fabric) pair(from, to int, v6 bool) dataplane.PairKey {
+	return dataplane.PairKey{Domain: worldDomain, Src: f.class(f.near, from, v6), Dst: f.class(f.far, to, v6)}
 }
 
 func (f *fabric) setPair(k dataplane.PairKey) dataplane.Op {
@@ -227,46 +240,90 @@ func memberOf(a netip.Addr) int { return int(a.As16()[15]) - 1 }
 func (f *fabric) setPeer(h *site, a netip.Addr) dataplane.Op {
 	there, i := f.other(h), memberOf(a)
 	return dataplane.SetPeer{Key: dataplane.PeerKey{VNI: f.vni, Addr: a}, Peer: dataplane.Peer{
-		UID: f.uid(there, i), MAC: there.mac(i), Class: f.class(i), VTEP: there.vtep,
+		UID: f.uid(there, i), MAC: there.mac(i), Class: f.class(there, i, a.Is6()), VTEP: there.vtep,
 	}}
 }
 
 func clone(w *worlds.World) *worlds.World {
-	c := &worlds.World{Members: slices.Clone(w.Members)}
+	c := &worlds.World{Members: slices.Clone(w.Members), Edge: w.Edge}
 	for _, b := range w.Blueprints {
 		c.Blueprints = append(c.Blueprints, new(*b))
 	}
 	return c
 }
 
-// edit changes the intent a little, as an operator would with flows alive.
+// edit changes the intent a little, as an operator would with flows alive, or
+// lets time pass.
 func (f *fabric) edit() {
 	f.edits++
-	from := worlds.Random(f.r, "acme")
+	from := f.draw()
 	for range 1 + f.r.IntN(4) {
 		b := one(f.r, f.world.Blueprints...)
-		b.Policies, b.Groups = slices.Clone(b.Policies), slices.Clone(b.Groups)
+		b.Policies, b.Groups, b.Outside = slices.Clone(b.Policies), slices.Clone(b.Groups), slices.Clone(b.Outside)
 		at := f.r.IntN(len(b.Policies) + 1)
 		switch what := f.r.IntN(6); {
-		case what == 0:
+		case what == 0 && len(b.Groups) > 0:
 			g := &b.Groups[f.r.IntN(len(b.Groups))]
 			g.Isolated = !g.Isolated
+			g.Egress, g.Ingress = g.Ingress, g.Egress
 		case what == 1:
-			f.world.Members[f.r.IntN(f.members())] = one(f.r, from.Members...)
+			m := one(f.r, from.Members...)
+			m.Groups = slices.DeleteFunc(m.Groups, f.undeclared)
+			f.world.Members[f.r.IntN(f.members())] = m
 		case what == 2:
-			if more := one(f.r, from.Blueprints...).Policies; len(more) > 0 {
-				p := one(f.r, more...)
+			o := one(f.r, from.Blueprints...)
+			if len(o.Policies) > 0 && o.Tier == b.Tier {
+				p := one(f.r, o.Policies...)
+				if slices.ContainsFunc(slices.Concat(p.From, p.To), f.undeclared) {
+					break
+				}
 				b.Policies = append(slices.DeleteFunc(b.Policies, func(o blueprint.Policy) bool { return o.Name == p.Name }), p)
 			}
 		case at == len(b.Policies):
+			f.reclass(b, from)
 		case what == 3:
 			b.Policies = slices.Delete(b.Policies, at, at+1)
 		default:
 			p := &b.Policies[at]
-			p.Allow, p.Deny = p.Deny, p.Allow
+			if b.Tier == blueprint.Provider {
+				p.Allow, p.Deny, p.Pass = p.Deny, p.Pass, p.Allow
+			} else {
+				p.Allow, p.Deny = p.Deny, p.Allow
+			}
 		}
 	}
 	f.tell()
+}
+
+// undeclared reports whether no blueprint says what a name is.
+func (f *fabric) undeclared(name dove.Group) bool {
+	for _, b := range f.world.Blueprints {
+		if slices.ContainsFunc(b.Groups, func(g blueprint.Group) bool { return b.GroupOf(g.Name) == name }) ||
+			slices.ContainsFunc(b.Outside, func(o blueprint.Outside) bool { return b.GroupOf(o.Name) == name }) {
+			return false
+		}
+	}
+	return name != blueprint.Any
+}
+
+// reclass has groups of a rich world select others and outsides be elsewhere, as
+// in another world, and policies end.
+func (f *fabric) reclass(b *blueprint.Blueprint, from *worlds.World) {
+	if f.world.Edge.Before(from.Edge) {
+		f.world.Edge = from.Edge
+	}
+	for _, o := range from.Blueprints {
+		for i := range b.Groups {
+			if at := slices.IndexFunc(o.Groups, func(g blueprint.Group) bool { return g.Name == b.Groups[i].Name }); at >= 0 {
+				b.Groups[i].Selector = o.Groups[at].Selector
+			}
+		}
+		for i := range b.Outside {
+			if at := slices.IndexFunc(o.Outside, func(x blueprint.Outside) bool { return x.Name == b.Outside[i].Name }); at >= 0 {
+				b.Outside[i] = o.Outside[at]
+			}
+		}
+	}
 }
 
 // frame is a packet of a question's flow, sent from a host, now and then with

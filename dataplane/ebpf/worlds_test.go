@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -130,14 +129,21 @@ func (f *fabric) askAll() {
 	f.probes = slices.Compact(f.probes)
 	for from := range f.members() {
 		for to := range f.members() {
-			k := f.pair(from, to)
-			table := f.domain.Table(f.means[k.Src], f.means[k.Dst])
+			var tables [2]*verdict.Table
+			for i := range tables {
+				k := f.pair(from, to, i == 1)
+				tables[i] = f.domain.Table(f.means[k.Src], f.means[k.Dst])
+			}
 			for _, p := range f.probes {
 				q := question{from, to, p, f.r.IntN(2) == 0}
 				if p.Protocol.IsICMP() {
 					q.v6 = p.Protocol == dove.ProtocolICMPv6
 				}
 				if f.edits == 0 || f.flows[q] != nil || f.r.IntN(3) == 0 {
+					table := tables[0]
+					if q.v6 {
+						table = tables[1]
+					}
 					f.ask(q, table)
 				}
 			}
@@ -149,7 +155,8 @@ func (f *fabric) askAll() {
 // one if the flow is alive.
 func (f *fabric) ask(q question, table *verdict.Table) {
 	meant := oracle.Decide(f.world.Blueprints, f.world.Edge, oracle.Packet{
-		Src: f.world.Members[q.from].End(netip.Addr{}), Dst: f.world.Members[q.to].End(netip.Addr{}), Protocol: q.probe.Protocol, Port: q.probe.Port,
+		Src: f.world.Members[q.from].End(f.near.address(q.from, q.v6)), Dst: f.world.Members[q.to].End(f.far.address(q.to, q.v6)),
+		Protocol: q.probe.Protocol, Port: q.probe.Port,
 	})
 	allow, rule := meant.Allow, meant.Rule
 	if v := table.Lookup(q.probe.Protocol, q.probe.Port); v.Allow != allow || table.Name(v) != rule {
@@ -219,11 +226,11 @@ func (f *fabric) carry(q question, t *talk, h *site, live, allow bool, rule stri
 	frame := f.frame(q, t, h, live, size)
 	inner := bytes.Clone(frame)
 	copyMAC(inner, g.mac(j))
-	outer := packet.Outer{Src: h.vtep, Dst: g.vtep, SrcPort: 0xc000, VNI: f.vni, Class: f.class(i)}
+	outer := packet.Outer{Src: h.vtep, Dst: g.vtep, SrcPort: 0xc000, VNI: f.vni, Class: f.class(h, i, q.v6)}
 	wire := outer.Encap(inner)
 
 	refused := dataplane.Outcome{Action: dataplane.Dropped, Reason: dataplane.Policy, Rule: rule}
-	sent := dataplane.Outcome{Action: dataplane.Tunneled, Rule: rule, VTEP: g.vtep, VNI: f.vni, Class: f.class(i)}
+	sent := dataplane.Outcome{Action: dataplane.Tunneled, Rule: rule, VTEP: g.vtep, VNI: f.vni, Class: outer.Class}
 	received := dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dataplane.PortID(j + 1)}
 	if !allow {
 		sent, received = refused, refused
@@ -243,7 +250,7 @@ func (f *fabric) carry(q question, t *talk, h *site, live, allow bool, rule stri
 	}
 	if !allow { // nor does it pass as another's
 		lie := outer
-		lie.Class = f.class(f.r.IntN(f.members()))
+		lie.Class = f.class(h, f.r.IntN(f.members()), q.v6)
 		refused.Hinted = lie.Class != outer.Class
 		f.give(q, g, -1, lie.Encap(inner), refused)
 	}
@@ -283,7 +290,7 @@ func (f *fabric) give(q question, h *site, member int, frame []byte, meant datap
 // answer tells a switch what it has asked for, once.
 func (f *fabric) answer(q question, h *site, m dataplane.Miss) {
 	f.misses++
-	k := f.pair(q.from, q.to)
+	k := f.pair(q.from, q.to, q.v6)
 	peer := f.other(h).address(q.from, q.v6)
 	if h == f.near {
 		peer = f.other(h).address(q.to, q.v6)
@@ -340,7 +347,7 @@ func (f *fabric) forge(q question, t *talk) {
 		f.give(q, f.far, q.to, request, drop(dataplane.BadReply))
 	}
 
-	honest := packet.Outer{Src: f.near.vtep, Dst: f.far.vtep, SrcPort: 0xc000, VNI: f.vni, Class: f.class(q.from)}
+	honest := packet.Outer{Src: f.near.vtep, Dst: f.far.vtep, SrcPort: 0xc000, VNI: f.vni, Class: f.class(f.near, q.from, q.v6)}
 	wire := func(inner []byte, change func(*packet.Outer)) []byte { o := honest; change(&o); return o.Encap(inner) }
 	f.give(q, f.far, -1, wire(large, func(*packet.Outer) {}), drop(dataplane.TooBig))
 	f.give(q, f.far, -1, wire(frame, func(o *packet.Outer) { o.Src = f.stranger }), drop(dataplane.UnknownVTEP))
