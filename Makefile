@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build setup demo test lossless truth-tables faults generate clean
+.PHONY: help build setup demo test lossless truth-tables random faults generate clean
 
 help: ## show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ lossless: build ## 100 restarts, 100 policy edits, 100 changes of groups and 100
 truth-tables: build ## the truth tables that cyclonus makes of Kubernetes policies, each cell as packet, as verdict of the DPC and of dSwitches (root, some minutes)
 	@scripts/setup demo
 	cd conformance/cyclonus && $(GO) run . -bin ../../bin -results ../../results/truth-tables.json
+
+N ?= 20
+random: setup ## ask oracle, tables and two eBPF switches about the worlds of N=20 random seeds, from SEED=n on (root, some seconds each)
+	SEED=$(SEED) $(GO) test -count=1 -timeout 0 -v -run 'TestWorlds$$' ./dataplane/ebpf -seeds $(N)
 
 faults: setup ## put mistakes into the eBPF programs, one at a time: tests must notice each (root, some minutes)
 	$(GO) test -count=1 -timeout 30m -v -run 'TestFaults$$' ./dataplane/ebpf -faults

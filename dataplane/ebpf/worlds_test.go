@@ -26,22 +26,23 @@ import (
 var worldsSeeds = flag.Int("seeds", 0, "how many random seeds TestWorlds walks, instead of the same few")
 
 // TestWorlds asks the oracle, the tables and two switches in the kernel the same
-// questions. SEED=n walks one seed's worlds again.
+// questions. SEED=n walks one seed's worlds again, or is the first of -seeds.
 func TestWorlds(t *testing.T) {
 	privtest.Require(t)
 	seeds := []uint64{1, 2, 3} // even ones over IPv6
-	if *worldsSeeds > 0 {
-		seeds = nil
-		for range *worldsSeeds {
-			seeds = append(seeds, rand.Uint64())
-		}
-	}
+	first, count := rand.Uint64(), *worldsSeeds
 	if s := os.Getenv("SEED"); s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		seeds = []uint64{seed}
+		first, count = seed, max(1, count)
+	}
+	if count > 0 {
+		seeds = nil
+		for i := range count {
+			seeds = append(seeds, first+uint64(i))
+		}
 	}
 	var all trip
 	for _, seed := range seeds {
