@@ -133,6 +133,23 @@ func TestSelectorsReclass(t *testing.T) {
 	if err != nil || !b.commit(txn) {
 		t.Fatal(err)
 	}
+	told := func(before *world.World, txn dove.Txn) int {
+		var docs []dove.Doc
+		for _, p := range txn.Puts {
+			docs = append(docs, dove.Doc{Key: p.Key, Value: p.Value, Revision: before.Revision() + 1})
+		}
+		_, delta, err := before.Apply(before.Revision()+1, docs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(delta.Endpoints)
+	}
+	if n := told(before, txn); n != endpoints {
+		t.Errorf("%d endpoints are told as changed, want %d", n, endpoints)
+	}
+	if policies, _, err := edit.PutBlueprint(b.w, "acme", "", []byte(strings.Replace(text(kinds), "8080", "8081", 1)), now, nil); err != nil || told(b.w, policies) != 0 {
+		t.Errorf("a verdict that changes tells endpoints: %v", err)
+	}
 	if n := len(collect(b.w.Classes(d))); n != classes+kinds {
 		t.Errorf("%d classes after %d, want %d more", n, classes, kinds)
 	}
