@@ -19,9 +19,10 @@ type Why struct {
 	Revision  dove.Revision `json:"revision" doc:"The revision that it is judged at."`
 	Reaches   bool          `json:"reaches" doc:"Allowed, and nothing else is in the way."`
 	Allowed   bool          `json:"allowed" doc:"The verdict of policy."`
-	Rule      string        `json:"rule" doc:"What gave the verdict: BLUEPRINT/POLICY, BLUEPRINT/GROUP/members, or default-deny."`
-	Nearest   string        `json:"nearest,omitempty" doc:"With default-deny: the rule that came nearest to allowing it."`
+	Rule      string        `json:"rule" doc:"What gave the verdict: BLUEPRINT/POLICY, BLUEPRINT/GROUP/members, BLUEPRINT/GROUP/default, port-security-off, or default-deny."`
+	Nearest   string        `json:"nearest,omitempty" doc:"Denied and no policy says so: the rule that came nearest to allowing it."`
 	Failed    string        `json:"failed,omitempty" doc:"The terms of that rule that it failed, such as: to, port."`
+	Because   []WhyFailed   `json:"because,omitempty" doc:"What each of those terms is."`
 	Obstacles []string      `json:"obstacles" nullable:"false" doc:"What besides policy keeps packets from arriving."`
 	Protocol  string        `json:"protocol"`
 	Port      uint16        `json:"port" doc:"Destination port; for icmp and icmpv6 type*256+code; 0 for protocols without."`
@@ -32,6 +33,12 @@ type Why struct {
 	From      WhyPlace      `json:"from"`
 	To        WhyPlace      `json:"to"`
 	Live      []WhyLive     `json:"live,omitempty" doc:"What the switches of both ends do at this moment, the sender's first. Missing if nobody asked for it."`
+}
+
+// WhyFailed is a term of a rule that a packet fails.
+type WhyFailed struct {
+	Term string `json:"term" enum:"from,to,protocol,port,family,priority,default,side,until,shadow,isolated"`
+	Says string `json:"says" doc:"What the rule wants, in words."`
 }
 
 // WhyPlace is what and where one end is.
@@ -134,9 +141,12 @@ func (f Flow) question() (explain.Question, error) {
 
 func renderWhy(a explain.Answer) Why {
 	out := Why{
-		Revision: a.Revision, Reaches: a.Reaches(), Allowed: a.Allowed, Rule: a.Rule, Nearest: a.Nearest, Failed: a.Failed,
+		Revision: a.Revision, Reaches: a.Reaches(), Allowed: a.Allowed, Rule: a.Rule, Nearest: a.Near.Rule, Failed: a.Near.Terms(),
 		Obstacles: append([]string{}, a.Obstacles...), Protocol: a.Protocol.String(), Port: a.Port, Domain: a.Domain.Name, Router: a.Router,
 		From: renderPlace(a.From), To: renderPlace(a.To),
+	}
+	for _, f := range a.Near.Failed {
+		out.Because = append(out.Because, WhyFailed{f.Term, f.Words})
 	}
 	if a.Forth != (verdict.Digest{}) {
 		out.Forth, out.Back = a.Forth.String(), a.Back.String()

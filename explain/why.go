@@ -51,13 +51,11 @@ type Answer struct {
 	Domain   dove.Domain // of both; zero if they are not of one
 	Router   string      // joins their networks; "" if they are on one, or none does
 
-	// Allowed is the verdict of policy and Rule what gave it. For
-	// verdict.DefaultDeny, Nearest names the rule that came nearest to allowing
-	// it and Failed the terms that it failed ("to, port"); "" if none is near.
+	// Allowed is the verdict of policy and Rule what gave it. Where it is denied
+	// and no policy says so, Near is the rule that came nearest to allowing it.
 	Allowed bool
 	Rule    string
-	Nearest string
-	Failed  string
+	Near    policy.Near
 	// Forth and Back name the tables of both directions, as switches hold them.
 	Forth, Back verdict.Digest
 	// Obstacles say what besides policy keeps packets from arriving.
@@ -109,9 +107,7 @@ func Why(w *world.World, q Question) (Answer, error) {
 	a.Forth, a.Back = forth.Digest(), back.Digest()
 	v := forth.Lookup(a.Protocol, a.Port)
 	a.Allowed, a.Rule = v.Allow, forth.Name(v)
-	if a.Rule == verdict.DefaultDeny {
-		a.Nearest, a.Failed = intent.Nearest(srcSignature, dstSignature, a.Protocol, a.Port)
-	}
+	a.Near = intent.Nearest(srcSignature, dstSignature, a.Protocol, a.Port)
 	return a, nil
 }
 

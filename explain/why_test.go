@@ -121,8 +121,8 @@ func TestWhy(t *testing.T) {
 			continue
 		}
 		nearest := ""
-		if a.Nearest != "" {
-			nearest = a.Nearest + ": " + a.Failed
+		if a.Near.Rule != "" {
+			nearest = a.Near.Rule + ": " + a.Near.Terms()
 		}
 		if a.Allowed != test.allowed || !strings.HasPrefix(a.Rule, test.rule) || nearest != test.nearest {
 			t.Errorf("%s: allowed %v by %q, nearest %q", name, a.Allowed, a.Rule, nearest)

@@ -14,7 +14,6 @@ import (
 	"dove.network/blueprint"
 	"dove.network/dove"
 	"dove.network/scenario"
-	"dove.network/verdict"
 )
 
 // meant is what the oracle says of a check now.
@@ -94,11 +93,11 @@ func (st *Stage) spread(ctx context.Context, a scenario.Expect, checks []Check) 
 	return strings.Join(lines, "\n"), errors.Join(errs...)
 }
 
-// nearest asks the DPC what almost allowed what the default denied, if the DPC
+// nearest asks the DPC what almost allowed what a default denied, if the DPC
 // can answer and is of one mind with the switch.
 func (st *Stage) nearest(ctx context.Context, r Result) string {
 	c := r.Check
-	if r.Drop == nil || r.Drop.Rule != verdict.DefaultDeny || c.To == nil || st.outage.Stopped(scenario.Program{}) {
+	if r.Drop == nil || r.Drop.Rule == "" || c.To == nil || st.outage.Stopped(scenario.Program{}) {
 		return ""
 	}
 	protocol, port, _ := c.Probe.Over(c.Addr)

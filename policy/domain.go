@@ -15,6 +15,7 @@ import (
 // changes, so any number of goroutines may read it.
 type Domain struct {
 	rules   []rule // in order of name
+	ended   []rule // policies whose time is up, likewise
 	from    index
 	to      index
 	groups  map[dove.Group]blueprint.Group
@@ -69,12 +70,16 @@ func Compile(blueprints []*blueprint.Blueprint, edge time.Time) *Domain {
 		tier := map[blueprint.Tier]verdict.Tier{blueprint.Provider: verdict.Provider, blueprint.Tenant: verdict.Tenant, blueprint.Baseline: verdict.Baseline}[b.Tier]
 		for _, p := range b.Policies {
 			d.mention.policy(p)
-			if p.Until.IsZero() || p.Until.After(edge) {
-				d.rules = append(d.rules, rule{p, b.RuleName(p), tier, sorted(p.From), sorted(p.To)})
+			list := &d.rules
+			if !p.Until.IsZero() && !p.Until.After(edge) {
+				list = &d.ended
 			}
+			*list = append(*list, rule{p, b.RuleName(p), tier, sorted(p.From), sorted(p.To)})
 		}
 	}
-	slices.SortFunc(d.rules, func(a, b rule) int { return strings.Compare(a.name, b.name) })
+	for _, list := range [][]rule{d.rules, d.ended} {
+		slices.SortFunc(list, func(a, b rule) int { return strings.Compare(a.name, b.name) })
+	}
 	for i, r := range d.rules {
 		d.from.add(i, r.from)
 		d.to.add(i, r.to)

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,7 +116,8 @@ func TestNearest(t *testing.T) {
 		rule, failed string
 	}{
 		{"port", in("shop/web"), in("shop/app"), dove.ProtocolTCP, 8081, "shop/web-app", "port"},
-		{"protocol", in("shop/web"), in("shop/app"), dove.ProtocolUDP, 8080, "shop/web-app", "protocol"},
+		{"protocol", in("shop/web"), in("shop/app"), dove.ProtocolSCTP, 8080, "shop/web-app", "protocol"},
+		{"a policy denies", in("shop/web"), in("shop/app"), dove.ProtocolUDP, 8080, "", ""},
 		{"from", in("shop/web"), in("shop/db"), dove.ProtocolTCP, 5432, "shop/app-db", "from"},
 		{"to", in("shop/app"), in("shop/web"), dove.ProtocolTCP, 5433, "shop/app-db", "to"},
 		{"two terms", in("shop/web"), in("shop/db"), dove.ProtocolTCP, 23, "shop/web-app", "to, port"},
@@ -123,13 +125,109 @@ func TestNearest(t *testing.T) {
 		{"isolated", in("shop/db"), in("shop/db"), dove.ProtocolTCP, 5432, "shop/db/members", Isolated},
 		{"no group", in(), in("shop/db"), dove.ProtocolTCP, 22, "shop/admin", "from"},
 		{"nothing near", in("shop/db"), in("base/ops"), dove.ProtocolTCP, 22, "", ""},
-		{"allowed", in("shop/web"), in("shop/app"), dove.ProtocolTCP, 8080, "shop/web-app", ""},
+		{"allowed", in("shop/web"), in("shop/app"), dove.ProtocolTCP, 8080, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rule, failed := d.Nearest(tt.src, tt.dst, tt.protocol, tt.port)
-			if rule != tt.rule || failed != tt.failed {
-				t.Errorf("%q, %q, want %q, %q", rule, failed, tt.rule, tt.failed)
+			near := d.Nearest(tt.src, tt.dst, tt.protocol, tt.port)
+			if near.Rule != tt.rule || near.Terms() != tt.failed {
+				t.Errorf("%+v, want %q, %q", near, tt.rule, tt.failed)
+			}
+		})
+	}
+}
+
+// TestNearestOfTheWholeLanguage has one packet that fails each term, with words
+// for people.
+func TestNearestOfTheWholeLanguage(t *testing.T) {
+	texts := []string{`
+name: shop
+outside:
+  office: {prefixes: [203.0.113.0/24, 10.0.1.0/28], except: [203.0.113.7/32]}
+groups:
+  web: {}
+  app: {}
+  db: {isolated: true}
+  gone: {}
+  shut: {isolated: true, default: {ingress: deny}}
+policies:
+  - {name: out, from: web, to: app, allow: [tcp/80], side: egress}
+  - {name: admin, from: office, to: db, allow: [tcp/22]}
+  - {name: four, from: db, to: web, allow: [tcp/80], family: ipv4}
+  - {name: named, from: app, to: db, allow: [tcp/psql]}
+  - {name: over, from: app, to: web, allow: [udp/53], until: "2026-01-01T00:00:00Z"}
+  - {name: trial, from: app, to: web, allow: [udp/54], shadow: true}
+  - {name: never, from: db, to: gone, allow: [udp], deny: [udp/55]}
+`, `
+name: platform
+domain: shop
+tier: provider
+policies:
+  - {name: leave, from: shop/web, to: shop/db, pass: [tcp], priority: 5}
+  - {name: late, from: shop/web, to: shop/db, allow: [tcp/443], priority: 9}
+`, `
+name: floor
+domain: shop
+tier: baseline
+policies:
+  - {name: no-telnet, from: any, to: shop/shut, deny: [tcp/23], priority: 1}
+  - {name: all, from: any, to: shop/shut, allow: [tcp], priority: 2}
+`}
+	var all []*blueprint.Blueprint
+	for _, text := range texts {
+		b, err := blueprint.Parse("acme", []byte("apiVersion: dove/v1\nkind: Blueprint\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	d := Compile(all, time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC))
+	at := func(addr string, groups ...string) Signature {
+		return d.Signature(Member{Groups: in(groups...).Groups}, netip.MustParseAddr(addr))
+	}
+	nobody := Signature{Open: true, Prefix: netip.MustParsePrefix("0.0.0.0/0")}
+	tests := []struct {
+		name     string
+		src, dst Signature
+		protocol dove.Protocol
+		port     uint16
+		want     string
+	}{
+		{"side", at("10.0.0.1", "shop/web"), at("10.0.0.2", "shop/app"), dove.ProtocolTCP, 80,
+			"shop/out; side: it counts for egress only, and nothing allows the packet at the target's end (ingress)"},
+		{"the side that matters", at("10.0.0.1", "shop/web"), nobody, dove.ProtocolTCP, 80,
+			"shop/out; to: it counts for packets to shop/app"},
+		{"outside", at("203.0.113.7"), at("10.0.0.3", "shop/db"), dove.ProtocolTCP, 22,
+			"shop/admin; from: it counts for packets from shop/office (10.0.1.0/28, 203.0.113.0/24 except 203.0.113.7/32)"},
+		{"family", at("fd00::1", "shop/db"), at("fd00::2", "shop/web"), dove.ProtocolTCP, 80,
+			"shop/four; family: it counts for packets of ipv4"},
+		{"named port", at("10.0.0.2", "shop/app"), at("10.0.0.3", "shop/db"), dove.ProtocolTCP, 5432,
+			"shop/named; port: it allows tcp/psql, and the target has no tcp port of that name"},
+		{"until", at("10.0.0.2", "shop/app"), at("10.0.0.1", "shop/web"), dove.ProtocolUDP, 53,
+			"shop/over; until: its time was up at 2026-01-01T00:00:00Z"},
+		{"shadow", at("10.0.0.2", "shop/app"), at("10.0.0.1", "shop/web"), dove.ProtocolUDP, 54,
+			"shop/trial; shadow: it is in shadow: it decides nothing"},
+		{"what denies itself is not near", at("10.0.0.1", "shop/web"), at("10.0.0.5", "shop/gone"), dove.ProtocolUDP, 55,
+			"floor/all; to: it counts for packets to shop/shut; protocol: it allows tcp"},
+		{"priority", at("10.0.0.1", "shop/web"), at("10.0.0.3", "shop/db"), dove.ProtocolTCP, 443,
+			"platform/late; priority: its priority is 9, and before it platform/leave passes the packet to the tenant's policies"},
+		{"default of a group", at("10.0.0.1"), at("10.0.0.4", "shop/shut"), dove.ProtocolTCP, 80,
+			"floor/all; default: it is of tier baseline, and before that shop/shut/default denies"},
+		{"denied below that default", at("10.0.0.1"), at("10.0.0.4", "shop/shut"), dove.ProtocolTCP, 23,
+			""},
+		{"isolated", at("10.0.0.3", "shop/db"), at("10.0.0.4", "shop/db"), dove.ProtocolTCP, 22,
+			"shop/db/members; isolated: both ends are in shop/db, which is isolated"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			near := d.Nearest(tt.src, tt.dst, tt.protocol, tt.port)
+			var says strings.Builder
+			says.WriteString(near.Rule)
+			for _, f := range near.Failed {
+				says.WriteString("; " + f.Term + ": " + f.Words)
+			}
+			if says.String() != tt.want {
+				t.Errorf("%q, want %q", says.String(), tt.want)
 			}
 		})
 	}

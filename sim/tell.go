@@ -201,11 +201,11 @@ func tellOnPaper(w *world.World, p Packet, seen Finding) string {
 	return seen.String()
 }
 
-// because names a rule that denied, and for the default what was near.
+// because names a rule that denied, and for a default what was near.
 func because(w *world.World, p Packet, rule string) string {
 	from, _ := w.Endpoint(p.From)
 	to, ok := whose(w, from, p.Dst)
-	if rule != verdict.DefaultDeny || !ok {
+	if !ok {
 		return rule
 	}
 	protocol, port, _ := p.Probe.Over(p.Dst)
@@ -215,10 +215,12 @@ func because(w *world.World, p Packet, rule string) string {
 	switch {
 	case err != nil || why.Rule != rule: // the switch is behind the world
 		return rule
-	case why.Nearest == "":
+	case why.Near.Rule == "" && rule == verdict.DefaultDeny:
 		return rule + ": no rule is about their groups"
+	case why.Near.Rule == "":
+		return rule
 	}
-	return fmt.Sprintf("%s: the nearest rule is %s, which fails on: %s", rule, why.Nearest, why.Failed)
+	return fmt.Sprintf("%s: the nearest rule is %s, which fails on: %s", rule, why.Near.Rule, why.Near.Terms())
 }
 
 // families collects what was said of packets of one step: once what is the

@@ -20,8 +20,8 @@ func (a *app) whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "why FROM TO TRAFFIC", ValidArgsFunction: a.completed(endpointNames, endpointNames), Short: "say why one endpoint reaches another, or not", Args: cobra.ExactArgs(3),
 		Long: `Says whether FROM may open a connection to TO, which rule says so, and where
-both are. For a default deny it names the rule that came nearest, and the terms
-of it that failed. Then the switches of both say what they would do with the
+both are. Where a default denies it names the rule that came nearest, and the
+terms of it that failed: were they as the packet wants them, it would pass. Then the switches of both say what they would do with the
 packet now.
 
 FROM and TO are endpoints (web-1), addresses (10.0.1.2) or, where that is not
@@ -112,6 +112,9 @@ func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
 	fmt.Fprintf(w, "%s -> %s %s: %s by %s\n", why.From.Endpoint, why.To.Endpoint, traffic, a.verdict(why.Allowed), why.Rule)
 	if why.Nearest != "" {
 		fmt.Fprintf(w, "nearest:\t%s, which fails on: %s\n", why.Nearest, why.Failed)
+	}
+	for _, f := range why.Because {
+		fmt.Fprintf(w, "\t%s: %s\n", f.Term, f.Says)
 	}
 	for _, o := range why.Obstacles {
 		fmt.Fprintf(w, "%s\t%s\n", paint(a.colourOut, yellow, "in the way:"), o)

@@ -261,7 +261,8 @@ func TestNearestIsTrueAndNearest(t *testing.T) {
 					if _, rule := decide(w, src, dst, p); rule != oracle.DefaultDeny {
 						continue
 					}
-					rule, failed := d.Nearest(d.Signature(policy.Member(src), netip.Addr{}), d.Signature(policy.Member(dst), netip.Addr{}), p.Protocol, p.Port)
+					near := d.Nearest(d.Signature(policy.Member(src), netip.Addr{}), d.Signature(policy.Member(dst), netip.Addr{}), p.Protocol, p.Port)
+					rule, failed := near.Rule, near.Terms()
 					fewest, found := 5, failed == policy.Isolated
 					for name, terms := range failing(w.Blueprints, src.Groups, dst.Groups, p) {
 						for _, t := range terms {
@@ -284,8 +285,8 @@ func decide(w *worlds.World, src, dst worlds.Member, p worlds.Probe) (bool, stri
 	return a.Allow, a.Rule
 }
 
-// failing lists, for each policy that names one end, the terms that each of
-// its allowed traffics fails.
+// failing lists, for each policy that names one end and does not deny the packet
+// itself, the terms that each of its allowed traffics fails.
 func failing(blueprints []*blueprint.Blueprint, src, dst []dove.Group, p worlds.Probe) map[string][][]string {
 	in := func(side, groups []dove.Group) bool {
 		return slices.ContainsFunc(side, func(g dove.Group) bool { return slices.Contains(groups, g) })
@@ -294,7 +295,10 @@ func failing(blueprints []*blueprint.Blueprint, src, dst []dove.Group, p worlds.
 	for _, b := range blueprints {
 		for _, rule := range b.Policies {
 			from, to := in(rule.From, src), in(rule.To, dst)
-			if !from && !to {
+			denies := slices.ContainsFunc(rule.Deny, func(t blueprint.Traffic) bool {
+				return t.Protocol == dove.ProtocolAny || t.Protocol == p.Protocol && t.First <= p.Port && p.Port <= t.Last
+			})
+			if !from && !to || denies {
 				continue
 			}
 			for _, t := range rule.Allow {
