@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"dove.network/dove"
@@ -18,8 +19,8 @@ networks: {net: {subnets: [10.0.0.0/24]}},
 groups: {all: {network: net, isolated: true}, x: {network: net}, y: {network: net}, z: {network: net, isolated: true}},
 policies: [{name: talk, from: all, to: all, allow: [udp/9000]}, {name: more, from: x, to: y, allow: [tcp/1-100]}]}`
 
-// TestNewGroupsHoldNoPacketUp changes the groups of endpoints while flows go on
-// that policy allows before and after. Whichever hosts have heard of the change,
+// TestNewGroupsHoldNoPacketUp changes the groups of endpoints, of one by itself and of
+// many by a selector, while flows go on that policy allows before and after. Whichever hosts have heard of the change,
 // and however much of it is in their switches, each packet arrives and is
 // answered at once.
 func TestNewGroupsHoldNoPacketUp(t *testing.T) {
@@ -42,7 +43,7 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 		}
 		put := func(i int, host dove.HostName) dove.Revision {
 			request := edit.EndpointRequest{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i)), Groups: []string{"shop/all"},
-				Addresses: []string{fmt.Sprintf("10.0.0.%d", 11+i)}, Host: host}
+				Addresses: []string{fmt.Sprintf("10.0.0.%d", 11+i)}, Host: host, Labels: map[string]string{"k": fmt.Sprint(r.IntN(3))}}
 			for _, g := range []string{"shop/x", "shop/y", "shop/z"} {
 				if r.IntN(2) == 0 {
 					request.Groups = append(request.Groups, g)
@@ -50,6 +51,17 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 			}
 			return change(func(w *world.World) (dove.Txn, error) {
 				txn, _, err := edit.PutEndpoint(w, request, s.chance(), nil)
+				return txn, err
+			})
+		}
+		// selects puts any of the endpoints into other classes by one write.
+		selects := func() dove.Revision {
+			text := regrouped
+			for _, g := range []string{"x", "y", "z"} {
+				text = strings.Replace(text, g+": {network: net", fmt.Sprintf("%s: {network: net, selector: {matchLabels: {k: %q}}", g, fmt.Sprint(r.IntN(4))), 1)
+			}
+			return change(func(w *world.World) (dove.Txn, error) {
+				txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(text), s.now, nil)
 				return txn, err
 			})
 		}
@@ -90,7 +102,12 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 			}
 		}
 		for range 8 {
-			revision := put(r.IntN(endpoints), "")
+			var revision dove.Revision
+			if r.IntN(2) == 0 {
+				revision = selects()
+			} else {
+				revision = put(r.IntN(endpoints), "")
+			}
 			for more := true; more; {
 				f := flows[r.IntN(len(flows))]
 				before := s.now
@@ -104,6 +121,15 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 			}
 			must(s.Wait(revision))
 			must(s.Settle())
+			// What is new is in force, too.
+			for range 4 {
+				i, j := r.IntN(endpoints), r.IntN(endpoints)
+				p := Packet{From: name(i), Src: address(i), Dst: address(j), Probe: scenario.Probe{Protocol: dove.ProtocolTCP, Port: 50}}
+				_, _, err := simulated{s}.open(p)
+				if meant := judge(s.World(), byOracle, s.Plugged, p); i != j && (err == nil) != allowed(meant) {
+					t.Fatalf("world %d, revision %d: %s, the oracle says %s: %v", n, revision, p, meant, err)
+				}
+			}
 		}
 	}
 }
