@@ -2,7 +2,7 @@
 //
 // Find turns what a person writes (an endpoint, an address) into an End. Why
 // looks at two Ends in one World and gives an Answer: the verdict with the rule
-// that gave it, for a default deny the rule that came nearest and the terms that
+// that gave it, where a default denies the rule that came nearest and the terms that
 // failed, where both ends are, and what besides policy keeps a packet from
 // arriving. It asks the same compiled intent that switches get their tables from.
 //

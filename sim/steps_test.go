@@ -37,7 +37,10 @@ func (w *walk) editPolicy() error {
 	}
 	b := *all[w.r.IntN(len(all))]
 	b.Policies, b.Groups = slices.Clone(b.Policies), slices.Clone(b.Groups)
-	if len(b.Policies) == 0 || w.r.IntN(5) == 0 {
+	switch {
+	case len(b.Policies)+len(b.Groups) == 0: // of a tier that says nothing any more
+		return nil
+	case len(b.Groups) > 0 && (len(b.Policies) == 0 || w.r.IntN(5) == 0):
 		g := &b.Groups[w.r.IntN(len(b.Groups))]
 		g.Isolated = !g.Isolated
 		return w.apply(&b)

@@ -42,6 +42,11 @@ var tenants = []dove.Tenant{"acme", "globex"}
 
 // newWalk builds a random world on three hosts. An error is a fault of DOVE.
 func newWalk(seed uint64, jitter time.Duration) (*walk, error) {
+	return newWalkIn(seed, jitter, worlds.Random)
+}
+
+// newWalkIn builds one whose intent is drawn otherwise.
+func newWalkIn(seed uint64, jitter time.Duration, draw func(*rand.Rand, dove.Tenant) *worlds.World) (*walk, error) {
 	w := &walk{
 		Sim: New(seed), r: rand.New(rand.NewPCG(seed, 1)),
 		intent: map[dove.Tenant]*worlds.World{},
@@ -53,7 +58,7 @@ func newWalk(seed uint64, jitter time.Duration) (*walk, error) {
 		}
 	}
 	for _, t := range tenants {
-		w.intent[t] = worlds.Random(w.r, t)
+		w.intent[t] = draw(w.r, t)
 		if err := w.commit("tenant "+string(t), func(now *world.World) (dove.Txn, error) {
 			txn, _, err := edit.PutTenant(now, t, nil)
 			return txn, err
