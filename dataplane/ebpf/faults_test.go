@@ -211,6 +211,7 @@ var checks = []struct {
 	{"turns", turns},
 	{"flow limits", flowLimits},
 	{"two networks", twoNetworks},
+	{"lent", lent},
 	{"trunk", trunk},
 	{"errors about a flow", errorsAboutFlow},
 	{"pieces", pieces},

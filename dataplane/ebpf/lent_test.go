@@ -10,11 +10,14 @@ import (
 	"dove.network/privtest"
 )
 
-// TestLent has a port send over a router from an address that it is but allowed: its
+func TestLent(t *testing.T) { lent(t, Options{}) }
+
+// lent has a port send over a router from an address that it is but allowed: its
 // own MAC says by which way, whether or not a row says that it has the address now.
-func TestLent(t *testing.T) {
+func lent(t testing.TB, o Options) {
 	privtest.Require(t)
-	s, err := OpenForTests(Options{Config: dataplane.Config{VTEP: twinVTEPs[0]}})
+	o.Config = dataplane.Config{VTEP: twinVTEPs[0]}
+	s, err := OpenForTests(o)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}
@@ -23,15 +26,15 @@ func TestLent(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	lent, to := netip.MustParseAddr("10.9.0.1"), farAddrs(2)[0]
-	row := dataplane.PeerKey{VNI: testVNI, Addr: lent}
+	allowed4, to := netip.MustParseAddr("10.9.0.1"), farAddrs(2)[0]
+	row := dataplane.PeerKey{VNI: testVNI, Addr: allowed4}
 	ops := []dataplane.Op{
 		dataplane.SetNetwork{Network: dataplane.Network{VNI: testVNI, Domain: testDomain, MTU: 1450, Gateways: []dataplane.Gateway{routers[testVNI]}}},
 		dataplane.SetVTEP{Addr: twinVTEPs[1]},
 		dataplane.SetPort{Port: dataplane.Port{
 			ID: 1, UID: 1, VNI: testVNI, MAC: guestMAC(1), Kind: dataplane.Veth,
 			Addresses: []dataplane.Address{{Addr: guestAddr4(1), Class: guestClass(1)}},
-			Allowed:   []dataplane.Allowed{{Prefix: netip.PrefixFrom(lent, 32), Class: guestClass(1)}},
+			Allowed:   []dataplane.Allowed{{Prefix: netip.PrefixFrom(allowed4, 32), Class: guestClass(1)}},
 		}},
 		dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: to}, Peer: dataplane.Peer{
 			UID: 2, MAC: guestMAC(2), Class: guestClass(2), VTEP: twinVTEPs[1], VNI: farVNI, Gateway: routers[testVNI].MAC, Far: routers[farVNI].MAC,
@@ -48,9 +51,9 @@ func TestLent(t *testing.T) {
 		mac  dove.MAC
 	}{
 		{"its own", dataplane.DelPeer{Key: row}, guestAddr4(1), routers[farVNI].MAC},
-		{"allowed", dataplane.DelPeer{Key: row}, lent, guestMAC(1)},
-		{"allowed, and it has it", dataplane.SetPeer{Key: row, Peer: dataplane.Peer{UID: 1, MAC: guestMAC(1), Class: guestClass(1), VTEP: twinVTEPs[0]}}, lent, guestMAC(1)},
-		{"allowed again", dataplane.DelPeer{Key: row}, lent, guestMAC(1)},
+		{"allowed", dataplane.DelPeer{Key: row}, allowed4, guestMAC(1)},
+		{"allowed, and it has it", dataplane.SetPeer{Key: row, Peer: dataplane.Peer{UID: 1, MAC: guestMAC(1), Class: guestClass(1), VTEP: twinVTEPs[0]}}, allowed4, guestMAC(1)},
+		{"allowed again", dataplane.DelPeer{Key: row}, allowed4, guestMAC(1)},
 	} {
 		if err := s.Apply([]dataplane.Op{step.op}); err != nil {
 			t.Fatal(err)
@@ -69,10 +72,10 @@ func TestLent(t *testing.T) {
 	// What answers is for the port with the MAC, until another one is allowed that too.
 	answer := func(want dataplane.Outcome) {
 		t.Helper()
-		if o, _, err := s.FromGuest(1, packet.UDP(packet.Ends{SrcMAC: guestMAC(1), DstMAC: routers[testVNI].MAC, Src: lent, Dst: to}, 1000, 80, nil)); o.Action != dataplane.Tunneled || err != nil {
+		if o, _, err := s.FromGuest(1, packet.UDP(packet.Ends{SrcMAC: guestMAC(1), DstMAC: routers[testVNI].MAC, Src: allowed4, Dst: to}, 1000, 80, nil)); o.Action != dataplane.Tunneled || err != nil {
 			t.Fatalf("%+v, %v", o, err)
 		}
-		back := packet.UDP(packet.Ends{SrcMAC: guestMAC(2), DstMAC: guestMAC(1), Src: to, Dst: lent}, 80, 1000, nil)
+		back := packet.UDP(packet.Ends{SrcMAC: guestMAC(2), DstMAC: guestMAC(1), Src: to, Dst: allowed4}, 80, 1000, nil)
 		got, _, err := s.FromWire(packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: guestClass(2)}.Encap(back))
 		if got != want || err != nil {
 			t.Errorf("the answer: %+v, %v, want %+v", got, err, want)
