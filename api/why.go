@@ -85,7 +85,7 @@ func (s *server) why(api huma.API) {
 		if q.From, err = explain.Find(w, in.Tenant, in.From); err != nil {
 			return nil, s.problem(err)
 		}
-		if q.To, err = explain.Find(w, in.Tenant, in.To); err != nil {
+		if q.To, err = explain.FindSeen(w, q.From, in.To); err != nil {
 			return nil, s.problem(err)
 		}
 		a, err := explain.Why(w, q)

@@ -55,6 +55,23 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 	return End{}, dove.Errorf(dove.NotFound, "no endpoint has address %s on network %s", addr, network)
 }
 
+// FindSeen is Find of an end as another end sees it: an address alone may also be
+// one that only a router's static routes lead to, or the one of several that the
+// other end reaches.
+func FindSeen(w *world.World, from End, text string) (End, error) {
+	end, err := Find(w, from.Endpoint.Tenant, text)
+	addr, parseErr := netip.ParseAddr(text)
+	if err == nil || parseErr != nil {
+		return end, err
+	}
+	e, _ := w.Endpoint(from.Endpoint)
+	n, _ := w.Network(e.NetworkOf())
+	if to, ok := w.Seen(n.VNI, addr.Unmap()); ok {
+		return End{to.Full(), addr.Unmap()}, nil
+	}
+	return End{}, err
+}
+
 // anywhere finds an address on any of a tenant's networks.
 func anywhere(w *world.World, t dove.Tenant, addr netip.Addr) (End, error) {
 	var found End

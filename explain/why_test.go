@@ -19,7 +19,7 @@ var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 const shop = `{apiVersion: dove/v1, kind: Blueprint, name: shop,
 networks: {front: {subnets: [10.0.0.0/24, "fd00::/64"]}, back: {subnets: [10.0.0.0/24]}, store: {subnets: [10.0.5.0/24]}},
-routers: {core: {networks: [front, store]}},
+routers: {core: {networks: [front, store], routes: [{to: 10.9.0.0/16, via: [10.0.5.11]}]}},
 groups: {web: {network: front}, app: {network: front}, db: {network: front, isolated: true}},
 policies: [
  {name: web-app, from: web, to: app, allow: [tcp/8080, icmp]},
@@ -61,7 +61,7 @@ func shopWorld(t *testing.T) *world.World {
 		{Tenant: "acme", ID: "db-1", Host: "h2", Groups: []string{"shop/db"}, Addresses: []string{"10.0.0.13"}},
 		{Tenant: "acme", ID: "db-2", Groups: []string{"shop/db"}, Addresses: []string{"10.0.0.14"}},
 		{Tenant: "acme", ID: "app-b", Host: "h1", Network: "back", Groups: []string{"shop/app"}, Addresses: []string{"10.0.0.11"}},
-		{Tenant: "acme", ID: "app-s", Host: "h1", Network: "store", Groups: []string{"shop/app"}, Addresses: []string{"10.0.5.11"}},
+		{Tenant: "acme", ID: "app-s", Host: "h1", Network: "store", Groups: []string{"shop/app"}, Addresses: []string{"10.0.5.11"}, Allowed: []edit.AllowedRequest{{Prefix: "10.9.0.0/16"}}},
 		{Tenant: "acme", ID: "app-f", Host: "vm", Groups: []string{"shop/app"}, Addresses: []string{"10.0.0.21"}},
 		{Tenant: "acme", ID: "app-v", Host: "vm", Network: "store", Groups: []string{"shop/app"}, Addresses: []string{"10.0.5.21"}},
 		{Tenant: "acme", ID: "lone", Host: "h1", Network: "front", Groups: []string{}, Addresses: []string{"10.0.0.15"}},
@@ -168,6 +168,35 @@ func TestWhyBetweenTenants(t *testing.T) {
 	})
 	if err != nil || a.Allowed || a.Reaches() || a.Rule != verdict.DefaultDeny || len(a.Obstacles) != 1 {
 		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// An address alone is also one that only a route leads to from the other end, or
+// of several the one that the other end reaches.
+func TestFindSeen(t *testing.T) {
+	w := shopWorld(t)
+	for _, test := range []struct{ from, to, is string }{
+		{"web-1", "10.9.0.7", "app-s"},
+		{"app-s", "10.0.0.11", "web-1"}, // app-b has it, too, where no router leads
+		{"app-b", "10.9.0.7", ""},
+		{"web-1", "10.8.0.7", ""},
+		{"web-1", "10.0.0.13", "db-1"},
+	} {
+		from, err := explain.Find(w, "acme", test.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := explain.FindSeen(w, from, test.to)
+		if string(to.Endpoint.ID) != test.is || (err == nil) != (test.is != "") {
+			t.Errorf("%s to %s: %v, %v", test.from, test.to, to, err)
+		}
+		if err != nil {
+			continue
+		}
+		a, err := explain.Why(w, explain.Question{From: from, To: to, Protocol: dove.ProtocolTCP, Port: 8080})
+		if err != nil || a.To.Addr != netip.MustParseAddr(test.to) || a.To.Class == 0 {
+			t.Errorf("%s to %s: %+v, %v", test.from, test.to, a, err)
+		}
 	}
 }
 

@@ -25,7 +25,8 @@ terms of it that failed: were they as the packet wants them, it would pass. Then
 packet now.
 
 FROM and TO are endpoints (web-1), addresses (10.0.1.2) or, where that is not
-clear, one of an endpoint (web-1/10.0.1.2) or on a network (front/10.0.1.2).
+clear, one of an endpoint (web-1/10.0.1.2) or on a network (front/10.0.1.2). TO
+may be an address that only a static route leads to from FROM.
 TRAFFIC is written as in a blueprint: tcp/443, icmp, icmp/8, icmpv6/128,
 proto/47.
 
