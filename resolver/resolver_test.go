@@ -43,7 +43,9 @@ func populated(t testing.TB, r *rand.Rand) (*world.World, map[dove.Tenant]*world
 	}
 	intents := map[dove.Tenant]*worlds.World{}
 	for _, tenant := range []dove.Tenant{"acme", "bolt"} {
-		intent := worlds.Random(r, tenant)
+		intent := worlds.Rich(r, tenant)
+		intent.Settle()
+		intent.Edge = time.Time{} // no policy has ended
 		intents[tenant] = intent
 		txn, _, err := edit.PutTenant(w, tenant, nil)
 		apply(txn, err)
@@ -54,7 +56,10 @@ func populated(t testing.TB, r *rand.Rand) (*world.World, map[dove.Tenant]*world
 		for n, m := range intent.Members {
 			request := edit.EndpointRequest{
 				Tenant: tenant, ID: dove.EndpointID(fmt.Sprintf("e%d", n)), Network: worlds.Network, Groups: []string{},
-				Addresses: []string{address(n).String()}, Host: dove.HostName([]string{"", "h0", "h1", "h2", "h0", "h1", "h2"}[r.IntN(7)]),
+				Labels: m.Labels, Ports: map[string]string{}, Addresses: []string{address(n).String()}, Host: dove.HostName([]string{"", "h0", "h1", "h2", "h0", "h1", "h2"}[r.IntN(7)]),
+			}
+			for name, p := range m.Ports {
+				request.Ports[name] = p.String()
 			}
 			for _, g := range m.Groups {
 				request.Groups = append(request.Groups, g.Blueprint+"/"+g.Name)

@@ -40,9 +40,8 @@ func (w *walk) editPolicy() error {
 	switch {
 	case len(b.Policies)+len(b.Groups) == 0: // of a tier that says nothing any more
 		return nil
-	case len(b.Groups) > 0 && (len(b.Policies) == 0 || w.r.IntN(5) == 0):
-		g := &b.Groups[w.r.IntN(len(b.Groups))]
-		g.Isolated = !g.Isolated
+	case len(b.Policies) == 0 || w.r.IntN(5) == 0:
+		w.redescribe(&b)
 		return w.apply(&b)
 	}
 	i := w.r.IntN(len(b.Policies))
@@ -58,6 +57,29 @@ func (w *walk) editPolicy() error {
 		b.Policies = slices.Delete(b.Policies, i, i+1)
 	}
 	return w.apply(&b)
+}
+
+// redescribe changes what a group or an outside is, which may put endpoints into
+// other classes.
+func (w *walk) redescribe(b *blueprint.Blueprint) {
+	if len(b.Outside) > 0 && w.r.IntN(2) == 0 {
+		b.Outside = slices.Clone(b.Outside)
+		o, other := &b.Outside[w.r.IntN(len(b.Outside))], b.Outside[w.r.IntN(len(b.Outside))]
+		o.Prefixes, o.Except = other.Prefixes, nil
+		return
+	}
+	if len(b.Groups) == 0 {
+		return
+	}
+	g, other := &b.Groups[w.r.IntN(len(b.Groups))], b.Groups[w.r.IntN(len(b.Groups))]
+	switch w.r.IntN(3) {
+	case 0:
+		g.Isolated = !g.Isolated
+	case 1:
+		g.Selector = other.Selector
+	default:
+		g.Egress, g.Ingress = other.Ingress, other.Egress
+	}
 }
 
 // regroup puts an endpoint into other groups.
@@ -249,7 +271,7 @@ func (w *walk) replace() error {
 	}
 	w.Unplug(e.Full())
 	members := w.intent[e.Tenant].Members
-	i := int(e.Addresses[0].As4()[3]) - 11
+	i := int(e.Addresses[0].As4()[3]) - 3
 	return w.create(e.Tenant, members[w.r.IntN(len(members))], i)
 }
 

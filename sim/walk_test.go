@@ -42,7 +42,11 @@ var tenants = []dove.Tenant{"acme", "globex"}
 
 // newWalk builds a random world on three hosts. An error is a fault of DOVE.
 func newWalk(seed uint64, jitter time.Duration) (*walk, error) {
-	return newWalkIn(seed, jitter, worlds.Random)
+	return newWalkIn(seed, jitter, func(r *rand.Rand, t dove.Tenant) *worlds.World {
+		drawn := worlds.Rich(r, t)
+		drawn.Settle()
+		return drawn
+	})
 }
 
 // newWalkIn builds one whose intent is drawn otherwise.
@@ -118,9 +122,10 @@ func (w *walk) apply(b *blueprint.Blueprint) error {
 // pool is how many addresses of each family the endpoints of a tenant share.
 const pool = 10
 
-func address4(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}) }
+// address4 is within prefixes that rich worlds tell apart, and address6 too.
+func address4(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(3 + i)}) }
 func address6(i int) netip.Addr {
-	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 0x11+i))
+	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 3+i))
 }
 
 // labelsOf and portsOf are what a request says of a member, empty rather than none.
