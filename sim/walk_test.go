@@ -42,15 +42,6 @@ var tenants = []dove.Tenant{"acme", "globex"}
 
 // newWalk builds a random world on three hosts. An error is a fault of DOVE.
 func newWalk(seed uint64, jitter time.Duration) (*walk, error) {
-	return newWalkIn(seed, jitter, func(r *rand.Rand, t dove.Tenant) *worlds.World {
-		drawn := worlds.Rich(r, t)
-		drawn.Settle()
-		return drawn
-	})
-}
-
-// newWalkIn builds one whose intent is drawn otherwise.
-func newWalkIn(seed uint64, jitter time.Duration, draw func(*rand.Rand, dove.Tenant) *worlds.World) (*walk, error) {
 	w := &walk{
 		Sim: New(seed), r: rand.New(rand.NewPCG(seed, 1)),
 		intent: map[dove.Tenant]*worlds.World{},
@@ -62,7 +53,8 @@ func newWalkIn(seed uint64, jitter time.Duration, draw func(*rand.Rand, dove.Ten
 		}
 	}
 	for _, t := range tenants {
-		w.intent[t] = draw(w.r, t)
+		w.intent[t] = worlds.Rich(w.r, t)
+		w.intent[t].Settle()
 		if err := w.commit("tenant "+string(t), func(now *world.World) (dove.Txn, error) {
 			txn, _, err := edit.PutTenant(now, t, nil)
 			return txn, err

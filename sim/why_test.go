@@ -3,13 +3,10 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"dove.network/dataplane"
-	"dove.network/dove"
 	"dove.network/explain"
-	"dove.network/oracle/worlds"
 	"dove.network/scenario"
 	"dove.network/verdict"
 )
@@ -22,11 +19,7 @@ func TestWhySaysWhatSwitchesDo(t *testing.T) {
 	t.Logf("go test ./sim -run '%s' -seed %d", t.Name(), *seed)
 	seen := map[string]int{}
 	for n := range *count {
-		w, err := newWalkIn(*seed+uint64(n), 0, func(r *rand.Rand, t dove.Tenant) *worlds.World {
-			drawn := worlds.Rich(r, t)
-			drawn.Settle()
-			return drawn
-		})
+		w, err := newWalk(*seed+uint64(n), 0)
 		for round := 0; round < 4 && err == nil; round++ {
 			for _, tenant := range tenants {
 				all := w.packets(tenant)
