@@ -21,8 +21,8 @@ func (a *app) whyCommand() *cobra.Command {
 		Use: "why FROM TO TRAFFIC", ValidArgsFunction: a.completed(endpointNames, endpointNames), Short: "say why one endpoint reaches another, or not", Args: cobra.ExactArgs(3),
 		Long: `Says whether FROM may open a connection to TO, which rule says so, and where
 both are. Where a default denies it names the rule that came nearest, and the
-terms of it that failed: were they as the packet wants them, it would pass. Then the switches of both say what they would do with the
-packet now.
+terms of it that failed: were they as the packet wants them, it would pass.
+Then the switches of both say what they would do with the packet now.
 
 FROM and TO are endpoints (web-1), addresses (10.0.1.2) or, where that is not
 clear, one of an endpoint (web-1/10.0.1.2) or on a network (front/10.0.1.2). TO
