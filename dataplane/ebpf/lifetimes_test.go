@@ -59,6 +59,13 @@ func lifetimes(t testing.TB, o Options) {
 			}
 		}
 	}
+	// Who was called and calls back on the same ports needs leave of his own.
+	for _, f := range [][]byte{syn, synAck, ack} {
+		sends(t, s, f)
+	}
+	if o := sends(t, s, packet.TCP(back, 80, 1, packet.SYN, nil)); o.Action != dataplane.Missed || o.Want != dataplane.WantPair {
+		t.Errorf("a SYN of the responder is %+v", o)
+	}
 }
 
 var (
