@@ -36,13 +36,18 @@ __noinline __u32 lives_at(__u32 slot, __u32 i, __u64 life)
 	return at && d && d->uid == life ? at : 0;
 }
 
+__noinline __u32 either(__u32 a, __u32 b)
+{
+	return a ?: b;
+}
+
 // way_of_life finds the way in the row of a slot that leads to a life of an
-// endpoint, 0: none. No two lead to one.
+// endpoint, the first of them if a row is older than a port here, 0: none.
 __noinline __u32 way_of_life(__u32 slot, __u64 life)
 {
 	__u32 found = 0;
 	for (__u32 i = 0; i < WAYS; i++)
-		found |= lives_at(slot, i, life);
+		found = either(found, lives_at(slot, i, life));
 	return found;
 }
 
@@ -69,11 +74,6 @@ __noinline __u32 known_at(struct packet *p, __u32 slot, __u32 i, int target)
 	if (!p || !at || !d || !w || !is_local(d) || w->vni == p->vni)
 		return 0;
 	return life_on(p, w->vni, target) == d->uid ? at : 0;
-}
-
-__noinline __u32 either(__u32 a, __u32 b)
-{
-	return a ?: b;
 }
 
 // took finds the way in the row of a slot that the flow of a packet takes at one of its
