@@ -98,7 +98,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"a flow goes on while a packet of it waits", "turn.h", "f->gen[0] = f->gen[1] = STALE;", ";"},
 	{"whoever is to be confirmed is waited for", "turn.h", "p->want == WANT_CONFIRM || ", ""},
 	{"nothing is over that waited", "turn.h", "less(&t->waiting[p.swapped & 1]);", ";"},
-	{"what waits does so for ever", "turn.h", "now_ticks() - t->since > c->turn_ticks", "0"},
+	{"what waits does so for ever", "turn.h", "(__s32)(now_ticks() - t->since) > (__s32)c->turn_ticks", "0"},
 	{"a denial counts unasked", "verdict.h", "if (p->direction == IN_OVERLAY && !p->foreign && ps->asked != found->gen)", "if (0)"},
 	{"a denial is asked about again and again", "verdict.h", "ps->asked = found->gen;", ";"},
 	{"later fragments pass alone", "related.h", "return lacks(p, !p->again && behind(p) ? WANT_TURN : WANT_FIRST);", "return FORWARD;"},

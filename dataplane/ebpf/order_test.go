@@ -42,6 +42,24 @@ func TestOrder(t *testing.T) {
 	from, to := hosts[0].plug(t, 1, dataplane.Veth), hosts[1].plug(t, 2, dataplane.Veth)
 	peers := []dataplane.PeerKey{{VNI: testVNI, Addr: guestAddr4(2)}, {VNI: testVNI, Addr: guestAddr4(1)}}
 	server := to.datagrams(t, nil, &net.UDPAddr{IP: guestAddr4(2).AsSlice(), Port: 9})
+	// The guests know each other's MAC first: what a guest's kernel keeps until its
+	// ARP is answered can be overtaken there.
+	first := from.datagrams(t, &net.UDPAddr{IP: guestAddr4(2).AsSlice(), Port: 9}, nil)
+	first.SetReadDeadline(time.Now().Add(10 * time.Second))
+	b := make([]byte, 64)
+	if _, err := first.Write([]byte("there?")); err != nil {
+		t.Fatal(err)
+	}
+	_, addr, err := server.ReadFromUDPAddrPort(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.WriteToUDPAddrPort([]byte("yes"), addr); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Read(b); err != nil {
+		t.Fatal(err)
+	}
 	for trial := range trials {
 		far := r.IntN(3) == 0
 		thinks[0].Store(int64(r.IntN(3_000_000)))
