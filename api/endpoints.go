@@ -52,7 +52,7 @@ type Endpoint struct {
 // EndpointSpec is what an endpoint is made of. Of an existing one, what is
 // missing stays, except groups.
 type EndpointSpec struct {
-	Groups       []string          `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP. An endpoint in no group reaches nothing."`
+	Groups       []string          `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP. An endpoint in no group reaches nothing, but for what policies say of any address or of an outside."`
 	Network      string            `json:"network,omitempty" maxLength:"63" doc:"Missing: the one default of its groups. For life."`
 	Addresses    []string          `json:"addresses,omitempty" doc:"Missing: the lowest free one of each address family."`
 	MAC          string            `json:"mac,omitempty" maxLength:"17" doc:"Missing: made up."`

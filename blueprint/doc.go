@@ -10,7 +10,7 @@
 // Compare lists what changed between two versions.
 //
 // What the language has words for but this version cannot enforce (services,
-// outside, rate, ...) is refused by name with kind Unsupported, never accepted
+// rate, ...) is refused by name with kind Unsupported, never accepted
 // and ignored.
 //
 // The package knows nothing of endpoints, hosts, classes or tables.

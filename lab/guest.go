@@ -39,7 +39,8 @@ type Guest struct {
 	MTU      int
 	Tap      bool // its device is a tap, as a virtual machine's; else a veth
 
-	routes map[netip.Prefix]netip.Addr
+	routes  map[netip.Prefix]netip.Addr
+	foreign bool // its host's own bridge and kernel find its neighbours
 
 	ns    *Namespace
 	nic   string // the device that it sends from

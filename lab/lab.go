@@ -247,7 +247,7 @@ func (l *Lab) link(g *Guest) error {
 	if g.relay, err = join(g.ns, g.nic, g.MAC.String(), ns, g.Device, g.MTU, g.Tap); err != nil {
 		return err
 	}
-	if foreign != nil {
+	if g.foreign = foreign != nil; g.foreign {
 		if err := l.attach(g, foreign); err != nil {
 			return err
 		}

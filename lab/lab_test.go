@@ -172,9 +172,7 @@ func TestStoppedSwitch(t *testing.T) {
 		t.FailNow()
 	}
 	h2, _ := l.Host("h2")
-	if err := h2.sw.signal(unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	h2.sw.pause(t)
 	text := strings.Replace(s.Steps[0].Action.(scenario.ApplyBlueprint).Text, "tcp/8080", "tcp/9090", 1)
 	rev, err := st.change(t.Context(), scenario.ApplyBlueprint{Tenant: "acme", Text: text})
 	if err != nil {
@@ -225,5 +223,27 @@ func TestSweep(t *testing.T) {
 		case <-ctx.Done():
 			t.Errorf("%s still runs", p.name)
 		}
+	}
+}
+
+// pause stops a program and waits until each of its threads has stopped: a signal
+// that was sent need not have arrived.
+func (p *process) pause(t *testing.T) {
+	t.Helper()
+	if err := p.signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	err := p.until(t.Context(), func() error {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		for _, name := range stats {
+			b, gone := os.ReadFile(name)
+			if _, state, _ := strings.Cut(string(b), ") "); gone == nil && !strings.HasPrefix(state, "T") {
+				err = fmt.Errorf("%s: %.1s, not stopped", name, state)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -105,9 +105,7 @@ expect acme/web-1 -> acme/app-1 tcp/22 deny
 
 	// One that is stopped is named, and the other still answers.
 	h2, _ := l.Host("h2")
-	if err := h2.sw.signal(unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	h2.sw.pause(t)
 	if got := why("8080"); got != "sender answered allow shop/web-app agrees=true flow=true, receiver no-answer   agrees=false flow=false" {
 		t.Error(got)
 	}

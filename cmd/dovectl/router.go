@@ -65,7 +65,7 @@ func (a *app) routerCreateCommand() *cobra.Command {
 	f.StringSliceVar(&spec.Networks, "network", nil, "`NAME` of a network that it joins; repeat for more")
 	f.StringVar(&spec.Domain, "domain", "", "`NAME` of the domain, that of its networks if missing")
 	f.StringArrayVar(&addresses, "address", nil, "`NETWORK=ADDRESS,...` that it has there, if not each subnet's first; repeat for more")
-	f.StringArrayVar(&routes, "route", nil, "`PREFIX=ADDRESS,...` of endpoints that lead to a prefix, which this version refuses; repeat for more")
+	f.StringArrayVar(&routes, "route", nil, "`PREFIX=ADDRESS,...` of endpoints that lead to a prefix, each flow by one of them; repeat for more")
 	a.completedFlag(cmd, "network", networkNames)
 	write, wait := writeFlags(cmd), a.waitFlags(cmd)
 	cmd.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
