@@ -138,7 +138,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"what is handed on loses its mark of congestion", "forward.h", "\t\tif (!mark(skb, p, OUTER_SIZE))\n\t\t\treturn drop_for(p, length, ENCAP_FAILED);\n", ""},
 	{"what was handed on has a source of our own", "move.h", "copy_mac(e->src, p->mac);", "copy_mac(e->src, dst->mac);"},
 	{"a carried flow sets back one that goes on", "move.h", "(held->packets[0] || held->packets[1]) && ", "0 && "},
-	{"a flow is adopted that is over", "move.h", "expired(&new, a->proto, now) || elsewhere(&p, p.src", "elsewhere(&p, p.src"},
+	{"a flow is adopted that is over", "move.h", "expired(&new, a->proto, now) ||", "0 ||"},
 	{"who stays loses the flows of who moves", "gc.h", "if (!heir || heir == w->port || routed)", "if (1)"},
 	{"flows of who moves are nobody's", "gc.h", "\tinherit(f, heir);\n", ""},
 	{"a carried flow is its responder's", "move.h", "new.initiator = from;", "new.initiator = !from;"},
