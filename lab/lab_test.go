@@ -151,19 +151,19 @@ endpoint acme/app-1 groups=shop/app host=h2 addrs=10.0.1.21
 expect acme/web-1 -> acme/app-1 tcp/8080 allow rule=shop/web-app
 `
 
-// TestStoppedSwitch stops one dswitch and changes what it holds: the receipt
-// names the host and completes only once the dswitch goes on.
-func TestStoppedSwitch(t *testing.T) {
+// played makes a lab in which the story small has been played.
+func played(t *testing.T, name string) (*Lab, *Stage, *scenario.Scenario) {
+	t.Helper()
 	s, err := scenario.Parse([]byte(small))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLab(t, "stop")
+	l := newLab(t, name)
 	st, err := NewStage(t.Context(), l, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer st.Close()
+	t.Cleanup(func() { st.Close() })
 	if tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, _ string, err error) {
 		if err != nil {
 			t.Fatalf("line %d: %v", step.Line, err)
@@ -171,6 +171,13 @@ func TestStoppedSwitch(t *testing.T) {
 	}); tally.Failed > 0 {
 		t.FailNow()
 	}
+	return l, st, s
+}
+
+// TestStoppedSwitch stops one dswitch and changes what it holds: the receipt
+// names the host and completes only once the dswitch goes on.
+func TestStoppedSwitch(t *testing.T) {
+	l, st, s := played(t, "stop")
 	h2, _ := l.Host("h2")
 	h2.sw.pause(t)
 	text := strings.Replace(s.Steps[0].Action.(scenario.ApplyBlueprint).Text, "tcp/8080", "tcp/9090", 1)

@@ -13,29 +13,12 @@ import (
 	"dove.network/api"
 	"dove.network/dove"
 	"dove.network/packet"
-	"dove.network/scenario"
 )
 
 // TestTrunk makes a sub-port of a running endpoint, whose guest then speaks under its
 // tag: it resolves an address on another host and opens a connection there.
 func TestTrunk(t *testing.T) {
-	s, err := scenario.Parse([]byte(small))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newLab(t, "trunk")
-	st, err := NewStage(t.Context(), l, s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
-	if tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, _ string, err error) {
-		if err != nil {
-			t.Fatalf("line %d: %v", step.Line, err)
-		}
-	}); tally.Failed > 0 {
-		t.FailNow()
-	}
+	l, _, _ := played(t, "trunk")
 	sub := dove.Endpoint{Tenant: "acme", ID: "web-1-sub"}
 	e, err := l.api.PutEndpoint(t.Context(), sub, api.EndpointSpec{Groups: []string{"shop/web"}, Parent: "web-1", VLAN: 7}, nil)
 	if err != nil {
