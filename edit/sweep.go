@@ -58,11 +58,16 @@ func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error
 }
 
 // Sweep deletes what is of no more use to anybody: VNIs that rested long
-// enough, claims of who may not have the address any more, and join tokens and results of requests that expired. It deletes so
+// enough, claims of who may not have the address any more, and tokens to join and results of requests that expired. It deletes so
 // many at once and is done when it gives an empty transaction.
 func Sweep(w *world.World, now time.Time) (dove.Txn, error) {
 	c := begin(w)
 	for t := range w.JoinTokens() {
+		if !now.Before(t.Expires) && len(c.txn.Deletes) < sweepMax {
+			c.delete(t.Key())
+		}
+	}
+	for t := range w.MemberTokens() {
 		if !now.Before(t.Expires) && len(c.txn.Deletes) < sweepMax {
 			c.delete(t.Key())
 		}

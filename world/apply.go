@@ -57,6 +57,10 @@ func (w *World) DocRevision(key string) dove.Revision {
 		return revisionOf(w.joinTokens.find(joinTokenAt(parts[0])))
 	case kind == "api-tokens" && len(parts) == 1:
 		return revisionOf(w.apiTokens.find(apiTokenAt(parts[0])))
+	case kind == "members" && len(parts) == 1:
+		return revisionOf(w.members.find(memberAt(parts[0])))
+	case kind == "member-tokens" && len(parts) == 1:
+		return revisionOf(w.memberTokens.find(memberTokenAt(parts[0])))
 	case kind == "requests" && len(parts) == 2:
 		return revisionOf(w.requests.find(requestAt(parts[0], parts[1])))
 	case kind == "alloc/class" && len(parts) == 3:
@@ -133,6 +137,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	n.byParent = n.byParent.edit(g)
 	n.hosts, n.byVTEP = n.hosts.edit(g), n.byVTEP.edit(g)
 	n.joinTokens, n.apiTokens = n.joinTokens.edit(g), n.apiTokens.edit(g)
+	n.members, n.memberTokens = n.members.edit(g), n.memberTokens.edit(g)
 	n.requests, n.byExpiry = n.requests.edit(g), n.byExpiry.edit(g)
 	n.classes, n.byClass, n.classNext, n.edges, n.vnis = n.classes.edit(g), n.byClass.edit(g), n.classNext.edit(g), n.edges.edit(g), n.vnis.edit(g)
 	n.ledgers, n.vteps = n.ledgers.edit(g), n.vteps.edit(g)
@@ -169,6 +174,12 @@ func (d *draft) apply(doc dove.Doc) error {
 	case kind == "api-tokens" && len(parts) == 1:
 		old, _ := d.apiTokens.find(apiTokenAt(parts[0]))
 		return replace(doc, old, &d.delta.APITokens, &d.apiTokens)
+	case kind == "members" && len(parts) == 1:
+		old, _ := d.members.find(memberAt(parts[0]))
+		return replace(doc, old, &d.delta.Members, &d.members)
+	case kind == "member-tokens" && len(parts) == 1:
+		old, _ := d.memberTokens.find(memberTokenAt(parts[0]))
+		return replace(doc, old, nil, &d.memberTokens)
 	case kind == "requests" && len(parts) == 2:
 		old, _ := d.requests.find(requestAt(parts[0], parts[1]))
 		return replace(doc, old, nil, &d.requests, &d.byExpiry)

@@ -28,6 +28,7 @@ type Delta struct {
 	APITokens  []Change[APIToken]
 	Classes    []Change[ClassAlloc]
 	VNIs       []Change[VNIAlloc]
+	Members    []Change[Member]
 	// Domains are those whose compiled intent was made anew.
 	Domains []dove.Domain
 }
@@ -61,6 +62,7 @@ func (d *Delta) settle() {
 		return cmp.Or(compareDomain(a.DomainOf(), b.DomainOf()), cmp.Compare(a.Signature, b.Signature))
 	})
 	d.VNIs = settle(d.VNIs, func(a, b *VNIAlloc) int { return cmp.Compare(a.VNI, b.VNI) })
+	d.Members = settle(d.Members, func(a, b *Member) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(d.Domains, compareDomain)
 }
 

@@ -46,7 +46,7 @@ func (h *History) Add(d Delta) *History {
 	if d.Meta {
 		return NewHistory(d.Revision)
 	}
-	d.JoinTokens, d.APITokens, d.Classes, d.VNIs, d.Domains, d.Claims = nil, nil, nil, nil, nil, nil
+	d.JoinTokens, d.APITokens, d.Classes, d.VNIs, d.Domains, d.Claims, d.Members = nil, nil, nil, nil, nil, nil, nil
 	next := &History{h.since, d.Revision, append(h.deltas, d), h.bytes + d.bytes()}
 	for len(next.deltas) > HistoryMax || next.bytes > HistoryBytesMax {
 		next.since = next.deltas[0].Revision

@@ -22,38 +22,40 @@ type World struct {
 	revision   dove.Revision
 	generation uint64
 
-	meta        held[Meta]    // revision 0: there is none
-	vniNext     held[VNINext] // likewise
-	tenants     tree[*held[Tenant]]
-	blueprints  tree[*held[Blueprint]]
-	parsed      tree[*blueprint.Blueprint] // one for each of blueprints
-	intents     tree[*intent]              // one for each domain that a blueprint names
-	networks    tree[*held[Network]]
-	byVNI       tree[*held[Network]]
-	routers     tree[*held[Router]]
-	byInterface tree[joint]
-	claims      tree[*held[Claim]]
-	byAllowed   tree[permitted]
-	endpoints   tree[*held[Endpoint]]
-	byNetwork   tree[*held[Endpoint]]
-	byHost      tree[bound]
-	byAddress   tree[located]
-	byMAC       tree[*held[Endpoint]]
-	byGroup     tree[membership]
-	byParent    tree[*held[Endpoint]] // sub-ports
-	hosts       tree[*held[Host]]
-	byVTEP      tree[*held[Host]]
-	joinTokens  tree[*held[JoinToken]]
-	apiTokens   tree[*held[APIToken]]
-	requests    tree[*held[Request]]
-	byExpiry    tree[*held[Request]]
-	classes     tree[*held[ClassAlloc]] // by digest of the signature
-	byClass     tree[classified]
-	classNext   tree[*held[ClassNext]]
-	edges       tree[*held[Edge]]
-	vnis        tree[*held[VNIAlloc]]
-	ledgers     tree[*held[Ledger]]
-	vteps       tree[*held[VTEPAlloc]]
+	meta         held[Meta]    // revision 0: there is none
+	vniNext      held[VNINext] // likewise
+	tenants      tree[*held[Tenant]]
+	blueprints   tree[*held[Blueprint]]
+	parsed       tree[*blueprint.Blueprint] // one for each of blueprints
+	intents      tree[*intent]              // one for each domain that a blueprint names
+	networks     tree[*held[Network]]
+	byVNI        tree[*held[Network]]
+	routers      tree[*held[Router]]
+	byInterface  tree[joint]
+	claims       tree[*held[Claim]]
+	byAllowed    tree[permitted]
+	endpoints    tree[*held[Endpoint]]
+	byNetwork    tree[*held[Endpoint]]
+	byHost       tree[bound]
+	byAddress    tree[located]
+	byMAC        tree[*held[Endpoint]]
+	byGroup      tree[membership]
+	byParent     tree[*held[Endpoint]] // sub-ports
+	hosts        tree[*held[Host]]
+	byVTEP       tree[*held[Host]]
+	joinTokens   tree[*held[JoinToken]]
+	apiTokens    tree[*held[APIToken]]
+	members      tree[*held[Member]]
+	memberTokens tree[*held[MemberToken]]
+	requests     tree[*held[Request]]
+	byExpiry     tree[*held[Request]]
+	classes      tree[*held[ClassAlloc]] // by digest of the signature
+	byClass      tree[classified]
+	classNext    tree[*held[ClassNext]]
+	edges        tree[*held[Edge]]
+	vnis         tree[*held[VNIAlloc]]
+	ledgers      tree[*held[Ledger]]
+	vteps        tree[*held[VTEPAlloc]]
 }
 
 // held is a document with the revision that wrote it.
@@ -132,20 +134,22 @@ func New() *World {
 			}
 			return byEndpoint(a.endpoint, b.endpoint)
 		}),
-		byParent:   newTree(bySubPort),
-		hosts:      newTree(byHostName),
-		byVTEP:     newTree(ordered(func(a, b *Host) int { return a.VTEP.Compare(b.VTEP) }, byHostName)),
-		joinTokens: newTree(byJoinToken),
-		apiTokens:  newTree(byAPIToken),
-		requests:   newTree(byRequest),
-		byExpiry:   newTree(ordered(func(a, b *Request) int { return a.Expires.Compare(b.Expires) }, byRequest)),
-		classes:    newTree(byDigest),
-		byClass:    newTree(byClass),
-		classNext:  newTree(byClassNext),
-		edges:      newTree(func(a, b *held[Edge]) int { return compareDomain(a.doc.DomainOf(), b.doc.DomainOf()) }),
-		vnis:       newTree(byVNIAlloc),
-		ledgers:    newTree(func(a, b *held[Ledger]) int { return cmp.Compare(a.doc.Tenant, b.doc.Tenant) }),
-		vteps:      newTree(func(a, b *held[VTEPAlloc]) int { return a.doc.VTEP.Compare(b.doc.VTEP) }),
+		byParent:     newTree(bySubPort),
+		hosts:        newTree(byHostName),
+		byVTEP:       newTree(ordered(func(a, b *Host) int { return a.VTEP.Compare(b.VTEP) }, byHostName)),
+		joinTokens:   newTree(byJoinToken),
+		apiTokens:    newTree(byAPIToken),
+		members:      newTree(byMember),
+		memberTokens: newTree(byMemberToken),
+		requests:     newTree(byRequest),
+		byExpiry:     newTree(ordered(func(a, b *Request) int { return a.Expires.Compare(b.Expires) }, byRequest)),
+		classes:      newTree(byDigest),
+		byClass:      newTree(byClass),
+		classNext:    newTree(byClassNext),
+		edges:        newTree(func(a, b *held[Edge]) int { return compareDomain(a.doc.DomainOf(), b.doc.DomainOf()) }),
+		vnis:         newTree(byVNIAlloc),
+		ledgers:      newTree(func(a, b *held[Ledger]) int { return cmp.Compare(a.doc.Tenant, b.doc.Tenant) }),
+		vteps:        newTree(func(a, b *held[VTEPAlloc]) int { return a.doc.VTEP.Compare(b.doc.VTEP) }),
 	}
 }
 

@@ -59,7 +59,7 @@ func TestAnyOrder(t *testing.T) {
 	docs := written(1, world.Meta{Incarnation: 9}, world.Tenant{Name: "acme"}, network, shop, class,
 		world.Router{Tenant: "acme", Name: "core", Interfaces: []world.Interface{{Network: "back"}, {Network: "front"}}},
 		endpoint("a", "h1", "10.0.0.2"), endpoint("bb", "", "10.0.0.3", "10.0.0.4"), world.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1")},
-		world.JoinToken{ID: "t"}, world.APIToken{ID: "t"}, world.Request{Token: "t", ID: "r", Result: json.RawMessage("{}")}, world.VNIAlloc{VNI: 7}, world.Claim{Tenant: "acme", Network: "front", Addr: netip.MustParseAddr("10.0.0.9"), Endpoint: "a"}, world.VNINext{Next: 8}, world.ClassNext{Tenant: "acme", Domain: "shop", Next: 6},
+		world.JoinToken{ID: "t"}, world.APIToken{ID: "t"}, world.Member{Name: "dpc-1"}, world.MemberToken{ID: "t"}, world.Request{Token: "t", ID: "r", Result: json.RawMessage("{}")}, world.VNIAlloc{VNI: 7}, world.Claim{Tenant: "acme", Network: "front", Addr: netip.MustParseAddr("10.0.0.9"), Endpoint: "a"}, world.VNINext{Next: 8}, world.ClassNext{Tenant: "acme", Domain: "shop", Next: 6},
 		world.Ledger{Tenant: "acme"}, world.VTEPAlloc{VTEP: netip.MustParseAddr("192.0.2.1"), Host: "h1"})
 	for range 50 {
 		random.Shuffle(len(docs), func(i, j int) { docs[i], docs[j] = docs[j], docs[i] })
