@@ -54,8 +54,9 @@ static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int j
 	return shot;
 }
 
-// from_guest judges the frame of a port. p has what is known of the port.
-static __always_inline int from_guest(struct __sk_buff *skb, struct packet *p, const struct port *port, __u32 ifindex)
+// from_guest judges the frame of a port. p has what is known of the port. What comes
+// back from the agent, again, is judged anew.
+static __always_inline int from_guest(struct __sk_buff *skb, struct packet *p, const struct port *port, __u32 ifindex, int again)
 {
 	__u32 length = skb->len;
 	int judgement, reason = parse(skb, p, 0, length);
@@ -70,7 +71,7 @@ static __always_inline int from_guest(struct __sk_buff *skb, struct packet *p, c
 	if (p->kind != KIND_IP)
 		judgement = neighbor(skb, p);
 	else
-		judgement = p->other_mac ? anew(p, length) : judge(p, length);
+		judgement = again || p->other_mac ? anew(p, length) : judge(p, length);
 	return finish(skb, p, judgement, ifindex, length);
 }
 
@@ -95,7 +96,7 @@ int guest_in(struct __sk_buff *skb)
 	p.vni = port->vni;
 	p.domain = port->domain;
 	p.mtu = port->mtu;
-	return from_guest(skb, &p, port, k.ifindex);
+	return from_guest(skb, &p, port, k.ifindex, 0);
 }
 
 SEC("tc")
@@ -147,7 +148,7 @@ static __noinline int received(struct packet *p)
 
 // judge_overlay judges the inner frame at offset at, size bytes long. A known
 // flow says by itself that its sender's VTEP and its network are admitted.
-static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size, int well_formed)
+static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p, __u32 at, __u32 size, int well_formed, int again)
 {
 	int fault, reason = 0, asks = 0;
 
@@ -162,7 +163,7 @@ static __always_inline int judge_overlay(struct __sk_buff *skb, struct packet *p
 		if (!reason && (p->outer_tos & ECN) == ECN && !(p->tos & ECN))
 			reason = CONGESTED;
 		if (!reason) {
-			int j = p->again ? -1 : known(p, size);
+			int j = again ? -1 : known(p, size);
 			if (j >= 0)
 				return j;
 		}
@@ -260,7 +261,7 @@ int wire_in(struct __sk_buff *skb)
 	}
 	if (!well_formed && at->flags == 0x88 && at->flags2 == APPLIED && !(at->vni & bpf_htonl(0xff)) && p.class != NO_CLASS)
 		return handed(skb, &p, length, OUTER_SIZE, frame);
-	switch (judge_overlay(skb, &p, OUTER_SIZE, frame, well_formed)) {
+	switch (judge_overlay(skb, &p, OUTER_SIZE, frame, well_formed, 0)) {
 	case FORWARD:
 		return unwrap(skb, &p, length);
 	case DROP:
@@ -284,11 +285,11 @@ other:
 
 // from_overlay judges an inner frame whose outer headers the kernel has taken
 // off. p has what they said.
-static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p, int well_formed)
+static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p, int well_formed, int again)
 {
 	__u32 length = skb->len + OUTER_SIZE; // what is counted is what the wire brought
 
-	int judgement = judge_overlay(skb, p, 0, skb->len, well_formed);
+	int judgement = judge_overlay(skb, p, 0, skb->len, well_formed, again);
 	return judgement == ANSWER ? answer_back(skb, p, length) : finish(skb, p, judgement, 0, length);
 }
 
@@ -331,7 +332,7 @@ int vx_in(struct __sk_buff *skb)
 	int well_formed = decapsulated(skb, p);
 	if (well_formed && p->applied)
 		return handed(skb, p, skb->len + OUTER_SIZE, 0, skb->len);
-	return from_overlay(skb, p, well_formed);
+	return from_overlay(skb, p, well_formed, 0);
 }
 
 SEC("tc")
@@ -363,13 +364,13 @@ int up_in(struct __sk_buff *skb)
 		p->domain = port->domain;
 		p->mtu = port->mtu;
 		p->vlan = k.vlan;
-		return from_guest(skb, p, port, k.ifindex);
+		return from_guest(skb, p, port, k.ifindex, 1);
 	}
 	struct vtep_key *addr = bpf_map_lookup_elem(&vtep_addrs, &vtep);
 	if (addr)
 		__builtin_memcpy(p->vtep, addr->addr, 16);
 	p->receiver = id; // the MAC that it came to is overwritten
-	return from_overlay(skb, p, 1);
+	return from_overlay(skb, p, 1, 1);
 }
 
 #include "gc.h"

@@ -83,6 +83,6 @@ static __always_inline int known(struct packet *p, __u32 length)
 
 static __always_inline int judge(struct packet *p, __u32 length)
 {
-	int j = p->again ? -1 : known(p, length); // what comes back is judged anew
+	int j = known(p, length);
 	return j < 0 ? anew(p, length) : j;
 }
