@@ -7,6 +7,7 @@ import (
 	"flag"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -81,7 +82,7 @@ func TestLife(t *testing.T) {
 	}
 	var read Blueprint
 	r.ok(&read, "GET /v1/tenants/acme/blueprints/shop", "")
-	if read != bp {
+	if !reflect.DeepEqual(read, bp) {
 		t.Errorf("reads %+v, wrote %+v", read, bp)
 	}
 	var network Network

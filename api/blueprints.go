@@ -19,6 +19,7 @@ type Blueprint struct {
 	Name     string        `json:"name"`
 	Domain   string        `json:"domain"`
 	Text     string        `json:"text,omitempty" doc:"As it was given, YAML or JSON. Missing in lists."`
+	Ended    []string      `json:"ended,omitempty" doc:"Policies whose until has passed: they count for nothing. Missing in the answer to a write."`
 	Revision dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }
 
@@ -72,7 +73,15 @@ func textBody() *huma.RequestBody {
 
 func renderBlueprint(w *world.World) func(world.Blueprint) Blueprint {
 	return func(b world.Blueprint) Blueprint {
-		return Blueprint{Tenant: b.Tenant, Name: b.Name, Domain: b.Domain, Revision: w.DocRevision(b.Key())}
+		out := Blueprint{Tenant: b.Tenant, Name: b.Name, Domain: b.Domain, Revision: w.DocRevision(b.Key())}
+		parsed := w.Parsed(b.Tenant, b.Name)
+		edge := w.Edge(parsed.DomainOf())
+		for _, p := range parsed.Policies {
+			if !p.Until.IsZero() && !p.Until.After(edge) {
+				out.Ended = append(out.Ended, p.Name)
+			}
+		}
+		return out
 	}
 }
 
@@ -131,7 +140,7 @@ func (s *server) blueprints(api huma.API) {
 			doc.Text = "" // it is the request's: there is no need to keep it twice
 			return txn, doc, err
 		}, func(doc world.Blueprint, r dove.Revision) Blueprint {
-			return Blueprint{doc.Tenant, doc.Name, doc.Domain, string(in.RawBody), r}
+			return Blueprint{Tenant: doc.Tenant, Name: doc.Name, Domain: doc.Domain, Text: string(in.RawBody), Revision: r}
 		})
 	})
 	register(api, huma.Operation{

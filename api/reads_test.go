@@ -6,10 +6,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
 )
 
 func TestFilters(t *testing.T) {
@@ -206,4 +209,34 @@ func TestResolve(t *testing.T) {
 	r.refused(404, "GET /v1/tenants/acme/resolutions?from=web-1&to=nowhere/10.0.1.2", "")
 	r.refused(404, "GET /v1/tenants/acme/resolutions?from=web-1&to=fe80::1%25eth0", "")
 	r.refused(422, "GET /v1/tenants/acme/resolutions?from=web-1", "")
+}
+
+// TestEnded reads which policies have ended: those that the DPC has ended, not those
+// that are about to.
+func TestEnded(t *testing.T) {
+	r := newRig(t)
+	r.ok(nil, "PUT /v1/tenants/acme", "")
+	text := fmt.Sprintf(`{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {net: {subnets: [10.0.0.0/24]}}, groups: {all: {network: net}},
+policies: [{name: past, from: all, to: all, allow: [tcp/1], until: %q}, {name: soon, from: all, to: all, allow: [tcp/2], until: %q}, {name: stay, from: all, to: all, allow: [tcp/3]}]}`,
+		r.now.Add(-time.Hour).Format(time.RFC3339), r.now.Add(time.Hour).Format(time.RFC3339))
+	r.ok(nil, "PUT /v1/tenants/acme/blueprints/shop", text, "Content-Type: application/yaml")
+	is := func(want ...string) {
+		t.Helper()
+		var b Blueprint
+		r.ok(&b, "GET /v1/tenants/acme/blueprints/shop", "")
+		var all List[Blueprint]
+		r.ok(&all, "GET /v1/tenants/acme/blueprints", "")
+		if !slices.Equal(b.Ended, want) || !slices.Equal(all.Items[0].Ended, want) {
+			t.Errorf("ended are %v and %v, want %v", b.Ended, all.Items[0].Ended, want)
+		}
+	}
+	is("past")
+	r.now = r.now.Add(2 * time.Hour)
+	is("past")
+	if _, err := r.backend.Edit(t.Context(), func(w *world.World) (dove.Txn, error) {
+		return edit.SweepEdge(w, dove.Domain{Tenant: "acme", Name: "shop"}, r.now)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	is("past", "soon")
 }

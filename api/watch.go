@@ -175,7 +175,7 @@ func changesOf(w *world.World, d world.Delta, t dove.Tenant) []WatchChange {
 	}
 	add(&out, "blueprint", t, d.Blueprints, func(doc world.Blueprint) (dove.Tenant, string) { return doc.Tenant, doc.Name },
 		func(doc world.Blueprint) any {
-			return Blueprint{doc.Tenant, doc.Name, doc.Domain, doc.Text, d.Revision}
+			return Blueprint{Tenant: doc.Tenant, Name: doc.Name, Domain: doc.Domain, Text: doc.Text, Revision: d.Revision}
 		})
 	network := renderNetwork(w)
 	add(&out, "network", t, d.Networks, func(doc world.Network) (dove.Tenant, string) { return doc.Tenant, doc.Name },

@@ -92,7 +92,7 @@ func (st *Stage) caughtUp(ctx context.Context) error {
 	}
 	return eventually(ctx, catchUp, func() error {
 		r, err := st.Lab.api.Receipt(ctx, status.Revision, 0)
-		errs := []error{err, st.Lab.dpcNS.stuck(ctx), st.behind(r, append(slices.Clone(r.Pending), r.Unconfirmed...))}
+		errs := []error{err, st.ended(ctx), st.Lab.dpcNS.stuck(ctx), st.behind(r, append(slices.Clone(r.Pending), r.Unconfirmed...))}
 		for _, h := range st.Lab.hosts {
 			if st.outage.Adrift(dove.HostName(h.Name)) != "" {
 				continue

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"dove.network/api"
 	"dove.network/blueprint"
@@ -105,6 +106,8 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) (says string, err er
 		return st.activate(ctx, a)
 	case scenario.Finish:
 		return st.finish(ctx, a)
+	case scenario.Pass:
+		return st.pass(ctx, a)
 	case scenario.Kill, scenario.Stop, scenario.Start, scenario.Cut, scenario.Heal:
 		return st.disturb(ctx, a)
 	default:
@@ -182,14 +185,15 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 			return 0, err
 		}
 		name := "refused" // a text without a name is never applied
-		if found := documentName.FindStringSubmatch(a.Text); found != nil {
-			name = found[1]
+		text := []byte(a.At(time.Now()))
+		if found := documentName.FindSubmatch(text); found != nil {
+			name = string(found[1])
 		}
-		b, err := c.PutBlueprint(ctx, a.Tenant, name, []byte(a.Text), nil)
+		b, err := c.PutBlueprint(ctx, a.Tenant, name, text, nil)
 		if err != nil {
 			return 0, err
 		}
-		parsed, err := blueprint.Parse(a.Tenant, []byte(a.Text))
+		parsed, err := blueprint.Parse(a.Tenant, text)
 		if err != nil {
 			return 0, fmt.Errorf("the DPC accepted a blueprint that this program cannot parse: %w", err)
 		}

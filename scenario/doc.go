@@ -55,6 +55,7 @@
 //	cut h1 dpc                    # until "heal h1 dpc"
 //	cut h1 h2                     # the underlay between two hosts
 //	expect acme/web-1 -> acme/app-1 tcp/8080 no-answer
+//	pass 40s                      # a policy of until: "now+40s" ends, if that was in a document just applied
 //
 // An endpoint with host= is created, bound there and plugged in. Its network is
 // the one that its groups have as default unless network= names one. A probe is

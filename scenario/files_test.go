@@ -33,7 +33,7 @@ func TestFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := &intent{foreign: s.Foreign, networks: map[dove.Network]blueprint.ExistingNetwork{}, blueprints: map[string]*blueprint.Blueprint{}, endpoints: map[dove.Endpoint]*placed{}, flows: map[string]scenario.OpenFlow{}}
+			w := &intent{foreign: s.Foreign, networks: map[dove.Network]blueprint.ExistingNetwork{}, blueprints: map[string]*blueprint.Blueprint{}, endpoints: map[dove.Endpoint]*placed{}, flows: map[string]scenario.OpenFlow{}, now: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
 			for _, step := range s.Steps {
 				if err := w.step(step.Action); err != nil {
 					t.Fatalf("%s:%d: %v", file, step.Line, err)
@@ -74,6 +74,7 @@ type intent struct {
 	endpoints    map[dove.Endpoint]*placed
 	flows        map[string]scenario.OpenFlow
 	outage       scenario.Outage
+	now          time.Time
 	expectations int
 }
 
@@ -95,6 +96,8 @@ func (p *placed) end(a netip.Addr) oracle.End {
 func (w *intent) step(a scenario.Action) error {
 	w.outage.Follow(a)
 	switch a := a.(type) {
+	case scenario.Pass:
+		w.now = w.now.Add(a.Time)
 	case scenario.ApplyBlueprint:
 		b, err := w.check(a)
 		if err != nil {
@@ -219,7 +222,7 @@ func (w *intent) context(t dove.Tenant) blueprint.Context {
 }
 
 func (w *intent) check(a scenario.ApplyBlueprint) (*blueprint.Blueprint, error) {
-	b, err := blueprint.Parse(a.Tenant, []byte(a.Text))
+	b, err := blueprint.Parse(a.Tenant, []byte(a.At(w.now)))
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +359,7 @@ func (w *intent) expect(a scenario.Expect) error {
 			if to != nil && to.host != "" {
 				outcome = scenario.Deny
 				var allow bool
-				answer := oracle.Decide(w.domain(a.From.Tenant, from.network), time.Now(), oracle.Packet{Src: from.end(src), Dst: to.end(dst), Protocol: protocol, Port: port})
+				answer := oracle.Decide(w.domain(a.From.Tenant, from.network), w.now, oracle.Packet{Src: from.end(src), Dst: to.end(dst), Protocol: protocol, Port: port})
 				if allow, rule = answer.Allow, answer.Rule; allow {
 					outcome = scenario.Allow
 				}

@@ -184,7 +184,7 @@ func (f *follower) follow(a Action) string {
 		return cmp.Or(f.dswitch(a.Link.Host), f.dswitch(a.Link.To))
 	case Heal:
 		return cmp.Or(f.dswitch(a.Link.Host), f.dswitch(a.Link.To))
-	case ApplyBlueprint, DeleteBlueprint, CreateNetwork, Refuse:
+	case ApplyBlueprint, DeleteBlueprint, CreateNetwork, Refuse, Pass:
 	default:
 		panic(fmt.Sprintf("scenario: unknown action %T", a))
 	}

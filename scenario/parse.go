@@ -202,6 +202,8 @@ func (p *parser) action(l *line, verb word) Action {
 		return a
 	case "delete":
 		return DeleteEndpoint{l.endpoint("endpoint")}
+	case "pass":
+		return l.pass()
 	case "kill":
 		return Kill{l.program()}
 	case "stop":
@@ -229,7 +231,7 @@ func (p *parser) action(l *line, verb word) Action {
 		l.words = l.words[n-1:]
 		p.here(l) // its text is no step
 	}
-	l.fault(verb, "known are blueprint, withdraw, network, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect",
+	l.fault(verb, "known are blueprint, withdraw, network, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, pass, kill, stop, start, cut, heal, refuse, flow, forge, expect",
 		"unknown step %s", shorten(verb.text))
 	return nil
 }

@@ -27,7 +27,7 @@ type Action interface {
 }
 
 // ApplyBlueprint gives a tenant's document or a new version of it. The names
-// of blueprint and domain are in the text.
+// of blueprint and domain are in the text. At says what is applied.
 type ApplyBlueprint struct {
 	Tenant dove.Tenant
 	Text   string

@@ -245,7 +245,7 @@ func TestAllFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, network, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
+	got := strings.ReplaceAll(err.Error(), " (known are blueprint, withdraw, network, endpoint, regroup, move, prepare, activate, finish, unplug, plug, announce, delete, pass, kill, stop, start, cut, heal, refuse, flow, forge, expect)", "")
 	if d := cmp.Diff(strings.Split(want, "\n")[1:], strings.Split(got, "\n")[1:], cmpopts.SortSlices(strings.Compare)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"time"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -200,12 +201,13 @@ type paper struct {
 	random  *rand.Rand
 	hosts   int
 	plugged map[dove.Endpoint]dove.UID
+	now     time.Time
 }
 
 func newPaper(decide decider) *paper {
 	p := &paper{
 		decide: decide, store: memory.New(), world: world.New(),
-		random: rand.New(rand.NewPCG(1, 0)), plugged: map[dove.Endpoint]dove.UID{},
+		random: rand.New(rand.NewPCG(1, 0)), plugged: map[dove.Endpoint]dove.UID{}, now: Start,
 	}
 	if err := found(p); err != nil {
 		panic(fmt.Sprintf("sim: an empty store refuses its first document: %v", err))
@@ -215,8 +217,13 @@ func newPaper(decide decider) *paper {
 
 func (l *paper) World() *world.World { return l.world }
 
+func (l *paper) Now() time.Time { return l.now }
+
+// Sleep lets time pass, in which nothing happens.
+func (l *paper) Sleep(d time.Duration) { l.now = l.now.Add(d) }
+
 func (l *paper) chance() edit.Chance {
-	return edit.Chance{UID: dove.UID(l.random.Uint64()), Now: Start}
+	return edit.Chance{UID: dove.UID(l.random.Uint64()), Now: l.now}
 }
 
 func (l *paper) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"dove.network/dove"
 	"dove.network/edit"
@@ -33,6 +34,7 @@ type level interface {
 	forge(scenario.Forge) (says string, err error)
 	announce(scenario.Announce) (says string, err error)
 	disturb(scenario.Action) (says string, err error) // Kill, Stop, Start, Cut, Heal
+	Sleep(time.Duration)
 }
 
 // conversation is a flow of one family that was opened. It passes both ways or
@@ -132,8 +134,13 @@ func (st *stage) Do(_ context.Context, a scenario.Action) (says string, err erro
 	case scenario.Unplug:
 		delete(st.plugged, a.Endpoint)
 		return st.unplug(a.Endpoint)
+	case scenario.Pass:
+		st.Sleep(a.Time)
+		return st.expire()
 	case scenario.Kill, scenario.Stop, scenario.Start, scenario.Cut, scenario.Heal:
-		return st.disturb(a)
+		says, err := st.disturb(a)
+		ended, failed := st.expire()
+		return strings.TrimSpace(says + "\n" + ended), errors.Join(err, failed)
 	}
 	return st.change(a)
 }

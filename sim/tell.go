@@ -260,7 +260,7 @@ func (f *families) String() string {
 // tellPlan says what a blueprint will change: what a new version adds, removes
 // and changes, or how much a new document holds.
 func tellPlan(e editor, a scenario.ApplyBlueprint) string {
-	plan, err := edit.Plan(e.World(), a.Tenant, []byte(a.Text), Start)
+	plan, err := edit.Plan(e.World(), a.Tenant, []byte(a.At(e.Now())), e.Now())
 	if err != nil {
 		return ""
 	}

@@ -18,6 +18,7 @@ import (
 type editor interface {
 	World() *world.World
 	Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error)
+	Now() time.Time
 	chance() edit.Chance
 }
 
@@ -56,7 +57,7 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 	switch a := a.(type) {
 	case scenario.ApplyBlueprint:
 		decide = func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutBlueprint(w, a.Tenant, "", []byte(a.Text), chance.Now, nil)
+			txn, _, err := edit.PutBlueprint(w, a.Tenant, "", []byte(a.At(chance.Now)), chance.Now, nil)
 			return txn, err
 		}
 	case scenario.DeleteBlueprint:
