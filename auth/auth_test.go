@@ -277,6 +277,7 @@ func TestHandshakes(t *testing.T) {
 	asClient := ClientTLS(a.cert)
 	asClient.Certificates = []tls.Certificate{server}
 	api, control := APITLS(server), ControlTLS(server, a.cert)
+	peer, second := PeerTLS(server, a.cert), PeerTLS(memberOf(t, a, now), a.cert)
 	old := ClientTLS(a.cert)
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 
@@ -299,6 +300,13 @@ func TestHandshakes(t *testing.T) {
 		"expired host":                    {control, join(t, a, "h1", vtep, now.Add(-HostLifetime-time.Hour)).TLS(), false},
 		"host from the future":            {control, join(t, a, "h1", vtep, now.Add(time.Hour)).TLS(), false},
 		"server certificate as a host's":  {control, asClient, false},
+		"member":                          {peer, second, true},
+		"host as a member":                {peer, host.TLS(), false},
+		"member of another authority":     {peer, PeerTLS(memberOf(t, other, now), a.cert), false},
+		"member to another authority's":   {PeerTLS(memberOf(t, other, now), a.cert), peer, false},
+		"nobody as a member":              {peer, ClientTLS(a.cert), false},
+		"host plays the other member":     {PeerTLS(asServer, a.cert), peer, false},
+		"expired member":                  {peer, PeerTLS(expired(t, a, now), a.cert), false},
 		"expired server, pinned":          {APITLS(expired(t, a, now)), PinnedTLS(a.Pin()), false},
 		"authority's certificate as leaf": {APITLS(tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}), PinnedTLS(a.Pin()), false},
 	} {
@@ -307,6 +315,15 @@ func TestHandshakes(t *testing.T) {
 			t.Errorf("%s: server says %v, client says %v", name, serverErr, clientErr)
 		}
 	}
+}
+
+func memberOf(t *testing.T, a *Authority, now time.Time) tls.Certificate {
+	t.Helper()
+	c, err := a.IssueServer("dpc2", nil, now, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // mixed makes a host trust a while it shows what another authority signed.

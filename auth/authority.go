@@ -90,29 +90,9 @@ func PinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.Raw) }
 // others reach it; ServerName and "localhost" with its addresses are always
 // added. The result's chain includes the authority, so that a pin can be checked.
 func (a *Authority) IssueServer(member string, addresses []string, now time.Time, random io.Reader) (tls.Certificate, error) {
-	if err := dove.CheckName(member); err != nil {
-		return tls.Certificate{}, fmt.Errorf("name of the DPC member: %w", err)
-	}
-	template, err := leaf(member, "dpc", now, ServerLifetime, random)
+	template, err := serverTemplate(member, addresses, now, random)
 	if err != nil {
 		return tls.Certificate{}, err
-	}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	template.DNSNames = []string{ServerName}
-	for _, s := range append([]string{"localhost", "127.0.0.1", "::1"}, addresses...) {
-		if addr, err := netip.ParseAddr(s); err == nil {
-			ip := net.IP(addr.Unmap().WithZone("").AsSlice())
-			if !slices.ContainsFunc(template.IPAddresses, ip.Equal) {
-				template.IPAddresses = append(template.IPAddresses, ip)
-			}
-			continue
-		}
-		if err := checkDNSName(s); err != nil {
-			return tls.Certificate{}, err
-		}
-		if !slices.Contains(template.DNSNames, s) {
-			template.DNSNames = append(template.DNSNames, s)
-		}
 	}
 	key, err := newKey()
 	if err != nil {
@@ -122,7 +102,47 @@ func (a *Authority) IssueServer(member string, addresses []string, now time.Time
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{cert.Raw, a.cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+	return a.chain(cert, key), nil
+}
+
+// chain returns a member's certificate as its listeners show it.
+func (a *Authority) chain(cert *x509.Certificate, key *ecdsa.PrivateKey) tls.Certificate {
+	return tls.Certificate{Certificate: [][]byte{cert.Raw, a.cert.Raw}, PrivateKey: key, Leaf: cert}
+}
+
+// serverTemplate is the certificate of a DPC member, which it shows to those who
+// connect to it and to other members that it connects to.
+func serverTemplate(member string, addresses []string, now time.Time, random io.Reader) (*x509.Certificate, error) {
+	if err := dove.CheckName(member); err != nil {
+		return nil, fmt.Errorf("name of the DPC member: %w", err)
+	}
+	template, err := leaf(member, "dpc", now, ServerLifetime, random)
+	if err != nil {
+		return nil, err
+	}
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	template.DNSNames, template.IPAddresses, err = alternatives(append([]string{ServerName, "localhost", "127.0.0.1", "::1"}, addresses...))
+	return template, err
+}
+
+// alternatives sorts addresses into host names and IP addresses, each once.
+func alternatives(addresses []string) (dns []string, ips []net.IP, err error) {
+	for _, s := range addresses {
+		if addr, err := netip.ParseAddr(s); err == nil {
+			ip := net.IP(addr.Unmap().WithZone("").AsSlice())
+			if !slices.ContainsFunc(ips, ip.Equal) {
+				ips = append(ips, ip)
+			}
+			continue
+		}
+		if err := checkDNSName(s); err != nil {
+			return nil, nil, err
+		}
+		if !slices.Contains(dns, s) {
+			dns = append(dns, s)
+		}
+	}
+	return dns, ips, nil
 }
 
 // SignHost makes the certificate that a host asked for with request (PEM, as
@@ -134,23 +154,9 @@ func (a *Authority) SignHost(request []byte, host dove.HostName, vtep netip.Addr
 	bad := func(format string, args ...any) ([]byte, string, error) {
 		return nil, "", dove.Errorf(dove.Invalid, "certificate request of host %s: "+format, append([]any{host}, args...)...)
 	}
-	if len(request) > requestMax {
-		return bad("it is longer than %d bytes", requestMax)
-	}
-	block, rest := pem.Decode(request)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
-		return bad("it is not one PEM block of type CERTIFICATE REQUEST")
-	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	csr, public, err := parseRequest(fmt.Sprintf("certificate request of host %s", host), request)
 	if err != nil {
-		return bad("it cannot be read: %v", err)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return bad("it is not signed with its own key: %v", err)
-	}
-	public, ok := csr.PublicKey.(*ecdsa.PublicKey)
-	if !ok || public.Curve != elliptic.P256() {
-		return bad("its key is not ECDSA P-256")
+		return nil, "", err
 	}
 	asked, askedVTEP, err := hostNames(csr.URIs, csr.IPAddresses)
 	switch {
@@ -172,6 +178,33 @@ func (a *Authority) SignHost(request []byte, host dove.HostName, vtep netip.Addr
 		return nil, "", err
 	}
 	return certificatePEM(cert), serialText(cert), nil
+}
+
+// parseRequest reads a certificate request (PEM) that is signed with its own
+// ECDSA P-256 key. Errors are of kind dove.Invalid.
+func parseRequest(what string, request []byte) (*x509.CertificateRequest, *ecdsa.PublicKey, error) {
+	bad := func(format string, args ...any) (*x509.CertificateRequest, *ecdsa.PublicKey, error) {
+		return nil, nil, dove.Errorf(dove.Invalid, "%s: "+format, append([]any{what}, args...)...)
+	}
+	if len(request) > requestMax {
+		return bad("it is longer than %d bytes", requestMax)
+	}
+	block, rest := pem.Decode(request)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
+		return bad("it is not one PEM block of type CERTIFICATE REQUEST")
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return bad("it cannot be read: %v", err)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return bad("it is not signed with its own key: %v", err)
+	}
+	public, ok := csr.PublicKey.(*ecdsa.PublicKey)
+	if !ok || public.Curve != elliptic.P256() {
+		return bad("its key is not ECDSA P-256")
+	}
+	return csr, public, nil
 }
 
 // leaf is what certificates of members and hosts have in common: a name, and

@@ -2,10 +2,10 @@
 // the certificates of controllers and hosts, and the tokens that people and new
 // hosts show.
 //
-// An Authority signs two kinds of certificate and nothing else: server
-// certificates for DPC members, which all carry ServerName, and host
-// certificates, which name a host (a URI, dove://host/NAME) and its underlay
-// address. Every TLS configuration here is version 1.3 only. Certificates are
+// An Authority signs two kinds of certificate and nothing else: those of DPC
+// members, which name a member (a URI, dove://dpc/NAME) and all carry ServerName,
+// and those of hosts, which name a host (dove://host/NAME) and its underlay
+// address. Every member has the authority's key. Every TLS configuration here is version 1.3 only. Certificates are
 // checked in the ordinary way against the authority; a host that joins for the
 // first time knows only the authority's digest, which its join token carries.
 //

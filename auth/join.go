@@ -44,36 +44,10 @@ func Join(ctx context.Context, server string, token Token, host dove.HostName, v
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(JoinRequest{Token: token.Text(), Host: string(host), VTEP: vtep, Request: string(request)})
-	if err != nil {
-		return nil, fmt.Errorf("join: %w", err)
-	}
-	server = "https://" + strings.TrimPrefix(server, "https://")
-	if strings.Contains(server[len("https://"):], "://") {
-		return nil, fmt.Errorf("join at %s: the address must be host:port or https://host:port", server)
-	}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(server, "/")+JoinPath, bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("join at %s: %w", server, err)
-	}
-	post.Header.Set("Content-Type", "application/json")
-	transport := &http.Transport{TLSClientConfig: PinnedTLS(token.Pin), ForceAttemptHTTP2: true}
-	defer transport.CloseIdleConnections()
-	answer, err := (&http.Client{Transport: transport}).Do(post)
-	if err != nil {
-		return nil, fmt.Errorf("join (is this the API of a DPC member, port 7443?): %w", err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, replyMax))
-	if err != nil {
-		return nil, fmt.Errorf("join at %s: %w", server, err)
-	}
-	if answer.StatusCode != http.StatusOK {
-		return nil, refusal(server, answer.Status, text)
-	}
 	var reply JoinReply
-	if err := json.Unmarshal(text, &reply); err != nil {
-		return nil, fmt.Errorf("join at %s: the answer cannot be read: %w", server, err)
+	body := JoinRequest{Token: token.Text(), Host: string(host), VTEP: vtep, Request: string(request)}
+	if err := postJoin(ctx, server, token.Pin, JoinPath, body, &reply); err != nil {
+		return nil, err
 	}
 	credentials, err := NewHostCredentials(key, []byte(reply.Certificate), []byte(reply.Authority))
 	if err != nil {
@@ -86,6 +60,42 @@ func Join(ctx context.Context, server string, token Token, host dove.HostName, v
 		return nil, fmt.Errorf("join at %s: the certificate is for host %s at %s", server, credentials.Identity.Host, credentials.Identity.VTEP)
 	}
 	return credentials, nil
+}
+
+// postJoin sends a request to join and reads the reply, from a server of the
+// authority with the pin.
+func postJoin(ctx context.Context, server string, pin Pin, path string, request, reply any) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	server = "https://" + strings.TrimPrefix(server, "https://")
+	if strings.Contains(server[len("https://"):], "://") {
+		return fmt.Errorf("join at %s: the address must be host:port or https://host:port", server)
+	}
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(server, "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("join at %s: %w", server, err)
+	}
+	post.Header.Set("Content-Type", "application/json")
+	transport := &http.Transport{TLSClientConfig: PinnedTLS(pin), ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: transport}).Do(post)
+	if err != nil {
+		return fmt.Errorf("join (is this the API of a DPC member, port 7443?): %w", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, replyMax))
+	if err != nil {
+		return fmt.Errorf("join at %s: %w", server, err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return refusal(server, answer.Status, text)
+	}
+	if err := json.Unmarshal(text, reply); err != nil {
+		return fmt.Errorf("join at %s: the answer cannot be read: %w", server, err)
+	}
+	return nil
 }
 
 // refusal reads a problem document.

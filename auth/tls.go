@@ -24,18 +24,38 @@ func APITLS(server tls.Certificate) *tls.Config {
 }
 
 // ControlTLS returns the configuration of the control listener: the client must
-// show a certificate from the authority that may be used by clients. Whose it
-// is, HostIdentity says.
+// show a host's certificate from the authority. Which host's it is, HostIdentity says.
 func ControlTLS(server tls.Certificate, authority *x509.Certificate) *tls.Config {
+	return mutual(server, authority, func(c *x509.Certificate) error {
+		_, err := HostIdentity(c)
+		return err
+	})
+}
+
+// PeerTLS returns the configuration of both ends of a stream between two DPC
+// members: each must show a member's certificate from the authority. Which
+// member's it is, MemberIdentity says.
+func PeerTLS(own tls.Certificate, authority *x509.Certificate) *tls.Config {
+	c := mutual(own, authority, func(c *x509.Certificate) error {
+		_, _, err := MemberIdentity(c)
+		return err
+	})
+	c.RootCAs, c.ServerName = c.ClientCAs, ServerName
+	return c
+}
+
+// mutual is what both ends show a certificate with, that of the client judged.
+func mutual(own tls.Certificate, authority *x509.Certificate, judge func(*x509.Certificate) error) *tls.Config {
 	clients := x509.NewCertPool()
 	clients.AddCert(authority)
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{server},
+		Certificates: []tls.Certificate{own},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    clients,
 		// A resumed session would outlive the check of its certificate.
 		SessionTicketsDisabled: true,
+		VerifyConnection:       func(s tls.ConnectionState) error { return judge(s.PeerCertificates[0]) },
 	}
 }
 

@@ -16,8 +16,9 @@ type TokenKind string
 
 // The kinds of token.
 const (
-	AdminToken TokenKind = "dove-admin" // dove-admin.ID.SECRET: uses the API as an administrator
-	JoinToken  TokenKind = "dove-join"  // dove-join.ID.SECRET.PIN: admits one host, once
+	AdminToken  TokenKind = "dove-admin"  // dove-admin.ID.SECRET: uses the API as an administrator
+	JoinToken   TokenKind = "dove-join"   // dove-join.ID.SECRET.PIN: admits one host, once
+	MemberToken TokenKind = "dove-member" // dove-member.ID.SECRET.PIN: admits one DPC member, once
 )
 
 const (
@@ -26,22 +27,25 @@ const (
 	tokenTextMax     = 256 // longer text is no token
 )
 
-// Token is what a person or a new host shows. Its text is secret.
+// pinned reports whether tokens name the authority: whoever joins does not know it.
+func (k TokenKind) pinned() bool { return k != AdminToken }
+
+// Token is what a person, a new host or a new DPC member shows. Its text is secret.
 type Token struct {
 	Kind   TokenKind
 	ID     string // lower-case hexadecimal; not secret
 	Secret string // lower-case hexadecimal, 160 bits
-	Pin    Pin    // of the authority; join tokens only
+	Pin    Pin    // of the authority; not in administrators' tokens
 }
 
-// NewToken draws a token. Only join tokens keep the pin.
+// NewToken draws a token. Those who join keep the pin.
 func NewToken(kind TokenKind, pin Pin, random io.Reader) (Token, error) {
 	var b [tokenIDBytes + tokenSecretBytes]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return Token{}, fmt.Errorf("draw a token: %w", err)
 	}
 	t := Token{Kind: kind, ID: hex.EncodeToString(b[:tokenIDBytes]), Secret: hex.EncodeToString(b[tokenIDBytes:])}
-	if kind == JoinToken {
+	if kind.pinned() {
 		t.Pin = pin
 	}
 	return t, nil
@@ -58,7 +62,7 @@ func ParseToken(kind TokenKind, text string) (Token, error) {
 	}
 	parts := strings.Split(text, ".")
 	want := 3
-	if kind == JoinToken {
+	if kind.pinned() {
 		want = 4
 	}
 	switch {
@@ -70,7 +74,7 @@ func ParseToken(kind TokenKind, text string) (Token, error) {
 		return bad("its id or secret has the wrong length or characters; copy the whole token")
 	}
 	t := Token{Kind: kind, ID: parts[1], Secret: parts[2]}
-	if kind == JoinToken {
+	if kind.pinned() {
 		pin, err := ParsePin(parts[3])
 		if err != nil {
 			return bad("its last part is not the digest of an authority; copy the whole token")
@@ -83,7 +87,7 @@ func ParseToken(kind TokenKind, text string) (Token, error) {
 // Text returns the token as it is handed to its bearer.
 func (t Token) Text() string {
 	s := string(t.Kind) + "." + t.ID + "." + t.Secret
-	if t.Kind == JoinToken {
+	if t.Kind.pinned() {
 		s += "." + t.Pin.String()
 	}
 	return s
