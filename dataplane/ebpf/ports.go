@@ -260,7 +260,7 @@ func (s *Switch) detachPort(p *port) error {
 		if err := netlink.LinkSetDown(l); err != nil && !errors.Is(err, unix.ENODEV) { // it went away just now
 			return fmt.Errorf("take device %s down: %w", l.Attrs().Name, err)
 		}
-		if err := s.takeRoom(l); err != nil {
+		if err := s.takeRoom(l); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("take device %s out of %s: %w", l.Attrs().Name, s.options.RoomName, err)
 		}
 	}
