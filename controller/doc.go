@@ -21,7 +21,8 @@
 //
 // Member acts: it publishes each world with the History that led to it (Changes);
 // one goroutine owns the Core and never blocks; sessions, the
-// store's watch and the API send to it and read immutable worlds. Member
+// store's watch and the API send to it and read immutable worlds. Edits that wait at the
+// same time are committed as one transaction. Member
 // declares the Store that it needs.
 //
 // The package knows no etcd, no gRPC and no HTTP.

@@ -61,6 +61,7 @@ type Member struct {
 	// Places of those who ask what hosts do now.
 	watchers, listers, probers chan struct{}
 
+	edits  edits
 	claims chan edit.ClaimRequest // to be written
 
 	// Owned by the goroutine of Run.

@@ -2,8 +2,6 @@ package controller
 
 import (
 	"context"
-	"math/rand/v2"
-	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -39,43 +37,6 @@ func (m *Member) applied(ctx context.Context, revision dove.Revision) (*world.Wo
 			return nil, errStopped
 		}
 	}
-}
-
-// Edit changes documents: edit says how, given the present world. If what it
-// read was changed meanwhile, it is asked again at the later world; a refusal
-// of its own ends the matter. Edit returns once the change is applied here,
-// with its revision; with the present one if edit had nothing to change.
-func (m *Member) Edit(ctx context.Context, edit func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
-	w, err := m.Read(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for try := range editsMax {
-		txn, err := edit(w)
-		if err != nil {
-			return 0, err
-		}
-		if txn.Empty() {
-			return w.Revision(), nil
-		}
-		revision, err := m.store.Commit(ctx, txn)
-		if err == nil {
-			_, err = m.applied(ctx, revision)
-			return revision, err
-		}
-		if dove.KindOf(err) != dove.Conflict {
-			return 0, err
-		}
-		select { // writers that met once should not meet again
-		case <-time.After(rand.N(editPause << min(try, 6))):
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-		if w, err = m.Read(ctx); err != nil {
-			return 0, err
-		}
-	}
-	return 0, dove.Errorf(dove.Conflict, "others kept changing the same documents %d times: try again", editsMax)
 }
 
 // Receipt says how far a revision got. It is empty if the member does not run.

@@ -9,6 +9,8 @@
 // caller decides again on the newer World. A request that changes nothing gives
 // an empty transaction.
 //
+// A Batch makes one transaction of several writes, each decided on what those before it leave.
+//
 // A Request is a write that its client gave an id: Replay finds what came of it
 // before, and Keep adds to its transaction that the result is kept for a day.
 //

@@ -51,6 +51,9 @@ func (r Request) Replay(w *world.World) (result json.RawMessage, since dove.Revi
 // Keep adds to a write's transaction that its result is kept. Since says since
 // when that has been so if the transaction is empty, and is 0 otherwise.
 func (r Request) Keep(w *world.World, txn dove.Txn, result any, since dove.Revision) (dove.Txn, error) {
+	if since == Undecided { // by a change that is committed with this one
+		since = 0
+	}
 	doc := world.Request{Token: r.Token, ID: r.digest(), Fingerprint: r.Fingerprint, Revision: since, Expires: r.Now.Add(RequestKept).UTC()}
 	if w.DocRevision(doc.Key()) == 0 && w.RequestsOf(r.Token) >= RequestsMax {
 		return dove.Txn{}, dove.Errorf(dove.TooLarge, "token %q made %d writes with ids within %s, and no more are kept: leave the id out, or use another token", r.Token, RequestsMax, RequestKept)

@@ -1,0 +1,139 @@
+package edit
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// Undecided is the revision of what a Batch has changed: nobody knows its real one
+// before it is committed, and no condition of a writer can name it.
+const Undecided dove.Revision = math.MaxInt64
+
+// Batch is several changes that are committed as one: each is decided on what those
+// before it leave behind, so that they do not have to happen one after another to
+// take the next free address each. It has one owner.
+//
+// No two of its changes write one document, except those that exist to make choices
+// collide (package comment): every writer gets a revision of its document that is
+// of its own content.
+type Batch struct {
+	base, next *world.World
+	reads      map[string]bool
+	written    map[string]int // key to its place in txn.Puts; -1: it is deleted
+	pending    []dove.Doc     // not in next yet
+	bytes      int
+	txn        dove.Txn
+}
+
+// NewBatch returns a batch of no changes of a world.
+func NewBatch(w *world.World) *Batch {
+	return &Batch{base: w, next: w, reads: map[string]bool{}, written: map[string]int{}}
+}
+
+// World returns the world as the changes so far leave it, at the revision that they
+// are decided on. The documents that they write have the revision Undecided.
+func (b *Batch) World() (*world.World, error) {
+	if len(b.pending) == 0 {
+		return b.next, nil
+	}
+	next, _, err := b.next.Apply(b.base.Revision(), b.pending)
+	if err == nil {
+		b.next, b.pending = next, nil
+	}
+	return b.next, err
+}
+
+// Holds reports whether all that a transaction read is so after the changes so far.
+func (b *Batch) Holds(t dove.Txn) bool {
+	return !slices.ContainsFunc(t.Reads, func(r dove.Read) bool {
+		_, written := b.written[r.Key]
+		return written || b.base.DocRevision(r.Key) != r.Revision
+	})
+}
+
+// Add adds a transaction that was decided on World, or that Holds. It reports
+// whether it could: a batch has the limits of a transaction, and one write for each document.
+func (b *Batch) Add(t dove.Txn) bool {
+	reads, writes, bytes := len(b.txn.Reads), len(b.written), b.bytes
+	for _, r := range t.Reads {
+		if _, written := b.written[r.Key]; !written && !b.reads[r.Key] {
+			reads++
+		}
+	}
+	write := func(key string, size int) bool {
+		at, again := b.written[key]
+		if again && !strings.HasPrefix(key, allocations) {
+			return false
+		}
+		if again && at >= 0 {
+			bytes -= len(b.txn.Puts[at].Value)
+		}
+		if !again {
+			writes++
+			bytes += len(key)
+		}
+		bytes += size
+		return true
+	}
+	for _, p := range t.Puts {
+		if !write(p.Key, len(p.Value)) {
+			return false
+		}
+	}
+	for _, key := range t.Deletes {
+		if !write(key, 0) {
+			return false
+		}
+	}
+	if len(b.written) > 0 && (max(reads, writes) > dove.TxnOperationsMax || bytes > dove.TxnBytesMax) {
+		return false
+	}
+	b.bytes = bytes
+	b.take(t)
+	return true
+}
+
+// allocations is the folder of the documents that several changes may write.
+const allocations = world.Prefix + "alloc/"
+
+func (b *Batch) take(t dove.Txn) {
+	for _, r := range t.Reads {
+		if _, written := b.written[r.Key]; !written && !b.reads[r.Key] {
+			b.reads[r.Key] = true
+			b.txn.Reads = append(b.txn.Reads, r)
+		}
+	}
+	for _, p := range t.Puts {
+		b.pending = append(b.pending, dove.Doc{Key: p.Key, Value: p.Value, Revision: Undecided})
+		if at, again := b.written[p.Key]; again && at >= 0 {
+			b.txn.Puts[at] = p
+			continue
+		}
+		b.txn.Deletes = slices.DeleteFunc(b.txn.Deletes, func(key string) bool { return key == p.Key })
+		b.written[p.Key] = len(b.txn.Puts)
+		b.txn.Puts = append(b.txn.Puts, p)
+	}
+	for _, key := range t.Deletes {
+		b.pending = append(b.pending, dove.Doc{Key: key, Revision: Undecided})
+		if at, again := b.written[key]; again && at >= 0 {
+			b.txn.Puts = slices.Delete(b.txn.Puts, at, at+1)
+			for k, n := range b.written {
+				if n > at {
+					b.written[k] = n - 1
+				}
+			}
+		}
+		b.written[key] = -1
+		b.txn.Deletes = append(b.txn.Deletes, key)
+	}
+}
+
+// Empty reports whether there is nothing to commit.
+func (b *Batch) Empty() bool { return b.txn.Empty() }
+
+// Txn returns the changes as one transaction.
+func (b *Batch) Txn() dove.Txn { return b.txn }
