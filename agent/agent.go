@@ -22,10 +22,13 @@ type Options struct {
 	Hints    <-chan dataplane.Hint
 	Claims   <-chan dataplane.Claim
 	Devices  <-chan Event // DeviceUp, DeviceGone and, once, DevicesListed
-	// Dial opens a session with any DPC member, which ends at the latest when
-	// the context is done. It is called again, after a while, when it fails and
-	// when the session ends.
-	Dial func(context.Context) (control.HostConn, error)
+	// Members are the addresses of DPC members that are known from the beginning.
+	// Sessions tell of others.
+	Members []string
+	// Dial opens a session with the member at an address ("" if none is known), which
+	// ends at the latest when the context is done. It is called again, after a
+	// while and with what Route says, when it fails and when the session ends.
+	Dial func(ctx context.Context, address string) (control.HostConn, error)
 	// Prepare readies a device before it becomes a port.
 	Prepare func(Device) error
 	// Expire has the switch forget what is too old. It is called once a second, or

@@ -73,6 +73,8 @@ type Core struct {
 
 	// The session.
 	session     session
+	number      uint64   // of the last Hello
+	members     []string // addresses of DPC members, as one said last
 	incarnation uint64
 	seen        dove.Revision
 

@@ -326,7 +326,7 @@ func TestFailStaticAndResume(t *testing.T) {
 	row := peerRow(5, "10.0.0.7", 30, 9)
 	in, out := pairRow(30, 20, "in"), pairRow(20, 30, "out")
 	want := []control.Up{&control.Hello{
-		Version: control.Version, Host: "h1", VTEP: addr("192.0.2.1"), Software: "test", Incarnation: 7, Seen: 2,
+		Version: control.Version, Number: uint64(r.now.UnixNano()) + 1, Host: "h1", VTEP: addr("192.0.2.1"), Software: "test", Incarnation: 7, Seen: 2,
 		Peers: []control.HeldPeer{{Key: row.Key, Digest: row.Digest()}},
 		Pairs: []control.HeldPair{{Key: out.Key, Digest: out.Digest()}, {Key: in.Key, Digest: in.Digest()}},
 		Attached: []control.EndpointUpdate{{Endpoint: dove.Endpoint{Tenant: "red", ID: "web-1"}, Epoch: 1,

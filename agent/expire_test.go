@@ -23,7 +23,7 @@ func TestExpiryKeepsNobodyWaiting(t *testing.T) {
 			Config:  Config{Host: "h1", VTEP: addr("192.0.2.1")},
 			Switch:  soft.New(dataplane.Config{VTEP: addr("192.0.2.1"), Underlay: "u0"}, time.Now),
 			Devices: devices,
-			Dial:    func(ctx context.Context) (control.HostConn, error) { <-ctx.Done(); return nil, ctx.Err() },
+			Dial:    func(ctx context.Context, _ string) (control.HostConn, error) { <-ctx.Done(); return nil, ctx.Err() },
 			Expire: func() error {
 				began <- time.Now()
 				time.Sleep(took)

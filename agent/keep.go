@@ -30,36 +30,24 @@ const (
 	messageBatch = 64   // messages in one step
 )
 
-// Bounds of the time between two attempts to open a session. A host that is
-// refused for what it is waits longer.
-const (
-	backoffFirst   = 100 * time.Millisecond
-	backoffMax     = 5 * time.Second
-	backoffRefused = 30 * time.Second
-)
-
-// backoff is how long to wait after a number of failures in a row, drawn from
-// half to one and a half of what doubles each time.
-func backoff(failures int, kind dove.Kind) time.Duration {
-	limit := backoffMax
-	if kind == dove.Unauthorized || kind == dove.Forbidden || kind == dove.Invalid {
-		limit = backoffRefused
-	}
-	d := min(backoffFirst<<min(failures, 16), limit)
-	return d/2 + rand.N(d)
-}
-
 // keepSession opens a session, again and again, until ctx is done.
 func (a *Agent) keepSession(ctx context.Context) {
-	for failures := 0; ctx.Err() == nil; failures++ {
-		welcomed, err := a.dialAndConverse(ctx)
-		if welcomed {
-			failures = 0
-		}
+	route := NewRoute(a.options.Config.Host, a.options.Members, a.options.Restored.Saved.Members, rand.N[time.Duration])
+	for ctx.Err() == nil {
+		welcomed, sent, err := a.dialAndConverse(ctx, route)
 		if ctx.Err() != nil || !a.tell(ctx, news{err: err}) {
 			return
 		}
-		wait := time.NewTimer(backoff(failures, dove.KindOf(err)))
+		var pause time.Duration
+		switch {
+		case sent != nil:
+			pause = route.Sent(sent)
+		case welcomed:
+			pause = route.Ended()
+		default:
+			pause = route.Failed(dove.KindOf(err))
+		}
+		wait := time.NewTimer(pause)
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
@@ -72,22 +60,25 @@ func (a *Agent) keepSession(ctx context.Context) {
 const closeGrace = time.Second
 
 // dialAndConverse carries one session from its beginning to its end, and says
-// whether it got as far as a Welcome. The session ends in order even if ctx is
+// whether it got as far as a Welcome, and whether it was sent elsewhere. The session ends in order even if ctx is
 // done, so it lives in a context of its own.
-func (a *Agent) dialAndConverse(ctx context.Context) (welcomed bool, err error) {
+func (a *Agent) dialAndConverse(ctx context.Context, route *Route) (welcomed bool, sent *control.Elsewhere, err error) {
 	life, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	dialled := context.AfterFunc(ctx, kill)
-	conn, err := a.options.Dial(life)
+	conn, err := a.options.Dial(life, route.Next())
 	dialled()
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
-	return a.converse(ctx, conn, kill)
+	return a.converse(ctx, conn, kill, route)
 }
 
+// errLeft ends a session that was sent elsewhere.
+var errLeft = dove.Errorf(dove.Unavailable, "the DPC member sends the session elsewhere")
+
 // converse carries an open session; kill ends it out of order.
-func (a *Agent) converse(parent context.Context, conn control.HostConn, kill func()) (welcomed bool, err error) {
+func (a *Agent) converse(parent context.Context, conn control.HostConn, kill func(), route *Route) (welcomed bool, sent *control.Elsewhere, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	s := &liveSession{out: make(chan control.Up, sendQueue), cancel: cancel}
 	sender := make(chan struct{})
@@ -111,7 +102,7 @@ func (a *Agent) converse(parent context.Context, conn control.HostConn, kill fun
 		<-closed
 	}()
 	if !a.tell(ctx, news{session: s}) {
-		return false, context.Cause(ctx)
+		return false, nil, context.Cause(ctx)
 	}
 	for {
 		m, err := conn.Recv()
@@ -122,19 +113,29 @@ func (a *Agent) converse(parent context.Context, conn control.HostConn, kill fun
 			if errors.Is(err, io.EOF) {
 				err = dove.Errorf(dove.Unavailable, "the DPC member ended the session")
 			}
-			return welcomed, err
+			return welcomed, sent, err
 		}
 		switch m := m.(type) {
 		case *control.Welcome:
 			welcomed = true
 		case *control.Refusal:
 			err = &dove.Error{Kind: m.Kind, Message: m.Message}
+		case *control.Members:
+			route.Learn(m.Addresses)
+		case *control.Elsewhere:
+			if !welcomed {
+				err = dove.Errorf(dove.Unavailable, "the DPC member sends the session elsewhere: %s", m.Reason)
+			} else if sent == nil {
+				leave := time.AfterFunc(m.After, func() { cancel(errLeft) })
+				defer leave.Stop()
+			}
+			sent = m
 		}
 		if !a.tell(ctx, news{session: s, message: m}) {
-			return welcomed, context.Cause(ctx)
+			return welcomed, sent, context.Cause(ctx)
 		}
 		if err != nil {
-			return welcomed, err // the Refusal is a session's last message
+			return welcomed, sent, err // a Refusal is a session's last message
 		}
 	}
 }

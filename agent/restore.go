@@ -35,7 +35,8 @@ type Saved struct {
 	Seen        dove.Revision     `json:"seen"`
 	Domains     []SavedDomain     `json:"domains"`
 	Assignments []SavedAssignment `json:"assignments"`
-	Plugs       []Plug            `json:"plugs"` // with "" as device: unplugged
+	Plugs       []Plug            `json:"plugs"`             // with "" as device: unplugged
+	Members     []string          `json:"members,omitempty"` // addresses of DPC members, as one said last
 }
 
 // SavedDomain is the number that stands for a domain in the switch.
@@ -52,7 +53,7 @@ type SavedAssignment struct {
 }
 
 func (c *Core) saved() Saved {
-	s := Saved{Incarnation: c.incarnation, Seen: c.seen}
+	s := Saved{Incarnation: c.incarnation, Seen: c.seen, Members: c.members}
 	for _, d := range slices.SortedFunc(maps.Keys(c.handles), compareDomains) {
 		s.Domains = append(s.Domains, SavedDomain{d, c.handles[d]})
 	}
@@ -72,7 +73,7 @@ func compareEndpoints(a, b dove.Endpoint) int {
 // restore takes over what the switch holds. Rows come back without their
 // content: Hello says so, and the DPC tells it. What nothing accounts for goes.
 func (c *Core) restore(r Restored) {
-	c.incarnation, c.seen = r.Saved.Incarnation, r.Saved.Seen
+	c.incarnation, c.seen, c.members = r.Saved.Incarnation, r.Saved.Seen, r.Saved.Members
 	for _, d := range r.Saved.Domains {
 		c.handles[d.Domain] = d.Handle
 		c.lastHandle = max(c.lastHandle, d.Handle)

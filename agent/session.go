@@ -36,6 +36,7 @@ type pendingAck struct {
 
 func (c *Core) connected() {
 	c.session = session{open: true, quiet: c.now, refusal: c.session.refusal}
+	c.number = max(c.number+1, uint64(max(c.now.UnixNano(), 0))) // also later than before a restart
 	for _, a := range c.assignments {
 		a.confirmed = false
 	}
@@ -45,7 +46,7 @@ func (c *Core) connected() {
 // hello lists what is held, in order.
 func (c *Core) hello() *control.Hello {
 	h := &control.Hello{
-		Version: control.Version, Host: c.config.Host, VTEP: c.config.VTEP, Software: c.config.Software,
+		Version: control.Version, Number: c.number, Host: c.config.Host, VTEP: c.config.VTEP, Software: c.config.Software,
 		Incarnation: c.incarnation, Seen: c.seen,
 	}
 	for _, vni := range slices.Sorted(maps.Keys(c.networks)) {
@@ -97,8 +98,11 @@ func (c *Core) received(m control.Down) {
 	}
 	defer func() { c.tracker.cause = nil }()
 	if _, ok := m.(*control.Welcome); !ok && c.session.member == "" {
-		if r, ok := m.(*control.Refusal); ok {
-			c.session.refusal = r
+		switch m := m.(type) {
+		case *control.Refusal:
+			c.session.refusal = m
+		case *control.Elsewhere:
+			c.session.refusal = &control.Refusal{Kind: dove.Unavailable, Message: m.Reason}
 		}
 		return
 	}
@@ -137,6 +141,11 @@ func (c *Core) received(m control.Down) {
 		c.carryRequest(m)
 	case *control.Carry:
 		c.carried(m)
+	case *control.Members:
+		if !slices.Equal(c.members, m.Addresses) {
+			c.members, c.unsaved = m.Addresses, true
+		}
+	case *control.Elsewhere: // who carries the session obeys
 	case *control.Refusal:
 		c.session.refusal = m
 	}

@@ -181,6 +181,7 @@ var (
 		}
 		return m
 	})
+	anyAddress  = rapid.StringMatching(`[a-z]{1,9}\.example:[1-9][0-9]{0,3}`)
 	anyHeldPeer = rapid.Custom(func(t *rapid.T) HeldPeer { return HeldPeer{anyPeerKey.Draw(t, "key"), anyDigest.Draw(t, "digest")} })
 	anyHeldPair = rapid.Custom(func(t *rapid.T) HeldPair { return HeldPair{anyPairKey.Draw(t, "key"), anyDigest.Draw(t, "digest")} })
 )
@@ -193,7 +194,7 @@ func anyUp(t *rapid.T) Up {
 	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0:
 		return &Hello{
-			rapid.IntRange(1, 9).Draw(t, "version"), dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep"),
+			rapid.IntRange(1, 9).Draw(t, "version"), rapid.Uint64().Draw(t, "number"), dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep"),
 			anyText.Draw(t, "software"), rapid.Uint64().Draw(t, "incarnation"), anyRevision.Draw(t, "seen"),
 			some(t, anyHeldPeer, "peers"), some(t, anyHeldPair, "pairs"), some(t, anyUpdate, "attached"), rapid.Bool().Draw(t, "more"),
 		}
@@ -220,7 +221,7 @@ func anyUp(t *rapid.T) Up {
 
 func anyDown(t *rapid.T) Down {
 	rev := anyRevision.Draw(t, "revision")
-	switch rapid.IntRange(0, 12).Draw(t, "kind") {
+	switch rapid.IntRange(0, 14).Draw(t, "kind") {
 	case 0:
 		return &Welcome{rapid.IntRange(1, 9).Draw(t, "version"), anyText.Draw(t, "member"), rapid.Uint64().Draw(t, "incarnation"), rev}
 	case 1:
@@ -284,6 +285,10 @@ func anyDown(t *rapid.T) Down {
 		return &CarryRequest{anyEndpoint.Draw(t, "endpoint"), dove.Epoch(rapid.Uint64().Draw(t, "epoch"))}
 	case 11:
 		return new(anyCarry.Draw(t, "carry"))
+	case 12:
+		return &Members{some(t, anyAddress, "addresses")}
+	case 13:
+		return &Elsewhere{some(t, anyAddress, "addresses"), anyText.Draw(t, "reason"), anyDelay.Draw(t, "after")}
 	default:
 		return &Heartbeat{}
 	}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"time"
 	"unicode"
@@ -134,6 +135,14 @@ func DecodeDown(e *controlpb.Envelope) (Down, error) {
 	case *controlpb.Envelope_Carry:
 		down = d.carry(m.Carry)
 		d.within("carry")
+	case *controlpb.Envelope_Members:
+		down = &Members{Addresses: d.addresses("members.addresses", m.Members.GetAddresses())}
+	case *controlpb.Envelope_Elsewhere:
+		down = &Elsewhere{
+			Addresses: d.addresses("elsewhere.addresses", m.Elsewhere.GetAddresses()),
+			Reason:    d.text("elsewhere.reason", m.Elsewhere.GetReason()),
+			After:     d.delay("elsewhere.after_ms", m.Elsewhere.GetAfterMs()),
+		}
 	case *controlpb.Envelope_Refusal:
 		down = &Refusal{
 			Kind:    dove.Kind(d.number("refusal.kind", m.Refusal.GetKind(), uint32(dove.Internal), uint32(dove.Unavailable))),
@@ -281,6 +290,19 @@ func (d *door) prefix(p *controlpb.Prefix) netip.Prefix {
 
 func (d *door) vni(field string, n uint32) dove.VNI {
 	return dove.VNI(d.number(field, n, 1, uint32(dove.VNIMax)))
+}
+
+// addresses are "host:port" each, of members.
+func (d *door) addresses(field string, in []string) []string {
+	if len(in) > MembersMax {
+		d.tooLarge(field, "%d elements, at most %d are allowed", len(in), MembersMax)
+	}
+	return list(d, field, in, func(s string) string {
+		if host, port, err := net.SplitHostPort(s); err != nil || host == "" || port == "" || len(s) > 300 {
+			d.fail("address", "%.64q is no HOST:PORT", s)
+		}
+		return d.text("address", s)
+	})
 }
 
 func (d *door) class(field string, n uint32) dove.Class {

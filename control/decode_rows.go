@@ -11,6 +11,7 @@ import (
 func (d *door) hello(m *controlpb.Hello) *Hello {
 	h := &Hello{
 		Version:     d.version("version", m.GetVersion()),
+		Number:      m.GetNumber(),
 		Host:        dove.HostName(d.name("host", m.GetHost())),
 		VTEP:        d.addr("vtep", m.GetVtep()),
 		Software:    d.text("software", m.GetSoftware()),
@@ -240,14 +241,20 @@ func (d *door) ack(m *controlpb.Ack) *Ack {
 	}
 	a := &Ack{
 		Revision: d.revision("ack.revision", m.GetRevision()),
-		Failed: list(d, "ack.failed", m.GetFailed(), func(f *controlpb.Failure) Failure {
-			return Failure{d.revision("revision", f.GetRevision()), d.text("text", f.GetText())}
-		}),
-	}
-	for i := 1; i < len(a.Failed); i++ {
-		if a.Failed[i-1].Revision >= a.Failed[i].Revision {
-			d.fail("ack.failed", "revision %d comes after %d", a.Failed[i].Revision, a.Failed[i-1].Revision)
-		}
+		Failed:   d.failures("ack.failed", m.GetFailed()),
 	}
 	return a
+}
+
+// failures are in order of their revisions.
+func (d *door) failures(field string, in []*controlpb.Failure) []Failure {
+	out := list(d, field, in, func(f *controlpb.Failure) Failure {
+		return Failure{d.revision("revision", f.GetRevision()), d.text("text", f.GetText())}
+	})
+	for i := 1; i < len(out); i++ {
+		if out[i-1].Revision >= out[i].Revision {
+			d.fail(field, "revision %d comes after %d", out[i].Revision, out[i-1].Revision)
+		}
+	}
+	return out
 }

@@ -19,6 +19,7 @@ func EncodeUp(m Up) *controlpb.Envelope {
 	case *Hello:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Hello{Hello: &controlpb.Hello{
 			Version:     uint32(m.Version),
+			Number:      m.Number,
 			Host:        string(m.Host),
 			Vtep:        m.VTEP.AsSlice(),
 			Software:    printable(m.Software),
@@ -46,9 +47,7 @@ func EncodeUp(m Up) *controlpb.Envelope {
 	case *Ack:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Ack{Ack: &controlpb.Ack{
 			Revision: int64(m.Revision),
-			Failed: each(m.Failed, func(f Failure) *controlpb.Failure {
-				return &controlpb.Failure{Revision: int64(f.Revision), Text: printable(f.Text)}
-			}),
+			Failed:   each(m.Failed, encodeFailure),
 		}}}
 	case *Release:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Release{Release: &controlpb.Release{
@@ -124,6 +123,12 @@ func EncodeDown(m Down) *controlpb.Envelope {
 		return encodeCarryRequest(m)
 	case *Carry:
 		return encodeCarry(m)
+	case *Members:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Members{Members: &controlpb.Members{Addresses: m.Addresses}}}
+	case *Elsewhere:
+		return &controlpb.Envelope{Message: &controlpb.Envelope_Elsewhere{Elsewhere: &controlpb.Elsewhere{
+			Addresses: m.Addresses, Reason: printable(m.Reason), AfterMs: milliseconds(m.After),
+		}}}
 	case *Refusal:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Refusal{Refusal: &controlpb.Refusal{
 			Kind:    uint32(m.Kind),
@@ -145,6 +150,10 @@ func each[A, B any](list []A, f func(A) B) []B {
 		out[i] = f(a)
 	}
 	return out
+}
+
+func encodeFailure(f Failure) *controlpb.Failure {
+	return &controlpb.Failure{Revision: int64(f.Revision), Text: printable(f.Text)}
 }
 
 func encodeTunnel(t Tunnel) *controlpb.Tunnel {

@@ -15,7 +15,8 @@ import (
 //	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers;
 //	   failures in Ack; foreign tunnels; what endpoints are allowed, Claim.
 //	4: 2026-11-23: sub-ports; tables of format 2, which say what shadow, log and replies are.
-const Version = 4
+//	5: 2026-11-23: Hello has a number; Members and Elsewhere; what members say to each other.
+const Version = 5
 
 // Limits of one message. What is longer is split by Parts and Split.
 const (
@@ -32,16 +33,18 @@ type Up interface{ up() }
 
 // Down is a message from a DPC member: *Welcome, *Assign, *Unassign, *Tunnels,
 // *PolicyReply, *Update, *Expect, *Frontier, *Inspect, *CarryRequest, *Carry,
-// *Refusal or *Heartbeat.
+// *Members, *Elsewhere, *Refusal or *Heartbeat.
 type Down interface{ down() }
 
 // Hello opens a session. Incarnation and Seen say what the dSwitch knew last (0
 // if nothing). Peers and Pairs list what it holds, by digest; a zero digest
 // means "held, content forgotten". Attached lists the endpoints whose ports are open.
+// Number ascends with each session of the host, with whichever member: the latest counts.
 // More says that Held messages continue the lists; SendHello and ReceiveHello
 // split and join them.
 type Hello struct {
 	Version     int
+	Number      uint64
 	Host        dove.HostName
 	VTEP        netip.Addr
 	Software    string // "dswitch 0.1.0"
@@ -300,6 +303,23 @@ type Refusal struct {
 	Message string
 }
 
+// Members lists where DPC members can be reached, "host:port" each, the sender
+// too. It comes with Welcome and whenever that changes.
+type Members struct{ Addresses []string }
+
+// MembersMax bounds the list of Members.
+const MembersMax = 64
+
+// Elsewhere sends a session to another member, one of the addresses if there
+// are any. In place of Welcome it is the last message. In an open session the dSwitch
+// leaves once After is over, and may go on until then; it keeps all that it
+// holds, and resumes by digest where it comes to. Both ends may close at any time.
+type Elsewhere struct {
+	Addresses []string
+	Reason    string
+	After     time.Duration // at most DelayMax
+}
+
 // PeerKey asks for an address as seen from a network.
 type PeerKey struct {
 	VNI  dove.VNI
@@ -395,5 +415,7 @@ func (*Frontier) down()     {}
 func (*Inspect) down()      {}
 func (*CarryRequest) down() {}
 func (*Carry) down()        {}
+func (*Members) down()      {}
+func (*Elsewhere) down()    {}
 func (*Refusal) down()      {}
 func (*Heartbeat) down()    {}

@@ -17,6 +17,7 @@ type SessionID uint64
 // SessionStatus is what a member knows of one session.
 type SessionStatus struct {
 	Session   SessionID        `json:"session"`
+	Member    string           `json:"member"` // that has it
 	Host      dove.HostName    `json:"host"`
 	VTEP      netip.Addr       `json:"vtep"`
 	Serial    string           `json:"serial"` // of its certificate
@@ -31,14 +32,17 @@ type SessionStatus struct {
 	Late      []dove.Endpoint  `json:"late"`      // moved away, with flows that are still to be carried
 }
 
-// Receipt says how far a revision got. It is complete once no live session has
-// an unacknowledged frontier at or below it. A host that lost its session
+// Receipt says how far a revision got. It is complete once no live session, with
+// whichever member, has an unacknowledged frontier at or below it. A host that lost its session
 // before it acknowledged stays pending for what it was told, until it comes back
 // and acknowledges or has no endpoint left; so does one that has not come back
 // since the member started, for all before. It is not complete either while a
 // host says that it could not do something of it, which holds up no other
 // receipt. Unconfirmed hosts have endpoints
-// but no session, and enforce what they knew last.
+// but no session, and enforce what they knew last. Unknown hosts had a session with
+// a member that cannot be reached, and hold up what that member had not said of
+// them, until they open another. Members have not said yet what theirs enforce, or
+// which hosts those are.
 type Receipt struct {
 	Revision    dove.Revision   `json:"revision"`
 	Complete    bool            `json:"complete"`
@@ -49,6 +53,14 @@ type Receipt struct {
 	Pending     []dove.HostName `json:"pending,omitempty"`
 	Failed      []HostFailure   `json:"failed,omitempty"`
 	Unconfirmed []dove.HostName `json:"unconfirmed,omitempty"`
+	Unknown     []UnknownHost   `json:"unknown,omitempty"`
+	Members     []string        `json:"members,omitempty"`
+}
+
+// UnknownHost is a host of which only a member could tell that cannot be reached.
+type UnknownHost struct {
+	Host   dove.HostName `json:"host"`
+	Member string        `json:"member"`
 }
 
 // HostFailure is what a host could not do of a revision, and tries again. It keeps
@@ -65,29 +77,67 @@ const ReceiptsMax = 4096
 // OutstandingMax is how many frontiers one session may leave unacknowledged.
 const OutstandingMax = 1 << 16
 
-// Ledger keeps the frontiers of a member's sessions. A session that is told
-// nothing of a revision advances over it without a message.
+// Ledger keeps the frontiers of a member's sessions, and what other members say
+// of theirs. A session that is told nothing of a revision advances over it
+// without a message.
 type Ledger struct {
 	current  dove.Revision
-	done     dove.Revision // everything up to here is acknowledged by all live sessions
+	own      dove.Revision // everything up to here is acknowledged by all live sessions here
+	done     dove.Revision // and by those of all members
 	sessions map[SessionID]*frontiers
+	hosts    map[dove.HostName]SessionID // the latest session
+	opening  int                         // sessions
+	due      []due                       // ascending revisions
 	lost     map[dove.HostName]lost
-	failed   map[dove.HostName][]Failure // as it said last; also while it has no session
-	entries  []entry                     // ascending revisions
+	failed   map[dove.HostName]failures // as it said last; also while it has no session
+	others   map[string]*other
+	entries  []entry // ascending revisions
 }
 
 // frontiers are those of one session: what was sent and is not acknowledged.
 // While it opens, it may lack any revision.
 type frontiers struct {
 	host        dove.HostName
+	number      uint64 // of its Hello
 	opening     bool
+	opened      dove.Revision // the frontier that ends the opening
 	told, acked dove.Revision
-	outstanding []dove.Revision // ascending
+	outstanding []dove.Revision // ascending, later than opened
+}
+
+// first is the first frontier that the session has not acknowledged, 0 if there is none.
+func (s *frontiers) first() dove.Revision {
+	switch {
+	case s.opening:
+		return s.opened
+	case len(s.outstanding) > 0:
+		return s.outstanding[0]
+	}
+	return 0
+}
+
+// due counts the sessions that have not acknowledged a frontier.
+type due struct {
+	revision dove.Revision
+	sessions int
 }
 
 // lost are the revisions that concerned a host which had no session, or whose
 // session ended before it acknowledged the first of them.
-type lost struct{ first, last dove.Revision }
+type lost struct {
+	first, last dove.Revision
+	session     uint64 // of the last that ended so: only a later one makes up for it
+}
+
+func (l lost) with(m lost) lost {
+	return lost{min(l.first, m.first), max(l.last, m.last), max(l.session, m.session)}
+}
+
+// failures are what a host said in a session that it could not do.
+type failures struct {
+	session uint64
+	list    []Failure
+}
 
 type entry struct {
 	revision             dove.Revision
@@ -97,22 +147,26 @@ type entry struct {
 
 // NewLedger starts at the revision of the world that the member loaded. Hosts
 // are those with endpoints: whatever they were told by another member counts as
-// not acknowledged until they open a session here and acknowledge.
+// not acknowledged until they open a session and acknowledge.
 func NewLedger(current dove.Revision, hosts []dove.HostName) *Ledger {
 	l := &Ledger{
-		current: current, done: current,
-		sessions: map[SessionID]*frontiers{}, lost: map[dove.HostName]lost{},
-		failed: map[dove.HostName][]Failure{},
+		current: current, own: current, done: current,
+		sessions: map[SessionID]*frontiers{}, hosts: map[dove.HostName]SessionID{},
+		lost: map[dove.HostName]lost{}, failed: map[dove.HostName]failures{}, others: map[string]*other{},
 	}
 	for _, h := range hosts {
-		l.lost[h] = lost{0, current}
+		l.lost[h] = lost{last: current}
 	}
 	return l
 }
 
-// Open adds a session that was sent everything as of a revision, closed by its frontier.
-func (l *Ledger) Open(id SessionID, host dove.HostName, told dove.Revision) {
-	l.sessions[id] = &frontiers{host: host, opening: true, told: told, outstanding: []dove.Revision{told}}
+// Open adds a session that was sent everything as of a revision, closed by its
+// frontier. Number is that of its Hello.
+func (l *Ledger) Open(id SessionID, host dove.HostName, number uint64, told dove.Revision) {
+	l.arrive(host)
+	l.sessions[id] = &frontiers{host: host, number: number, opening: true, opened: told, told: told}
+	l.hosts[host] = id
+	l.opening++
 }
 
 // Close removes a session.
@@ -122,14 +176,29 @@ func (l *Ledger) Close(id SessionID, now time.Time) {
 		return
 	}
 	delete(l.sessions, id)
-	if n := len(s.outstanding); n > 0 {
-		first := s.outstanding[0]
-		if before, ok := l.lost[s.host]; ok {
-			first = min(first, before.first)
-		}
-		l.lost[s.host] = lost{first, s.told}
+	if l.hosts[s.host] == id {
+		delete(l.hosts, s.host)
+	}
+	if s.opening {
+		l.opening--
+	}
+	l.settled(s.outstanding)
+	if first := s.first(); first > 0 {
+		l.lose(s.host, lost{first, s.told, s.number})
 	}
 	l.settle(now)
+}
+
+// lose notes what a host may lack, unless it has opened a later session since and
+// acknowledged what that brought.
+func (l *Ledger) lose(host dove.HostName, gap lost) {
+	if number, opening, ok := l.latest(host); ok && !opening && number > gap.session {
+		return
+	}
+	if before, ok := l.lost[host]; ok {
+		gap = gap.with(before)
+	}
+	l.lost[host] = gap
 }
 
 // Miss notes that a revision takes something from a host that has no session to
@@ -139,7 +208,8 @@ func (l *Ledger) Miss(host dove.HostName, revision dove.Revision) {
 	if !ok {
 		gap.first = revision
 	}
-	l.lost[host] = lost{gap.first, revision}
+	gap.last = revision
+	l.lost[host] = gap
 }
 
 // Lost reports whether a host may still enforce what it was to give up.
@@ -160,6 +230,9 @@ func (l *Ledger) Commit(revision dove.Revision, told []SessionID, now time.Time)
 			overdue = append(overdue, id)
 		}
 	}
+	if len(told) > 0 {
+		l.due = append(l.due, due{revision, len(told)})
+	}
 	l.entries = append(l.entries, entry{revision: revision, committed: now, told: len(told)})
 	if n := len(l.entries) - ReceiptsMax; n > 0 {
 		l.entries = slices.Delete(l.entries, 0, n)
@@ -179,38 +252,60 @@ func (l *Ledger) Ack(id SessionID, revision dove.Revision, failed []Failure, now
 	if last > s.told {
 		return dove.Errorf(dove.Invalid, "host %s acknowledges revision %d, but was told nothing after %d", s.host, last, s.told)
 	}
-	l.fail(s.host, failed, now)
+	l.fail(s.host, s.number, failed, now)
 	s.acked = max(s.acked, revision)
 	n, found := slices.BinarySearch(s.outstanding, revision)
 	if found {
 		n++
 	}
-	if s.opening && n > 0 {
+	if s.opening && revision >= s.opened {
 		s.opening = false
-		l.regain(s.host, now)
+		l.opening--
+		l.regain(s.host, s.number, now)
 	}
+	l.settled(s.outstanding[:n])
 	s.outstanding = slices.Delete(s.outstanding, 0, n)
 	l.settle(now)
 	return nil
 }
 
+// settled notes that a session no longer holds up revisions.
+func (l *Ledger) settled(revisions []dove.Revision) {
+	for _, r := range revisions {
+		i, _ := slices.BinarySearchFunc(l.due, r, func(d due, r dove.Revision) int { return cmp.Compare(d.revision, r) })
+		l.due[i].sessions--
+	}
+	n := 0
+	for n < len(l.due) && l.due[n].sessions == 0 {
+		n++
+	}
+	l.due = l.due[n:]
+}
+
 // regain stamps what a host that was lost now enforces.
-func (l *Ledger) regain(host dove.HostName, now time.Time) {
+func (l *Ledger) regain(host dove.HostName, session uint64, now time.Time) {
 	gap, ok := l.lost[host]
+	if !ok || session < gap.session {
+		return
+	}
 	delete(l.lost, host)
 	for i := range l.entries {
-		if e := &l.entries[i]; ok && e.revision >= gap.first && e.revision <= gap.last && !e.completed.IsZero() {
+		if e := &l.entries[i]; e.revision >= gap.first && e.revision <= gap.last && !e.completed.IsZero() {
 			e.completed = now
 		}
 	}
 }
 
-// fail notes what a host says has failed, and stamps what no longer does.
-func (l *Ledger) fail(host dove.HostName, failed []Failure, now time.Time) {
-	if len(failed) > 0 && failed[0].Revision == 0 {
-		failed = l.unnamed(l.failed[host], failed[1:])
+// fail notes what a host says in a session has failed, and stamps what no longer does.
+func (l *Ledger) fail(host dove.HostName, session uint64, failed []Failure, now time.Time) {
+	before := l.failed[host]
+	if session < before.session {
+		return
 	}
-	for _, f := range l.failed[host] {
+	if len(failed) > 0 && failed[0].Revision == 0 {
+		failed = l.unnamed(before.list, failed[1:])
+	}
+	for _, f := range before.list {
 		gone := !slices.ContainsFunc(failed, func(o Failure) bool { return o.Revision == f.Revision })
 		if i := l.find(f.Revision); gone && i < len(l.entries) && l.entries[i].revision == f.Revision && l.Settled(f.Revision) {
 			l.entries[i].completed = now
@@ -220,7 +315,7 @@ func (l *Ledger) fail(host dove.HostName, failed []Failure, now time.Time) {
 		delete(l.failed, host)
 		return
 	}
-	l.failed[host] = failed
+	l.failed[host] = failures{session, failed}
 }
 
 // unnamed adds to what a host names what it named before, in order: the latest,
@@ -240,8 +335,8 @@ func (l *Ledger) unnamed(before, named []Failure) []Failure {
 // neither a session nor anything to enforce counts no more.
 func (l *Ledger) failures(revision dove.Revision, unconfirmed []dove.HostName) (out []HostFailure) {
 	for host, failed := range l.failed {
-		for _, f := range failed {
-			if f.Revision == revision && (slices.Contains(unconfirmed, host) || l.present(host)) {
+		for _, f := range failed.list {
+			if f.Revision == revision && (among(unconfirmed, host) || l.present(host)) {
 				out = append(out, HostFailure{host, f.Text})
 			}
 		}
@@ -251,23 +346,28 @@ func (l *Ledger) failures(revision dove.Revision, unconfirmed []dove.HostName) (
 }
 
 func (l *Ledger) present(host dove.HostName) bool {
-	for _, s := range l.sessions {
-		if s.host == host {
-			return true
-		}
-	}
-	return false
+	_, _, ok := l.latest(host)
+	return ok
+}
+
+func among(ordered []dove.HostName, host dove.HostName) bool {
+	_, found := slices.BinarySearch(ordered, host)
+	return found
 }
 
 // settle finds how far all live sessions have come.
 func (l *Ledger) settle(now time.Time) {
-	floor := l.current
-	for _, s := range l.sessions {
-		switch {
-		case s.opening:
-			return
-		case len(s.outstanding) > 0:
-			floor = min(floor, s.outstanding[0]-1)
+	if l.opening == 0 {
+		floor := l.current
+		if len(l.due) > 0 {
+			floor = min(floor, l.due[0].revision-1)
+		}
+		l.own = max(l.own, floor)
+	}
+	floor := l.own
+	for _, o := range l.others {
+		if upTo, holds := o.floor(); holds {
+			floor = min(floor, upTo)
 		}
 	}
 	if floor <= l.done {
@@ -288,15 +388,8 @@ func (l *Ledger) find(revision dove.Revision) int {
 	return i
 }
 
-// opens reports whether a host is on its way back.
-func (l *Ledger) opens(host dove.HostName) bool {
-	for _, s := range l.sessions {
-		if s.host == host && s.opening {
-			return true
-		}
-	}
-	return false
-}
+// Own returns the revision up to which all live sessions here have acknowledged.
+func (l *Ledger) Own() dove.Revision { return l.own }
 
 // Settled reports whether all live sessions acknowledged a revision: its
 // receipt is complete unless a lost host holds it up.
@@ -333,16 +426,19 @@ func (l *Ledger) Frontiers(id SessionID) (told, acked dove.Revision) {
 // session that may enforce something, in order.
 func (l *Ledger) Receipt(revision dove.Revision, unconfirmed []dove.HostName) Receipt {
 	r := Receipt{Revision: revision, Complete: l.Settled(revision), Unconfirmed: unconfirmed}
-	if !r.Complete {
+	if !r.Complete && revision <= l.current {
 		for _, s := range l.sessions {
-			if revision <= l.current && (s.opening || len(s.outstanding) > 0 && s.outstanding[0] <= revision) {
+			if first := s.first(); s.opening || first > 0 && first <= revision {
 				r.Pending = append(r.Pending, s.host)
 			}
 		}
+		l.holdUp(&r)
 	}
 	for host, gap := range l.lost {
-		if gap.first <= revision && revision <= gap.last && (slices.Contains(unconfirmed, host) || l.opens(host)) {
-			r.Pending = append(r.Pending, host)
+		if gap.first <= revision && revision <= gap.last {
+			if _, opening, _ := l.latest(host); opening || among(unconfirmed, host) {
+				r.Pending = append(r.Pending, host)
+			}
 		}
 	}
 	slices.Sort(r.Pending)

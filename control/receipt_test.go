@@ -18,11 +18,11 @@ func TestReceiptNamesWhoHasNotAcknowledged(t *testing.T) {
 	if r := l.Receipt(9, []dove.HostName{"h1", "h3"}); r.Complete || !slices.Equal(r.Pending, r.Unconfirmed) {
 		t.Fatalf("a receipt of what another member told: %+v", r)
 	}
-	l.Open(1, "h1", 10)
+	l.Open(1, "h1", 1, 10)
 	if r := l.Receipt(9, []dove.HostName{"h3"}); len(r.Pending) != 2 {
 		t.Fatalf("h1 opens and h3 is away: %+v", r)
 	}
-	l.Open(2, "h2", 10)
+	l.Open(2, "h2", 2, 10)
 	ack := func(id SessionID, rev dove.Revision, now int) {
 		t.Helper()
 		if err := l.Ack(id, rev, nil, at(now)); err != nil {
@@ -58,7 +58,7 @@ func TestReceiptNamesWhoHasNotAcknowledged(t *testing.T) {
 	check(14, Receipt{Complete: true, Committed: at(8), Completed: at(9), Told: 1, Took: time.Second}, "h2")
 
 	// It comes back: until it acknowledges it is pending for all that is not complete.
-	l.Open(3, "h2", 14)
+	l.Open(3, "h2", 3, 14)
 	l.Commit(15, nil, at(10))
 	check(15, Receipt{Committed: at(10), Pending: []dove.HostName{"h2"}})
 	ack(3, 14, 11)
@@ -88,7 +88,7 @@ func TestReceiptsAgreeWithTheirDefinition(t *testing.T) {
 			switch rapid.IntRange(0, 4).Draw(t, "step") {
 			case 0:
 				next++
-				l.Open(next, dove.HostName(rune('a'+next)), rev)
+				l.Open(next, dove.HostName(rune('a'+next)), uint64(next), rev)
 				owes[next] = []dove.Revision{0} // everything, until its first ack
 			case 1, 2:
 				rev++
@@ -134,8 +134,8 @@ func TestReceiptsAgreeWithTheirDefinition(t *testing.T) {
 // its own revision, by name, and of no other; until it is done, also over sessions.
 func TestReceiptSaysWhatFailed(t *testing.T) {
 	l := NewLedger(10, nil)
-	l.Open(1, "h1", 10)
-	l.Open(2, "h2", 10)
+	l.Open(1, "h1", 1, 10)
+	l.Open(2, "h2", 2, 10)
 	ack := func(id SessionID, rev dove.Revision, now int, failed ...Failure) {
 		t.Helper()
 		if err := l.Ack(id, rev, failed, at(now)); err != nil {
@@ -168,7 +168,7 @@ func TestReceiptSaysWhatFailed(t *testing.T) {
 	l.Close(1, at(7))
 	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed}, "h1")
 	check(11, Receipt{Complete: true, Committed: at(2), Completed: at(5), Took: 3 * time.Second, Told: 2}) // it has nothing to enforce
-	l.Open(3, "h1", 12)
+	l.Open(3, "h1", 3, 12)
 	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed})
 	ack(3, 12, 8, full)
 	check(11, Receipt{Committed: at(2), Told: 2, Failed: failed})

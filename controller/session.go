@@ -42,7 +42,7 @@ func (c *Core) open(e Opened) {
 		batch = append(batch, u)
 	}
 	c.send(s, append(batch, &control.Frontier{Revision: revision})...)
-	c.ledger.Open(s.id, s.identity.Host, revision)
+	c.ledger.Open(s.id, s.identity.Host, h.Number, revision)
 	c.liveOpened(s)
 	for _, name := range sortedEndpoints(s.assigned) {
 		c.carry(name)

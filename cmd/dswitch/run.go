@@ -96,7 +96,10 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		Hints:    switcher.Hints(),
 		Claims:   switcher.Claims(),
 		Devices:  devices(changes),
-		Dial:     func(ctx context.Context) (control.HostConn, error) { return stream.Dial(ctx, s.DPC, config) },
+		Members:  s.DPC,
+		Dial: func(ctx context.Context, address string) (control.HostConn, error) {
+			return stream.Dial(ctx, []string{address}, config)
+		},
 		Prepare:  func(d agent.Device) error { return vif.Prepare(vif.Device(d)) },
 		Expire:   switcher.Expire,
 		Save:     func(saved agent.Saved) error { return save(s.State, saved) },

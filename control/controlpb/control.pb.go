@@ -78,7 +78,7 @@ func (x EndpointUpdate_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EndpointUpdate_State.Descriptor instead.
 func (EndpointUpdate_State) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{11, 0}
+	return file_control_proto_rawDescGZIP(), []int{13, 0}
 }
 
 type Answer_Status int32
@@ -133,7 +133,7 @@ func (x Answer_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Answer_Status.Descriptor instead.
 func (Answer_Status) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{26, 0}
+	return file_control_proto_rawDescGZIP(), []int{28, 0}
 }
 
 type Finding_Standing int32
@@ -197,7 +197,7 @@ func (x Finding_Standing) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Finding_Standing.Descriptor instead.
 func (Finding_Standing) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{37, 0}
+	return file_control_proto_rawDescGZIP(), []int{39, 0}
 }
 
 type FlowEvent_What int32
@@ -249,7 +249,59 @@ func (x FlowEvent_What) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FlowEvent_What.Descriptor instead.
 func (FlowEvent_What) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{39, 0}
+	return file_control_proto_rawDescGZIP(), []int{41, 0}
+}
+
+type Presence_Phase int32
+
+const (
+	Presence_PHASE_UNSPECIFIED Presence_Phase = 0
+	Presence_OPENING           Presence_Phase = 1
+	Presence_LIVE              Presence_Phase = 2
+	Presence_ENDED             Presence_Phase = 3
+)
+
+// Enum value maps for Presence_Phase.
+var (
+	Presence_Phase_name = map[int32]string{
+		0: "PHASE_UNSPECIFIED",
+		1: "OPENING",
+		2: "LIVE",
+		3: "ENDED",
+	}
+	Presence_Phase_value = map[string]int32{
+		"PHASE_UNSPECIFIED": 0,
+		"OPENING":           1,
+		"LIVE":              2,
+		"ENDED":             3,
+	}
+)
+
+func (x Presence_Phase) Enum() *Presence_Phase {
+	p := new(Presence_Phase)
+	*p = x
+	return p
+}
+
+func (x Presence_Phase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Presence_Phase) Descriptor() protoreflect.EnumDescriptor {
+	return file_control_proto_enumTypes[4].Descriptor()
+}
+
+func (Presence_Phase) Type() protoreflect.EnumType {
+	return &file_control_proto_enumTypes[4]
+}
+
+func (x Presence_Phase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Presence_Phase.Descriptor instead.
+func (Presence_Phase) EnumDescriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{49, 0}
 }
 
 type Envelope struct {
@@ -277,6 +329,8 @@ type Envelope struct {
 	//	*Envelope_Inspect
 	//	*Envelope_Expect
 	//	*Envelope_CarryRequest
+	//	*Envelope_Members
+	//	*Envelope_Elsewhere
 	Message       isEnvelope_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -508,6 +562,24 @@ func (x *Envelope) GetCarryRequest() *CarryRequest {
 	return nil
 }
 
+func (x *Envelope) GetMembers() *Members {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Members); ok {
+			return x.Members
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetElsewhere() *Elsewhere {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Elsewhere); ok {
+			return x.Elsewhere
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Message interface {
 	isEnvelope_Message()
 }
@@ -596,6 +668,14 @@ type Envelope_CarryRequest struct {
 	CarryRequest *CarryRequest `protobuf:"bytes,26,opt,name=carry_request,json=carryRequest,proto3,oneof"`
 }
 
+type Envelope_Members struct {
+	Members *Members `protobuf:"bytes,27,opt,name=members,proto3,oneof"`
+}
+
+type Envelope_Elsewhere struct {
+	Elsewhere *Elsewhere `protobuf:"bytes,28,opt,name=elsewhere,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Message() {}
 
 func (*Envelope_Held) isEnvelope_Message() {}
@@ -637,6 +717,10 @@ func (*Envelope_Inspect) isEnvelope_Message() {}
 func (*Envelope_Expect) isEnvelope_Message() {}
 
 func (*Envelope_CarryRequest) isEnvelope_Message() {}
+
+func (*Envelope_Members) isEnvelope_Message() {}
+
+func (*Envelope_Elsewhere) isEnvelope_Message() {}
 
 type Domain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -958,6 +1042,110 @@ func (x *HeldPair) GetDigest() []byte {
 	return nil
 }
 
+type Members struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Addresses     []string               `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Members) Reset() {
+	*x = Members{}
+	mi := &file_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Members) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Members) ProtoMessage() {}
+
+func (x *Members) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Members.ProtoReflect.Descriptor instead.
+func (*Members) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Members) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+type Elsewhere struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Addresses     []string               `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	AfterMs       uint32                 `protobuf:"varint,3,opt,name=after_ms,json=afterMs,proto3" json:"after_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Elsewhere) Reset() {
+	*x = Elsewhere{}
+	mi := &file_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Elsewhere) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Elsewhere) ProtoMessage() {}
+
+func (x *Elsewhere) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Elsewhere.ProtoReflect.Descriptor instead.
+func (*Elsewhere) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Elsewhere) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *Elsewhere) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Elsewhere) GetAfterMs() uint32 {
+	if x != nil {
+		return x.AfterMs
+	}
+	return 0
+}
+
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -970,13 +1158,14 @@ type Hello struct {
 	Pairs         []*HeldPair            `protobuf:"bytes,8,rep,name=pairs,proto3" json:"pairs,omitempty"`
 	Attached      []*EndpointUpdate      `protobuf:"bytes,9,rep,name=attached,proto3" json:"attached,omitempty"`
 	More          bool                   `protobuf:"varint,10,opt,name=more,proto3" json:"more,omitempty"`
+	Number        uint64                 `protobuf:"varint,11,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1177,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1190,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{7}
+	return file_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Hello) GetVersion() uint32 {
@@ -1074,6 +1263,13 @@ func (x *Hello) GetMore() bool {
 	return false
 }
 
+func (x *Hello) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 type Held struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peers         []*HeldPeer            `protobuf:"bytes,1,rep,name=peers,proto3" json:"peers,omitempty"`
@@ -1086,7 +1282,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1294,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1307,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{8}
+	return file_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Held) GetPeers() []*HeldPeer {
@@ -1154,7 +1350,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1362,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1375,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{9}
+	return file_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Question) GetVni() uint32 {
@@ -1220,7 +1416,7 @@ type PolicyRequest struct {
 
 func (x *PolicyRequest) Reset() {
 	*x = PolicyRequest{}
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1428,7 @@ func (x *PolicyRequest) String() string {
 func (*PolicyRequest) ProtoMessage() {}
 
 func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1441,7 @@ func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRequest.ProtoReflect.Descriptor instead.
 func (*PolicyRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{10}
+	return file_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PolicyRequest) GetId() uint64 {
@@ -1278,7 +1474,7 @@ type EndpointUpdate struct {
 
 func (x *EndpointUpdate) Reset() {
 	*x = EndpointUpdate{}
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1486,7 @@ func (x *EndpointUpdate) String() string {
 func (*EndpointUpdate) ProtoMessage() {}
 
 func (x *EndpointUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1499,7 @@ func (x *EndpointUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointUpdate.ProtoReflect.Descriptor instead.
 func (*EndpointUpdate) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{11}
+	return file_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EndpointUpdate) GetEndpoint() *Endpoint {
@@ -1372,7 +1568,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1580,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1593,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{12}
+	return file_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Ack) GetRevision() int64 {
@@ -1424,7 +1620,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1632,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1645,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{13}
+	return file_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Failure) GetRevision() int64 {
@@ -1477,7 +1673,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1685,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1698,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{14}
+	return file_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Release) GetPeers() []*PeerKey {
@@ -1534,7 +1730,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_control_proto_msgTypes[15]
+	mi := &file_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1742,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[15]
+	mi := &file_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1755,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{15}
+	return file_control_proto_rawDescGZIP(), []int{17}
 }
 
 type Welcome struct {
@@ -1574,7 +1770,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_proto_msgTypes[16]
+	mi := &file_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1782,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[16]
+	mi := &file_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1795,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{16}
+	return file_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -1640,7 +1836,7 @@ type Address struct {
 
 func (x *Address) Reset() {
 	*x = Address{}
-	mi := &file_control_proto_msgTypes[17]
+	mi := &file_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1848,7 @@ func (x *Address) String() string {
 func (*Address) ProtoMessage() {}
 
 func (x *Address) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[17]
+	mi := &file_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1861,7 @@ func (x *Address) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Address.ProtoReflect.Descriptor instead.
 func (*Address) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{17}
+	return file_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Address) GetAddr() []byte {
@@ -1692,7 +1888,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_control_proto_msgTypes[18]
+	mi := &file_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1900,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[18]
+	mi := &file_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1913,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{18}
+	return file_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -1763,7 +1959,7 @@ type Assign struct {
 
 func (x *Assign) Reset() {
 	*x = Assign{}
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1971,7 @@ func (x *Assign) String() string {
 func (*Assign) ProtoMessage() {}
 
 func (x *Assign) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1984,7 @@ func (x *Assign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assign.ProtoReflect.Descriptor instead.
 func (*Assign) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{19}
+	return file_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Assign) GetRevision() int64 {
@@ -1949,7 +2145,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2157,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2170,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{20}
+	return file_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Allowed) GetPrefix() *Prefix {
@@ -2009,7 +2205,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_control_proto_msgTypes[21]
+	mi := &file_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2217,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[21]
+	mi := &file_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2230,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{21}
+	return file_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Claim) GetEndpoint() *Endpoint {
@@ -2068,7 +2264,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_control_proto_msgTypes[22]
+	mi := &file_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2276,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[22]
+	mi := &file_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2289,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{22}
+	return file_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Gateway) GetMac() []byte {
@@ -2121,7 +2317,7 @@ type Unassign struct {
 
 func (x *Unassign) Reset() {
 	*x = Unassign{}
-	mi := &file_control_proto_msgTypes[23]
+	mi := &file_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2329,7 @@ func (x *Unassign) String() string {
 func (*Unassign) ProtoMessage() {}
 
 func (x *Unassign) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[23]
+	mi := &file_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2342,7 @@ func (x *Unassign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unassign.ProtoReflect.Descriptor instead.
 func (*Unassign) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{23}
+	return file_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Unassign) GetRevision() int64 {
@@ -2182,7 +2378,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_control_proto_msgTypes[24]
+	mi := &file_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2390,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[24]
+	mi := &file_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2403,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{24}
+	return file_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Tunnel) GetHost() string {
@@ -2250,7 +2446,7 @@ type Tunnels struct {
 
 func (x *Tunnels) Reset() {
 	*x = Tunnels{}
-	mi := &file_control_proto_msgTypes[25]
+	mi := &file_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2458,7 @@ func (x *Tunnels) String() string {
 func (*Tunnels) ProtoMessage() {}
 
 func (x *Tunnels) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[25]
+	mi := &file_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2471,7 @@ func (x *Tunnels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnels.ProtoReflect.Descriptor instead.
 func (*Tunnels) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{25}
+	return file_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Tunnels) GetRevision() int64 {
@@ -2321,7 +2517,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_control_proto_msgTypes[26]
+	mi := &file_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2529,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[26]
+	mi := &file_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2542,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{26}
+	return file_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Answer) GetQuestion() *Question {
@@ -2423,7 +2619,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2631,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[27]
+	mi := &file_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2644,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{27}
+	return file_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Peer) GetKey() *PeerKey {
@@ -2586,7 +2782,7 @@ type Way struct {
 
 func (x *Way) Reset() {
 	*x = Way{}
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2598,7 +2794,7 @@ func (x *Way) String() string {
 func (*Way) ProtoMessage() {}
 
 func (x *Way) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[28]
+	mi := &file_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,7 +2807,7 @@ func (x *Way) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Way.ProtoReflect.Descriptor instead.
 func (*Way) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{28}
+	return file_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Way) GetEndpoint() *Endpoint {
@@ -2680,7 +2876,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2888,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[29]
+	mi := &file_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2901,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{29}
+	return file_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Pair) GetKey() *PairKey {
@@ -2735,7 +2931,7 @@ type PolicyReply struct {
 
 func (x *PolicyReply) Reset() {
 	*x = PolicyReply{}
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2943,7 @@ func (x *PolicyReply) String() string {
 func (*PolicyReply) ProtoMessage() {}
 
 func (x *PolicyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[30]
+	mi := &file_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2956,7 @@ func (x *PolicyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyReply.ProtoReflect.Descriptor instead.
 func (*PolicyReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{30}
+	return file_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PolicyReply) GetId() uint64 {
@@ -2809,7 +3005,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +3017,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[31]
+	mi := &file_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +3030,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{31}
+	return file_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Update) GetRevision() int64 {
@@ -2870,7 +3066,7 @@ type Expect struct {
 
 func (x *Expect) Reset() {
 	*x = Expect{}
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2882,7 +3078,7 @@ func (x *Expect) String() string {
 func (*Expect) ProtoMessage() {}
 
 func (x *Expect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[32]
+	mi := &file_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +3091,7 @@ func (x *Expect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expect.ProtoReflect.Descriptor instead.
 func (*Expect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{32}
+	return file_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Expect) GetRevision() int64 {
@@ -2935,7 +3131,7 @@ type Frontier struct {
 
 func (x *Frontier) Reset() {
 	*x = Frontier{}
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3143,7 @@ func (x *Frontier) String() string {
 func (*Frontier) ProtoMessage() {}
 
 func (x *Frontier) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[33]
+	mi := &file_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3156,7 @@ func (x *Frontier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frontier.ProtoReflect.Descriptor instead.
 func (*Frontier) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{33}
+	return file_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Frontier) GetRevision() int64 {
@@ -2980,7 +3176,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3188,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[34]
+	mi := &file_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3201,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{34}
+	return file_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Refusal) GetKind() uint32 {
@@ -3036,7 +3232,7 @@ type Tuple struct {
 
 func (x *Tuple) Reset() {
 	*x = Tuple{}
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3048,7 +3244,7 @@ func (x *Tuple) String() string {
 func (*Tuple) ProtoMessage() {}
 
 func (x *Tuple) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[35]
+	mi := &file_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3061,7 +3257,7 @@ func (x *Tuple) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tuple.ProtoReflect.Descriptor instead.
 func (*Tuple) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{35}
+	return file_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Tuple) GetVni() uint32 {
@@ -3122,7 +3318,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_control_proto_msgTypes[36]
+	mi := &file_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3330,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[36]
+	mi := &file_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3343,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{36}
+	return file_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Inspect) GetId() uint64 {
@@ -3242,7 +3438,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_control_proto_msgTypes[37]
+	mi := &file_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3254,7 +3450,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[37]
+	mi := &file_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3267,7 +3463,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{37}
+	return file_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Finding) GetStanding() Finding_Standing {
@@ -3325,7 +3521,7 @@ type FlowReport struct {
 
 func (x *FlowReport) Reset() {
 	*x = FlowReport{}
-	mi := &file_control_proto_msgTypes[38]
+	mi := &file_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3337,7 +3533,7 @@ func (x *FlowReport) String() string {
 func (*FlowReport) ProtoMessage() {}
 
 func (x *FlowReport) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[38]
+	mi := &file_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3350,7 +3546,7 @@ func (x *FlowReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowReport.ProtoReflect.Descriptor instead.
 func (*FlowReport) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{38}
+	return file_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FlowReport) GetTuple() *Tuple {
@@ -3402,7 +3598,7 @@ type FlowEvent struct {
 
 func (x *FlowEvent) Reset() {
 	*x = FlowEvent{}
-	mi := &file_control_proto_msgTypes[39]
+	mi := &file_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3414,7 +3610,7 @@ func (x *FlowEvent) String() string {
 func (*FlowEvent) ProtoMessage() {}
 
 func (x *FlowEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[39]
+	mi := &file_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3427,7 +3623,7 @@ func (x *FlowEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowEvent.ProtoReflect.Descriptor instead.
 func (*FlowEvent) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{39}
+	return file_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FlowEvent) GetWhat() FlowEvent_What {
@@ -3485,7 +3681,7 @@ type FlowState struct {
 
 func (x *FlowState) Reset() {
 	*x = FlowState{}
-	mi := &file_control_proto_msgTypes[40]
+	mi := &file_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3693,7 @@ func (x *FlowState) String() string {
 func (*FlowState) ProtoMessage() {}
 
 func (x *FlowState) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[40]
+	mi := &file_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +3706,7 @@ func (x *FlowState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowState.ProtoReflect.Descriptor instead.
 func (*FlowState) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{40}
+	return file_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FlowState) GetTuple() *Tuple {
@@ -3558,7 +3754,7 @@ type CarryRequest struct {
 
 func (x *CarryRequest) Reset() {
 	*x = CarryRequest{}
-	mi := &file_control_proto_msgTypes[41]
+	mi := &file_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3570,7 +3766,7 @@ func (x *CarryRequest) String() string {
 func (*CarryRequest) ProtoMessage() {}
 
 func (x *CarryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[41]
+	mi := &file_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3583,7 +3779,7 @@ func (x *CarryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarryRequest.ProtoReflect.Descriptor instead.
 func (*CarryRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{41}
+	return file_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CarryRequest) GetEndpoint() *Endpoint {
@@ -3613,7 +3809,7 @@ type Carry struct {
 
 func (x *Carry) Reset() {
 	*x = Carry{}
-	mi := &file_control_proto_msgTypes[42]
+	mi := &file_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3625,7 +3821,7 @@ func (x *Carry) String() string {
 func (*Carry) ProtoMessage() {}
 
 func (x *Carry) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[42]
+	mi := &file_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3638,7 +3834,7 @@ func (x *Carry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Carry.ProtoReflect.Descriptor instead.
 func (*Carry) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{42}
+	return file_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Carry) GetEndpoint() *Endpoint {
@@ -3692,7 +3888,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_control_proto_msgTypes[43]
+	mi := &file_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3704,7 +3900,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[43]
+	mi := &file_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3717,7 +3913,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{43}
+	return file_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Report) GetId() uint64 {
@@ -3776,11 +3972,1192 @@ func (x *Report) GetRefused() string {
 	return ""
 }
 
+// Across is what two DPC members say to each other.
+type Across struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*Across_Greeting
+	//	*Across_Present
+	//	*Across_Progress
+	//	*Across_Behind
+	//	*Across_Ahead
+	//	*Across_PortState
+	//	*Across_Handover
+	//	*Across_Relay
+	//	*Across_Relayed
+	//	*Across_StatusRequest
+	//	*Across_StatusReply
+	//	*Across_Heartbeat
+	Message       isAcross_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Across) Reset() {
+	*x = Across{}
+	mi := &file_control_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Across) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Across) ProtoMessage() {}
+
+func (x *Across) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Across.ProtoReflect.Descriptor instead.
+func (*Across) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *Across) GetMessage() isAcross_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *Across) GetGreeting() *Greeting {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Greeting); ok {
+			return x.Greeting
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetPresent() *Present {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Present); ok {
+			return x.Present
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetProgress() *Progress {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetBehind() *Behind {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Behind); ok {
+			return x.Behind
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetAhead() *Ahead {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Ahead); ok {
+			return x.Ahead
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetPortState() *PortState {
+	if x != nil {
+		if x, ok := x.Message.(*Across_PortState); ok {
+			return x.PortState
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetHandover() *Handover {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Handover); ok {
+			return x.Handover
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetRelay() *Relay {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Relay); ok {
+			return x.Relay
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetRelayed() *Relayed {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Relayed); ok {
+			return x.Relayed
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetStatusRequest() *StatusRequest {
+	if x != nil {
+		if x, ok := x.Message.(*Across_StatusRequest); ok {
+			return x.StatusRequest
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetStatusReply() *StatusReply {
+	if x != nil {
+		if x, ok := x.Message.(*Across_StatusReply); ok {
+			return x.StatusReply
+		}
+	}
+	return nil
+}
+
+func (x *Across) GetHeartbeat() *Heartbeat {
+	if x != nil {
+		if x, ok := x.Message.(*Across_Heartbeat); ok {
+			return x.Heartbeat
+		}
+	}
+	return nil
+}
+
+type isAcross_Message interface {
+	isAcross_Message()
+}
+
+type Across_Greeting struct {
+	Greeting *Greeting `protobuf:"bytes,1,opt,name=greeting,proto3,oneof"`
+}
+
+type Across_Present struct {
+	Present *Present `protobuf:"bytes,2,opt,name=present,proto3,oneof"`
+}
+
+type Across_Progress struct {
+	Progress *Progress `protobuf:"bytes,3,opt,name=progress,proto3,oneof"`
+}
+
+type Across_Behind struct {
+	Behind *Behind `protobuf:"bytes,4,opt,name=behind,proto3,oneof"`
+}
+
+type Across_Ahead struct {
+	Ahead *Ahead `protobuf:"bytes,5,opt,name=ahead,proto3,oneof"`
+}
+
+type Across_PortState struct {
+	PortState *PortState `protobuf:"bytes,6,opt,name=port_state,json=portState,proto3,oneof"`
+}
+
+type Across_Handover struct {
+	Handover *Handover `protobuf:"bytes,7,opt,name=handover,proto3,oneof"`
+}
+
+type Across_Relay struct {
+	Relay *Relay `protobuf:"bytes,8,opt,name=relay,proto3,oneof"`
+}
+
+type Across_Relayed struct {
+	Relayed *Relayed `protobuf:"bytes,9,opt,name=relayed,proto3,oneof"`
+}
+
+type Across_StatusRequest struct {
+	StatusRequest *StatusRequest `protobuf:"bytes,10,opt,name=status_request,json=statusRequest,proto3,oneof"`
+}
+
+type Across_StatusReply struct {
+	StatusReply *StatusReply `protobuf:"bytes,11,opt,name=status_reply,json=statusReply,proto3,oneof"`
+}
+
+type Across_Heartbeat struct {
+	Heartbeat *Heartbeat `protobuf:"bytes,12,opt,name=heartbeat,proto3,oneof"`
+}
+
+func (*Across_Greeting) isAcross_Message() {}
+
+func (*Across_Present) isAcross_Message() {}
+
+func (*Across_Progress) isAcross_Message() {}
+
+func (*Across_Behind) isAcross_Message() {}
+
+func (*Across_Ahead) isAcross_Message() {}
+
+func (*Across_PortState) isAcross_Message() {}
+
+func (*Across_Handover) isAcross_Message() {}
+
+func (*Across_Relay) isAcross_Message() {}
+
+func (*Across_Relayed) isAcross_Message() {}
+
+func (*Across_StatusRequest) isAcross_Message() {}
+
+func (*Across_StatusReply) isAcross_Message() {}
+
+func (*Across_Heartbeat) isAcross_Message() {}
+
+type Greeting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Member        string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	Start         uint64                 `protobuf:"varint,3,opt,name=start,proto3" json:"start,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Greeting) Reset() {
+	*x = Greeting{}
+	mi := &file_control_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Greeting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Greeting) ProtoMessage() {}
+
+func (x *Greeting) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Greeting.ProtoReflect.Descriptor instead.
+func (*Greeting) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Greeting) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Greeting) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Greeting) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Greeting) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+type Present struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         bool                   `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	Hosts         []*Presence            `protobuf:"bytes,3,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Present) Reset() {
+	*x = Present{}
+	mi := &file_control_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Present) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Present) ProtoMessage() {}
+
+func (x *Present) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Present.ProtoReflect.Descriptor instead.
+func (*Present) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *Present) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
+func (x *Present) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *Present) GetHosts() []*Presence {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+type Presence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Phase         Presence_Phase         `protobuf:"varint,3,opt,name=phase,proto3,enum=dove.control.v1.Presence_Phase" json:"phase,omitempty"`
+	First         int64                  `protobuf:"varint,4,opt,name=first,proto3" json:"first,omitempty"`
+	Last          int64                  `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	Failed        []*Failure             `protobuf:"bytes,6,rep,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Presence) Reset() {
+	*x = Presence{}
+	mi := &file_control_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Presence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Presence) ProtoMessage() {}
+
+func (x *Presence) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Presence.ProtoReflect.Descriptor instead.
+func (*Presence) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Presence) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Presence) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Presence) GetPhase() Presence_Phase {
+	if x != nil {
+		return x.Phase
+	}
+	return Presence_PHASE_UNSPECIFIED
+}
+
+func (x *Presence) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Presence) GetLast() int64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Presence) GetFailed() []*Failure {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+type Progress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Applied       int64                  `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	Settled       int64                  `protobuf:"varint,2,opt,name=settled,proto3" json:"settled,omitempty"`
+	Stale         bool                   `protobuf:"varint,3,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_control_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *Progress) GetApplied() int64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *Progress) GetSettled() int64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
+func (x *Progress) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+type Behind struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Hosts         []*Lag                 `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Behind) Reset() {
+	*x = Behind{}
+	mi := &file_control_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Behind) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Behind) ProtoMessage() {}
+
+func (x *Behind) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Behind.ProtoReflect.Descriptor instead.
+func (*Behind) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Behind) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Behind) GetHosts() []*Lag {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Behind) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type Lag struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	First         int64                  `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lag) Reset() {
+	*x = Lag{}
+	mi := &file_control_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lag) ProtoMessage() {}
+
+func (x *Lag) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lag.ProtoReflect.Descriptor instead.
+func (*Lag) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Lag) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Lag) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+type Ahead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Asker         string                 `protobuf:"bytes,1,opt,name=asker,proto3" json:"asker,omitempty"`
+	Question      *Question              `protobuf:"bytes,2,opt,name=question,proto3" json:"question,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ahead) Reset() {
+	*x = Ahead{}
+	mi := &file_control_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ahead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ahead) ProtoMessage() {}
+
+func (x *Ahead) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ahead.ProtoReflect.Descriptor instead.
+func (*Ahead) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Ahead) GetAsker() string {
+	if x != nil {
+		return x.Asker
+	}
+	return ""
+}
+
+func (x *Ahead) GetQuestion() *Question {
+	if x != nil {
+		return x.Question
+	}
+	return nil
+}
+
+type PortState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Update        *EndpointUpdate        `protobuf:"bytes,3,opt,name=update,proto3" json:"update,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortState) Reset() {
+	*x = PortState{}
+	mi := &file_control_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortState) ProtoMessage() {}
+
+func (x *PortState) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortState.ProtoReflect.Descriptor instead.
+func (*PortState) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *PortState) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *PortState) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *PortState) GetUpdate() *EndpointUpdate {
+	if x != nil {
+		return x.Update
+	}
+	return nil
+}
+
+type Handover struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Carry         *Carry                 `protobuf:"bytes,3,opt,name=carry,proto3" json:"carry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handover) Reset() {
+	*x = Handover{}
+	mi := &file_control_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handover) ProtoMessage() {}
+
+func (x *Handover) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handover.ProtoReflect.Descriptor instead.
+func (*Handover) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *Handover) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Handover) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Handover) GetCarry() *Carry {
+	if x != nil {
+		return x.Carry
+	}
+	return nil
+}
+
+type Relay struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Inspect       *Inspect               `protobuf:"bytes,3,opt,name=inspect,proto3" json:"inspect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relay) Reset() {
+	*x = Relay{}
+	mi := &file_control_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relay) ProtoMessage() {}
+
+func (x *Relay) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relay.ProtoReflect.Descriptor instead.
+func (*Relay) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Relay) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Relay) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Relay) GetInspect() *Inspect {
+	if x != nil {
+		return x.Inspect
+	}
+	return nil
+}
+
+type Relayed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Report        *Report                `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relayed) Reset() {
+	*x = Relayed{}
+	mi := &file_control_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relayed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relayed) ProtoMessage() {}
+
+func (x *Relayed) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relayed.ProtoReflect.Descriptor instead.
+func (*Relayed) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *Relayed) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Relayed) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Relayed) GetReport() *Report {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+type StatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Hosts         []string               `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusRequest) Reset() {
+	*x = StatusRequest{}
+	mi := &file_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusRequest) ProtoMessage() {}
+
+func (x *StatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
+func (*StatusRequest) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *StatusRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *StatusRequest) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+type StatusReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Sessions      []*Status              `protobuf:"bytes,2,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusReply) Reset() {
+	*x = StatusReply{}
+	mi := &file_control_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusReply) ProtoMessage() {}
+
+func (x *StatusReply) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
+func (*StatusReply) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *StatusReply) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *StatusReply) GetSessions() []*Status {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *StatusReply) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// Status is what a member knows of a session.
+type Status struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Vtep          []byte                 `protobuf:"bytes,3,opt,name=vtep,proto3" json:"vtep,omitempty"`
+	Serial        string                 `protobuf:"bytes,4,opt,name=serial,proto3" json:"serial,omitempty"`
+	Software      string                 `protobuf:"bytes,5,opt,name=software,proto3" json:"software,omitempty"`
+	Opened        int64                  `protobuf:"varint,6,opt,name=opened,proto3" json:"opened,omitempty"` // ns since 1970
+	Told          int64                  `protobuf:"varint,7,opt,name=told,proto3" json:"told,omitempty"`
+	Acked         int64                  `protobuf:"varint,8,opt,name=acked,proto3" json:"acked,omitempty"`
+	Peers         int64                  `protobuf:"varint,9,opt,name=peers,proto3" json:"peers,omitempty"`
+	Absent        int64                  `protobuf:"varint,10,opt,name=absent,proto3" json:"absent,omitempty"`
+	Pairs         int64                  `protobuf:"varint,11,opt,name=pairs,proto3" json:"pairs,omitempty"`
+	Endpoints     []*EndpointUpdate      `protobuf:"bytes,12,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	Late          []*Endpoint            `protobuf:"bytes,13,rep,name=late,proto3" json:"late,omitempty"`
+	Member        string                 `protobuf:"bytes,14,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Status) Reset() {
+	*x = Status{}
+	mi := &file_control_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Status) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Status) ProtoMessage() {}
+
+func (x *Status) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Status.ProtoReflect.Descriptor instead.
+func (*Status) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *Status) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Status) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Status) GetVtep() []byte {
+	if x != nil {
+		return x.Vtep
+	}
+	return nil
+}
+
+func (x *Status) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *Status) GetSoftware() string {
+	if x != nil {
+		return x.Software
+	}
+	return ""
+}
+
+func (x *Status) GetOpened() int64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+func (x *Status) GetTold() int64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
+}
+
+func (x *Status) GetAcked() int64 {
+	if x != nil {
+		return x.Acked
+	}
+	return 0
+}
+
+func (x *Status) GetPeers() int64 {
+	if x != nil {
+		return x.Peers
+	}
+	return 0
+}
+
+func (x *Status) GetAbsent() int64 {
+	if x != nil {
+		return x.Absent
+	}
+	return 0
+}
+
+func (x *Status) GetPairs() int64 {
+	if x != nil {
+		return x.Pairs
+	}
+	return 0
+}
+
+func (x *Status) GetEndpoints() []*EndpointUpdate {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
+func (x *Status) GetLate() []*Endpoint {
+	if x != nil {
+		return x.Late
+	}
+	return nil
+}
+
+func (x *Status) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
 var File_control_proto protoreflect.FileDescriptor
 
 const file_control_proto_rawDesc = "" +
 	"\n" +
-	"\rcontrol.proto\x12\x0fdove.control.v1\"\xa2\t\n" +
+	"\rcontrol.proto\x12\x0fdove.control.v1\"\x94\n" +
+	"\n" +
 	"\bEnvelope\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.dove.control.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x04held\x18\x02 \x01(\v2\x15.dove.control.v1.HeldH\x00R\x04held\x12G\n" +
@@ -3803,7 +5180,9 @@ const file_control_proto_rawDesc = "" +
 	"\arefusal\x18\x17 \x01(\v2\x18.dove.control.v1.RefusalH\x00R\arefusal\x124\n" +
 	"\ainspect\x18\x18 \x01(\v2\x18.dove.control.v1.InspectH\x00R\ainspect\x121\n" +
 	"\x06expect\x18\x19 \x01(\v2\x17.dove.control.v1.ExpectH\x00R\x06expect\x12D\n" +
-	"\rcarry_request\x18\x1a \x01(\v2\x1d.dove.control.v1.CarryRequestH\x00R\fcarryRequestB\t\n" +
+	"\rcarry_request\x18\x1a \x01(\v2\x1d.dove.control.v1.CarryRequestH\x00R\fcarryRequest\x124\n" +
+	"\amembers\x18\x1b \x01(\v2\x18.dove.control.v1.MembersH\x00R\amembers\x12:\n" +
+	"\telsewhere\x18\x1c \x01(\v2\x1a.dove.control.v1.ElsewhereH\x00R\telsewhereB\t\n" +
 	"\amessage\"4\n" +
 	"\x06Domain\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
@@ -3823,7 +5202,13 @@ const file_control_proto_rawDesc = "" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\"N\n" +
 	"\bHeldPair\x12*\n" +
 	"\x03key\x18\x01 \x01(\v2\x18.dove.control.v1.PairKeyR\x03key\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xce\x02\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"'\n" +
+	"\aMembers\x12\x1c\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses\"\\\n" +
+	"\tElsewhere\x12\x1c\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x19\n" +
+	"\bafter_ms\x18\x03 \x01(\rR\aafterMs\"\xe6\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3835,7 +5220,8 @@ const file_control_proto_rawDesc = "" +
 	"\x05pairs\x18\b \x03(\v2\x19.dove.control.v1.HeldPairR\x05pairs\x12;\n" +
 	"\battached\x18\t \x03(\v2\x1f.dove.control.v1.EndpointUpdateR\battached\x12\x12\n" +
 	"\x04more\x18\n" +
-	" \x01(\bR\x04more\"\xb9\x01\n" +
+	" \x01(\bR\x04more\x12\x16\n" +
+	"\x06number\x18\v \x01(\x04R\x06number\"\xb9\x01\n" +
 	"\x04Held\x12/\n" +
 	"\x05peers\x18\x01 \x03(\v2\x19.dove.control.v1.HeldPeerR\x05peers\x12/\n" +
 	"\x05pairs\x18\x02 \x03(\v2\x19.dove.control.v1.HeldPairR\x05pairs\x12;\n" +
@@ -4076,7 +5462,97 @@ const file_control_proto_rawDesc = "" +
 	"\x06events\x18\x05 \x03(\v2\x1a.dove.control.v1.FlowEventR\x06events\x12\x12\n" +
 	"\x04more\x18\x06 \x01(\bR\x04more\x12\x12\n" +
 	"\x04lost\x18\a \x01(\x04R\x04lost\x12\x18\n" +
-	"\arefused\x18\b \x01(\tR\arefused2S\n" +
+	"\arefused\x18\b \x01(\tR\arefused\"\xc2\x05\n" +
+	"\x06Across\x127\n" +
+	"\bgreeting\x18\x01 \x01(\v2\x19.dove.control.v1.GreetingH\x00R\bgreeting\x124\n" +
+	"\apresent\x18\x02 \x01(\v2\x18.dove.control.v1.PresentH\x00R\apresent\x127\n" +
+	"\bprogress\x18\x03 \x01(\v2\x19.dove.control.v1.ProgressH\x00R\bprogress\x121\n" +
+	"\x06behind\x18\x04 \x01(\v2\x17.dove.control.v1.BehindH\x00R\x06behind\x12.\n" +
+	"\x05ahead\x18\x05 \x01(\v2\x16.dove.control.v1.AheadH\x00R\x05ahead\x12;\n" +
+	"\n" +
+	"port_state\x18\x06 \x01(\v2\x1a.dove.control.v1.PortStateH\x00R\tportState\x127\n" +
+	"\bhandover\x18\a \x01(\v2\x19.dove.control.v1.HandoverH\x00R\bhandover\x12.\n" +
+	"\x05relay\x18\b \x01(\v2\x16.dove.control.v1.RelayH\x00R\x05relay\x124\n" +
+	"\arelayed\x18\t \x01(\v2\x18.dove.control.v1.RelayedH\x00R\arelayed\x12G\n" +
+	"\x0estatus_request\x18\n" +
+	" \x01(\v2\x1e.dove.control.v1.StatusRequestH\x00R\rstatusRequest\x12A\n" +
+	"\fstatus_reply\x18\v \x01(\v2\x1c.dove.control.v1.StatusReplyH\x00R\vstatusReply\x12:\n" +
+	"\theartbeat\x18\f \x01(\v2\x1a.dove.control.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\amessage\"t\n" +
+	"\bGreeting\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n" +
+	"\x05start\x18\x03 \x01(\x04R\x05start\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\"d\n" +
+	"\aPresent\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\bR\x05first\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12/\n" +
+	"\x05hosts\x18\x03 \x03(\v2\x19.dove.control.v1.PresenceR\x05hosts\"\x8d\x02\n" +
+	"\bPresence\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x125\n" +
+	"\x05phase\x18\x03 \x01(\x0e2\x1f.dove.control.v1.Presence.PhaseR\x05phase\x12\x14\n" +
+	"\x05first\x18\x04 \x01(\x03R\x05first\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\x03R\x04last\x120\n" +
+	"\x06failed\x18\x06 \x03(\v2\x18.dove.control.v1.FailureR\x06failed\"@\n" +
+	"\x05Phase\x12\x15\n" +
+	"\x11PHASE_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aOPENING\x10\x01\x12\b\n" +
+	"\x04LIVE\x10\x02\x12\t\n" +
+	"\x05ENDED\x10\x03\"T\n" +
+	"\bProgress\x12\x18\n" +
+	"\aapplied\x18\x01 \x01(\x03R\aapplied\x12\x18\n" +
+	"\asettled\x18\x02 \x01(\x03R\asettled\x12\x14\n" +
+	"\x05stale\x18\x03 \x01(\bR\x05stale\"d\n" +
+	"\x06Behind\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12*\n" +
+	"\x05hosts\x18\x02 \x03(\v2\x14.dove.control.v1.LagR\x05hosts\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"/\n" +
+	"\x03Lag\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x03R\x05first\"T\n" +
+	"\x05Ahead\x12\x14\n" +
+	"\x05asker\x18\x01 \x01(\tR\x05asker\x125\n" +
+	"\bquestion\x18\x02 \x01(\v2\x19.dove.control.v1.QuestionR\bquestion\"r\n" +
+	"\tPortState\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x127\n" +
+	"\x06update\x18\x03 \x01(\v2\x1f.dove.control.v1.EndpointUpdateR\x06update\"f\n" +
+	"\bHandover\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x12,\n" +
+	"\x05carry\x18\x03 \x01(\v2\x16.dove.control.v1.CarryR\x05carry\"_\n" +
+	"\x05Relay\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x122\n" +
+	"\ainspect\x18\x03 \x01(\v2\x18.dove.control.v1.InspectR\ainspect\"^\n" +
+	"\aRelayed\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12/\n" +
+	"\x06report\x18\x03 \x01(\v2\x17.dove.control.v1.ReportR\x06report\"5\n" +
+	"\rStatusRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05hosts\x18\x02 \x03(\tR\x05hosts\"f\n" +
+	"\vStatusReply\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x123\n" +
+	"\bsessions\x18\x02 \x03(\v2\x17.dove.control.v1.StatusR\bsessions\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\x8a\x03\n" +
+	"\x06Status\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
+	"\x04vtep\x18\x03 \x01(\fR\x04vtep\x12\x16\n" +
+	"\x06serial\x18\x04 \x01(\tR\x06serial\x12\x1a\n" +
+	"\bsoftware\x18\x05 \x01(\tR\bsoftware\x12\x16\n" +
+	"\x06opened\x18\x06 \x01(\x03R\x06opened\x12\x12\n" +
+	"\x04told\x18\a \x01(\x03R\x04told\x12\x14\n" +
+	"\x05acked\x18\b \x01(\x03R\x05acked\x12\x14\n" +
+	"\x05peers\x18\t \x01(\x03R\x05peers\x12\x16\n" +
+	"\x06absent\x18\n" +
+	" \x01(\x03R\x06absent\x12\x14\n" +
+	"\x05pairs\x18\v \x01(\x03R\x05pairs\x12=\n" +
+	"\tendpoints\x18\f \x03(\v2\x1f.dove.control.v1.EndpointUpdateR\tendpoints\x12-\n" +
+	"\x04late\x18\r \x03(\v2\x19.dove.control.v1.EndpointR\x04late\x12\x16\n" +
+	"\x06member\x18\x0e \x01(\tR\x06member2S\n" +
 	"\aControl\x12H\n" +
 	"\fConversation\x12\x19.dove.control.v1.Envelope\x1a\x19.dove.control.v1.Envelope(\x010\x01B Z\x1edove.network/control/controlpbb\x06proto3"
 
@@ -4092,142 +5568,186 @@ func file_control_proto_rawDescGZIP() []byte {
 	return file_control_proto_rawDescData
 }
 
-var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_control_proto_goTypes = []any{
 	(EndpointUpdate_State)(0), // 0: dove.control.v1.EndpointUpdate.State
 	(Answer_Status)(0),        // 1: dove.control.v1.Answer.Status
 	(Finding_Standing)(0),     // 2: dove.control.v1.Finding.Standing
 	(FlowEvent_What)(0),       // 3: dove.control.v1.FlowEvent.What
-	(*Envelope)(nil),          // 4: dove.control.v1.Envelope
-	(*Domain)(nil),            // 5: dove.control.v1.Domain
-	(*Endpoint)(nil),          // 6: dove.control.v1.Endpoint
-	(*PeerKey)(nil),           // 7: dove.control.v1.PeerKey
-	(*PairKey)(nil),           // 8: dove.control.v1.PairKey
-	(*HeldPeer)(nil),          // 9: dove.control.v1.HeldPeer
-	(*HeldPair)(nil),          // 10: dove.control.v1.HeldPair
-	(*Hello)(nil),             // 11: dove.control.v1.Hello
-	(*Held)(nil),              // 12: dove.control.v1.Held
-	(*Question)(nil),          // 13: dove.control.v1.Question
-	(*PolicyRequest)(nil),     // 14: dove.control.v1.PolicyRequest
-	(*EndpointUpdate)(nil),    // 15: dove.control.v1.EndpointUpdate
-	(*Ack)(nil),               // 16: dove.control.v1.Ack
-	(*Failure)(nil),           // 17: dove.control.v1.Failure
-	(*Release)(nil),           // 18: dove.control.v1.Release
-	(*Heartbeat)(nil),         // 19: dove.control.v1.Heartbeat
-	(*Welcome)(nil),           // 20: dove.control.v1.Welcome
-	(*Address)(nil),           // 21: dove.control.v1.Address
-	(*Prefix)(nil),            // 22: dove.control.v1.Prefix
-	(*Assign)(nil),            // 23: dove.control.v1.Assign
-	(*Allowed)(nil),           // 24: dove.control.v1.Allowed
-	(*Claim)(nil),             // 25: dove.control.v1.Claim
-	(*Gateway)(nil),           // 26: dove.control.v1.Gateway
-	(*Unassign)(nil),          // 27: dove.control.v1.Unassign
-	(*Tunnel)(nil),            // 28: dove.control.v1.Tunnel
-	(*Tunnels)(nil),           // 29: dove.control.v1.Tunnels
-	(*Answer)(nil),            // 30: dove.control.v1.Answer
-	(*Peer)(nil),              // 31: dove.control.v1.Peer
-	(*Way)(nil),               // 32: dove.control.v1.Way
-	(*Pair)(nil),              // 33: dove.control.v1.Pair
-	(*PolicyReply)(nil),       // 34: dove.control.v1.PolicyReply
-	(*Update)(nil),            // 35: dove.control.v1.Update
-	(*Expect)(nil),            // 36: dove.control.v1.Expect
-	(*Frontier)(nil),          // 37: dove.control.v1.Frontier
-	(*Refusal)(nil),           // 38: dove.control.v1.Refusal
-	(*Tuple)(nil),             // 39: dove.control.v1.Tuple
-	(*Inspect)(nil),           // 40: dove.control.v1.Inspect
-	(*Finding)(nil),           // 41: dove.control.v1.Finding
-	(*FlowReport)(nil),        // 42: dove.control.v1.FlowReport
-	(*FlowEvent)(nil),         // 43: dove.control.v1.FlowEvent
-	(*FlowState)(nil),         // 44: dove.control.v1.FlowState
-	(*CarryRequest)(nil),      // 45: dove.control.v1.CarryRequest
-	(*Carry)(nil),             // 46: dove.control.v1.Carry
-	(*Report)(nil),            // 47: dove.control.v1.Report
+	(Presence_Phase)(0),       // 4: dove.control.v1.Presence.Phase
+	(*Envelope)(nil),          // 5: dove.control.v1.Envelope
+	(*Domain)(nil),            // 6: dove.control.v1.Domain
+	(*Endpoint)(nil),          // 7: dove.control.v1.Endpoint
+	(*PeerKey)(nil),           // 8: dove.control.v1.PeerKey
+	(*PairKey)(nil),           // 9: dove.control.v1.PairKey
+	(*HeldPeer)(nil),          // 10: dove.control.v1.HeldPeer
+	(*HeldPair)(nil),          // 11: dove.control.v1.HeldPair
+	(*Members)(nil),           // 12: dove.control.v1.Members
+	(*Elsewhere)(nil),         // 13: dove.control.v1.Elsewhere
+	(*Hello)(nil),             // 14: dove.control.v1.Hello
+	(*Held)(nil),              // 15: dove.control.v1.Held
+	(*Question)(nil),          // 16: dove.control.v1.Question
+	(*PolicyRequest)(nil),     // 17: dove.control.v1.PolicyRequest
+	(*EndpointUpdate)(nil),    // 18: dove.control.v1.EndpointUpdate
+	(*Ack)(nil),               // 19: dove.control.v1.Ack
+	(*Failure)(nil),           // 20: dove.control.v1.Failure
+	(*Release)(nil),           // 21: dove.control.v1.Release
+	(*Heartbeat)(nil),         // 22: dove.control.v1.Heartbeat
+	(*Welcome)(nil),           // 23: dove.control.v1.Welcome
+	(*Address)(nil),           // 24: dove.control.v1.Address
+	(*Prefix)(nil),            // 25: dove.control.v1.Prefix
+	(*Assign)(nil),            // 26: dove.control.v1.Assign
+	(*Allowed)(nil),           // 27: dove.control.v1.Allowed
+	(*Claim)(nil),             // 28: dove.control.v1.Claim
+	(*Gateway)(nil),           // 29: dove.control.v1.Gateway
+	(*Unassign)(nil),          // 30: dove.control.v1.Unassign
+	(*Tunnel)(nil),            // 31: dove.control.v1.Tunnel
+	(*Tunnels)(nil),           // 32: dove.control.v1.Tunnels
+	(*Answer)(nil),            // 33: dove.control.v1.Answer
+	(*Peer)(nil),              // 34: dove.control.v1.Peer
+	(*Way)(nil),               // 35: dove.control.v1.Way
+	(*Pair)(nil),              // 36: dove.control.v1.Pair
+	(*PolicyReply)(nil),       // 37: dove.control.v1.PolicyReply
+	(*Update)(nil),            // 38: dove.control.v1.Update
+	(*Expect)(nil),            // 39: dove.control.v1.Expect
+	(*Frontier)(nil),          // 40: dove.control.v1.Frontier
+	(*Refusal)(nil),           // 41: dove.control.v1.Refusal
+	(*Tuple)(nil),             // 42: dove.control.v1.Tuple
+	(*Inspect)(nil),           // 43: dove.control.v1.Inspect
+	(*Finding)(nil),           // 44: dove.control.v1.Finding
+	(*FlowReport)(nil),        // 45: dove.control.v1.FlowReport
+	(*FlowEvent)(nil),         // 46: dove.control.v1.FlowEvent
+	(*FlowState)(nil),         // 47: dove.control.v1.FlowState
+	(*CarryRequest)(nil),      // 48: dove.control.v1.CarryRequest
+	(*Carry)(nil),             // 49: dove.control.v1.Carry
+	(*Report)(nil),            // 50: dove.control.v1.Report
+	(*Across)(nil),            // 51: dove.control.v1.Across
+	(*Greeting)(nil),          // 52: dove.control.v1.Greeting
+	(*Present)(nil),           // 53: dove.control.v1.Present
+	(*Presence)(nil),          // 54: dove.control.v1.Presence
+	(*Progress)(nil),          // 55: dove.control.v1.Progress
+	(*Behind)(nil),            // 56: dove.control.v1.Behind
+	(*Lag)(nil),               // 57: dove.control.v1.Lag
+	(*Ahead)(nil),             // 58: dove.control.v1.Ahead
+	(*PortState)(nil),         // 59: dove.control.v1.PortState
+	(*Handover)(nil),          // 60: dove.control.v1.Handover
+	(*Relay)(nil),             // 61: dove.control.v1.Relay
+	(*Relayed)(nil),           // 62: dove.control.v1.Relayed
+	(*StatusRequest)(nil),     // 63: dove.control.v1.StatusRequest
+	(*StatusReply)(nil),       // 64: dove.control.v1.StatusReply
+	(*Status)(nil),            // 65: dove.control.v1.Status
 }
 var file_control_proto_depIdxs = []int32{
-	11, // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
-	12, // 1: dove.control.v1.Envelope.held:type_name -> dove.control.v1.Held
-	14, // 2: dove.control.v1.Envelope.policy_request:type_name -> dove.control.v1.PolicyRequest
-	15, // 3: dove.control.v1.Envelope.endpoint_update:type_name -> dove.control.v1.EndpointUpdate
-	16, // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
-	18, // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
-	19, // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
-	47, // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
-	46, // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
-	25, // 9: dove.control.v1.Envelope.claim:type_name -> dove.control.v1.Claim
-	20, // 10: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
-	23, // 11: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
-	27, // 12: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
-	29, // 13: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
-	34, // 14: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
-	35, // 15: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
-	37, // 16: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
-	38, // 17: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
-	40, // 18: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
-	36, // 19: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
-	45, // 20: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
-	5,  // 21: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
-	7,  // 22: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
-	8,  // 23: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
-	9,  // 24: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
-	10, // 25: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
-	15, // 26: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
-	9,  // 27: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
-	10, // 28: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
-	15, // 29: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
-	13, // 30: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
-	6,  // 31: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
-	0,  // 32: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
-	17, // 33: dove.control.v1.Ack.failed:type_name -> dove.control.v1.Failure
-	7,  // 34: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
-	8,  // 35: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
-	6,  // 36: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 37: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
-	21, // 38: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
-	22, // 39: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
-	28, // 40: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
-	26, // 41: dove.control.v1.Assign.gateways:type_name -> dove.control.v1.Gateway
-	24, // 42: dove.control.v1.Assign.allowed:type_name -> dove.control.v1.Allowed
-	22, // 43: dove.control.v1.Allowed.prefix:type_name -> dove.control.v1.Prefix
-	6,  // 44: dove.control.v1.Claim.endpoint:type_name -> dove.control.v1.Endpoint
-	6,  // 45: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
-	28, // 46: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
-	13, // 47: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
-	1,  // 48: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
-	5,  // 49: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
-	7,  // 50: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
-	6,  // 51: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
-	5,  // 52: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
-	32, // 53: dove.control.v1.Peer.ways:type_name -> dove.control.v1.Way
-	6,  // 54: dove.control.v1.Way.endpoint:type_name -> dove.control.v1.Endpoint
-	8,  // 55: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
-	30, // 56: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
-	31, // 57: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
-	33, // 58: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
-	31, // 59: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
-	33, // 60: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
-	31, // 61: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
-	33, // 62: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
-	39, // 63: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
-	2,  // 64: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
-	42, // 65: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
-	39, // 66: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
-	3,  // 67: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
-	39, // 68: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
-	39, // 69: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
-	6,  // 70: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
-	6,  // 71: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
-	44, // 72: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
-	41, // 73: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
-	42, // 74: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
-	43, // 75: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
-	4,  // 76: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
-	4,  // 77: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
-	77, // [77:78] is the sub-list for method output_type
-	76, // [76:77] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	14,  // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
+	15,  // 1: dove.control.v1.Envelope.held:type_name -> dove.control.v1.Held
+	17,  // 2: dove.control.v1.Envelope.policy_request:type_name -> dove.control.v1.PolicyRequest
+	18,  // 3: dove.control.v1.Envelope.endpoint_update:type_name -> dove.control.v1.EndpointUpdate
+	19,  // 4: dove.control.v1.Envelope.ack:type_name -> dove.control.v1.Ack
+	21,  // 5: dove.control.v1.Envelope.release:type_name -> dove.control.v1.Release
+	22,  // 6: dove.control.v1.Envelope.heartbeat:type_name -> dove.control.v1.Heartbeat
+	50,  // 7: dove.control.v1.Envelope.report:type_name -> dove.control.v1.Report
+	49,  // 8: dove.control.v1.Envelope.carry:type_name -> dove.control.v1.Carry
+	28,  // 9: dove.control.v1.Envelope.claim:type_name -> dove.control.v1.Claim
+	23,  // 10: dove.control.v1.Envelope.welcome:type_name -> dove.control.v1.Welcome
+	26,  // 11: dove.control.v1.Envelope.assign:type_name -> dove.control.v1.Assign
+	30,  // 12: dove.control.v1.Envelope.unassign:type_name -> dove.control.v1.Unassign
+	32,  // 13: dove.control.v1.Envelope.tunnels:type_name -> dove.control.v1.Tunnels
+	37,  // 14: dove.control.v1.Envelope.policy_reply:type_name -> dove.control.v1.PolicyReply
+	38,  // 15: dove.control.v1.Envelope.update:type_name -> dove.control.v1.Update
+	40,  // 16: dove.control.v1.Envelope.frontier:type_name -> dove.control.v1.Frontier
+	41,  // 17: dove.control.v1.Envelope.refusal:type_name -> dove.control.v1.Refusal
+	43,  // 18: dove.control.v1.Envelope.inspect:type_name -> dove.control.v1.Inspect
+	39,  // 19: dove.control.v1.Envelope.expect:type_name -> dove.control.v1.Expect
+	48,  // 20: dove.control.v1.Envelope.carry_request:type_name -> dove.control.v1.CarryRequest
+	12,  // 21: dove.control.v1.Envelope.members:type_name -> dove.control.v1.Members
+	13,  // 22: dove.control.v1.Envelope.elsewhere:type_name -> dove.control.v1.Elsewhere
+	6,   // 23: dove.control.v1.PairKey.domain:type_name -> dove.control.v1.Domain
+	8,   // 24: dove.control.v1.HeldPeer.key:type_name -> dove.control.v1.PeerKey
+	9,   // 25: dove.control.v1.HeldPair.key:type_name -> dove.control.v1.PairKey
+	10,  // 26: dove.control.v1.Hello.peers:type_name -> dove.control.v1.HeldPeer
+	11,  // 27: dove.control.v1.Hello.pairs:type_name -> dove.control.v1.HeldPair
+	18,  // 28: dove.control.v1.Hello.attached:type_name -> dove.control.v1.EndpointUpdate
+	10,  // 29: dove.control.v1.Held.peers:type_name -> dove.control.v1.HeldPeer
+	11,  // 30: dove.control.v1.Held.pairs:type_name -> dove.control.v1.HeldPair
+	18,  // 31: dove.control.v1.Held.attached:type_name -> dove.control.v1.EndpointUpdate
+	16,  // 32: dove.control.v1.PolicyRequest.questions:type_name -> dove.control.v1.Question
+	7,   // 33: dove.control.v1.EndpointUpdate.endpoint:type_name -> dove.control.v1.Endpoint
+	0,   // 34: dove.control.v1.EndpointUpdate.state:type_name -> dove.control.v1.EndpointUpdate.State
+	20,  // 35: dove.control.v1.Ack.failed:type_name -> dove.control.v1.Failure
+	8,   // 36: dove.control.v1.Release.peers:type_name -> dove.control.v1.PeerKey
+	9,   // 37: dove.control.v1.Release.pairs:type_name -> dove.control.v1.PairKey
+	7,   // 38: dove.control.v1.Assign.endpoint:type_name -> dove.control.v1.Endpoint
+	6,   // 39: dove.control.v1.Assign.domain:type_name -> dove.control.v1.Domain
+	24,  // 40: dove.control.v1.Assign.addresses:type_name -> dove.control.v1.Address
+	25,  // 41: dove.control.v1.Assign.subnets:type_name -> dove.control.v1.Prefix
+	31,  // 42: dove.control.v1.Assign.other:type_name -> dove.control.v1.Tunnel
+	29,  // 43: dove.control.v1.Assign.gateways:type_name -> dove.control.v1.Gateway
+	27,  // 44: dove.control.v1.Assign.allowed:type_name -> dove.control.v1.Allowed
+	25,  // 45: dove.control.v1.Allowed.prefix:type_name -> dove.control.v1.Prefix
+	7,   // 46: dove.control.v1.Claim.endpoint:type_name -> dove.control.v1.Endpoint
+	7,   // 47: dove.control.v1.Unassign.endpoint:type_name -> dove.control.v1.Endpoint
+	31,  // 48: dove.control.v1.Tunnels.add:type_name -> dove.control.v1.Tunnel
+	16,  // 49: dove.control.v1.Answer.question:type_name -> dove.control.v1.Question
+	1,   // 50: dove.control.v1.Answer.status:type_name -> dove.control.v1.Answer.Status
+	6,   // 51: dove.control.v1.Answer.domain:type_name -> dove.control.v1.Domain
+	8,   // 52: dove.control.v1.Peer.key:type_name -> dove.control.v1.PeerKey
+	7,   // 53: dove.control.v1.Peer.endpoint:type_name -> dove.control.v1.Endpoint
+	6,   // 54: dove.control.v1.Peer.domain:type_name -> dove.control.v1.Domain
+	35,  // 55: dove.control.v1.Peer.ways:type_name -> dove.control.v1.Way
+	7,   // 56: dove.control.v1.Way.endpoint:type_name -> dove.control.v1.Endpoint
+	9,   // 57: dove.control.v1.Pair.key:type_name -> dove.control.v1.PairKey
+	33,  // 58: dove.control.v1.PolicyReply.answers:type_name -> dove.control.v1.Answer
+	34,  // 59: dove.control.v1.PolicyReply.peers:type_name -> dove.control.v1.Peer
+	36,  // 60: dove.control.v1.PolicyReply.pairs:type_name -> dove.control.v1.Pair
+	34,  // 61: dove.control.v1.Update.peers:type_name -> dove.control.v1.Peer
+	36,  // 62: dove.control.v1.Update.pairs:type_name -> dove.control.v1.Pair
+	34,  // 63: dove.control.v1.Expect.peers:type_name -> dove.control.v1.Peer
+	36,  // 64: dove.control.v1.Expect.pairs:type_name -> dove.control.v1.Pair
+	42,  // 65: dove.control.v1.Inspect.probe:type_name -> dove.control.v1.Tuple
+	2,   // 66: dove.control.v1.Finding.standing:type_name -> dove.control.v1.Finding.Standing
+	45,  // 67: dove.control.v1.Finding.flow:type_name -> dove.control.v1.FlowReport
+	42,  // 68: dove.control.v1.FlowReport.tuple:type_name -> dove.control.v1.Tuple
+	3,   // 69: dove.control.v1.FlowEvent.what:type_name -> dove.control.v1.FlowEvent.What
+	42,  // 70: dove.control.v1.FlowEvent.tuple:type_name -> dove.control.v1.Tuple
+	42,  // 71: dove.control.v1.FlowState.tuple:type_name -> dove.control.v1.Tuple
+	7,   // 72: dove.control.v1.CarryRequest.endpoint:type_name -> dove.control.v1.Endpoint
+	7,   // 73: dove.control.v1.Carry.endpoint:type_name -> dove.control.v1.Endpoint
+	47,  // 74: dove.control.v1.Carry.flows:type_name -> dove.control.v1.FlowState
+	44,  // 75: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
+	45,  // 76: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
+	46,  // 77: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
+	52,  // 78: dove.control.v1.Across.greeting:type_name -> dove.control.v1.Greeting
+	53,  // 79: dove.control.v1.Across.present:type_name -> dove.control.v1.Present
+	55,  // 80: dove.control.v1.Across.progress:type_name -> dove.control.v1.Progress
+	56,  // 81: dove.control.v1.Across.behind:type_name -> dove.control.v1.Behind
+	58,  // 82: dove.control.v1.Across.ahead:type_name -> dove.control.v1.Ahead
+	59,  // 83: dove.control.v1.Across.port_state:type_name -> dove.control.v1.PortState
+	60,  // 84: dove.control.v1.Across.handover:type_name -> dove.control.v1.Handover
+	61,  // 85: dove.control.v1.Across.relay:type_name -> dove.control.v1.Relay
+	62,  // 86: dove.control.v1.Across.relayed:type_name -> dove.control.v1.Relayed
+	63,  // 87: dove.control.v1.Across.status_request:type_name -> dove.control.v1.StatusRequest
+	64,  // 88: dove.control.v1.Across.status_reply:type_name -> dove.control.v1.StatusReply
+	22,  // 89: dove.control.v1.Across.heartbeat:type_name -> dove.control.v1.Heartbeat
+	54,  // 90: dove.control.v1.Present.hosts:type_name -> dove.control.v1.Presence
+	4,   // 91: dove.control.v1.Presence.phase:type_name -> dove.control.v1.Presence.Phase
+	20,  // 92: dove.control.v1.Presence.failed:type_name -> dove.control.v1.Failure
+	57,  // 93: dove.control.v1.Behind.hosts:type_name -> dove.control.v1.Lag
+	16,  // 94: dove.control.v1.Ahead.question:type_name -> dove.control.v1.Question
+	18,  // 95: dove.control.v1.PortState.update:type_name -> dove.control.v1.EndpointUpdate
+	49,  // 96: dove.control.v1.Handover.carry:type_name -> dove.control.v1.Carry
+	43,  // 97: dove.control.v1.Relay.inspect:type_name -> dove.control.v1.Inspect
+	50,  // 98: dove.control.v1.Relayed.report:type_name -> dove.control.v1.Report
+	65,  // 99: dove.control.v1.StatusReply.sessions:type_name -> dove.control.v1.Status
+	18,  // 100: dove.control.v1.Status.endpoints:type_name -> dove.control.v1.EndpointUpdate
+	7,   // 101: dove.control.v1.Status.late:type_name -> dove.control.v1.Endpoint
+	5,   // 102: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
+	5,   // 103: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
+	103, // [103:104] is the sub-list for method output_type
+	102, // [102:103] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -4257,20 +5777,36 @@ func file_control_proto_init() {
 		(*Envelope_Inspect)(nil),
 		(*Envelope_Expect)(nil),
 		(*Envelope_CarryRequest)(nil),
+		(*Envelope_Members)(nil),
+		(*Envelope_Elsewhere)(nil),
 	}
-	file_control_proto_msgTypes[36].OneofWrappers = []any{
+	file_control_proto_msgTypes[38].OneofWrappers = []any{
 		(*Inspect_Probe)(nil),
 		(*Inspect_FlowsOf)(nil),
 		(*Inspect_Observe)(nil),
 		(*Inspect_Stop)(nil),
+	}
+	file_control_proto_msgTypes[46].OneofWrappers = []any{
+		(*Across_Greeting)(nil),
+		(*Across_Present)(nil),
+		(*Across_Progress)(nil),
+		(*Across_Behind)(nil),
+		(*Across_Ahead)(nil),
+		(*Across_PortState)(nil),
+		(*Across_Handover)(nil),
+		(*Across_Relay)(nil),
+		(*Across_Relayed)(nil),
+		(*Across_StatusRequest)(nil),
+		(*Across_StatusReply)(nil),
+		(*Across_Heartbeat)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   44,
+			NumEnums:      5,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,284 @@
+package control
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"dove.network/dove"
+)
+
+// other is what another member said of its sessions, as far as is known here.
+type other struct {
+	start            uint64
+	reached          bool // a stream with it is up
+	told             bool // its list of sessions was complete once
+	applied, settled dove.Revision
+	hosts            map[dove.HostName]away
+	listed           map[dove.HostName]bool // while its list comes, else nil
+	behind           Behind                 // as it said last
+}
+
+// away is a host's session with another member.
+type away struct {
+	session uint64
+	opening bool
+}
+
+// floor is how far the sessions of the member are known to have come, and whether
+// that holds up anything: a member that cannot be reached holds up what it had not
+// said of hosts that have not opened a session elsewhere.
+func (o *other) floor() (dove.Revision, bool) {
+	switch {
+	case !o.told:
+		return o.settled, true
+	case o.reached:
+		return min(o.applied, o.settled), true
+	}
+	return o.settled, len(o.hosts) > 0
+}
+
+// Reach begins what another member says from now on; start numbers its run.
+func (l *Ledger) Reach(member string, start uint64, now time.Time) {
+	o := l.others[member]
+	if o == nil {
+		o = &other{hosts: map[dove.HostName]away{}}
+		l.others[member] = o
+	}
+	if o.start != start {
+		l.scatter(o)
+		o.start = start
+	}
+	o.reached = true
+	l.settle(now)
+}
+
+// Part notes that a member cannot be reached, or not yet. Its hosts are unknown
+// until they open a session elsewhere, or it says where they are.
+func (l *Ledger) Part(member string, now time.Time) {
+	o := l.others[member]
+	if o == nil {
+		l.others[member] = &other{hosts: map[dove.HostName]away{}}
+		return
+	}
+	o.reached, o.listed, o.behind = false, nil, Behind{}
+	l.settle(now)
+}
+
+// Dismiss forgets a member that is none any more.
+func (l *Ledger) Dismiss(member string, now time.Time) {
+	if o := l.others[member]; o != nil {
+		delete(l.others, member)
+		l.scatter(o)
+		l.settle(now)
+	}
+}
+
+// Presume takes it that a member which has never been reached has no sessions.
+func (l *Ledger) Presume(member string, now time.Time) {
+	if o := l.others[member]; o != nil && !o.reached {
+		o.told = true
+		l.settle(now)
+	}
+}
+
+// Strangers are the members of whose sessions nothing is known, in order.
+func (l *Ledger) Strangers() (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(l.others)) {
+		if !l.others[name].told {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// scatter gives up the sessions of a member: what they had not acknowledged is lost.
+func (l *Ledger) scatter(o *other) {
+	hosts := o.hosts
+	o.hosts = map[dove.HostName]away{}
+	for host, a := range hosts {
+		l.lose(host, lost{o.settled + 1, l.current, a.session})
+	}
+}
+
+// arrive notes that a host is about to open a session: it is no longer with a member
+// that cannot be reached, but may lack what it was told there.
+func (l *Ledger) arrive(host dove.HostName) {
+	for _, o := range l.others {
+		if a, ok := o.hosts[host]; ok && !o.reached {
+			delete(o.hosts, host)
+			l.lose(host, lost{o.settled + 1, l.current, a.session})
+		}
+	}
+}
+
+// Hear takes what a member says of the sessions with it.
+func (l *Ledger) Hear(member string, m *Present, now time.Time) {
+	o := l.others[member]
+	if m.First {
+		o.listed = map[dove.HostName]bool{}
+	}
+	for _, p := range m.Hosts {
+		l.hear(o, p, now)
+	}
+	if o.listed != nil && !m.More {
+		for host := range o.hosts {
+			if !o.listed[host] {
+				delete(o.hosts, host) // it acknowledged all before it left
+			}
+		}
+		o.listed, o.told = nil, true
+	}
+	l.settle(now)
+}
+
+func (l *Ledger) hear(o *other, p Presence, now time.Time) {
+	a, had := o.hosts[p.Host]
+	if had && p.Session < a.session {
+		return
+	}
+	if o.listed != nil && p.Phase != PhaseEnded {
+		o.listed[p.Host] = true
+	}
+	if p.Phase == PhaseEnded {
+		delete(o.hosts, p.Host)
+		if p.First > 0 {
+			l.lose(p.Host, lost{p.First, p.Last, p.Session})
+		}
+		l.fail(p.Host, p.Session, p.Failed, now)
+		return
+	}
+	l.arrive(p.Host)
+	o.hosts[p.Host] = away{p.Session, p.Phase == PhaseOpening}
+	if p.Phase == PhaseLive {
+		l.regain(p.Host, p.Session, now)
+		l.fail(p.Host, p.Session, p.Failed, now)
+	}
+}
+
+// Advance takes how far a member says that it has come.
+func (l *Ledger) Advance(member string, m *Progress, now time.Time) {
+	o := l.others[member]
+	o.applied, o.settled = m.Applied, max(o.settled, m.Settled)
+	l.settle(now)
+}
+
+// Lag takes which sessions of a member are behind.
+func (l *Ledger) Lag(member string, m *Behind) { l.others[member].behind = *m }
+
+// Behind names the sessions that have not acknowledged something, at most
+// RowsMax of them.
+func (l *Ledger) Behind() *Behind {
+	m := &Behind{Revision: l.current}
+	for _, s := range l.sessions {
+		if first := s.first(); first > 0 {
+			m.Hosts = append(m.Hosts, Lag{s.host, first})
+		}
+	}
+	slices.SortFunc(m.Hosts, func(a, b Lag) int { return strings.Compare(string(a.Host), string(b.Host)) })
+	if len(m.Hosts) > RowsMax {
+		m.Hosts, m.More = m.Hosts[:RowsMax], true
+	}
+	return m
+}
+
+// Presence is what other members are to know of a session.
+func (l *Ledger) Presence(id SessionID) Presence {
+	s := l.sessions[id]
+	p := Presence{Host: s.host, Session: s.number, Phase: PhaseLive, Failed: l.failed[s.host].list}
+	if s.opening {
+		p.Phase = PhaseOpening
+	}
+	return p
+}
+
+// Left is what other members are to know of a session that is about to be closed.
+func (l *Ledger) Left(id SessionID) Presence {
+	p := l.Presence(id)
+	p.Phase = PhaseEnded
+	if s := l.sessions[id]; s.first() > 0 {
+		p.First, p.Last = s.first(), s.told
+	}
+	return p
+}
+
+// Gaps are what hosts without a session are known to lack, in order, but not what
+// is only not known of them.
+func (l *Ledger) Gaps() (all []Presence) {
+	for _, host := range slices.Sorted(maps.Keys(l.lost)) {
+		if gap := l.lost[host]; gap.first > 0 && !l.present(host) {
+			all = append(all, Presence{Host: host, Session: gap.session, Phase: PhaseEnded, First: gap.first, Last: gap.last, Failed: l.failed[host].list})
+		}
+	}
+	return all
+}
+
+// Away says which member that can be reached has the latest session of a host,
+// by the number of its Hello; "" if none has one.
+func (l *Ledger) Away(host dove.HostName) (member string, session uint64) {
+	for _, name := range slices.Sorted(maps.Keys(l.others)) {
+		o := l.others[name]
+		if a, ok := o.hosts[host]; ok && o.reached && (member == "" || a.session > session) {
+			member, session = name, a.session
+		}
+	}
+	return member, session
+}
+
+// Astray reports whether only a member that cannot be reached could tell of a host.
+func (l *Ledger) Astray(host dove.HostName) bool {
+	for _, o := range l.others {
+		if _, ok := o.hosts[host]; ok && !o.reached {
+			return true
+		}
+	}
+	return false
+}
+
+// Count is how many sessions a member has, as far as is known.
+func (l *Ledger) Count(member string) int {
+	if o := l.others[member]; o != nil {
+		return len(o.hosts)
+	}
+	return 0
+}
+
+// latest is the latest session of a host with a member that can be reached, this
+// one too.
+func (l *Ledger) latest(host dove.HostName) (number uint64, opening, ok bool) {
+	if s := l.sessions[l.hosts[host]]; s != nil {
+		number, opening, ok = s.number, s.opening, true
+	}
+	for _, o := range l.others {
+		if a, has := o.hosts[host]; has && o.reached && (!ok || a.session > number) {
+			number, opening, ok = a.session, a.opening, true
+		}
+	}
+	return number, opening, ok
+}
+
+// holdUp names what other members hold up of a receipt.
+func (l *Ledger) holdUp(r *Receipt) {
+	for _, name := range slices.Sorted(maps.Keys(l.others)) {
+		o := l.others[name]
+		upTo, holds := o.floor()
+		switch {
+		case !holds || r.Revision <= upTo:
+		case !o.told || o.reached:
+			named := len(r.Pending)
+			for _, lag := range o.behind.Hosts {
+				if lag.First <= r.Revision {
+					r.Pending = append(r.Pending, lag.Host)
+				}
+			}
+			if len(r.Pending) == named || o.behind.More || r.Revision > o.behind.Revision {
+				r.Members = append(r.Members, name)
+			}
+		default:
+			for _, host := range slices.Sorted(maps.Keys(o.hosts)) {
+				r.Unknown = append(r.Unknown, UnknownHost{host, name})
+			}
+		}
+	}
+}
