@@ -100,11 +100,11 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		Dial: func(ctx context.Context, address string) (control.HostConn, error) {
 			return stream.Dial(ctx, []string{address}, config)
 		},
-		Prepare:  func(d agent.Device) error { return vif.Prepare(vif.Device(d)) },
-		Expire:   switcher.Expire,
-		Save:     func(saved agent.Saved) error { return save(s.State, saved) },
-		Socket:   filepath.Join(s.State, socketName),
-		Log:      log,
+		Prepare: func(d agent.Device) error { return vif.Prepare(vif.Device(d)) },
+		Expire:  switcher.Expire,
+		Save:    func(saved agent.Saved) error { return save(s.State, saved) },
+		Socket:  filepath.Join(s.State, socketName),
+		Log:     log,
 	})
 	metrics, err := gatherer(host, daemon.Facts("dove_dswitch", version, credentials.Certificate().NotAfter))
 	if err != nil {
