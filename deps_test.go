@@ -38,7 +38,7 @@ func TestSwitchIsLight(t *testing.T) {
 	}
 	for dep := range strings.Lines(string(out)) {
 		dep = strings.TrimSpace(dep)
-		for _, heavy := range []string{"go.etcd.io/", "github.com/danielgtaylor/huma", "dove.network/api", "dove.network/world", "dove.network/controller", "dove.network/policy"} {
+		for _, heavy := range []string{"go.etcd.io/", "google.golang.org/grpc", "github.com/danielgtaylor/huma", "dove.network/api", "dove.network/world", "dove.network/controller", "dove.network/policy"} {
 			if strings.HasPrefix(dep, heavy) {
 				t.Errorf("dswitch links %s", dep)
 			}

@@ -32,13 +32,22 @@ func newPipe() *pipe {
 	return &pipe{make(chan control.Up, 64), make(chan control.Down), make(chan struct{})}
 }
 
-func (p *pipe) Send(m control.Up) error {
-	select {
-	case p.up <- m:
-		return nil
-	case <-p.closed:
-		return io.EOF
+func (p *pipe) Send(messages ...control.Up) error {
+	for _, m := range messages {
+		select {
+		case p.up <- m:
+		case <-p.closed:
+			return io.EOF
+		}
 	}
+	return nil
+}
+
+func (p *pipe) TrySend(messages ...control.Up) (bool, error) {
+	if len(messages) > cap(p.up)-len(p.up) {
+		return false, nil
+	}
+	return true, p.Send(messages...)
 }
 
 func (p *pipe) Recv() (control.Down, error) {

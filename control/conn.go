@@ -13,18 +13,20 @@ type Identity struct {
 	Serial string // hexadecimal
 }
 
-// MemberConn is the DPC member's end of one session. Send and Recv may be
-// called from two goroutines, one each. Recv returns io.EOF when the dSwitch ended the
+// MemberConn is the DPC member's end of one session. One may call Recv, and any
+// number Send and TrySend, at a time. Recv returns io.EOF when the dSwitch ended the
 // session in order.
 type MemberConn interface {
-	Send(Down) error
+	Send(...Down) error            // in order; waits while the dSwitch reads nothing
+	TrySend(...Down) (bool, error) // sends all, or nothing if that would wait
 	Recv() (Up, error)
 }
 
-// HostConn is the dSwitch's end of one session. Send and Recv may be called from
-// two goroutines, one each; Close while Recv runs, but not while Send does.
+// HostConn is the dSwitch's end of one session. One may call Recv, and any number
+// Send and TrySend, at a time; Close while Recv runs.
 type HostConn interface {
-	Send(Up) error
+	Send(...Up) error            // in order; waits while the member reads nothing
+	TrySend(...Up) (bool, error) // sends all, or nothing if that would wait
 	Recv() (Down, error)
 	Close() error
 }

@@ -119,10 +119,14 @@ func TestManyRowsAreSplit(t *testing.T) {
 // pipe is both ends of a session, one direction.
 type pipe struct{ messages []Up }
 
-func (p *pipe) Send(m Up) error {
-	_, err := DecodeUp(EncodeUp(m))
-	p.messages = append(p.messages, m)
-	return err
+func (p *pipe) Send(messages ...Up) error {
+	var errs []error
+	for _, m := range messages {
+		_, err := DecodeUp(EncodeUp(m))
+		errs = append(errs, err)
+	}
+	p.messages = append(p.messages, messages...)
+	return errors.Join(errs...)
 }
 
 func (p *pipe) Recv() (Up, error) {
@@ -135,14 +139,17 @@ func (p *pipe) Recv() (Up, error) {
 }
 
 type (
-	hostEnd   struct{ *pipe }
-	memberEnd struct{ *pipe }
+	hostEnd struct {
+		HostConn // hears nothing
+		pipe     *pipe
+	}
+	memberEnd struct {
+		MemberConn // sends nothing
+		pipe       *pipe
+	}
 )
 
-func (hostEnd) Recv() (Down, error)   { return nil, io.EOF }
-func (hostEnd) Close() error          { return nil }
-func (memberEnd) Send(Down) error     { return nil }
-func (e hostEnd) Send(m Up) error     { return e.pipe.Send(m) }
+func (e hostEnd) Send(m ...Up) error  { return e.pipe.Send(m...) }
 func (e memberEnd) Recv() (Up, error) { return e.pipe.Recv() }
 
 func TestHelloOfAnyLength(t *testing.T) {
@@ -155,10 +162,10 @@ func TestHelloOfAnyLength(t *testing.T) {
 			sent.Pairs = append(sent.Pairs, HeldPair{Key: PairKey{Domain: dove.Domain{Tenant: "t", Name: "d"}, Src: dove.Class(i)}})
 		}
 		p := &pipe{}
-		if err := SendHello(hostEnd{p}, sent); err != nil {
+		if err := SendHello(hostEnd{pipe: p}, sent); err != nil {
 			t.Fatal(err)
 		}
-		got, err := ReceiveHello(memberEnd{p})
+		got, err := ReceiveHello(memberEnd{pipe: p})
 		if err != nil || len(p.messages) != 0 {
 			t.Fatalf("%d rows: %v, %d messages are left", n, err, len(p.messages))
 		}
@@ -183,11 +190,11 @@ func TestReceiveHelloRefuses(t *testing.T) {
 		{endless, dove.TooLarge},
 		{[]Up{&Hello{More: true}, &Held{More: true}, &Held{More: true}}, dove.Invalid}, // for ever
 	} {
-		if _, err := ReceiveHello(memberEnd{&pipe{test.messages}}); dove.KindOf(err) != test.kind || err == nil {
+		if _, err := ReceiveHello(memberEnd{pipe: &pipe{test.messages}}); dove.KindOf(err) != test.kind || err == nil {
 			t.Errorf("%T...: %v", test.messages[0], err)
 		}
 	}
-	if _, err := ReceiveHello(memberEnd{&pipe{[]Up{&Hello{More: true}}}}); !errors.Is(err, io.EOF) {
+	if _, err := ReceiveHello(memberEnd{pipe: &pipe{[]Up{&Hello{More: true}}}}); !errors.Is(err, io.EOF) {
 		t.Errorf("a session that ends early: %v", err)
 	}
 }

@@ -119,10 +119,10 @@ func (m *Member) catchUp(ctx context.Context, h *control.Hello) {
 // or the session is over.
 func write(conn control.MemberConn, batches <-chan []control.Down) error {
 	for batch := range batches {
+		if err := conn.Send(batch...); err != nil {
+			return err
+		}
 		for _, message := range batch {
-			if err := conn.Send(message); err != nil {
-				return err
-			}
 			if r, ok := message.(*control.Refusal); ok {
 				return dove.Errorf(r.Kind, "%s", r.Message)
 			}

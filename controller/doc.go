@@ -25,5 +25,5 @@
 // same time are committed as one transaction. Member
 // declares the Store that it needs.
 //
-// The package knows no etcd, no gRPC and no HTTP.
+// The package knows no etcd, no TLS and no HTTP.
 package controller

@@ -26,13 +26,22 @@ type conn struct {
 	down chan control.Down
 }
 
-func (c *conn) Send(m control.Down) error {
-	select {
-	case c.down <- m:
-		return nil
-	case <-c.ctx.Done():
-		return c.ctx.Err()
+func (c *conn) Send(messages ...control.Down) error {
+	for _, m := range messages {
+		select {
+		case c.down <- m:
+		case <-c.ctx.Done():
+			return c.ctx.Err()
+		}
 	}
+	return nil
+}
+
+func (c *conn) TrySend(messages ...control.Down) (bool, error) {
+	if c.ctx.Err() != nil || len(messages) > cap(c.down)-len(c.down) {
+		return false, c.ctx.Err()
+	}
+	return true, c.Send(messages...)
 }
 
 func (c *conn) Recv() (control.Up, error) {

@@ -7,7 +7,7 @@ import (
 )
 
 // Kind says what sort of failure an error is. One table in each adapter turns
-// kinds into HTTP and gRPC codes.
+// kinds into what its own protocol says.
 type Kind uint8
 
 // The kinds of error.

@@ -5,16 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"dove.network/control"
 	"dove.network/control/controlpb"
@@ -39,9 +34,9 @@ func Dial(ctx context.Context, addrs []string, config *tls.Config) (control.Host
 	var errs []error
 	kind := dove.Unavailable
 	for _, addr := range addrs {
-		c, err := dialOne(ctx, addr, config)
+		w, err := dial(ctx, addr, config, hostProtocol)
 		if err == nil {
-			return c, nil
+			return &hostConn{wire: w, ended: make(chan struct{})}, nil
 		}
 		if e, ok := errors.AsType[*dove.Error](err); ok {
 			kind = e.Kind
@@ -54,139 +49,89 @@ func Dial(ctx context.Context, addrs []string, config *tls.Config) (control.Host
 	return nil, dove.Errorf(kind, "no DPC member admits a session: %v", errors.Join(errs...))
 }
 
-func dialOne(ctx context.Context, addr string, config *tls.Config) (*hostConn, error) {
-	conn, err := grpc.NewClient("passthrough:///"+addr,
-		grpc.WithTransportCredentials(credentials.NewTLS(config)),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", addr)
-		}),
-		grpc.WithAuthority(config.ServerName),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(),
-		grpc.WithIdleTimeout(0),
-		grpc.WithMaxHeaderListSize(headerMax),
-		grpc.WithStaticStreamWindowSize(windowSize),
-		grpc.WithStaticConnWindowSize(windowSize),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MessageMax), grpc.MaxCallSendMsgSize(MessageMax)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: KeepaliveTime, Timeout: KeepaliveTimeout, PermitWithoutStream: true}),
-	)
+// dial returns a wire that the other end has admitted, and that lives no longer than ctx.
+func dial(ctx context.Context, addr string, config *tls.Config, protocol string) (*wire, error) {
+	within, cancel := context.WithTimeoutCause(ctx, DialTimeout, dove.Errorf(dove.Unavailable, "no answer within %s", DialTimeout))
+	defer cancel()
+	w, err := open(within, addr, config, protocol)
+	if within.Err() != nil {
+		err = errors.Join(context.Cause(within), err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	slow := time.AfterFunc(DialTimeout, cancel)
-	c := &hostConn{conn: conn, cancel: cancel, ended: make(chan struct{})}
-	if err := c.open(ctx); err != nil {
-		if !slow.Stop() && status.Code(err) == codes.Canceled {
-			err = dove.Errorf(dove.Unavailable, "no answer within %s", DialTimeout)
-		}
-		cancel()
-		return nil, errors.Join(fromStatus(err), conn.Close())
+	context.AfterFunc(ctx, func() { _ = w.socket.Close() })
+	return w, nil
+}
+
+// open is dial for as long as ctx allows.
+func open(ctx context.Context, addr string, config *tls.Config, protocol string) (*wire, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, dove.Errorf(dove.Unavailable, "%v", err)
 	}
-	if !slow.Stop() {
-		return nil, errors.Join(dove.Errorf(dove.Unavailable, "no answer within %s", DialTimeout), conn.Close())
+	w, err := shake(ctx, c, config, protocol, tls.Client)
+	if err != nil {
+		return nil, cut(err)
 	}
-	return c, nil
+	defer context.AfterFunc(ctx, func() { _ = w.socket.Close() })()
+	if err := w.admitted(); err != nil {
+		return nil, errors.Join(err, w.socket.Close())
+	}
+	return w, nil
 }
 
 // hostConn is a control.HostConn.
 type hostConn struct {
-	conn   *grpc.ClientConn
-	cancel context.CancelFunc
-	stream grpc.BidiStreamingClient[controlpb.Envelope, controlpb.Envelope]
-	ended  chan struct{} // closed when Recv saw the end
-	once   sync.Once
+	*wire
+	ended chan struct{} // closed when Recv saw the end
+	once  sync.Once
+	bye   sync.Once
 }
 
-// open returns when the member has admitted the session.
-func (c *hostConn) open(ctx context.Context) error {
-	var err error
-	if c.stream, err = controlpb.NewControlClient(c.conn).Conversation(ctx); err != nil {
-		return err
-	}
-	header, err := c.stream.Header()
-	if err != nil {
-		return err
-	}
-	if len(header.Get(welcomeHeader)) > 0 {
-		return nil
-	}
-	if _, err = c.stream.Recv(); err == nil || err == io.EOF {
-		return dove.Errorf(dove.Unavailable, "what answers is no DPC member")
-	}
-	return err
+// Send sends messages in order; it waits while the member reads nothing.
+func (c *hostConn) Send(messages ...control.Up) error {
+	return c.send(envelopes(messages, control.EncodeUp)...)
 }
 
-// Send sends one message; it blocks while the member reads nothing. io.EOF says
-// that the session is over: Recv says why.
-func (c *hostConn) Send(m control.Up) error {
-	return fromStatus(c.stream.Send(control.EncodeUp(m)))
+// TrySend is Send if that needs no waiting, and else false.
+func (c *hostConn) TrySend(messages ...control.Up) (bool, error) {
+	return c.trySend(envelopes(messages, control.EncodeUp)...)
+}
+
+// envelopes encodes messages.
+func envelopes[M any, E proto.Message](messages []M, encode func(M) E) []proto.Message {
+	all := make([]proto.Message, len(messages))
+	for i, m := range messages {
+		all[i] = encode(m)
+	}
+	return all
 }
 
 // Recv returns the next message, checked, or io.EOF when the member ended the
 // session in order.
 func (c *hostConn) Recv() (control.Down, error) {
-	envelope, err := c.stream.Recv()
-	if err != nil {
+	var envelope controlpb.Envelope
+	if err := c.recv(&envelope); err != nil {
 		c.once.Do(func() { close(c.ended) })
-		return nil, fromStatus(err)
+		return nil, err
 	}
-	return control.DecodeDown(envelope)
+	return control.DecodeDown(&envelope)
 }
 
 // Close ends the session in order if somebody calls Recv meanwhile, otherwise
 // after a short while regardless. It may be called twice.
 func (c *hostConn) Close() error {
-	err := c.stream.CloseSend()
-	grace := time.NewTimer(closeGrace)
-	defer grace.Stop()
-	select {
-	case <-c.ended:
-	case <-grace.C:
-	}
-	c.cancel()
-	if closeErr := c.conn.Close(); status.Code(closeErr) != codes.Canceled {
-		err = errors.Join(err, closeErr)
-	}
-	return err
-}
-
-// toStatus is what the other end may know of an error.
-func toStatus(err error) error {
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*dove.Error](err); ok {
-		return status.Error(codesOf[e.Kind], e.Error())
-	}
-	if s, ok := status.FromError(err); ok {
-		return s.Err()
-	}
-	if errors.Is(err, context.Canceled) {
-		return status.Error(codes.Canceled, "the session was ended")
-	}
-	return status.Error(codes.Internal, "the member failed: its log says why")
-}
-
-// fromStatus turns gRPC's errors into ours. io.EOF stays.
-func fromStatus(err error) error {
-	if err == nil || err == io.EOF {
-		return err
-	}
-	if _, ok := errors.AsType[*dove.Error](err); ok {
-		return err
-	}
-	s, ok := status.FromError(err)
-	if !ok {
-		return err
-	}
-	if s.Code() == codes.Canceled || s.Code() == codes.DeadlineExceeded {
-		return dove.Errorf(dove.Unavailable, "the session was cut: %s", s.Message())
-	}
-	for kind, code := range codesOf {
-		if code == s.Code() {
-			return &dove.Error{Kind: kind, Message: s.Message()}
+	c.bye.Do(func() {
+		grace := time.AfterFunc(closeGrace, func() { _ = c.socket.Close() })
+		defer grace.Stop()
+		if c.farewell(nil) == nil {
+			select {
+			case <-c.ended:
+			case <-time.After(closeGrace):
+			}
 		}
-	}
-	return &dove.Error{Kind: dove.Internal, Message: s.Message()}
+		_ = c.socket.Close() // what it could say, Recv has said
+	})
+	return nil
 }

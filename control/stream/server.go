@@ -3,19 +3,13 @@ package stream
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 
 	"dove.network/auth"
 	"dove.network/control"
@@ -23,23 +17,18 @@ import (
 	"dove.network/dove"
 )
 
-// Limits and times of every session.
+// hostProtocol is what both ends of a host's session agree on in the handshake (ALPN). It
+// names the frames; which messages are spoken, Hello says.
+const hostProtocol = "dove-host/1"
+
+// Limits of handshakes.
 const (
-	MessageMax       = 8 << 20          // bytes of one message, either way
-	KeepaliveTime    = 10 * time.Second // of silence, then a ping
-	KeepaliveTimeout = 20 * time.Second // without an answer to the ping, then the end
 	HandshakesMax    = 64               // at once; more wait for their turn
 	HandshakeTimeout = 10 * time.Second // waiting included
 
-	headerMax = 16 << 10 // bytes of request headers
-	// Bytes that one end may send and the other has not read yet. Were it left to gRPC, it
-	// would measure what is best, by a ping for each message, and wake both ends for it.
-	windowSize = 1 << 20
-	stopGrace  = 3 * time.Second // for sessions to end in order when Serve stops
+	stopGrace   = 3 * time.Second // for sessions to end in order when Serve stops
+	acceptAgain = 100 * time.Millisecond
 )
-
-// welcomeHeader says that a session was admitted. Its value is control.Version.
-const welcomeHeader = "dove-version"
 
 // Server is a DPC member's end of all sessions. Set all fields before Serve.
 type Server struct {
@@ -58,107 +47,130 @@ type Server struct {
 // Serve accepts sessions on l, which it closes, until ctx is done. It then ends
 // all sessions and returns nil once they have ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	if s.TLS.ClientAuth != tls.RequireAndVerifyClientCert {
-		panic("stream: the TLS configuration does not require certificates of clients")
+	d := door{tls: s.TLS, protocol: hostProtocol, log: s.Log, serve: s.host}
+	if err := d.run(ctx, l); err != nil {
+		return fmt.Errorf("serve control sessions on %s: %w", l.Addr(), err)
 	}
-	server := grpc.NewServer(
-		grpc.Creds(handshakes{credentials.NewTLS(s.TLS), make(chan struct{}, HandshakesMax)}),
-		grpc.ConnectionTimeout(HandshakeTimeout),
-		grpc.MaxRecvMsgSize(MessageMax),
-		grpc.MaxSendMsgSize(MessageMax),
-		grpc.MaxHeaderListSize(headerMax),
-		grpc.StaticStreamWindowSize(windowSize),
-		grpc.StaticConnWindowSize(windowSize),
-		grpc.MaxConcurrentStreams(1),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: KeepaliveTime, Timeout: KeepaliveTimeout}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: KeepaliveTime / 2, PermitWithoutStream: true}),
-	)
-	controlpb.RegisterControlServer(server, &service{server: s, serving: ctx})
-	stopped := make(chan struct{})
-	unhook := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		force := time.AfterFunc(stopGrace, server.Stop)
-		defer force.Stop()
-		server.GracefulStop()
-	})
-	err := server.Serve(l)
-	if !unhook() {
-		<-stopped
-		return nil
-	}
-	server.Stop()
-	return fmt.Errorf("serve control sessions on %s: %w", l.Addr(), err)
+	return nil
 }
 
-type service struct {
-	controlpb.UnimplementedControlServer
-	server  *Server
-	serving context.Context // done when Serve stops: ends every session
-}
-
-// Conversation serves one session (generated interface).
-func (s *service) Conversation(stream grpc.BidiStreamingServer[controlpb.Envelope, controlpb.Envelope]) error {
-	from := "unknown"
-	id, err := identify(stream.Context(), &from)
+// host serves one host.
+func (s *Server) host(ctx context.Context, w *wire, cert *x509.Certificate) error {
+	from := w.socket.RemoteAddr().String()
+	id, err := auth.HostIdentity(cert)
 	if err == nil {
-		err = s.server.Admit(stream.Context(), id)
+		err = s.Admit(ctx, id)
 	}
 	if err != nil {
-		s.server.Log.Warn("control session refused", "from", from, "host", string(id.Host), "serial", id.Serial, "error", err)
-		return toStatus(err)
-	}
-	if err := stream.SendHeader(metadata.Pairs(welcomeHeader, fmt.Sprint(control.Version))); err != nil {
+		s.Log.Warn("control session refused", "from", from, "host", string(id.Host), "serial", id.Serial, "error", err)
 		return err
 	}
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	defer context.AfterFunc(s.serving, cancel)()
-	log := s.server.Log.With("host", string(id.Host), "from", from)
-	log.Debug("control session opened")
-	err = s.server.Converse(ctx, id, &memberConn{stream, id})
-	if s.serving.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
-		err = dove.Errorf(dove.Unavailable, "this DPC member is stopping: ask another one")
+	if err := w.admit(); err != nil {
+		return err
 	}
+	log := s.Log.With("host", string(id.Host), "from", from)
+	log.Debug("control session opened")
+	err = s.Converse(ctx, id, &memberConn{w, id})
 	log.Debug("control session ended", "reason", err)
-	return toStatus(err)
+	return err
 }
 
-// identify reads who the peer is from its verified certificate.
-func identify(ctx context.Context, from *string) (control.Identity, error) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return control.Identity{}, dove.Errorf(dove.Unauthorized, "the session has no peer")
+// door lets connections in that show a good certificate and speak the protocol.
+type door struct {
+	tls      *tls.Config
+	protocol string
+	log      *slog.Logger
+	// serve serves one connection until it is over or ctx is done. What it
+	// returns is the reason that the other end is told.
+	serve func(ctx context.Context, w *wire, cert *x509.Certificate) error
+}
+
+// run accepts until ctx is done and all are served. It closes l.
+func (d *door) run(ctx context.Context, l net.Listener) error {
+	if d.tls.ClientAuth != tls.RequireAndVerifyClientCert {
+		panic("stream: the TLS configuration does not require certificates of clients")
 	}
-	*from = p.Addr.String()
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 {
-		return control.Identity{}, dove.Errorf(dove.Unauthorized, "the session has no verified certificate")
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	turns := make(chan struct{}, HandshakesMax)
+	var all sync.WaitGroup
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			all.Go(func() { d.let(ctx, c, turns) })
+			continue
+		case ctx.Err() != nil:
+			err = nil
+		case !errors.Is(err, net.ErrClosed):
+			d.log.Error("a connection cannot be accepted; trying again", "error", err)
+			select { // too many files are open, for instance
+			case <-time.After(acceptAgain):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		cancel(err)
+		all.Wait()
+		return err
 	}
-	return auth.HostIdentity(info.State.VerifiedChains[0][0])
+}
+
+// let takes one connection through the door.
+func (d *door) let(ctx context.Context, c net.Conn, turns chan struct{}) {
+	w, err := handshake(ctx, c, d.tls, d.protocol, turns)
+	if err != nil {
+		d.log.Debug("a handshake failed", "from", c.RemoteAddr().String(), "error", err)
+		return
+	}
+	// Who does not take leave is cut off.
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(stopGrace, func() { _ = w.socket.Close() })
+	})()
+	err = d.serve(ctx, w, w.tls.ConnectionState().VerifiedChains[0][0])
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = dove.Errorf(dove.Unavailable, "this DPC member is stopping: ask another one")
+	}
+	w.end(err)
+}
+
+// handshake waits for its turn. It closes the connection if it fails.
+func handshake(ctx context.Context, c net.Conn, config *tls.Config, protocol string, turns chan struct{}) (*wire, error) {
+	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
+	defer cancel()
+	select {
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
+		return shake(ctx, c, config, protocol, tls.Server)
+	case <-ctx.Done():
+		return nil, errors.Join(errors.New("too many handshakes at once"), c.Close())
+	}
 }
 
 // memberConn is a control.MemberConn.
 type memberConn struct {
-	stream grpc.BidiStreamingServer[controlpb.Envelope, controlpb.Envelope]
-	id     control.Identity
+	*wire
+	id control.Identity
 }
 
-// Send sends one message; it blocks while the peer reads nothing.
-func (c *memberConn) Send(m control.Down) error {
-	return fromStatus(c.stream.Send(control.EncodeDown(m)))
+// Send sends messages in order; it waits while the peer reads nothing.
+func (c *memberConn) Send(messages ...control.Down) error {
+	return c.send(envelopes(messages, control.EncodeDown)...)
+}
+
+// TrySend is Send if that needs no waiting, and else false.
+func (c *memberConn) TrySend(messages ...control.Down) (bool, error) {
+	return c.trySend(envelopes(messages, control.EncodeDown)...)
 }
 
 // Recv returns the next message, checked. A Hello that names another host or
 // underlay address than the certificate is an error of kind dove.Forbidden.
 func (c *memberConn) Recv() (control.Up, error) {
-	envelope, err := c.stream.Recv()
-	if err == io.EOF {
-		return nil, io.EOF
+	var envelope controlpb.Envelope
+	if err := c.recv(&envelope); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fromStatus(err)
-	}
-	m, err := control.DecodeUp(envelope)
+	m, err := control.DecodeUp(&envelope)
 	if err != nil {
 		return nil, err
 	}
@@ -167,42 +179,4 @@ func (c *memberConn) Recv() (control.Up, error) {
 			hello.Host, hello.VTEP, c.id.Host, c.id.VTEP)
 	}
 	return m, nil
-}
-
-// handshakes bounds how many handshakes run at once.
-type handshakes struct {
-	credentials.TransportCredentials
-	slots chan struct{}
-}
-
-// ServerHandshake waits for its turn; gRPC has set the connection's deadline.
-func (h handshakes) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	timeout := time.NewTimer(HandshakeTimeout)
-	defer timeout.Stop()
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-		return h.TransportCredentials.ServerHandshake(c)
-	case <-timeout.C:
-		return nil, nil, errors.New("too many handshakes at once")
-	}
-}
-
-// Clone is for gRPC, which copies what it is given; the bound stays common.
-func (h handshakes) Clone() credentials.TransportCredentials {
-	return handshakes{h.TransportCredentials.Clone(), h.slots}
-}
-
-// codesOf gives each kind of error its gRPC code and back.
-var codesOf = map[dove.Kind]codes.Code{
-	dove.Internal:     codes.Internal,
-	dove.Invalid:      codes.InvalidArgument,
-	dove.NotFound:     codes.NotFound,
-	dove.Exists:       codes.AlreadyExists,
-	dove.Conflict:     codes.Aborted,
-	dove.Forbidden:    codes.PermissionDenied,
-	dove.Unauthorized: codes.Unauthenticated,
-	dove.TooLarge:     codes.ResourceExhausted,
-	dove.Unsupported:  codes.Unimplemented,
-	dove.Unavailable:  codes.Unavailable,
 }

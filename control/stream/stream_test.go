@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -9,17 +8,18 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"dove.network/auth"
 	"dove.network/control"
+	"dove.network/control/controlpb"
 	"dove.network/dove"
 )
 
@@ -263,44 +263,46 @@ func TestStopEndsSessions(t *testing.T) {
 // TestGarbage sends, as a host with a good certificate, what no dSwitch sends.
 func TestGarbage(t *testing.T) {
 	r := serve(t, anybody, greet)
-	frame := func(compressed byte, length uint32, body []byte) []byte {
-		return append(binary.BigEndian.AppendUint32([]byte{compressed}, length), body...)
+	frame := func(kind byte, length uint32, body []byte) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, uint32(kind)<<24|length), body...)
 	}
 	noise := make([]byte, 4096)
 	rand.Read(noise)
+	noise[0], noise[1] = 0xff, 0xff
 	for name, c := range map[string]struct {
-		body []byte
-		code string // grpc-status
+		sent []byte
+		kind dove.Kind
 	}{
-		"not protobuf":          {frame(0, 4, []byte{0xff, 0xff, 0xff, 0xff}), "13"},
-		"noise":                 {frame(0, 4096, noise), "13"},
-		"empty envelope":        {frame(0, 0, nil), "3"},
-		"what a member says":    {frame(0, 4, []byte{0xb2, 0x01, 0x00, 0x00}), ""},
-		"hello of nobody":       {frame(0, 2, []byte{0x0a, 0x00}), "3"},
-		"unknown compression":   {frame(1, 2, []byte{0x0a, 0x00}), ""},
-		"larger than the limit": {frame(0, MessageMax+1, nil), "8"},
-		"cut in the middle":     {frame(0, 100, []byte{0x0a}), ""},
+		"not protobuf":          {frame(frameMessage, 4, []byte{0xff, 0xff, 0xff, 0xff}), dove.Invalid},
+		"noise":                 {noise, dove.TooLarge},
+		"noise in a frame":      {frame(frameMessage, 4096, noise), dove.Invalid},
+		"empty envelope":        {frame(frameMessage, 0, nil), dove.Invalid},
+		"what a member says":    {frame(frameMessage, 3, []byte{0xb2, 0x01, 0x00}), dove.Invalid},
+		"hello of nobody":       {frame(frameMessage, 2, []byte{0x0a, 0x00}), dove.Invalid},
+		"unknown frame":         {frame(77, 0, nil), dove.Invalid},
+		"admits the member":     {frame(frameAdmitted, 0, nil), dove.Invalid},
+		"larger than the limit": {frame(frameMessage, MessageMax+1, nil), dove.TooLarge},
+		"ends for no reason":    {frame(frameEnd, 2, []byte{0x08, 0x7f}), dove.Invalid},
+		"refuses the member":    {frame(frameEnd, 2, []byte{0x08, byte(dove.Forbidden)}), dove.Forbidden},
+		"cut in the middle":     {frame(frameMessage, 100, []byte{0x0a}), dove.Unavailable},
+		"cut in a large one":    {frame(frameMessage, MessageMax, noise), dove.Unavailable},
+		"cut in the header":     {[]byte{0, 0}, dove.Unavailable},
+		"says nothing":          {nil, dove.Unavailable},
 	} {
-		transport := &http.Transport{TLSClientConfig: hostTLS(t, r.ca, "h1", time.Now()), ForceAttemptHTTP2: true}
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+r.addr+"/dove.control.v1.Control/Conversation", bytes.NewReader(c.body))
+		w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Content-Type", "application/grpc")
-		request.Header.Set("TE", "trailers")
-		answer, err := transport.RoundTrip(request)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		if _, err := w.tls.Write(c.sent); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		code := answer.Trailer.Get("grpc-status") + answer.Header.Get("grpc-status")
-		if code == "0" || code == "" || c.code != "" && code != c.code {
-			t.Errorf("%s: status %q, want %q: %s", name, code, c.code, answer.Trailer.Get("grpc-message"))
+		if err := w.tls.CloseWrite(); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
-		transport.CloseIdleConnections()
+		if err := w.recv(&controlpb.Envelope{}); dove.KindOf(err) != c.kind {
+			t.Errorf("%s: the member says %s %v, want %s", name, dove.KindOf(err), err, c.kind)
+		}
+		w.socket.Close()
 	}
 	// The member lives on.
 	conn, err := Dial(t.Context(), []string{r.addr}, hostTLS(t, r.ca, "h1", time.Now()))
@@ -309,4 +311,176 @@ func TestGarbage(t *testing.T) {
 	}
 	go conn.Recv()
 	conn.Close()
+}
+
+// TestWhatAnswersIsNoMember dials servers with a good certificate that do something else.
+func TestWhatAnswersIsNoMember(t *testing.T) {
+	ca := newCA(t)
+	certificate, err := ca.IssueServer("dpc1", nil, time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, protocols := range map[string][]string{"says no protocol": nil, "speaks another one": {"h2"}, "hangs up": {hostProtocol}} {
+		config := auth.ControlTLS(certificate, ca.Certificate())
+		config.NextProtos = protocols
+		l, err := tls.Listen("tcp", "127.0.0.1:0", config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				_ = c.(*tls.Conn).Handshake()
+				c.Close()
+			}
+		}()
+		if _, err := Dial(t.Context(), []string{l.Addr().String()}, hostTLS(t, ca, "h1", time.Now())); dove.KindOf(err) != dove.Unavailable {
+			t.Errorf("a server that %s: %v", name, err)
+		}
+		l.Close()
+	}
+}
+
+// refusalOf is a message of some size.
+func refusalOf(size int) *controlpb.Envelope {
+	return &controlpb.Envelope{Message: &controlpb.Envelope_Refusal{Refusal: &controlpb.Refusal{Message: strings.Repeat("x", size)}}}
+}
+
+// TestSlowReader sends to a host that reads nothing: what has to wait says so, and
+// all arrives in order once the host reads.
+func TestSlowReader(t *testing.T) {
+	const most = 4096
+	told := make(chan int, 1)
+	r := serve(t, anybody, func(_ context.Context, _ control.Identity, conn control.MemberConn) error {
+		w := conn.(*memberConn).wire
+		for n := range most {
+			sent, err := w.trySend(refusalOf(n), refusalOf(32<<10))
+			if err != nil {
+				return err
+			}
+			if !sent {
+				told <- n
+				return w.send(refusalOf(n), refusalOf(MessageMax-100), refusalOf(7))
+			}
+		}
+		return dove.Errorf(dove.Internal, "all of it went out")
+	})
+	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.end(nil)
+	last := <-told
+	if last == 0 {
+		t.Error("nothing went out at once")
+	}
+	hear := func(size int) {
+		t.Helper()
+		var m controlpb.Envelope
+		if err := w.recv(&m); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(m.GetRefusal().GetMessage()); got != size {
+			t.Fatalf("a message of %d bytes, want %d", got, size)
+		}
+	}
+	for n := range last {
+		hear(n)
+		hear(32 << 10)
+	}
+	hear(last)
+	hear(MessageMax - 100)
+	hear(7)
+	if err := w.recv(&controlpb.Envelope{}); err != io.EOF {
+		t.Errorf("the session ends with %v", err)
+	}
+}
+
+// TestTooLarge refuses to send what nobody may, and goes on.
+func TestTooLarge(t *testing.T) {
+	r := serve(t, anybody, greet)
+	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.end(nil)
+	if err := w.send(refusalOf(MessageMax)); dove.KindOf(err) != dove.TooLarge {
+		t.Errorf("sent: %v", err)
+	}
+	if sent, err := w.trySend(refusalOf(chunkSize)); sent || err != nil {
+		t.Errorf("what is more than can be kept: %t, %v", sent, err)
+	}
+	if sent, err := w.trySend(control.EncodeUp(&control.Ack{Revision: 3})); !sent || err != nil {
+		t.Errorf("a small one: %t, %v", sent, err)
+	}
+	var m controlpb.Envelope
+	if err := w.recv(&m); err != nil || m.GetFrontier().GetRevision() != 3 {
+		t.Errorf("%v, %v", &m, err)
+	}
+}
+
+// TestDeafHostHoldsNobodyUp ends a session with a host that reads nothing: the
+// member waits no longer than it says.
+func TestDeafHostHoldsNobodyUp(t *testing.T) {
+	sending := make(chan error, 1)
+	r := serve(t, anybody, func(_ context.Context, _ control.Identity, conn control.MemberConn) error {
+		go func() {
+			for {
+				if err := conn.(*memberConn).send(refusalOf(1 << 20)); err != nil {
+					sending <- err
+					return
+				}
+			}
+		}()
+		return dove.Errorf(dove.Conflict, "enough")
+	})
+	conn, err := Dial(t.Context(), []string{r.addr}, hostTLS(t, r.ca, "h1", time.Now()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-sending; dove.KindOf(err) != dove.Unavailable {
+		t.Errorf("sending ends with %v", err)
+	}
+	conn.Close()
+}
+
+// TestSilence lets each end in turn say nothing for too long.
+func TestSilence(t *testing.T) {
+	ca := newCA(t)
+	certificate, err := ca.IssueServer("dpc1", nil, time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, host := auth.ControlTLS(certificate, ca.Certificate()), hostTLS(t, ca, "h1", time.Now())
+	synctest.Test(t, func(t *testing.T) {
+		server.Time = func() time.Time { return certificate.Leaf.NotBefore.Add(time.Hour) }
+		host.Time = server.Time
+		near, far := net.Pipe()
+		wires := make(chan *wire, 2)
+		for c, config := range map[net.Conn]*tls.Config{near: server, far: host} {
+			side := tls.Client
+			if c == near {
+				side = tls.Server
+			}
+			go func() {
+				w, err := shake(t.Context(), c, config, hostProtocol, side)
+				if err != nil {
+					t.Error(err)
+				}
+				wires <- w
+			}()
+		}
+		one, other := <-wires, <-wires
+		began := time.Now()
+		ended := make(chan error, 1)
+		go func() { ended <- one.recv(&controlpb.Envelope{}) }()
+		go func() { // one that reads what it is sent, and says nothing
+			for other.recv(&controlpb.Envelope{}) == nil {
+			}
+		}()
+		if err := <-ended; dove.KindOf(err) != dove.Unavailable || time.Since(began) != SilenceMax {
+			t.Errorf("the end came after %v: %v", time.Since(began), err)
+		}
+		one.end(nil)
+		other.end(nil)
+	})
 }
