@@ -304,6 +304,9 @@ func (Presence_Phase) EnumDescriptor() ([]byte, []int) {
 	return file_control_proto_rawDescGZIP(), []int{49, 0}
 }
 
+// Envelope is what a session's messages travel in. Up go hello, held, policy_request,
+// endpoint_update, ack, release, report, carry, claim and heartbeat; the rest, carry and
+// heartbeat go down.
 type Envelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -5552,9 +5555,7 @@ const file_control_proto_rawDesc = "" +
 	"\x05pairs\x18\v \x01(\x03R\x05pairs\x12=\n" +
 	"\tendpoints\x18\f \x03(\v2\x1f.dove.control.v1.EndpointUpdateR\tendpoints\x12-\n" +
 	"\x04late\x18\r \x03(\v2\x19.dove.control.v1.EndpointR\x04late\x12\x16\n" +
-	"\x06member\x18\x0e \x01(\tR\x06member2S\n" +
-	"\aControl\x12H\n" +
-	"\fConversation\x12\x19.dove.control.v1.Envelope\x1a\x19.dove.control.v1.Envelope(\x010\x01B Z\x1edove.network/control/controlpbb\x06proto3"
+	"\x06member\x18\x0e \x01(\tR\x06memberB Z\x1edove.network/control/controlpbb\x06proto3"
 
 var (
 	file_control_proto_rawDescOnce sync.Once
@@ -5741,10 +5742,8 @@ var file_control_proto_depIdxs = []int32{
 	65,  // 99: dove.control.v1.StatusReply.sessions:type_name -> dove.control.v1.Status
 	18,  // 100: dove.control.v1.Status.endpoints:type_name -> dove.control.v1.EndpointUpdate
 	7,   // 101: dove.control.v1.Status.late:type_name -> dove.control.v1.Endpoint
-	5,   // 102: dove.control.v1.Control.Conversation:input_type -> dove.control.v1.Envelope
-	5,   // 103: dove.control.v1.Control.Conversation:output_type -> dove.control.v1.Envelope
-	103, // [103:104] is the sub-list for method output_type
-	102, // [102:103] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for method output_type
+	102, // [102:102] is the sub-list for method input_type
 	102, // [102:102] is the sub-list for extension type_name
 	102, // [102:102] is the sub-list for extension extendee
 	0,   // [0:102] is the sub-list for field type_name
@@ -5808,7 +5807,7 @@ func file_control_proto_init() {
 			NumEnums:      5,
 			NumMessages:   61,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   0,
 		},
 		GoTypes:           file_control_proto_goTypes,
 		DependencyIndexes: file_control_proto_depIdxs,
