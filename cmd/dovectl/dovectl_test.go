@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -109,7 +110,18 @@ type host struct {
 	assigned control.Assign // last
 }
 
-func (h *host) Send(d control.Down) error {
+func (h *host) Send(messages ...control.Down) error {
+	var errs []error
+	for _, d := range messages {
+		errs = append(errs, h.hear(d))
+	}
+	return errors.Join(errs...)
+}
+
+// TrySend leaves it to Send, which waits until what the host says is taken.
+func (h *host) TrySend(...control.Down) (bool, error) { return false, nil }
+
+func (h *host) hear(d control.Down) error {
 	if h.says == "obeys" {
 		h.obey(d)
 		return nil
