@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
@@ -427,4 +428,55 @@ func TestWhy(t *testing.T) {
 		r.refused(status, "GET /v1/tenants/a/why?"+query, "")
 	}
 	r.refused(404, "GET /v1/tenants/b/why?from=web-1&to=db-1&proto=tcp&port=1", "")
+}
+
+// TestManyEndpoints makes more endpoints at once than a transaction carries.
+func TestManyEndpoints(t *testing.T) {
+	r := newRig(t)
+	r.ok(nil, "PUT /v1/tenants/a", "")
+	r.ok(nil, "PUT /v1/tenants/a/blueprints/shop", shop)
+	r.ok(nil, "PUT /v1/tenants/a/networks/wide", `{"domain":"shop","subnets":["10.8.0.0/16"]}`)
+	items := func(n int, more ...string) string {
+		list := make([]string, n)
+		for i := range list {
+			list[i] = fmt.Sprintf(`{"id":"e%d","groups":["shop/web"],"network":"wide"}`, i)
+		}
+		return `{"items":[` + strings.Join(append(list, more...), ",") + `]}`
+	}
+	var page List[Endpoint]
+	wrong := r.refused(422, "POST /v1/tenants/a/endpoints", items(300, `{"id":"x","groups":["shop/none"]}`, `{"id":"y","groups":["shop/web"],"network":"wide","addresses":["10.8.0.2"]}`))
+	if len(wrong.Errors) < 2 || wrong.Errors[0].Path != "items[300].groups[0]" || wrong.Errors[len(wrong.Errors)-1].Path != "items[301].addresses[0]" {
+		t.Errorf("faults: %+v", wrong.Errors)
+	}
+	if r.ok(&page, "GET /v1/tenants/a/endpoints", ""); len(page.Items) != 0 {
+		t.Errorf("%d were made of a list that is refused", len(page.Items))
+	}
+	var made Endpoints
+	r.ok(&made, "POST /v1/tenants/a/endpoints", items(300))
+	if r.ok(&page, "GET /v1/tenants/a/endpoints?limit=1000", ""); len(page.Items) != 300 || len(made.Items) != 300 {
+		t.Fatalf("%d are there, %d are told", len(page.Items), len(made.Items))
+	}
+	revisions, addresses := map[dove.Revision]int{}, map[string]bool{}
+	for _, e := range page.Items {
+		revisions[e.Revision]++
+		addresses[e.Addresses[0]] = true
+	}
+	if len(revisions) != 3 || len(addresses) != 300 || revisions[made.Revision] == 0 || made.Items[299].Revision != made.Revision {
+		t.Errorf("revisions %v, %d addresses; told %d", revisions, len(addresses), made.Revision)
+	}
+	var again Endpoints
+	if r.ok(&again, "POST /v1/tenants/a/endpoints", items(300)); again.Revision != made.Revision {
+		t.Errorf("a repetition is revision %d, after %d", again.Revision, made.Revision)
+	}
+	// What others do in between stops it there, and it says how far it came.
+	r.backend.meanwhile = func() { // the first part
+		r.backend.meanwhile = func() { // the second one
+			r.ok(nil, "PUT /v1/tenants/a/endpoints/thief", `{"groups":["shop/web"],"network":"wide","addresses":["10.8.9.9"]}`)
+		}
+	}
+	late := r.refused(409, "POST /v1/tenants/a/endpoints", strings.ReplaceAll(items(200, `{"id":"z","groups":["shop/web"],"network":"wide","addresses":["10.8.9.9"]}`), `"e`, `"f`))
+	r.ok(&page, "GET /v1/tenants/a/endpoints?limit=1000", "")
+	if done := len(page.Items) - 301; done < 100 || len(late.Errors) != 1 || late.Errors[0].Path != "items[200].addresses[0]" || !strings.Contains(late.Detail, fmt.Sprintf("the first %d of 201 are done", done)) {
+		t.Errorf("%d are done, it says %+v", done, late)
+	}
 }

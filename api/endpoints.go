@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"net/http"
@@ -235,27 +233,21 @@ func (s *server) endpoints(api huma.API) {
 		Conditions
 		Body EndpointSpec
 	}) (*Written[Endpoint], error) {
-		var uid [8]byte
-		if _, err := io.ReadFull(s.Random, uid[:]); err != nil {
-			return nil, s.problem(fmt.Errorf("draw a UID: %w", err))
-		}
-		chance := edit.Chance{UID: dove.UID(binary.BigEndian.Uint64(uid[:])), Now: s.Now()}
-		request := edit.EndpointRequest{
-			Tenant: in.Tenant, ID: in.Endpoint, Network: in.Body.Network, Groups: in.Body.Groups,
-			Addresses: in.Body.Addresses, MAC: in.Body.MAC, Host: in.Body.Host, Device: in.Body.Device,
-			PortSecurity: in.Body.PortSecurity, Parent: in.Body.Parent, VLAN: in.Body.VLAN,
-		}
-		request.Labels, request.Ports = in.Body.Labels, in.Body.Ports
-		if in.Body.Allowed != nil {
-			request.Allowed = []edit.AllowedRequest{}
-		}
-		for _, x := range in.Body.Allowed {
-			request.Allowed = append(request.Allowed, edit.AllowedRequest(x))
+		request := in.Body.request(in.name())
+		chance, err := s.chance()
+		if err != nil {
+			return nil, s.problem(err)
 		}
 		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 			return edit.PutEndpoint(w, request, chance, ifMatch)
 		})
 	})
+	register(api, huma.Operation{
+		OperationID: "put-endpoints", Method: http.MethodPost, Path: path, Tags: tags, MaxBodyBytes: TextMax,
+		Summary: "Make endpoints, or change them",
+		Description: "Each as its own operation would, one after the other: some hundred make one revision. If one of them is refused, " +
+			"nothing happens. Where others write meanwhile, it may be refused in between: then it says which have been done. It can be repeated.",
+	}, s.putEndpoints)
 	register(api, huma.Operation{
 		OperationID: "delete-endpoint", Method: http.MethodDelete, Path: path + "/{endpoint}", Tags: tags,
 		Summary: "Delete an endpoint",

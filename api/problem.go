@@ -101,7 +101,7 @@ func asProblem(_ huma.Context, _ string, v any) (any, error) {
 	}
 	detail := m.Detail
 	if m.Status == http.StatusRequestEntityTooLarge {
-		detail = fmt.Sprintf("the request's body is too large: a blueprint has at most %d bytes, anything else %d", blueprint.MaxBytes, BodyMax)
+		detail = fmt.Sprintf("the request's body is too large: a blueprint has at most %d bytes, a list of endpoints %d, anything else %d", blueprint.MaxBytes, TextMax, BodyMax)
 	}
 	return newProblem(m.Status, kindOfStatus(m.Status), detail, faults), nil
 }

@@ -14,7 +14,7 @@ import (
 // slowEdit is what an edit takes to decide so that others do not wait while it is
 // decided again, until it was so triesAlone times.
 const (
-	slowEdit   = 5 * time.Millisecond
+	slowEdit   = 50 * time.Millisecond
 	triesAlone = 3
 )
 
@@ -158,6 +158,10 @@ func (m *Member) together(waiting []*editing, most int) (batch *edit.Batch, toge
 	for i, e := range waiting {
 		if len(together) == most {
 			return batch, together, append(left, waiting[i:]...)
+		}
+		if !batch.Fits(e.txn) { // nor would it if it were decided again
+			left = append(left, e)
+			continue
 		}
 		if !batch.Holds(e.txn) {
 			if e.took > slowEdit && e.tries < triesAlone && len(waiting) > 1 || !e.redecide(batch) {

@@ -58,6 +58,22 @@ func (b *Batch) Holds(t dove.Txn) bool {
 // Add adds a transaction that was decided on World, or that Holds. It reports
 // whether it could: a batch has the limits of a transaction, and one write for each document.
 func (b *Batch) Add(t dove.Txn) bool {
+	bytes, fits := b.fits(t)
+	if fits {
+		b.bytes = bytes
+		b.take(t)
+	}
+	return fits
+}
+
+// Fits reports whether Add would add a transaction.
+func (b *Batch) Fits(t dove.Txn) bool {
+	_, fits := b.fits(t)
+	return fits
+}
+
+// fits returns how many bytes would be written.
+func (b *Batch) fits(t dove.Txn) (bytes int, fits bool) {
 	reads, writes, bytes := len(b.txn.Reads), len(b.written), b.bytes
 	for _, r := range t.Reads {
 		if _, written := b.written[r.Key]; !written && !b.reads[r.Key] {
@@ -81,20 +97,15 @@ func (b *Batch) Add(t dove.Txn) bool {
 	}
 	for _, p := range t.Puts {
 		if !write(p.Key, len(p.Value)) {
-			return false
+			return bytes, false
 		}
 	}
 	for _, key := range t.Deletes {
 		if !write(key, 0) {
-			return false
+			return bytes, false
 		}
 	}
-	if len(b.written) > 0 && (max(reads, writes) > dove.TxnOperationsMax || bytes > dove.TxnBytesMax) {
-		return false
-	}
-	b.bytes = bytes
-	b.take(t)
-	return true
+	return bytes, len(b.written) == 0 || max(reads, writes) <= dove.TxnOperationsMax && bytes <= dove.TxnBytesMax
 }
 
 // allocations is the folder of the documents that several changes may write.

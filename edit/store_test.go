@@ -24,7 +24,7 @@ var byValue = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
 // book is a store and the world that follows it.
 type book struct {
-	t    *testing.T
+	t    testing.TB
 	w    *world.World
 	docs map[string]dove.Doc
 }

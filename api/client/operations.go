@@ -142,6 +142,12 @@ func (c *Client) PutEndpoint(ctx context.Context, e dove.Endpoint, spec api.Endp
 	return put[api.Endpoint](ctx, c, ifMatch, spec, endpointPath(e)...)
 }
 
+// PutEndpoints makes endpoints of a tenant, or changes them, at most api.PageMax at
+// once.
+func (c *Client) PutEndpoints(ctx context.Context, t dove.Tenant, all []api.NamedEndpointSpec) (api.Endpoints, error) {
+	return do[api.Endpoints](ctx, c, request{method: http.MethodPost, path: []string{"tenants", string(t), "endpoints"}, body: api.EndpointsSpec{Items: all}})
+}
+
 // BindEndpoint binds an endpoint to a host.
 func (c *Client) BindEndpoint(ctx context.Context, e dove.Endpoint, host dove.HostName, ifMatch *dove.Revision) (api.Endpoint, error) {
 	return put[api.Endpoint](ctx, c, ifMatch, api.Binding{Host: host}, endpointPath(e, "binding")...)

@@ -17,6 +17,16 @@ import (
 
 // document reads a blueprint's text; "-" is standard input.
 func (a *app) document(file string) ([]byte, error) {
+	// One byte more than allowed is enough for the DPC to say so.
+	text, err := a.read(file, blueprint.MaxBytes)
+	if err == nil && len(text) == 0 {
+		err = coded{exitRefused, fmt.Errorf("%s is empty: a blueprint starts with apiVersion: %s", file, blueprint.APIVersion)}
+	}
+	return text, err
+}
+
+// read reads a file, or standard input, up to one byte more than most.
+func (a *app) read(file string, most int64) ([]byte, error) {
 	in := a.in
 	if file != "-" {
 		f, err := os.Open(file)
@@ -26,13 +36,9 @@ func (a *app) document(file string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	// One byte more than allowed is enough for the DPC to say so.
-	text, err := io.ReadAll(io.LimitReader(in, blueprint.MaxBytes+1))
+	text, err := io.ReadAll(io.LimitReader(in, most+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the blueprint: %w", err)
-	}
-	if len(text) == 0 {
-		return nil, coded{exitRefused, fmt.Errorf("%s is empty: a blueprint starts with apiVersion: %s", file, blueprint.APIVersion)}
+		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
 	return text, nil
 }

@@ -22,7 +22,7 @@ func (a *app) endpointCommand() *cobra.Command {
 host says where it is. The dSwitch of that host waits for the endpoint's device
 and connects it.`,
 	},
-		a.endpointCreateCommand(), listed(a.endpointsCommand()), a.endpointGetCommand(),
+		a.endpointCreateCommand(), a.endpointLoadCommand(), listed(a.endpointsCommand()), a.endpointGetCommand(),
 		a.endpointAttachCommand(), a.endpointMoveCommand(), a.endpointPrepareCommand(), a.endpointActivateCommand(), a.endpointFinishCommand(),
 		a.endpointDetachCommand(), a.endpointDeleteCommand())
 }

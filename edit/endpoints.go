@@ -1,0 +1,66 @@
+package edit
+
+import (
+	"errors"
+	"fmt"
+
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// PutEndpoints is PutEndpoint for several, in their order: each is decided on what those
+// before it leave. The transaction makes as many, from the first on, as one carries; docs
+// are those. If any of all is refused, nothing is made: the error has all faults, under
+// their places in the requests, of which the first has that number.
+func PutEndpoints(w *world.World, requests []EndpointRequest, chances []Chance, first int) (txn dove.Txn, docs []world.Endpoint, err error) {
+	batch := NewBatch(w)
+	full := false
+	var p problems
+	for i, r := range requests {
+		w, err := batch.World()
+		if err != nil {
+			return dove.Txn{}, nil, err
+		}
+		one, doc, err := PutEndpoint(w, r, chances[i], nil)
+		if err != nil {
+			e, ok := errors.AsType[*dove.Error](err)
+			if !ok {
+				return dove.Txn{}, nil, err
+			}
+			p.within(fmt.Sprintf("items[%d]", first+i), e)
+			continue
+		}
+		if !one.Empty() && !batch.Add(one) {
+			if !full {
+				full, txn = true, batch.Txn()
+			}
+			batch = NewBatch(w) // the rest is only checked
+			batch.Add(one)
+		}
+		if !full {
+			docs = append(docs, doc)
+		}
+	}
+	if err := p.err("the list of endpoints"); err != nil {
+		return dove.Txn{}, nil, err
+	}
+	if !full {
+		txn = batch.Txn()
+	}
+	return txn, docs, nil
+}
+
+// within takes over the faults of another error, about what is at a place.
+func (p *problems) within(place string, e *dove.Error) {
+	faults := e.Faults
+	if len(faults) == 0 {
+		faults = []dove.Fault{{Message: e.Message}}
+	}
+	for _, f := range faults {
+		path := place
+		if f.Path != "" {
+			path += "." + f.Path
+		}
+		p.add(e.Kind, path, f.Hint, "%s", f.Message)
+	}
+}
