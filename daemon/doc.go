@@ -3,7 +3,9 @@
 //
 // A Supervisor is the service manager that started the program: it is told
 // when the program is of use, when it stops and, over and over, that it is alive
-// (the protocol of sd_notify, so systemd's and that of whoever speaks it). A
+// (the protocol of sd_notify, so systemd's and that of whoever speaks it); it keeps open
+// descriptors while the program is started anew. A Keeper is the other end of that, for
+// who runs programs otherwise. A
 // Health is asked over HTTP: whether the program works at all and whether it does what it is
 // for, beside the metrics that its parts collect. Serve answers such requests,
 // and Together runs the parts of a program that stand and fall together.

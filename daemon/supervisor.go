@@ -2,10 +2,8 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -20,15 +18,21 @@ const (
 
 // Supervisor is the service manager that started the program, if there is one.
 type Supervisor struct {
-	socket   string        // "" if there is none
-	watchdog time.Duration // how long it waits for a sign of life; 0: it does not
+	socket   string         // "" if there is none
+	watchdog time.Duration  // how long it waits for a sign of life; 0: it does not
+	kept     map[string]int // descriptors, until somebody asks for them
 	log      *slog.Logger
 }
 
 // NewSupervisor finds the service manager in the environment (NOTIFY_SOCKET,
-// WATCHDOG_USEC, WATCHDOG_PID), or none. The pid is the program's own.
+// WATCHDOG_USEC, WATCHDOG_PID), or none, and takes what it kept for the program. The
+// pid is the program's own.
 func NewSupervisor(env func(string) string, pid int, log *slog.Logger) (Supervisor, error) {
-	s := Supervisor{socket: env("NOTIFY_SOCKET"), log: log}
+	kept, err := takeKept(env, pid)
+	s := Supervisor{socket: env("NOTIFY_SOCKET"), kept: kept, log: log}
+	if err != nil {
+		return s, err
+	}
 	text := env("WATCHDOG_USEC")
 	if s.socket == "" || text == "" {
 		return s, nil
@@ -50,18 +54,9 @@ func (s Supervisor) Tell(assignments ...string) {
 	if s.socket == "" {
 		return
 	}
-	if err := s.send(strings.Join(assignments, "\n")); err != nil {
+	if err := s.send(strings.Join(assignments, "\n"), nil); err != nil {
 		s.log.Warn("the service manager does not listen", "told", assignments, "error", err)
 	}
-}
-
-func (s Supervisor) send(text string) error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.socket, Net: "unixgram"})
-	if err != nil {
-		return err
-	}
-	_, err = conn.Write([]byte(text))
-	return errors.Join(err, conn.Close())
 }
 
 // Watch gives signs of life until ctx is done, and then returns nil. Before each
