@@ -12,7 +12,7 @@ import (
 	"dove.network/dataplane"
 )
 
-// Options say what an Agent works with. Hints, Claims, Prepare, Expire and Save may be nil.
+// Options say what an Agent works with. Hints, Claims, Prepare, Expire, Rest and Save may be nil.
 type Options struct {
 	Config   Config
 	Restored Restored
@@ -34,6 +34,9 @@ type Options struct {
 	// Expire has the switch forget what is too old. It is called once a second, or
 	// less often where it takes long, and the others are called meanwhile.
 	Expire func() error
+	// Rest has what misses from now on wait for the next run; nil: it is lost, and so is
+	// what is held.
+	Rest func() error
 	// Save writes down what the next start needs.
 	Save   func(Saved) error
 	Socket string // path of the local socket; "" for none
@@ -66,8 +69,9 @@ type expiry struct {
 const (
 	tickEvery   = 100 * time.Millisecond
 	expireEvery = time.Second
-	expireRest  = 20 // times as long as Expire took, until the next at the earliest
-	missBatch   = 64 // misses in one step
+	expireRest  = 20              // times as long as Expire took, until the next at the earliest
+	missBatch   = 64              // misses in one step
+	startWait   = 3 * time.Second // for the first session, or for the first attempt to fail
 )
 
 // New makes an Agent. It does nothing before Run.
@@ -122,11 +126,14 @@ func (a *Agent) loop(ctx context.Context) {
 	if a.options.Expire != nil {
 		expireAfter = time.Now()
 	}
-	misses, devices, drops, hints, claims := a.options.Misses, a.options.Devices, a.options.Drops, a.options.Hints, a.options.Claims
+	var misses <-chan dataplane.Miss // those of before the start wait for the session that answers them
+	started := time.NewTimer(startWait)
+	defer started.Stop()
+	devices, drops, hints, claims := a.options.Devices, a.options.Drops, a.options.Hints, a.options.Claims
 	for {
 		select {
 		case <-ctx.Done():
-			a.step(Stopping{})
+			a.step(a.stopping(misses)...)
 			a.endSession()
 			return
 		case m, ok := <-misses:
@@ -137,7 +144,12 @@ func (a *Agent) loop(ctx context.Context) {
 			missed := moreMisses(m, misses)
 			a.measures.missed(missed)
 			a.step(missed...)
+		case <-started.C:
+			misses = a.options.Misses
 		case n := <-a.news:
+			if started.Stop() {
+				misses = a.options.Misses
+			}
 			a.hear(n)
 		case e, ok := <-devices:
 			if !ok {
@@ -206,6 +218,29 @@ func moreMisses(first dataplane.Miss, misses <-chan dataplane.Miss) []Event {
 		}
 	}
 	return events
+}
+
+// stopping is what is told to Core last: what has missed until now, if it is kept.
+func (a *Agent) stopping(misses <-chan dataplane.Miss) []Event {
+	if a.options.Rest == nil {
+		return []Event{Stopping{}}
+	}
+	if err := a.options.Rest(); err != nil {
+		a.log.Error("first packets that are under way are lost", "err", err)
+		return []Event{Stopping{}}
+	}
+	var events []Event
+	for {
+		select {
+		case m, ok := <-misses:
+			if ok {
+				events = append(events, Missed{m})
+				continue
+			}
+		default:
+		}
+		return append(events, Stopping{Kept: true})
+	}
 }
 
 // step lets Core decide and does what it says.

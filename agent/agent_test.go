@@ -226,6 +226,53 @@ func TestFirstPacket(t *testing.T) {
 	})
 }
 
+// TestRest keeps what missed for the next run: what waited for the first session is
+// taken only then, and what is held when the agent stops goes back.
+func TestRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, "")
+		f.agent.options.Rest = func() error { return nil }
+		waits := make(chan struct{})
+		go func() {
+			f.misses <- dataplane.Miss{Port: 99}
+			close(waits)
+		}()
+		synctest.Wait()
+		select {
+		case <-waits:
+			t.Error("a miss is taken before there was a session")
+		default:
+		}
+		p := newPipe()
+		f.dials <- p
+		f.devices <- deviceOf("dvweb-1", 3)
+		f.welcome(p)
+		<-waits
+		f.guest("10.0.0.7", 80)
+		f.guest("10.0.0.7", 81)
+		next[*control.PolicyRequest](f, p)
+		f.stop()
+		sent := f.sw.TakeInjected()
+		if len(sent) != 2 {
+			t.Fatalf("%d packets went back", len(sent))
+		}
+		for _, s := range sent {
+			if s.Outcome.Action != dataplane.Missed || s.Outcome.Want != dataplane.WantPeer {
+				t.Errorf("outcome %+v", s.Outcome)
+			}
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // nobody answers: the wait has an end
+		f := newFixture(t, "")
+		began := time.Now()
+		f.misses <- dataplane.Miss{Port: 99}
+		if waited := time.Since(began); waited != startWait {
+			t.Errorf("it was taken after %v", waited)
+		}
+		f.stop()
+	})
+}
+
 // TestRefusal waits longer after the DPC says that trying again is of no use.
 func TestRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -177,7 +177,7 @@ func (c *Core) Step(now time.Time, events ...Event) []Effect {
 		case Tick:
 			c.tick()
 		case Stopping:
-			c.stopping()
+			c.stopping(e.Kept)
 		default:
 			panic(fmt.Sprintf("agent: event %T is not known", e))
 		}
@@ -281,16 +281,29 @@ func (c *Core) tick() {
 	}
 }
 
-func (c *Core) stopping() {
-	for _, p := range c.holds {
-		if !p.gone {
-			c.drop(p, dataplane.HoldLimit)
+// stopping lets go of what is held: discards it or, if it is kept for the next run, has
+// it judged and asked about as if it had never missed, in the order in which it came.
+func (c *Core) stopping(kept bool) {
+	let := func(m dataplane.Miss) {
+		if kept {
+			m.Want = dataplane.WantTurn
+			c.emit(Inject{m})
+		} else {
+			c.emit(Discard{m, dataplane.HoldLimit})
 		}
 	}
-	c.holds = nil
-	c.dropPieces(nil)
 	for _, r := range c.ready {
-		c.emit(Discard{r.miss, dataplane.HoldLimit})
+		let(r.miss)
 	}
-	c.ready = nil
+	for _, p := range c.holds {
+		if !p.gone {
+			c.take(p)
+			let(p.miss)
+		}
+	}
+	for _, p := range c.pieces {
+		p.port.pieces--
+		let(p.miss)
+	}
+	c.ready, c.holds, c.pieces = nil, nil, nil
 }

@@ -525,3 +525,30 @@ func TestRestartGoesOn(t *testing.T) {
 		t.Fatal("no port is open")
 	}
 }
+
+// TestStopping lets go of what is held in the order in which it came: discards it, or
+// has it miss once more where the next run gets it.
+func TestStopping(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		r := web1(t)
+		r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.7"))
+		r.manual = true
+		r.step(Received{found(1, query("10.0.0.7"), 20, 30)}) // it waits for the switch
+		for _, want := range []dataplane.Want{dataplane.WantTurn, dataplane.WantDenial, dataplane.WantFirst} {
+			r.step(r.miss(1, want, "10.0.0.1", "10.0.0.7"))
+		}
+		r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.8"))
+		if len(r.waiting) != 5 || r.injected != 0 {
+			t.Fatalf("%d packets are held, %d went back", len(r.waiting), r.injected)
+		}
+		r.step(Stopping{Kept: kept})
+		switch {
+		case len(r.waiting) != 0:
+			t.Errorf("%d packets are held by nobody", len(r.waiting))
+		case !kept && (r.injected != 0 || r.dropped[dataplane.HoldLimit] != 5):
+			t.Errorf("%d went back, dropped %v", r.injected, r.dropped)
+		case kept && (r.injected != 5 || len(r.dropped) != 0 || r.last.Want != dataplane.WantTurn):
+			t.Errorf("%d went back, dropped %v, the last wants %d", r.injected, r.dropped, r.last.Want)
+		}
+	}
+}

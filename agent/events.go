@@ -53,8 +53,9 @@ type (
 	Dropped struct{ Drop dataplane.Drop }
 	// Tick says that time passed; a few times a second.
 	Tick struct{}
-	// Stopping is the last event: held packets are discarded, nothing is taken down.
-	Stopping struct{}
+	// Stopping is the last event: nothing is taken down. Held packets are discarded or,
+	// if the next run gets what misses from now on, miss once more.
+	Stopping struct{ Kept bool }
 )
 
 func (Connected) event()     {}

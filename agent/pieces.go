@@ -35,18 +35,14 @@ func (c *Core) returnPieces() {
 	c.pieces = slices.Delete(c.pieces, 0, n)
 }
 
-// dropPieces discards those of a port that closes, or of all with none.
+// dropPieces discards those of a port that closes.
 func (c *Core) dropPieces(a *assignment) {
 	c.pieces = slices.DeleteFunc(c.pieces, func(p latePiece) bool {
-		if a != nil && p.port != a {
+		if p.port != a {
 			return false
 		}
-		reason := dataplane.NoPort
-		if a == nil {
-			reason = dataplane.HoldLimit
-		}
 		p.port.pieces--
-		c.emit(Discard{p.miss, reason})
+		c.emit(Discard{p.miss, dataplane.NoPort})
 		return true
 	})
 }

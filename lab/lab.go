@@ -14,6 +14,7 @@ import (
 
 	"dove.network/agent"
 	"dove.network/api/client"
+	"dove.network/daemon"
 	"dove.network/dove"
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +58,8 @@ type Host struct {
 	sock *agent.Client
 	args []string // how its dswitch is run
 
-	options []string // of these, what the lab alone does not say
+	keeper  *daemon.Keeper // of what its dswitch leaves to the next
+	options []string       // of these, what the lab alone does not say
 }
 
 // The lab's underlay network is for documentation (RFC 5737, RFC 3849): the
@@ -339,7 +341,7 @@ func (l *Lab) Close() error {
 		errs = append(errs, g.Close(), g.ns.Close())
 	}
 	for _, h := range l.hosts {
-		errs = append(errs, h.sw.stop())
+		errs = append(errs, h.sw.stop(), h.keeper.Close())
 		if h.ns != nil {
 			errs = append(errs, h.ns.Close())
 		}

@@ -37,6 +37,8 @@ type Lossless struct {
 	more    map[string]int // how many edits of each kind
 	faults  []string
 	session []float64 // ms from a dswitch's start to its session
+
+	firsts, firstsLost int // packets between addresses that a host did not know when its dswitch was restarted
 }
 
 // episode is something that was done to the lab under traffic.
@@ -251,12 +253,22 @@ func (x *Lossless) schedule() []doing {
 	}
 }
 
-// restart kills a host's dswitch, starts it again after some traffic, and waits
-// until it is in session and has its guest's port.
+// restart kills a host's dswitch, or stops it in order, starts it again after some
+// traffic, first packets among it, and waits until it is in session, has its guest's
+// port, and all these have arrived.
 func (x *Lossless) restart(ctx context.Context, st *Stage, i int, edit bool) (string, error) {
 	h := x.lab.hosts[(i+i/2)%2] // h1, h2, h2, h1: so that each is down during edits
 	name := fmt.Sprintf("restart %d of a dswitch, on %s", i+1, h.Name)
-	if err := h.sw.kill(); err != nil {
+	guest, err := x.invite(ctx, st, i, h)
+	if err != nil {
+		return name, err
+	}
+	if i%3 == 2 { // in order: what it holds then is not lost either
+		name += " in order"
+		if err := errors.Join(guest.send(newcomers/2), h.sw.stop(), guest.send(newcomers/2)); err != nil {
+			return name, err
+		}
+	} else if err := errors.Join(h.sw.kill(), guest.send(newcomers)); err != nil {
 		return name, err
 	}
 	if err := x.goesOn(ctx); err != nil {
@@ -292,7 +304,7 @@ func (x *Lossless) restart(ctx context.Context, st *Stage, i int, edit bool) (st
 			}
 		}
 	}
-	return name, x.enforced(ctx, rev)
+	return name, errors.Join(x.enforced(ctx, rev), x.leave(ctx, st, guest))
 }
 
 func (x *Lossless) restartDPC(ctx context.Context) error {

@@ -52,8 +52,8 @@ func (x *Lossless) neighbours(ctx context.Context, st *Stage) error {
 
 // ports are those that the guest on the left may talk to.
 func (x *Lossless) ports() string {
-	return fmt.Sprintf("udp/%d, tcp/%d, udp/%d-%d, tcp/%d-%d", numberedPort, checkedPort,
-		numberedPort+10, numberedPort+11, checkedPort+10, checkedPort+11)
+	return fmt.Sprintf("udp/%d, tcp/%d, udp/%d-%d, tcp/%d-%d, udp/%d", numberedPort, checkedPort,
+		numberedPort+10, numberedPort+11, checkedPort+10, checkedPort+11, newcomerPort)
 }
 
 // move takes the guest on the left to the next host, and every fourth time back

@@ -21,6 +21,9 @@ var (
 	sessionKind = bench.Kind{Name: "session_ms", Unit: "ms"} // of a dswitch that is started again
 )
 
+// firstsName is what the report calls first packets while a dswitch was restarted.
+const firstsName = "first packets"
+
 const (
 	underWay   = 10 * time.Second // for what is under way in the end
 	namedLoss  = 20               // losses that are named
@@ -124,6 +127,10 @@ func (x *Lossless) record(r *bench.Report) {
 			r.Record(againKind, f.name, float64(f.resent))
 		}
 	}
+	if x.Restarts > 0 {
+		r.Record(sentKind, firstsName, float64(x.firsts))
+		r.Record(lostKind, firstsName, float64(x.firstsLost))
+	}
 	for _, v := range x.session {
 		r.Record(sessionKind, "dswitch", v)
 	}
@@ -140,6 +147,9 @@ func (x *Lossless) Table() error {
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f ms\t%.0f ms\t%s\t\n", f.name, f.sent.Load(), f.book.received, len(f.book.missing), f.book.twice,
 			f.book.late, f.dropped, ms(f.book.delay), ms(time.Duration(f.overdue.Load())), again)
+	}
+	if x.Restarts > 0 {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t\t\t\t\t\t\t\n", firstsName, x.firsts, x.firsts-x.firstsLost, x.firstsLost)
 	}
 	return t.Flush()
 }

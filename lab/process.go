@@ -26,6 +26,10 @@ type process struct {
 // start runs a program in the namespace with its output in a log file. It gets
 // a process group of its own, so that Ctrl-C reaches the lab alone.
 func start(ns *Namespace, log, bin string, args ...string) (*process, error) {
+	return startBy((*exec.Cmd).Start, ns, log, bin, args...)
+}
+
+func startBy(how func(*exec.Cmd) error, ns *Namespace, log, bin string, args ...string) (*process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -34,7 +38,7 @@ func start(ns *Namespace, log, bin string, args ...string) (*process, error) {
 	cmd := ns.Command(context.Background(), bin, args...)
 	cmd.Stdout, cmd.Stderr = f, f
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err := how(cmd); err != nil {
 		return nil, err
 	}
 	p := &process{name: bin, cmd: cmd, log: log, done: make(chan struct{})}

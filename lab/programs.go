@@ -15,6 +15,7 @@ import (
 	"dove.network/agent"
 	"dove.network/api"
 	"dove.network/api/client"
+	"dove.network/daemon"
 	"dove.network/dove"
 )
 
@@ -96,6 +97,9 @@ func (l *Lab) startSwitch(ctx context.Context, h *Host) error {
 		"--api", netip.AddrPortFrom(addr, apiPort).String()}, h.args...)...)); err != nil {
 		return err
 	}
+	if h.keeper, err = daemon.NewKeeper(filepath.Join(h.dir, "notify.sock"), nil); err != nil {
+		return err
+	}
 	if err := h.run(l); err != nil {
 		return err
 	}
@@ -117,7 +121,7 @@ func (l *Lab) waitSession(ctx context.Context, h *Host) error {
 
 // run starts the host's dswitch over the state that is there.
 func (h *Host) run(l *Lab) (err error) {
-	h.sw, err = start(h.ns, filepath.Join(h.dir, "dswitch.log"), l.program("dswitch"), append([]string{"run", "--metrics", h.metrics().String()}, h.args...)...)
+	h.sw, err = startBy(h.keeper.Start, h.ns, filepath.Join(h.dir, "dswitch.log"), l.program("dswitch"), append([]string{"run", "--metrics", h.metrics().String()}, h.args...)...)
 	return err
 }
 

@@ -311,12 +311,14 @@ type machine struct {
 	args   []string
 	client *agent.Client
 	cmd    *exec.Cmd
-	notify string // socket of its service manager
+	keeper *manager
 }
 
 func (m *machine) program(args ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", append(args, m.args...)...)
-	cmd.Env = append(os.Environ(), "DSWITCH_TEST_PROGRAM=1", "NOTIFY_SOCKET="+m.notify, "WATCHDOG_USEC=60000000")
+	self, err := os.Executable()
+	must(m.t, err)
+	cmd := exec.Command(self, append(args, m.args...)...)
+	cmd.Env = append(os.Environ(), "DSWITCH_TEST_PROGRAM=1", "WATCHDOG_USEC=60000000")
 	cmd.Stdout, cmd.Stderr = m.t.Output(), m.t.Output()
 	return cmd
 }
@@ -324,7 +326,7 @@ func (m *machine) program(args ...string) *exec.Cmd {
 func (m *machine) start() {
 	m.t.Helper()
 	m.cmd = m.program("run")
-	must(m.t, m.cmd.Start())
+	must(m.t, m.keeper.Start(m.cmd))
 }
 
 func (m *machine) stop() {
@@ -376,10 +378,8 @@ func TestTwoHosts(t *testing.T) {
 
 	var machines []*machine
 	var inside []space
-	var managers []*net.UnixConn
 	for i, g := range guests {
-		managers = append(managers, manager(t))
-		m := &machine{t: t, space: newSpace(t), notify: managers[i].LocalAddr().String()}
+		m := &machine{t: t, space: newSpace(t), keeper: newManager(t)}
 		link(t, fabric, fmt.Sprintf("p%d", i), "", m.space, "u0", g.VTEP.String()+"/24", dove.MAC{}, 1500)
 		fabric.do(t, func() error {
 			p, err := netlink.LinkByName(fmt.Sprintf("p%d", i))
@@ -416,7 +416,8 @@ func TestTwoHosts(t *testing.T) {
 		machines, inside = append(machines, m), append(inside, in)
 	}
 	for i, m := range machines {
-		hears(t, managers[i], fmt.Sprintf("READY=1\nSTATUS=host h%d at 192.0.2.%d", i+1, i+1))
+		m.keeper.hears(t, "READY=1")
+		m.keeper.hears(t, fmt.Sprintf("STATUS=host h%d at 192.0.2.%d", i+1, i+1))
 		eventually(t, m.ready)
 	}
 
@@ -463,7 +464,7 @@ func TestTwoHosts(t *testing.T) {
 
 	// Without the agent, known flows and new ones to known peers pass.
 	machines[0].stop()
-	hears(t, managers[0], "STOPPING=1")
+	machines[0].keeper.hears(t, "STOPPING=1")
 	must(t, echo(conn, 5*time.Second))
 	second := dial()
 	must(t, echo(second, 5*time.Second))
@@ -510,6 +511,10 @@ func TestTwoHosts(t *testing.T) {
 
 	for i, m := range machines {
 		m.stop()
+		if m.program("remove").Run() == nil {
+			t.Error("it is removed while the service manager may start it again")
+		}
+		must(t, m.keeper.Forget())
 		must(t, m.program("remove").Run())
 		if _, err := os.Stat(filepath.Join(bpf, string(guests[i].Host))); !os.IsNotExist(err) {
 			t.Errorf("the pins are left: %v", err)

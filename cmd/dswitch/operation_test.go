@@ -11,31 +11,39 @@ import (
 	"testing"
 	"time"
 
+	"dove.network/daemon"
 	"dove.network/daemon/daemontest"
 )
 
 const metricsAddress = "127.0.0.1:7446" // in each host's own namespace
 
 // manager is a service manager that the programs tell how they are.
-func manager(t *testing.T) *net.UnixConn {
+type manager struct {
+	*daemon.Keeper
+	heard chan string
+}
+
+func newManager(t *testing.T) *manager {
 	t.Helper()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	m := &manager{heard: make(chan string, 1024)} // it is told a few things a minute
+	var err error
+	m.Keeper, err = daemon.NewKeeper(filepath.Join(t.TempDir(), "notify"), func(s string) { m.heard <- s })
 	must(t, err)
-	t.Cleanup(func() { conn.Close() })
-	return conn
+	t.Cleanup(func() { must(t, m.Close()) })
+	return m
 }
 
 // hears waits until the manager is told something.
-func hears(t *testing.T, conn *net.UnixConn, want string) {
+func (m *manager) hears(t *testing.T, want string) {
 	t.Helper()
-	must(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
-	for b := make([]byte, 1024); ; {
-		n, err := conn.Read(b)
-		if err != nil {
-			t.Fatalf("the program does not say %q: %v", want, err)
-		}
-		if string(b[:n]) == want {
-			return
+	for limit := time.After(20 * time.Second); ; {
+		select {
+		case s := <-m.heard:
+			if s == want {
+				return
+			}
+		case <-limit:
+			t.Fatalf("the program does not say %q", want)
 		}
 	}
 }

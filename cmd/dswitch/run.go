@@ -61,7 +61,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	switcher, err := open(s, identity.VTEP, underlay)
+	switcher, err := open(s, identity.VTEP, underlay, &supervisor, log)
 	if err != nil {
 		return err
 	}
@@ -84,6 +84,10 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}
 	config := credentials.TLS()
 	log.Info("dswitch", "version", version, "host", identity.Host, "vtep", identity.VTEP, "dpc", s.DPC)
+	var rest func() error
+	if supervisor.Keeps() && !s.RemoveOnExit {
+		rest = switcher.Rest
+	}
 	host := agent.New(agent.Options{
 		Config: agent.Config{
 			Host: identity.Host, VTEP: identity.VTEP, Software: "dswitch " + version,
@@ -102,6 +106,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		},
 		Prepare: func(d agent.Device) error { return vif.Prepare(vif.Device(d)) },
 		Expire:  switcher.Expire,
+		Rest:    rest,
 		Save:    func(saved agent.Saved) error { return save(s.State, saved) },
 		Socket:  filepath.Join(s.State, socketName),
 		Log:     log,
@@ -139,14 +144,26 @@ func gatherer(host *agent.Agent, facts []prometheus.Collector) (prometheus.Gathe
 	return registry, nil
 }
 
-// open opens the switch on the device that carries the host's underlay address.
-func open(s *settings, vtep netip.Addr, underlay vif.UnderlayDevice) (*ebpf.Switch, error) {
+// open opens the switch on the device that carries the host's underlay address. The
+// service manager, if there is one, keeps the tap's descriptor while nobody runs.
+func open(s *settings, vtep netip.Addr, underlay vif.UnderlayDevice, supervisor *daemon.Supervisor, log *slog.Logger) (*ebpf.Switch, error) {
 	o, err := options(s, vtep, underlay)
 	if err != nil {
 		return nil, err
 	}
+	if supervisor != nil {
+		o.Kept = supervisor.Kept(tapName)
+		o.Keep = func(f *os.File) {
+			if err := supervisor.Keep(tapName, f); err != nil {
+				log.Warn("first packets during a restart will be lost", "error", err)
+			}
+		}
+	}
 	return ebpf.Open(o)
 }
+
+// tapName is what the service manager knows the tap's descriptor by.
+const tapName = "tap"
 
 func options(s *settings, vtep netip.Addr, underlay vif.UnderlayDevice) (ebpf.Options, error) {
 	dscp, err := s.dscp()
@@ -200,7 +217,7 @@ func remove(_ context.Context, s *settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	switcher, err := open(s, vtep, underlay)
+	switcher, err := open(s, vtep, underlay, nil, log)
 	if err != nil {
 		return err
 	}

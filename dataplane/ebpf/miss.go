@@ -17,6 +17,7 @@ import (
 const (
 	missPrefix    = 0x02
 	missDirection = 0xd0
+	wantAt        = vnetSize + 4
 )
 
 // readMisses takes missed packets from the tap until it is closed.
@@ -25,7 +26,7 @@ func (s *Switch) readMisses() {
 	for {
 		n, err := s.up.Read(buffer)
 		if err != nil {
-			return // closed
+			return // closed, or at rest
 		}
 		m, ok := s.missOf(buffer[:n])
 		if !ok {
@@ -85,6 +86,7 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 		_, _, err := s.ReInject(m)
 		return err
 	}
+	m.Frame[wantAt] = byte(m.Want) // that may have changed
 	// The kernel carries it as far as it gets before Write returns.
 	_, err := s.up.Write(m.Frame)
 	if err != nil {

@@ -101,6 +101,9 @@ type host struct {
 	answers  func(dataplane.Miss) []dataplane.Op
 	ports    dataplane.PortID
 	answered atomic.Int32
+	held     chan dataplane.Miss // what misses goes here
+	keeps    bool                // the tap's descriptor outlives the switch
+	tap      *os.File            // of it
 	ended    chan struct{}
 }
 
@@ -199,7 +202,11 @@ func newHostsOver(t testing.TB, underlay netip.Prefix, n int) []*host {
 func (h *host) open(t testing.TB) {
 	t.Helper()
 	err := h.do(func() (err error) {
-		h.sw, err = Open(Options{Config: dataplane.Config{VTEP: h.vtep, Underlay: "under"}, PinDir: h.pins})
+		o := Options{Config: dataplane.Config{VTEP: h.vtep, Underlay: "under"}, PinDir: h.pins, Kept: h.tap}
+		if h.keeps {
+			h.tap, o.Keep = nil, func(f *os.File) { h.tap = duplicate(t, f) }
+		}
+		h.sw, err = Open(o)
 		return err
 	})
 	if err != nil {
@@ -221,6 +228,10 @@ func (h *host) open(t testing.TB) {
 				})
 				continue
 			}
+			if h.held != nil {
+				h.held <- m
+				continue
+			}
 			ops := h.answers(m)
 			if ops == nil {
 				sw.Discard(m, dataplane.HoldLimit)
@@ -234,6 +245,21 @@ func (h *host) open(t testing.TB) {
 			}
 		}
 	}(h.sw)
+}
+
+// duplicate makes a second descriptor of a tap, as a service manager keeps one.
+func duplicate(t testing.TB, f *os.File) *os.File {
+	t.Helper()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var twin int
+	err = errors.Join(raw.Control(func(fd uintptr) { twin, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }), err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(twin), f.Name())
 }
 
 func (h *host) apply(t testing.TB, ops ...dataplane.Op) {

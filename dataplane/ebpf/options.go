@@ -27,6 +27,13 @@ type Options struct {
 	MissQueue    int    // misses read and not yet taken from Misses, default 1024
 	DropQueue    int    // drops read and not yet taken from Drops, default 1024
 
+	// Kept is the descriptor of the agent's tap that an earlier run gave to Keep, or
+	// nil. Open takes it if it is that, with all that has missed since, and else
+	// closes it and gives Keep another.
+	Kept *os.File
+	// Keep has a descriptor outlive the program; nil: what misses while none runs is lost.
+	Keep func(*os.File)
+
 	read func() (*ebpf.CollectionSpec, error) // tests: the programs, default those of dswitch.c
 }
 

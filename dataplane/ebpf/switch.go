@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -38,6 +39,7 @@ type Switch struct {
 	up       *os.File
 	ring     *ringbuf.Reader
 	readers  sync.WaitGroup
+	reading  sync.WaitGroup // of misses
 	hops     *hops
 	room     netlink.Link // nil if there is none
 	misses   chan dataplane.Miss
@@ -128,12 +130,21 @@ func (s *Switch) open() error {
 	if err != nil {
 		return err
 	}
-	file, up, err := openUp(s.options.UpName)
+	file, up, err := upOf(s.options.Kept, s.options.UpName)
 	if err != nil {
 		return err
 	}
+	kept := file != nil
+	if !kept {
+		if file, up, err = openUp(s.options.UpName); err != nil {
+			return err
+		}
+	}
+	s.up = file // nobody else reads from it: of what is pinned nobody makes use now
+	if !kept && s.options.Keep != nil {
+		s.options.Keep(file)
+	}
 	s.room = openRoom(s.options.RoomName, vxlan)
-	s.up = file // nobody else has it: of what is pinned nobody makes use now
 	if s.old, err = s.older(); err != nil {
 		return err
 	}
@@ -185,7 +196,7 @@ func (s *Switch) open() error {
 	if s.ring, err = ringbuf.NewReader(s.maps.Events); err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
-	s.readers.Go(s.readMisses)
+	s.reading.Go(s.readMisses)
 	s.readers.Go(s.readDrops)
 	s.readers.Go(s.followRoutes)
 	return nil
@@ -244,6 +255,16 @@ func (s *Switch) waitForPrograms() error {
 // Misses yields what the kernel could not judge. It is closed by Close.
 func (s *Switch) Misses() <-chan dataplane.Miss { return s.misses }
 
+// Rest has what misses from now on wait in the tap, for the next run that gets its
+// descriptor. Misses yields what was read until then, and nothing after it.
+func (s *Switch) Rest() error {
+	if err := s.up.SetReadDeadline(time.Now()); err != nil {
+		return fmt.Errorf("stop reading %s: %w", s.options.UpName, err)
+	}
+	s.reading.Wait()
+	return nil
+}
+
 // Drops yields a sample of what was refused. It is closed by Close.
 func (s *Switch) Drops() <-chan dataplane.Drop { return s.drops }
 
@@ -264,6 +285,7 @@ func (s *Switch) Close() error {
 	if s.hops != nil {
 		s.hops.changes.Close() // ends followRoutes, which asks for routes
 	}
+	s.reading.Wait()
 	s.readers.Wait()
 	if s.hops != nil {
 		s.hops.routes.Close()
