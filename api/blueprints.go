@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"mime"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"dove.network/blueprint"
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/world"
@@ -94,7 +96,7 @@ func (s *server) blueprints(api huma.API) {
 	const tenant = "/v1/tenants/{tenant}"
 	const path = tenant + "/blueprints"
 	tags := []string{"blueprints"}
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "list-blueprints", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "List a tenant's blueprints",
 	}, func(ctx context.Context, in *struct {
@@ -115,7 +117,7 @@ func (s *server) blueprints(api huma.API) {
 		return list(w, in.Page, chosen, func(b world.Blueprint) string { return b.Name }, renderBlueprint(w)), nil
 	})
 	resource := api.OpenAPI().Components.Schemas.Schema(blueprintGoType, true, "")
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "get-blueprint", Method: http.MethodGet, Path: path + "/{blueprint}", Tags: tags,
 		Summary:     "Read a blueprint",
 		Description: "With Accept: application/yaml (or text/plain) the answer is the text alone, as it was given.",
@@ -124,7 +126,7 @@ func (s *server) blueprints(api huma.API) {
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: resource}, "application/yaml": {}},
 		}},
 	}, s.getBlueprint)
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "put-blueprint", Method: http.MethodPut, Path: path + "/{blueprint}", Tags: tags,
 		Summary:     "Apply a blueprint",
 		Description: "The text is taken over as a whole, with the networks that it makes, or refused with every fault.",
@@ -138,12 +140,12 @@ func (s *server) blueprints(api huma.API) {
 		return write(ctx, s, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Blueprint, error) {
 			txn, doc, err := edit.PutPlanned(w, in.Tenant, in.Blueprint, in.RawBody, s.Now(), ifMatch, in.Plan)
 			doc.Text = "" // it is the request's: there is no need to keep it twice
-			return txn, doc, err
+			return txn, doc, cmp.Or(err, ownTier(ctx, w, in.Tenant, doc.Name, in.RawBody))
 		}, func(doc world.Blueprint, r dove.Revision) Blueprint {
 			return Blueprint{Tenant: doc.Tenant, Name: doc.Name, Domain: doc.Domain, Text: string(in.RawBody), Revision: r}
 		})
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "delete-blueprint", Method: http.MethodDelete, Path: path + "/{blueprint}", Tags: tags,
 		Summary:     "Delete a blueprint and the networks that it makes",
 		Description: "Refused while endpoints or other blueprints need its groups or networks.",
@@ -152,10 +154,11 @@ func (s *server) blueprints(api huma.API) {
 		Conditions
 	}) (*Written[Done], error) {
 		return s.remove(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
-			return edit.DeleteBlueprint(w, in.Tenant, in.Blueprint, s.Now(), ifMatch)
+			txn, err := edit.DeleteBlueprint(w, in.Tenant, in.Blueprint, s.Now(), ifMatch)
+			return txn, cmp.Or(err, ownTier(ctx, w, in.Tenant, in.Blueprint, nil))
 		})
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "validate", Method: http.MethodPost, Path: tenant + "/validate", Tags: tags,
 		Summary:     "Check a blueprint without applying it",
 		Description: "Judged with the tenant's other blueprints, networks and endpoints as they are; refused exactly as applying it would be.",
@@ -169,12 +172,28 @@ func (s *server) blueprints(api huma.API) {
 			return nil, err
 		}
 		_, doc, err := edit.PutBlueprint(w, in.Tenant, "", in.RawBody, s.Now(), nil)
-		if err != nil {
+		if err = cmp.Or(err, ownTier(ctx, w, in.Tenant, doc.Name, in.RawBody)); err != nil {
 			return nil, s.problem(err)
 		}
 		return &struct{ Body Valid }{Valid{true, doc.Name, doc.Domain}}, nil
 	})
 	s.plans(api)
+}
+
+// ownTier refuses who acts for a tenant what is the administrators'. Text is what a
+// blueprint would be, and has no faults; nil if it is deleted.
+func ownTier(ctx context.Context, w *world.World, t dove.Tenant, name string, text []byte) error {
+	if !actsForTenant(ctx) {
+		return nil
+	}
+	var made *blueprint.Blueprint
+	if text != nil {
+		var err error
+		if made, err = blueprint.Parse(t, text); err != nil {
+			return err
+		}
+	}
+	return edit.OwnTier(w, t, name, made)
 }
 
 // getBlueprint answers with the resource or with the text alone.

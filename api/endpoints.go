@@ -182,7 +182,7 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 func (s *server) endpoints(api huma.API) {
 	const path = "/v1/tenants/{tenant}/endpoints"
 	tags := []string{"endpoints"}
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "list-endpoints", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "List a tenant's endpoints",
 	}, func(ctx context.Context, in *struct {
@@ -207,7 +207,7 @@ func (s *server) endpoints(api huma.API) {
 		})
 		return list(w, in.Page, chosen, func(e world.Endpoint) string { return string(e.ID) }, render), nil
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "get-endpoint", Method: http.MethodGet, Path: path + "/{endpoint}", Tags: tags,
 		Summary: "Read an endpoint",
 	}, func(ctx context.Context, in *struct {

@@ -74,7 +74,7 @@ type FlowEvent struct {
 func (s *server) flows(api huma.API) {
 	const path = "/v1/tenants/{tenant}/flows"
 	tags := []string{"flows"}
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "list-flows", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary:     "List the flows that switches carry now",
 		Description: "Asks every host that has endpoints of the tenant. What a host tells is shown if one end of it is an endpoint that is bound to it; names are those of the DPC.",
@@ -108,7 +108,7 @@ func (s *server) flows(api huma.API) {
 		}}, nil
 	})
 	event := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[FlowEvent](), true, "")
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "watch-flows", Method: http.MethodGet, Path: path + "/watch", Tags: tags,
 		Summary:     "Watch what happens to flows",
 		Description: "From now on, until the client ends it. What was lost is said, and so is which host does not answer.",

@@ -43,7 +43,7 @@ type ImportNames struct {
 }
 
 func (s *server) imports(api huma.API) {
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "import", Method: http.MethodPost, Path: "/v1/tenants/{tenant}/imports/{language}", Tags: []string{"blueprints"},
 		Summary: "Translate policy in another language into blueprints",
 		Description: "Of kubernetes: NetworkPolicy, AdminNetworkPolicy and BaselineAdminNetworkPolicy; Namespace and Pod say what endpoints carry. " +

@@ -60,7 +60,7 @@ type NetworkFilter struct {
 func (s *server) networks(api huma.API) {
 	const path = "/v1/tenants/{tenant}/networks"
 	tags := []string{"networks"}
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "list-networks", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "List a tenant's networks",
 	}, func(ctx context.Context, in *struct {
@@ -85,7 +85,7 @@ func (s *server) networks(api huma.API) {
 			func(n world.Network) bool { return in.Blueprint == "" || n.Blueprint == in.Blueprint })
 		return list(w, in.Page, chosen, func(n world.Network) string { return n.Name }, renderNetwork(w)), nil
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "get-network", Method: http.MethodGet, Path: path + "/{network}", Tags: tags,
 		Summary: "Read a network",
 	}, func(ctx context.Context, in *struct {
@@ -103,7 +103,7 @@ func (s *server) networks(api huma.API) {
 		out := renderNetwork(w)(n)
 		return answer(out, out.Revision), nil
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "put-network", Method: http.MethodPut, Path: path + "/{network}", Tags: tags,
 		Summary:     "Make a network by itself, or change it",
 		Description: "Networks that a blueprint makes are changed there. Subnets in which endpoints have addresses cannot go.",
@@ -121,7 +121,7 @@ func (s *server) networks(api huma.API) {
 			return out
 		})
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "delete-network", Method: http.MethodDelete, Path: path + "/{network}", Tags: tags,
 		Summary:     "Delete a network",
 		Description: "Refused while endpoints are on it or a blueprint makes or names it.",

@@ -59,7 +59,7 @@ type ReachLine struct {
 }
 
 func (s *server) plans(api huma.API) {
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "plan", Method: http.MethodPost, Path: "/v1/tenants/{tenant}/plan", Tags: []string{"blueprints"},
 		Summary:     "Ask what applying a blueprint would change",
 		Description: "Of the document, of networks, and of reachability: which traffic between which endpoints would begin or stop to pass, and by which policy.",
@@ -74,6 +74,9 @@ func (s *server) plans(api huma.API) {
 			return nil, err
 		}
 		planned, err := edit.Plan(w, in.Tenant, in.RawBody, s.Now())
+		if err == nil {
+			err = ownTier(ctx, w, in.Tenant, planned.Blueprint, in.RawBody)
+		}
 		if err != nil {
 			return nil, s.problem(err)
 		}

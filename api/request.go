@@ -10,7 +10,9 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/world"
 )
 
 // RequestKept is how long the answer to a write with an Idempotency-Key is kept.
@@ -21,17 +23,18 @@ const idempotencyKey = "Idempotency-Key"
 
 // caller is who asks, and what: it travels in the context of a handler.
 type caller struct {
-	token        string    // id
-	method, path string    // the path with its query
-	body         hash.Hash // of what was read of the body
+	token        string      // id
+	tenant       dove.Tenant // that the token is of, "": an administrator's
+	method, path string      // the path with its query
+	body         hash.Hash   // of what was read of the body
 }
 
 type callerKey struct{}
 
 // called returns the context of an operation with its caller.
-func called(ctx huma.Context, token string) huma.Context {
+func called(ctx huma.Context, by world.APIToken) huma.Context {
 	url := ctx.URL()
-	c := &caller{token, ctx.Method(), url.RequestURI(), sha256.New()}
+	c := &caller{by.ID, by.Tenant, ctx.Method(), url.RequestURI(), sha256.New()}
 	return huma.WithValue(&hashed{ctx, c.body}, callerKey{}, c)
 }
 
@@ -49,6 +52,9 @@ func (h *hashed) BodyReader() io.Reader { return io.TeeReader(h.humaContext.Body
 
 // Unwrap is for huma.
 func (h *hashed) Unwrap() huma.Context { return h.humaContext }
+
+// actsForTenant reports whether who asks acts for a tenant alone.
+func actsForTenant(ctx context.Context) bool { return ctx.Value(callerKey{}).(*caller).tenant != "" }
 
 // request returns a write as package edit knows it.
 func (s *server) request(ctx context.Context, c Conditions) edit.Request {

@@ -49,7 +49,7 @@ type Version struct {
 }
 
 func (s *server) revisions(api huma.API) {
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "get-receipt", Method: http.MethodGet, Path: "/v1/receipts/{revision}", Tags: []string{"revisions"},
 		Summary:     "Ask how far a revision got",
 		Description: "Complete means: every host with a session enforces it. With wait the answer comes once it is complete, or as it is when the time is over.",

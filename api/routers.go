@@ -86,7 +86,7 @@ type RouterFilter struct {
 func (s *server) routers(api huma.API) {
 	const path = "/v1/tenants/{tenant}/routers"
 	tags := []string{"routers"}
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "list-routers", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "List a tenant's routers",
 	}, func(ctx context.Context, in *struct {
@@ -111,7 +111,7 @@ func (s *server) routers(api huma.API) {
 			func(r world.Router) bool { return in.Blueprint == "" || r.Blueprint == in.Blueprint })
 		return list(w, in.Page, chosen, func(r world.Router) string { return r.Name }, renderRouter(w)), nil
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "get-router", Method: http.MethodGet, Path: path + "/{router}", Tags: tags,
 		Summary: "Read a router",
 	}, func(ctx context.Context, in *struct {
@@ -129,7 +129,7 @@ func (s *server) routers(api huma.API) {
 		out := renderRouter(w)(r)
 		return answer(out, out.Revision), nil
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "put-router", Method: http.MethodPut, Path: path + "/{router}", Tags: tags,
 		Summary:     "Make a router by itself, or change it as a whole",
 		Description: "Routers that a blueprint makes are changed there. What can be reached from a network must not overlap, and what a policy needs cannot go.",
@@ -150,7 +150,7 @@ func (s *server) routers(api huma.API) {
 			return out
 		})
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "delete-router", Method: http.MethodDelete, Path: path + "/{router}", Tags: tags,
 		Summary:     "Delete a router",
 		Description: "Refused while a blueprint makes it or a policy needs it.",

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -113,7 +114,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 			Components: &huma.Components{
 				Schemas: registry,
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					bearer: {Type: "http", Scheme: "bearer", Description: "An administrator's token, dove-admin.ID.SECRET."},
+					bearer: {Type: "http", Scheme: "bearer", Description: "An administrator's token, dove-admin.ID.SECRET, or where the role tenant is enough, one of the tenant that the path names, dove-tenant.ID.SECRET."},
 				},
 			},
 			Tags: []*huma.Tag{
@@ -151,9 +152,22 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	return mux, api
 }
 
-// register adds an operation that needs a bearer token and describes its errors.
+// The roles of bearers. Whoever may do what a tenant may is the administrator, too.
+const (
+	administrator = "administrator"
+	asTenant      = "tenant" // of the path, if it names one
+)
+
+// register adds an operation that needs an administrator's token and describes its errors.
 func register[I, O any](api huma.API, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
-	op.Security = []map[string][]string{{bearer: {}}}
+	op.Security = []map[string][]string{{bearer: {administrator}}}
+	registerOpen(api, op, handler)
+}
+
+// registerTenant adds an operation for which a token of the tenant in its path is
+// enough: what it shows and writes is that tenant's alone.
+func registerTenant[I, O any](api huma.API, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	op.Security = []map[string][]string{{bearer: {asTenant}}}
 	registerOpen(api, op, handler)
 }
 
@@ -175,13 +189,16 @@ func registerOpen[I, O any](api huma.API, op huma.Operation, handler func(contex
 	huma.Register(api, op, handler)
 }
 
-// authorize requires the token of an administrator where an operation does, and
-// leaves a trace of every request but GET.
+// authorize requires the token that an operation does, and leaves a trace of every
+// request but GET.
 func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		by := "nobody"
+		by := world.APIToken{ID: "nobody"}
 		if len(ctx.Operation().Security) > 0 {
-			token, err := s.bearer(ctx.Header("Authorization"))
+			var err error
+			if by, err = s.bearer(ctx.Header("Authorization")); err == nil {
+				err = within(by, ctx)
+			}
 			if err != nil {
 				if dove.KindOf(err) == dove.Unauthorized {
 					ctx.SetHeader("WWW-Authenticate", `Bearer realm="dove"`)
@@ -189,7 +206,6 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 				huma.WriteErr(api, ctx, statuses[dove.KindOf(err)], err.Error())
 				return
 			}
-			by = token.ID
 		}
 		if misplacedKey(ctx) {
 			huma.WriteErr(api, ctx, http.StatusUnprocessableEntity, "this operation takes no Idempotency-Key: its answer is not kept, so leave the header out")
@@ -202,29 +218,44 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 		next(called(ctx, by))
 		if ctx.Method() != http.MethodGet {
 			url := ctx.URL()
-			s.Log.Info("request", "method", ctx.Method(), "path", url.Path, "status", ctx.Status(), "token", by, "from", ctx.RemoteAddr())
+			s.Log.Info("request", "method", ctx.Method(), "path", url.Path, "status", ctx.Status(), "token", by.ID, "from", ctx.RemoteAddr())
 		}
 	}
 }
 
-func (s *server) bearer(header string) (auth.Token, error) {
+// within refuses a tenant's token what is not of that tenant.
+func within(by world.APIToken, ctx huma.Context) error {
+	op := ctx.Operation()
+	switch {
+	case by.Tenant == "":
+		return nil
+	case !slices.Contains(op.Security[0][bearer], asTenant):
+		return dove.Errorf(dove.Forbidden, "this token is of tenant %q, and %s is for administrators", by.Tenant, op.OperationID)
+	case strings.Contains(op.Path, "{tenant}") && ctx.Param("tenant") != string(by.Tenant):
+		return dove.Errorf(dove.Forbidden, "this token is of tenant %q alone: ask for what is that tenant's", by.Tenant)
+	}
+	return nil
+}
+
+// bearer returns what is kept of the token that somebody shows.
+func (s *server) bearer(header string) (world.APIToken, error) {
 	scheme, text, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "bearer") {
-		return auth.Token{}, dove.Errorf(dove.Unauthorized, "send an administrator's token: Authorization: Bearer dove-admin.ID.SECRET")
+		return world.APIToken{}, dove.Errorf(dove.Unauthorized, "send a token: Authorization: Bearer dove-admin.ID.SECRET")
 	}
-	token, err := auth.ParseToken(auth.AdminToken, strings.TrimSpace(text))
+	token, err := auth.ParseAPIToken(text)
 	if err != nil {
-		return token, err
+		return world.APIToken{}, err
 	}
 	w := s.Backend.World()
 	if w.Incarnation() == 0 {
-		return token, dove.Errorf(dove.Unavailable, "the DPC has not loaded its world yet: try again")
+		return world.APIToken{}, dove.Errorf(dove.Unavailable, "the DPC has not loaded its world yet: try again")
 	}
 	stored, _ := w.APIToken(token.ID)
-	if !token.Matches(stored.Digest) {
-		return token, dove.Errorf(dove.Unauthorized, "the token is not known: it may have been deleted, or belong to another installation")
+	if !token.Matches(stored.Digest) || (stored.Tenant != "") != (token.Kind == auth.TenantToken) {
+		return world.APIToken{}, dove.Errorf(dove.Unauthorized, "the token is not known: it may have been deleted, or belong to another installation")
 	}
-	return token, nil
+	return stored, nil
 }
 
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {

@@ -47,7 +47,7 @@ func (s *server) tenants(api huma.API) {
 		chosen := where(w.Tenants(), func(t world.Tenant) bool { return strings.HasPrefix(string(t.Name), in.Prefix) })
 		return list(w, in.Page, chosen, func(t world.Tenant) string { return string(t.Name) }, renderTenant(w)), nil
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "get-tenant", Method: http.MethodGet, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
 		Summary: "Read a tenant",
 	}, func(ctx context.Context, in *struct {

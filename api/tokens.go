@@ -13,41 +13,44 @@ import (
 	"dove.network/world"
 )
 
-// Token is an administrator's token without its secret.
+// Token is a token without its secret.
 type Token struct {
 	ID       string        `json:"id" doc:"The second part of its text."`
+	Tenant   dove.Tenant   `json:"tenant,omitempty" doc:"The tenant that its bearer acts for. Missing: an administrator's."`
 	Created  time.Time     `json:"created,omitzero" doc:"Missing if it is older than what is known of it."`
 	Revision dove.Revision `json:"revision"`
 }
 
-// APIToken lets its bearer use the API as an administrator.
+// APIToken lets its bearer use the API, as an administrator or for a tenant.
 type APIToken struct {
 	Token    string        `json:"token" doc:"It is shown only here."`
 	ID       string        `json:"id"`
+	Tenant   dove.Tenant   `json:"tenant,omitempty"`
 	Revision dove.Revision `json:"revision"`
 }
 
 func (s *server) tokens(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "list-tokens", Method: http.MethodGet, Path: "/v1/tokens", Tags: []string{"system"},
-		Summary: "List administrators' tokens, without their secrets",
+		Summary: "List tokens, without their secrets",
 	}, func(ctx context.Context, in *struct{ Page }) (*listAnswer[Token], error) {
 		w, err := s.read(ctx, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
 		return list(w, in.Page, w.APITokens(), func(t world.APIToken) string { return t.ID }, func(t world.APIToken) Token {
-			return Token{t.ID, t.Created, w.DocRevision(t.Key())}
+			return Token{t.ID, t.Tenant, t.Created, w.DocRevision(t.Key())}
 		}), nil
 	})
 	register(api, huma.Operation{
 		OperationID: "create-token", Method: http.MethodPost, Path: "/v1/tokens", Tags: []string{"system"},
-		Summary: "Make another administrator's token",
+		Summary:     "Make another token",
+		Description: "An administrator's, or of a tenant: that is good for what the tenant's own path shows and writes, of blueprints those of tier tenant. Where endpoints are, it does not write.",
 	}, s.createToken)
 	register(api, huma.Operation{
 		OperationID: "delete-token", Method: http.MethodDelete, Path: "/v1/tokens/{id}", Tags: []string{"system"},
-		Summary:     "Delete an administrator's token",
-		Description: "Refused for the last one: nobody could make another.",
+		Summary:     "Delete a token",
+		Description: "Refused for the last administrator's: nobody could make another.",
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"63"`
 		Conditions
@@ -58,14 +61,22 @@ func (s *server) tokens(api huma.API) {
 	})
 }
 
-func (s *server) createToken(ctx context.Context, _ *struct{}) (*Written[APIToken], error) {
-	token, err := auth.NewToken(auth.AdminToken, auth.Pin{}, s.Random)
+func (s *server) createToken(ctx context.Context, in *struct {
+	Tenant dove.Tenant `query:"tenant" maxLength:"63" doc:"The tenant that its bearer acts for. Missing: an administrator's."`
+}) (*Written[APIToken], error) {
+	kind := auth.AdminToken
+	if in.Tenant != "" {
+		kind = auth.TenantToken
+	}
+	token, err := auth.NewToken(kind, auth.Pin{}, s.Random)
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	doc := world.APIToken{ID: token.ID, Digest: token.Digest(), Created: s.Now().UTC().Truncate(time.Second)}
+	doc := world.APIToken{ID: token.ID, Digest: token.Digest(), Tenant: in.Tenant, Created: s.Now().UTC().Truncate(time.Second)}
 	return write(ctx, s, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, world.APIToken, error) {
 		txn, err := edit.CreateAPIToken(w, doc)
 		return txn, doc, err
-	}, func(doc world.APIToken, r dove.Revision) APIToken { return APIToken{token.Text(), doc.ID, r} })
+	}, func(doc world.APIToken, r dove.Revision) APIToken {
+		return APIToken{token.Text(), doc.ID, doc.Tenant, r}
+	})
 }

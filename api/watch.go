@@ -49,7 +49,7 @@ func (s *server) watch(api huma.API) {
 	}, func(ctx context.Context, in *WatchStart) (*huma.StreamResponse, error) {
 		return s.watchOf(ctx, "", in.After)
 	})
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "watch-tenant", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/watch", Tags: []string{"tenants"},
 		Summary: "Watch what changes of one tenant", Description: description, Responses: linesResponse(line),
 	}, func(ctx context.Context, in *struct {

@@ -51,7 +51,7 @@ type WhyPlace struct {
 	Groups   []string        `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP."`
 	Class    dove.Class      `json:"class" doc:"The number for addresses alike in policy; 0: none."`
 	Host     dove.HostName   `json:"host,omitempty"`
-	VTEP     string          `json:"vtep,omitempty" doc:"The host's underlay address; missing unless it has joined."`
+	VTEP     string          `json:"vtep,omitempty" doc:"The host's underlay address; missing unless it has joined, and for a tenant's token."`
 	Foreign  bool            `json:"foreign,omitempty" doc:"The host runs no dSwitch."`
 }
 
@@ -64,7 +64,7 @@ type Flow struct {
 }
 
 func (s *server) why(api huma.API) {
-	register(api, huma.Operation{
+	registerTenant(api, huma.Operation{
 		OperationID: "why", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/why", Tags: []string{"endpoints"},
 		Summary:     "Ask why one endpoint reaches another, or not",
 		Description: "Judged by what was intended at the present revision; live says what the switches of both ends do at this moment.",
@@ -97,6 +97,9 @@ func (s *server) why(api huma.API) {
 			return nil, s.problem(err)
 		}
 		out := renderWhy(a)
+		if actsForTenant(ctx) { // where hosts are is the administrators' matter
+			out.From.VTEP, out.To.VTEP = "", ""
+		}
 		if in.Live {
 			out.Live = s.live(ctx, a)
 		}

@@ -17,6 +17,7 @@ type TokenKind string
 // The kinds of token.
 const (
 	AdminToken  TokenKind = "dove-admin"  // dove-admin.ID.SECRET: uses the API as an administrator
+	TenantToken TokenKind = "dove-tenant" // dove-tenant.ID.SECRET: uses the API for one tenant
 	JoinToken   TokenKind = "dove-join"   // dove-join.ID.SECRET.PIN: admits one host, once
 	MemberToken TokenKind = "dove-member" // dove-member.ID.SECRET.PIN: admits one DPC member, once
 )
@@ -49,6 +50,16 @@ func NewToken(kind TokenKind, pin Pin, random io.Reader) (Token, error) {
 		t.Pin = pin
 	}
 	return t, nil
+}
+
+// ParseAPIToken reads the text of a token that is good for the API: an AdminToken
+// or a TenantToken. Its errors are those of ParseToken.
+func ParseAPIToken(text string) (Token, error) {
+	text = strings.TrimSpace(text)
+	if strings.HasPrefix(text, string(TenantToken)+".") {
+		return ParseToken(TenantToken, text)
+	}
+	return ParseToken(AdminToken, text)
 }
 
 // ParseToken reads a token's text and requires it to be of the given kind. Its

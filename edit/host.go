@@ -134,42 +134,6 @@ func CreateJoinToken(w *world.World, token world.JoinToken) (dove.Txn, error) {
 	return c.done()
 }
 
-// CreateAPIToken keeps a token that makes its bearer an administrator.
-func CreateAPIToken(w *world.World, token world.APIToken) (dove.Txn, error) {
-	var p problems
-	checkToken(&p, token.ID, token.Digest)
-	if err := p.err("the token"); err != nil {
-		return dove.Txn{}, err
-	}
-	if _, exists := w.APIToken(token.ID); exists {
-		return dove.Txn{}, dove.Errorf(dove.Exists, "token %q exists: draw another id", token.ID)
-	}
-	c := begin(w)
-	c.put(token)
-	return c.done()
-}
-
-// DeleteAPIToken ends what a token is good for. The last one stays: nobody
-// could make another.
-func DeleteAPIToken(w *world.World, id string, ifMatch *dove.Revision) (dove.Txn, error) {
-	if err := match(w, fmt.Sprintf("token %q", id), world.APITokenKey(id), ifMatch); err != nil {
-		return dove.Txn{}, err
-	}
-	t, exists := w.APIToken(id)
-	if !exists {
-		return dove.Txn{}, dove.Errorf(dove.NotFound, "there is no token %q", id)
-	}
-	c := begin(w)
-	c.delete(t.Key())
-	for other := range w.APITokens() {
-		if other.ID != id {
-			c.read(other.Key()) // two that delete each other's are not both right
-			return c.done()
-		}
-	}
-	return dove.Txn{}, dove.Errorf(dove.Conflict, "token %q is the last one: make another first, and use that", id)
-}
-
 // digestBytes is the length of a SHA-256.
 const digestBytes = 32
 

@@ -59,6 +59,7 @@ func DeleteTenant(w *world.World, t dove.Tenant, ifMatch *dove.Revision) (dove.T
 	owned(&p, t, "router", w.Routers(t), func(r world.Router) string { return r.Name })
 	owned(&p, t, "network", w.Networks(t), func(n world.Network) string { return n.Name })
 	owned(&p, t, "blueprint", w.Blueprints(t), func(b world.Blueprint) string { return b.Name })
+	owned(&p, t, "token", tokensOf(w, t), func(a world.APIToken) string { return a.ID })
 	if err := p.err(fmt.Sprintf("deleting tenant %q", t)); err != nil {
 		return dove.Txn{}, err
 	}

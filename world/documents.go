@@ -133,11 +133,12 @@ type JoinToken struct {
 	Expires time.Time     `json:"expires"`
 }
 
-// APIToken lets its bearer use the API as an administrator.
+// APIToken lets its bearer use the API: as an administrator, or for a tenant alone.
 type APIToken struct {
-	ID      string    `json:"id"`
-	Digest  []byte    `json:"digest"` // SHA-256 of the secret
-	Created time.Time `json:"created,omitzero"`
+	ID      string      `json:"id"`
+	Digest  []byte      `json:"digest"`           // SHA-256 of the secret
+	Tenant  dove.Tenant `json:"tenant,omitempty"` // "": an administrator's
+	Created time.Time   `json:"created,omitzero"`
 }
 
 // Request is a write that its client gave an id, and what came of it, so that

@@ -44,7 +44,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := auth.ParseToken(auth.AdminToken, strings.TrimSpace(c.Token))
+	token, err := auth.ParseAPIToken(c.Token)
 	if err != nil {
 		return nil, err
 	}

@@ -115,7 +115,7 @@ func TestRequests(t *testing.T) {
 			_, err := c.WithRequestID("1").DeleteEndpoint(ctx, web, new(dove.Revision(3)))
 			return err
 		},
-		"POST /v1/tokens":          func() error { _, err := c.WithRequestID("1").CreateToken(ctx); return err },
+		"POST /v1/tokens":          func() error { _, err := c.WithRequestID("1").CreateToken(ctx, ""); return err },
 		"GET /v1/tenants":          func() error { _, err := c.WithRequestID("1").Tenants(ctx, api.TenantFilter{}); return err },
 		"GET /v1/tenants?prefix=a": func() error { _, err := c.Tenants(ctx, api.TenantFilter{Prefix: "a"}); return err },
 		"GET /v1/tokens":           func() error { _, err := c.Tokens(ctx); return err },

@@ -17,7 +17,7 @@ import (
 // Config says which DPC to ask, and who asks.
 type Config struct {
 	Server string // "https://host:port" or "host:port" of any member
-	Token  string // an administrator's, "dove-admin.ID.SECRET"
+	Token  string // "dove-admin.ID.SECRET", or of a tenant "dove-tenant.ID.SECRET"
 	CA     string // the authority's certificate, PEM
 	// DialContext replaces the ordinary way to connect, for example to dial from
 	// another network namespace. It may be nil.

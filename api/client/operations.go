@@ -243,17 +243,21 @@ func (c *Client) DeleteHost(ctx context.Context, h dove.HostName, ifMatch *dove.
 	return remove(ctx, c, ifMatch, "hosts", string(h))
 }
 
-// Tokens lists administrators' tokens by id.
+// Tokens lists tokens by id.
 func (c *Client) Tokens(ctx context.Context) ([]api.Token, error) {
 	return list[api.Token](ctx, c, nil, "tokens")
 }
 
-// CreateToken makes another administrator's token.
-func (c *Client) CreateToken(ctx context.Context) (api.APIToken, error) {
-	return do[api.APIToken](ctx, c, request{method: http.MethodPost, path: []string{"tokens"}})
+// CreateToken makes another token: an administrator's, or of a tenant that is not "".
+func (c *Client) CreateToken(ctx context.Context, t dove.Tenant) (api.APIToken, error) {
+	query := url.Values{}
+	if t != "" {
+		query.Set("tenant", string(t))
+	}
+	return do[api.APIToken](ctx, c, request{method: http.MethodPost, path: []string{"tokens"}, query: query})
 }
 
-// DeleteToken deletes an administrator's token; the last one cannot be deleted.
+// DeleteToken deletes a token; the last administrator's cannot be deleted.
 func (c *Client) DeleteToken(ctx context.Context, id string) (dove.Revision, error) {
 	return remove(ctx, c, nil, "tokens", id)
 }

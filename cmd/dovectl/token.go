@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,20 +19,23 @@ import (
 
 func (a *app) tokenCommand() *cobra.Command {
 	return folder(&cobra.Command{
-		Use: "token", Short: "make and delete administrators' tokens",
-		Long: `A token lets its holder do everything with this DPC. Give each person and
-program its own, and delete it when it is not needed any more, or known to
-others. (Hosts join with other ones: dovectl host token.)`,
+		Use: "token", Short: "make and delete tokens",
+		Long: `An administrator's token lets its holder do everything with this DPC; one of a
+tenant what is that tenant's: write its networks, routers and blueprints (but
+those of the tiers provider and baseline), and ask about all that it has. Give
+each person and program its own, and delete it when it is not needed any more,
+or known to others. (Hosts join with other ones: dovectl host token.)`,
 	}, a.tokenCreateCommand(), listed(a.tokensCommand()), a.tokenDeleteCommand())
 }
 
 func (a *app) tokenCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "create", Short: "make another administrator's token", Args: cobra.NoArgs,
-		Long: `Makes another administrator's token. The token alone goes to standard output,
+		Use: "create", Short: "make another token", Args: cobra.NoArgs,
+		Long: `Makes another administrator's token, or with --tenant one of that tenant
+($DOVE_TENANT is of no matter here). The token alone goes to standard output,
 this once: the DPC keeps only its digest. With --save it goes into a
 configuration file instead, which names the same DPC as yours.`,
-		Example: "  dovectl token create --save ada.yaml\n  dovectl token create -o json",
+		Example: "  dovectl token create --save ada.yaml\n  dovectl token create --tenant acme --save acme.yaml\n  dovectl token create -o json",
 	}
 	file := cmd.Flags().String("save", "", "write a configuration `FILE` for its holder")
 	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
@@ -44,7 +48,11 @@ configuration file instead, which names the same DPC as yours.`,
 				return coded{exitRefused, err}
 			}
 		}
-		token, err := c.CreateToken(ctx)
+		var tenant dove.Tenant
+		if cmd.Flags().Changed("tenant") {
+			tenant = dove.Tenant(a.tenant)
+		}
+		token, err := c.CreateToken(ctx, tenant)
 		if err != nil {
 			if *file != "" {
 				err = errors.Join(err, os.Remove(*file))
@@ -85,16 +93,16 @@ func reserve(file string) error {
 
 func (a *app) tokensCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "tokens", Short: "list administrators' tokens, without their secrets", Args: cobra.NoArgs,
+		Use: "tokens", Short: "list tokens, without their secrets", Args: cobra.NoArgs,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
 			all, err := c.Tokens(ctx)
 			if err != nil {
 				return err
 			}
 			return a.emit(all, func(w io.Writer) {
-				row(w, "ID", "CREATED", "REVISION")
+				row(w, "ID", "CREATED", "REVISION", "TENANT")
 				for _, t := range all {
-					row(w, t.ID, moment(t.Created), t.Revision)
+					row(w, t.ID, moment(t.Created), t.Revision, cmp.Or(t.Tenant, "-"))
 				}
 			})
 		}),
@@ -108,9 +116,9 @@ func tokenNames(ctx context.Context, c *client.Client, _ dove.Tenant, _ string) 
 
 func (a *app) tokenDeleteCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "delete ID", ValidArgsFunction: a.completed(tokenNames), Short: "delete an administrator's token", Args: cobra.ExactArgs(1),
-		Long: `Deletes an administrator's token: whoever has it is nobody from then on. The
-last one cannot be deleted.`,
+		Use: "delete ID", ValidArgsFunction: a.completed(tokenNames), Short: "delete a token", Args: cobra.ExactArgs(1),
+		Long: `Deletes a token: whoever has it is nobody from then on. The last
+administrator's cannot be deleted.`,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, args []string) error {
 			id := args[0]
 			if kind, rest, whole := strings.Cut(id, "."); whole { // never repeated: it has a secret
@@ -124,7 +132,7 @@ last one cannot be deleted.`,
 			if err != nil {
 				return fileError{a.file, err}
 			}
-			if own, err := auth.ParseToken(auth.AdminToken, strings.TrimSpace(conf.Token)); err == nil && own.ID == id {
+			if own, err := auth.ParseAPIToken(conf.Token); err == nil && own.ID == id {
 				fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("this was the token in %s: the file is worth nothing any more", a.file)))
 			}
 			return nil
@@ -135,10 +143,10 @@ last one cannot be deleted.`,
 // wholeToken refuses a token's text where its ID is wanted.
 func wholeToken(kind, rest string) error {
 	if kind == string(auth.JoinToken) {
-		return errors.New("this is a host's join token, no administrator's: dovectl host delete takes its host")
+		return errors.New("this is a host's join token, none of the API: dovectl host delete takes its host")
 	}
 	id, _, _ := strings.Cut(rest, ".")
-	if kind != string(auth.AdminToken) || len(id) > 12 {
+	if kind != string(auth.AdminToken) && kind != string(auth.TenantToken) || len(id) > 12 {
 		return errors.New("this is no ID of a token: dovectl tokens lists them")
 	}
 	return fmt.Errorf("this is a whole token: its ID is the second part, dovectl token delete %s", id)
