@@ -3,7 +3,10 @@
 //
 // Open gives a Store, which reads linearizably, commits compare-and-set
 // transactions, and watches a prefix with one watch. A member inside the
-// process opens no socket at all: its only client calls it directly.
+// process has no listener for clients: its only client calls it directly. With
+// Config.Peers it and those in other processes are one cluster over mutual TLS, which
+// grows (Admit, at a member that is in, then Open at the new one) and shrinks
+// (Dismiss). Tend looks after such a member as long as the process runs.
 //
 // Nothing is repeated that could happen twice: when the answer to a
 // commit is lost, the error is Unavailable, and whoever decides again on newer

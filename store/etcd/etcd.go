@@ -28,6 +28,11 @@ type Config struct {
 	// Dir is the folder of the member inside this process. It is made if it is
 	// not there, readable by its owner alone; two processes cannot use one.
 	Dir string
+	// Peers are how that member is one of several; nil: it is and stays alone,
+	// without any listener.
+	Peers *Peers
+	// Quota is how many bytes the member may keep, 0 for QuotaBytes.
+	Quota int64
 	// Endpoints are the client addresses of a cluster elsewhere, "host:port";
 	// with one the process has no member of its own.
 	Endpoints []string
@@ -41,10 +46,12 @@ type Config struct {
 // are that of a cancelled ctx, or *dove.Error: Unavailable where nobody answered
 // in time. After either a commit may have happened or not.
 type Store struct {
-	client  *clientv3.Client
-	member  *member      // nil if the cluster is elsewhere
-	watched atomic.Int64 // the last revision that a watch saw
-	closed  atomic.Bool
+	client    *clientv3.Client
+	member    *member      // nil if the cluster is elsewhere
+	watched   atomic.Int64 // the last revision that a watch saw
+	closed    atomic.Bool
+	dir       string                    // of the member
+	condition atomic.Pointer[Condition] // as Tend saw it last
 }
 
 // Open starts the member or connects to the cluster, and returns once it answers.
@@ -52,9 +59,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if (c.Dir == "") == (len(c.Endpoints) == 0) {
 		return nil, dove.Errorf(dove.Invalid, "etcd needs either a folder for a member or the endpoints of a cluster")
 	}
-	s := &Store{}
+	s := &Store{dir: c.Dir}
 	if c.Dir != "" {
-		m, err := startMember(ctx, c.Dir, c.Log)
+		m, err := startMember(ctx, c)
 		if err != nil {
 			return nil, err
 		}

@@ -19,11 +19,13 @@ func logger(log *slog.Logger) *zap.Logger {
 	return zap.New(&bridge{log.With("part", "etcd").Handler()})
 }
 
-// idle are warnings about what a member inside the process does not have:
-// listeners, and users with passwords.
+// idle are warnings about what a member inside the process does not have,
+// listeners and users with passwords, and about what is as it should be.
 var idle = []string{
 	"Running http and grpc server on single port. This is not recommended for production.",
 	"simple token is not cryptographically signed",
+	"rejecting promote learner: learner is not ready", // Tend tries again
+	"setting up serving from embedded etcd failed.",   // what a listener says when it is closed
 }
 
 // bridge is a zap core that writes to a slog handler.

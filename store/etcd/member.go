@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -19,10 +21,11 @@ import (
 
 // Settings of a member inside the process.
 const (
-	QuotaBytes    = 8 << 30
+	QuotaBytes    = int64(8 << 30)
 	HistoryKept   = "10000" // revisions; compacted every five minutes
 	autoCompact   = "revision"
-	memberName    = "dpc"
+	memberName    = "dpc"            // without peers
+	remindEvery   = 10 * time.Second // of what a start waits for
 	clusterToken  = "dove"
 	memberAddress = "dpc.invalid:2380" // of record only: nobody can reach a cluster of one
 )
@@ -32,11 +35,13 @@ type member struct {
 	etcd   *embed.Etcd
 	server *etcdserver.EtcdServer
 	lock   *os.File
+	peers  *Peers // nil: nobody else can be in the cluster
 }
 
-// startMember starts a cluster of one and waits until it serves. It has no
-// listeners, neither for clients nor for peers.
-func startMember(ctx context.Context, dir string, log *slog.Logger) (*member, error) {
+// startMember starts the member in a folder and waits until it serves and counts.
+// It has no listener for clients, and without peers none at all.
+func startMember(ctx context.Context, where Config) (*member, error) {
+	dir, log := where.Dir, where.Log
 	lock, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
@@ -49,22 +54,46 @@ func startMember(ctx context.Context, dir string, log *slog.Logger) (*member, er
 	c.AdvertisePeerUrls, c.AdvertiseClientUrls = address, nil
 	c.InitialCluster = memberName + "=" + address[0].String()
 	c.InitialClusterToken = clusterToken
-	c.QuotaBackendBytes = QuotaBytes
+	c.QuotaBackendBytes = cmp.Or(where.Quota, QuotaBytes)
 	c.AutoCompactionMode, c.AutoCompactionRetention = autoCompact, HistoryKept
 	c.MaxTxnOps = dove.TxnOperationsMax
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger(log))
+	if where.Peers != nil {
+		if err := where.Peers.configure(ctx, c); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
+	}
 	e, err := embed.StartEtcd(c)
 	if err != nil {
 		return nil, errors.Join(dove.Errorf(dove.Unavailable, "etcd does not start in %s: %v", dir, err), lock.Close())
 	}
-	m := &member{etcd: e, server: e.Server, lock: lock}
-	select {
-	case <-e.Server.ReadyNotify():
-		return m, nil
-	case <-e.Server.StopNotify():
-		return nil, errors.Join(dove.Errorf(dove.Unavailable, "etcd stopped while it started in %s", dir), m.close())
-	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), m.close())
+	m := &member{etcd: e, server: e.Server, lock: lock, peers: where.Peers}
+	if err := m.ready(ctx, dir, log); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+// ready waits until the member serves: with others, until enough of them do.
+func (m *member) ready(ctx context.Context, dir string, log *slog.Logger) error {
+	remind := time.NewTicker(remindEvery)
+	defer remind.Stop()
+	for {
+		select {
+		case <-m.server.ReadyNotify():
+			if m.peers == nil {
+				return nil
+			}
+			return m.counts(ctx, m.peers)
+		case <-remind.C:
+			if log != nil {
+				log.Warn("the store waits for its other members: more than half of them must run", "members", len(m.server.Cluster().Members()))
+			}
+		case <-m.server.StopNotify():
+			return dove.Errorf(dove.Unavailable, "etcd stopped while it started in %s; its member may have been removed from the cluster", dir)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

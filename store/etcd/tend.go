@@ -1,0 +1,239 @@
+package etcd
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"syscall"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"dove.network/dove"
+)
+
+// How full a store may be, in hundredths of what it can become.
+const (
+	AlarmAt  = 70 // from then on it says so, and members give back what they do not use
+	RefuseAt = 85 // from then on nothing should be added
+)
+
+// When a member inside the process gives back what its file has and does not use.
+const (
+	defragmentAt   = AlarmAt / 2     // hundredths; below that it does not matter
+	defragmentTurn = 2 * time.Minute // each member has such a turn after the other, by the clock
+	lookEvery      = 2 * time.Second // at how full the store is
+	promoteEvery   = time.Second
+)
+
+// Condition is how full the store is, and what is wrong with it. Sizes are bytes,
+// of this process's member, or of the first that answers of a cluster elsewhere.
+type Condition struct {
+	Size   int64    // of the file
+	InUse  int64    // of that
+	Most   int64    // that Size can become: the quota, or less if the disk has less room
+	Leader string   // name of the member that orders writes, "" if there is none
+	Alarms []string // in plain words
+}
+
+// Full returns how full the store is in hundredths.
+func (c Condition) Full() int {
+	if c.Most <= 0 {
+		return 0
+	}
+	return int(min(100, c.Size*100/c.Most))
+}
+
+// Condition looks how the store is.
+func (s *Store) Condition(ctx context.Context) (Condition, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var c Condition
+	status, err := s.status(ctx)
+	if err != nil {
+		return c, said("asking how the store is", err)
+	}
+	c.Size, c.InUse, c.Most = status.DbSize, status.DbSizeInUse, cmp.Or(status.DbSizeQuota, QuotaBytes)
+	if s.member != nil {
+		var fs syscall.Statfs_t
+		if err := syscall.Statfs(s.dir, &fs); err == nil {
+			c.Most = min(c.Most, c.Size+int64(fs.Bavail)*fs.Bsize)
+		}
+		if m := s.member.server.Cluster().Member(s.member.server.Leader()); m != nil {
+			c.Leader = m.Name
+		}
+	} else if status.Leader != 0 {
+		c.Leader = fmt.Sprintf("%x", status.Leader)
+	}
+	if c.Full() >= AlarmAt {
+		c.Alarms = append(c.Alarms, fmt.Sprintf("the store is full to %d %%: it has %s of %s", c.Full(), mebibytes(c.Size), mebibytes(c.Most)))
+	}
+	if c.Leader == "" {
+		c.Alarms = append(c.Alarms, "the store has no leader: nothing can be written")
+	}
+	alarms, err := s.client.AlarmList(ctx)
+	if err != nil {
+		return c, said("asking for alarms", err)
+	}
+	for _, a := range alarms.Alarms {
+		switch a.Alarm {
+		case etcdserverpb.AlarmType_NOSPACE:
+			c.Alarms = append(c.Alarms, fmt.Sprintf("etcd member %x has no space: it takes deletions only", a.MemberID))
+		case etcdserverpb.AlarmType_CORRUPT:
+			c.Alarms = append(c.Alarms, fmt.Sprintf("etcd member %x holds other data than the others: remove it, and join it anew", a.MemberID))
+		}
+	}
+	slices.Sort(c.Alarms)
+	return c, nil
+}
+
+func (s *Store) status(ctx context.Context) (*clientv3.StatusResponse, error) {
+	if s.member != nil {
+		return s.client.Status(ctx, "")
+	}
+	var failed error
+	for _, address := range s.client.Endpoints() {
+		status, err := s.client.Status(ctx, address)
+		if err == nil {
+			return status, nil
+		}
+		failed = err
+	}
+	return nil, failed
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
+
+// Room returns nil as long as documents may be added, and dove.Unavailable with
+// the reason if the store is too full. It does not ask anybody: Tend keeps it up to date.
+func (s *Store) Room() error {
+	c := s.condition.Load()
+	if c == nil || c.Full() < RefuseAt {
+		return nil
+	}
+	return dove.Errorf(dove.Unavailable, "the store is full to %d %% (%s of %s): delete what is not needed, or give it more room; until then it takes deletions and bindings only", c.Full(), mebibytes(c.Size), mebibytes(c.Most))
+}
+
+// Tend looks after the store until ctx ends: it makes admitted members count once
+// they have what the others have, notes how full the store is, has this
+// process's member give back what it does not use, and ends the alarm that it
+// had no space. A cluster elsewhere is looked at only.
+func (s *Store) Tend(ctx context.Context, log *slog.Logger) error {
+	promote, look := time.NewTicker(promoteEvery), time.NewTicker(lookEvery)
+	defer promote.Stop()
+	defer look.Stop()
+	alarmed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-promote.C:
+			s.promote(ctx, log)
+			continue
+		case <-look.C:
+		}
+		c, err := s.Condition(ctx)
+		if err != nil {
+			continue // whoever writes or reads hears of it
+		}
+		s.condition.Store(&c)
+		if is := len(c.Alarms) > 0; is != alarmed {
+			alarmed = is
+			if is {
+				log.Warn("the store needs attention", "alarms", c.Alarms)
+			} else {
+				log.Info("the store is well again")
+			}
+		}
+		if s.member != nil {
+			s.defragment(ctx, c, log)
+		}
+	}
+}
+
+// promote makes members count that have what the others have, if this process's
+// leads.
+func (s *Store) promote(ctx context.Context, log *slog.Logger) {
+	if s.member == nil || s.member.server.Leader() != s.member.server.MemberID() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for _, m := range s.member.server.Cluster().Members() {
+		if !m.IsLearner || m.Name == "" {
+			continue
+		}
+		if _, err := s.client.MemberPromote(ctx, uint64(m.ID)); err == nil {
+			log.Info("a member of the store has what the others have, and counts from now on", "etcd", m.Name)
+		}
+	}
+}
+
+// defragment has this process's member give back what its file has and does not
+// use, if that is much, in its turn: the member answers nothing meanwhile.
+func (s *Store) defragment(ctx context.Context, c Condition, log *slog.Logger) {
+	if c.Full() >= AlarmAt {
+		s.member.server.Backend().ForceCommit() // what was given up counts as unused only after later writes, and there may be none
+	}
+	if !wasteful(c) || !s.turn(time.Now()) {
+		return
+	}
+	start := time.Now()
+	if s.member.server.Leader() == s.member.server.MemberID() {
+		s.handOver(ctx)
+	}
+	if err := s.member.server.Defragment(); err != nil {
+		log.Warn("the store does not give back what it does not use", "error", err)
+		return
+	}
+	log.Info("the store gave back what it did not use", "before", mebibytes(c.Size), "after", mebibytes(s.member.server.Backend().Size()), "took", time.Since(start))
+	own := uint64(s.member.server.MemberID())
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for _, a := range s.member.server.Alarms() {
+		if a.MemberID != own || a.Alarm != etcdserverpb.AlarmType_NOSPACE {
+			continue
+		}
+		if _, err := s.client.AlarmDisarm(ctx, &clientv3.AlarmMember{MemberID: own, Alarm: etcdserverpb.AlarmType_NOSPACE}); err != nil {
+			log.Warn("the alarm that there is no space does not end", "error", err)
+		}
+	}
+}
+
+// wasteful reports whether it is worth it: half of a file that is large for its
+// room is of no use, or a tenth if it is nearly as large as it can become.
+func wasteful(c Condition) bool {
+	unused := c.Size - c.InUse
+	return c.Full() >= defragmentAt && unused >= c.Size/2 || c.Full() >= AlarmAt && unused >= c.Size/10
+}
+
+// turn reports whether it is this process's turn: members take turns by the
+// clock, which needs no message and no room in the store.
+func (s *Store) turn(now time.Time) bool {
+	var ids []uint64
+	for _, m := range s.member.server.Cluster().Members() {
+		ids = append(ids, uint64(m.ID))
+	}
+	slices.Sort(ids)
+	at := now.Unix() / int64(defragmentTurn/time.Second) % int64(max(1, len(ids)))
+	return int(at) < len(ids) && ids[at] == uint64(s.member.server.MemberID())
+}
+
+// handOver lets another member lead, if there is one that can.
+func (s *Store) handOver(ctx context.Context) {
+	own := s.member.server.MemberID()
+	for _, m := range s.member.server.Cluster().Members() {
+		if m.ID == own || m.IsLearner {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		_, err := s.client.MoveLeader(ctx, uint64(m.ID))
+		cancel()
+		if err == nil {
+			return
+		}
+	}
+}
