@@ -49,24 +49,26 @@ func (c Condition) Full() int {
 
 // Condition looks how the store is.
 func (s *Store) Condition(ctx context.Context) (Condition, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	var c Condition
-	status, err := s.status(ctx)
-	if err != nil {
-		return c, said("asking how the store is", err)
-	}
-	c.Size, c.InUse, c.Most = status.DbSize, status.DbSizeInUse, cmp.Or(status.DbSizeQuota, QuotaBytes)
+	var alarms []*etcdserverpb.AlarmMember
 	if s.member != nil {
-		var fs syscall.Statfs_t
-		if err := syscall.Statfs(s.dir, &fs); err == nil {
-			c.Most = min(c.Most, c.Size+int64(fs.Bavail)*fs.Bsize)
+		c, alarms = s.member.condition(s.dir)
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		status, err := s.status(ctx)
+		if err != nil {
+			return c, said("asking how the store is", err)
 		}
-		if m := s.member.server.Cluster().Member(s.member.server.Leader()); m != nil {
-			c.Leader = m.Name
+		c = Condition{Size: status.DbSize, InUse: status.DbSizeInUse, Most: cmp.Or(status.DbSizeQuota, QuotaBytes)}
+		if status.Leader != 0 {
+			c.Leader = fmt.Sprintf("%x", status.Leader)
 		}
-	} else if status.Leader != 0 {
-		c.Leader = fmt.Sprintf("%x", status.Leader)
+		list, err := s.client.AlarmList(ctx)
+		if err != nil {
+			return c, said("asking for alarms", err)
+		}
+		alarms = list.Alarms
 	}
 	if c.Full() >= AlarmAt {
 		c.Alarms = append(c.Alarms, fmt.Sprintf("the store is full to %d %%: it has %s of %s", c.Full(), mebibytes(c.Size), mebibytes(c.Most)))
@@ -74,11 +76,7 @@ func (s *Store) Condition(ctx context.Context) (Condition, error) {
 	if c.Leader == "" {
 		c.Alarms = append(c.Alarms, "the store has no leader: nothing can be written")
 	}
-	alarms, err := s.client.AlarmList(ctx)
-	if err != nil {
-		return c, said("asking for alarms", err)
-	}
-	for _, a := range alarms.Alarms {
+	for _, a := range alarms {
 		switch a.Alarm {
 		case etcdserverpb.AlarmType_NOSPACE:
 			c.Alarms = append(c.Alarms, fmt.Sprintf("etcd member %x has no space: it takes deletions only", a.MemberID))
@@ -90,10 +88,21 @@ func (s *Store) Condition(ctx context.Context) (Condition, error) {
 	return c, nil
 }
 
-func (s *Store) status(ctx context.Context) (*clientv3.StatusResponse, error) {
-	if s.member != nil {
-		return s.client.Status(ctx, "")
+// condition looks at the member itself, also one that has stopped.
+func (m *member) condition(dir string) (Condition, []*etcdserverpb.AlarmMember) {
+	c := Condition{Size: m.server.Backend().Size(), InUse: m.server.Backend().SizeInUse(), Most: m.server.Cfg.QuotaBackendBytes}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err == nil {
+		c.Most = min(c.Most, c.Size+int64(fs.Bavail)*fs.Bsize)
 	}
+	if leader := m.server.Cluster().Member(m.server.Leader()); leader != nil {
+		c.Leader = leader.Name
+	}
+	return c, m.server.Alarms()
+}
+
+// status asks the members of a cluster elsewhere in turn.
+func (s *Store) status(ctx context.Context) (*clientv3.StatusResponse, error) {
 	var failed error
 	for _, address := range s.client.Endpoints() {
 		status, err := s.client.Status(ctx, address)
@@ -129,6 +138,8 @@ func (s *Store) Tend(ctx context.Context, log *slog.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
+			return nil
+		case <-s.Stopped():
 			return nil
 		case <-promote.C:
 			s.promote(ctx, log)
