@@ -53,12 +53,8 @@ func (b *backend) Edit(ctx context.Context, f func(*world.World) (dove.Txn, erro
 	if b.down != nil {
 		return 0, b.down
 	}
-	return b.edit(ctx, edit.InSteps(f))
-}
-
-func (b *backend) edit(ctx context.Context, steps *edit.Steps) (dove.Revision, error) {
 	decided := b.World()
-	txn, last, err := steps.Next(decided)
+	txn, err := f(decided)
 	if between := b.meanwhile; between != nil {
 		b.meanwhile = nil
 		between()
@@ -72,7 +68,7 @@ func (b *backend) edit(ctx context.Context, steps *edit.Steps) (dove.Revision, e
 		if b.w.DocRevision(r.Key) != r.Revision {
 			b.mu.Unlock()
 			defer b.mu.Lock()
-			return b.edit(ctx, steps)
+			return b.Edit(ctx, f)
 		}
 	}
 	rev := b.w.Revision() + 1
@@ -91,11 +87,6 @@ func (b *backend) edit(ctx context.Context, steps *edit.Steps) (dove.Revision, e
 	b.w, b.history = next, b.history.Add(delta)
 	close(b.later)
 	b.later = make(chan struct{})
-	if !last {
-		b.mu.Unlock()
-		defer b.mu.Lock()
-		return b.edit(ctx, steps)
-	}
 	return rev, nil
 }
 

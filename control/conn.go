@@ -30,3 +30,18 @@ type HostConn interface {
 	Recv() (Down, error)
 	Close() error
 }
+
+// PeerIdentity is what the certificate of another member says, checked by the
+// transport.
+type PeerIdentity struct {
+	Member string
+	Serial string // hexadecimal
+}
+
+// PeerConn is either end of a stream between two members. Send and Recv may be
+// called from two goroutines, one each; Close at any time, and twice.
+type PeerConn interface {
+	Send(...Across) error
+	Recv() (Across, error)
+	Close() error
+}

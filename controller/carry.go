@@ -14,7 +14,7 @@ import (
 // for which session. Of the flows themselves nothing is kept.
 type carrying struct {
 	epoch dove.Epoch
-	to    control.SessionID
+	to    place
 	asked time.Time
 	flows int  // handed on
 	late  bool // what began meanwhile
@@ -27,7 +27,8 @@ type carrying struct {
 // seen the end and this one has not.
 const recent = control.CarryAgain + 2*time.Second
 
-// carry asks the host that an endpoint moves from for its flows, once both
+// carry asks the host that an endpoint moves from for its flows, if that has its
+// session here, once both
 // hosts have its port as the present bindings want it and for as long as the other
 // host does not say that it has them. After an activation it goes on until all of
 // the tenant know of that: until then flows may begin at the host where the endpoint was.
@@ -36,12 +37,12 @@ func (c *Core) carry(name dove.Endpoint) {
 	if !ok || e.Standby == "" {
 		return
 	}
-	from, to := c.hosts[e.Source()], c.hosts[e.Other(e.Source())]
-	if from == nil || to == nil || !from.enforces(e) || !to.enforces(e) {
+	from, to := c.hosts[e.Source()], c.partyOf(e.Other(e.Source()))
+	if from == nil || to == nil || !enforces(from.states, e, e.Source()) || !enforces(to.states, e, e.Other(e.Source())) {
 		return
 	}
 	was := from.carries[name]
-	if was != nil && (was.epoch != e.Epoch || was.to != to.id) {
+	if was != nil && (was.epoch != e.Epoch || was.to != to.at) {
 		was = nil
 	}
 	has := to.states[name].Carried
@@ -54,16 +55,24 @@ func (c *Core) carry(name dove.Endpoint) {
 	if has && was != nil && was.last && was.over || lately && !(aware && !was.last) {
 		return
 	}
-	from.carries[name] = &carrying{epoch: e.Epoch, to: to.id, asked: c.now, late: has, last: aware}
+	from.carries[name] = &carrying{epoch: e.Epoch, to: to.at, asked: c.now, late: has, last: aware}
 	c.send(from, &control.CarryRequest{Endpoint: name, Epoch: e.Epoch})
 }
 
 // aware reports whether all hosts with a session that may send to an endpoint have
 // acknowledged where it is. Its own two are told by then.
 func (c *Core) aware(e world.Endpoint) bool {
-	for _, h := range c.Receipt(c.world.DocRevision(e.Key())).Pending {
+	r := c.Receipt(c.world.DocRevision(e.Key()))
+	if len(r.Members) > 0 {
+		return false
+	}
+	hosts := slices.DeleteFunc(r.Pending, func(h dove.HostName) bool { _, ok := c.placeOf(h); return !ok })
+	for _, u := range r.Unknown {
+		hosts = append(hosts, u.Host)
+	}
+	for _, h := range hosts {
 		for other := range c.world.EndpointsOn(h) {
-			if other.Tenant == e.Tenant && c.hosts[h] != nil {
+			if other.Tenant == e.Tenant {
 				return false
 			}
 		}
@@ -76,22 +85,22 @@ func (c *Core) aware(e world.Endpoint) bool {
 func (c *Core) late(s *session) (names []dove.Endpoint) {
 	for _, name := range sortedEndpoints(s.states) {
 		e, ok := c.world.Endpoint(name)
-		if !ok || !e.Activated || e.Standby != s.identity.Host || !s.enforces(e) {
+		if !ok || !e.Activated || e.Standby != s.identity.Host || !enforces(s.states, e, s.identity.Host) {
 			continue
 		}
-		to, k := c.hosts[e.Host], s.carries[name]
-		if to != nil && to.enforces(e) && !(k != nil && k.epoch == e.Epoch && k.to == to.id && k.last && k.over) {
+		to, k := c.partyOf(e.Host), s.carries[name]
+		if to != nil && enforces(to.states, e, e.Host) && !(k != nil && k.epoch == e.Epoch && k.to == to.at && k.last && k.over) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// enforces reports whether the session's host says that an endpoint's port is
-// open, in the part that its present bindings give it there.
-func (s *session) enforces(e world.Endpoint) bool {
-	u, ok := s.states[e.Full()]
-	return ok && u.State == control.EndpointActive && u.Epoch == e.Epoch && u.Standby == (e.Standby == s.identity.Host)
+// enforces reports whether a host says that an endpoint's port is open, in the
+// part that its present bindings give it there.
+func enforces(states map[dove.Endpoint]control.EndpointUpdate, e world.Endpoint, host dove.HostName) bool {
+	u, ok := states[e.Full()]
+	return ok && u.State == control.EndpointActive && u.Epoch == e.Epoch && u.Standby == (e.Standby == host)
 }
 
 // carryAgain asks once more where no answer did what it should.
@@ -134,12 +143,30 @@ func (c *Core) carried(s *session, m *control.Carry) {
 		some.Flows = slices.DeleteFunc(slices.Clone(m.Flows), func(f control.FlowState) bool { return f.Idle > recent })
 		m = &some
 	}
-	if to := c.sessions[k.to]; to != nil {
-		var batch []control.Down
-		for _, e := range c.needed(to, e, n.VNI, m.Flows) {
-			batch = append(batch, e)
-		}
-		c.send(to, append(batch, m)...)
+	if k.to.member != "" {
+		c.tellFellow(k.to.member, &control.Handover{Host: e.Other(s.identity.Host), Session: k.to.session, Carry: *m})
+	} else if to := c.sessions[control.SessionID(k.to.session)]; to != nil {
+		c.handOn(to, e, n.VNI, m)
+	}
+}
+
+// handOn brings a session flows that are carried, and first what these need.
+func (c *Core) handOn(to *session, e world.Endpoint, vni dove.VNI, m *control.Carry) {
+	var batch []control.Down
+	for _, e := range c.needed(to, e, vni, m.Flows) {
+		batch = append(batch, e)
+	}
+	c.send(to, append(batch, m)...)
+}
+
+// handover hands on what another member checked, if it is for the bindings and the
+// session that are known here.
+func (c *Core) handover(m *control.Handover) {
+	s := c.hosts[m.Host]
+	e, ok := c.world.Endpoint(m.Carry.Endpoint)
+	n, is := c.world.Network(e.NetworkOf())
+	if s != nil && ok && is && s.number == m.Session && e.Epoch == m.Carry.Epoch && e.BoundTo(m.Host) {
+		c.handOn(s, e, n.VNI, &m.Carry)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 const HeartbeatEvery = 5 * time.Second
 
 // Event is what happens to a Core: Changed, Opened, Received, Closed, Asked,
-// Ceased or Tick.
+// Polled, Ceased, PeerOpened, PeerReceived, PeerClosed, Fresh, Confirmed or Tick.
 type Event interface{ event() }
 
 type (
@@ -49,8 +49,37 @@ type (
 		FlowsOf dove.Tenant
 		Observe dove.Tenant
 	}
+	// Polled says that somebody wants to know what other members know of the sessions
+	// of hosts, of all if none is named. Asker is new.
+	Polled struct {
+		Asker uint64
+		Hosts []dove.HostName
+	}
 	// Ceased says that an asker is gone, or has heard enough.
 	Ceased struct{ Asker uint64 }
+	// PeerOpened begins a stream with another member, whose certificate is that of
+	// its document. Start numbers the run of the other. It ends one that was before.
+	PeerOpened struct {
+		Member string
+		Start  uint64
+	}
+	// PeerReceived brings a message of another member.
+	PeerReceived struct {
+		Member  string
+		Message control.Across
+	}
+	// PeerClosed says that the stream with another member is over.
+	PeerClosed struct{ Member string }
+	// Fresh says that all that the store had at a time is applied. A Core that never
+	// hears so takes it that it is.
+	Fresh struct{ At time.Time }
+	// Confirmed says that all is applied that the store had after a Confirm, or that
+	// the store did not say.
+	Confirmed struct {
+		Session control.SessionID
+		Request *control.PolicyRequest
+		Failed  bool
+	}
 	// Tick lets time pass.
 	Tick struct{}
 )
@@ -60,10 +89,18 @@ func (Opened) event()   {}
 func (Received) event() {}
 func (Closed) event()   {}
 func (Asked) event()    {}
+func (Polled) event()   {}
 func (Ceased) event()   {}
 func (Tick) event()     {}
 
-// Effect is what a Core wants done, in order: Send, End, Denied, Claimed, Asks or Told.
+func (PeerOpened) event()   {}
+func (PeerReceived) event() {}
+func (PeerClosed) event()   {}
+func (Fresh) event()        {}
+func (Confirmed) event()    {}
+
+// Effect is what a Core wants done, in order: Send, End, Denied, Claimed, Asks,
+// Told, Polls, Standing, PeerSend, PeerEnd or Confirm.
 type Effect interface{ effect() }
 
 type (
@@ -72,11 +109,11 @@ type (
 		Session  control.SessionID
 		Messages []control.Down
 	}
-	// End ends a session: the refusal is the last that it is sent. The Core has
-	// forgotten it already.
+	// End ends a session: Last, a *control.Refusal or a *control.Elsewhere, is the
+	// last that it is sent. The Core has forgotten it already.
 	End struct {
 		Session control.SessionID
-		Refusal control.Refusal
+		Last    control.Down
 	}
 	// Denied says that a host claimed what is not its own: worth a log entry.
 	Denied struct {
@@ -102,6 +139,31 @@ type (
 		Report *control.Report
 		World  *world.World // of the moment
 	}
+	// Polls says which members an asker will hear of, each by Standing.
+	Polls struct {
+		Asker   uint64
+		Members []string // in order
+	}
+	// Standing brings an asker what a member knows of its sessions; without More,
+	// that is the last of it.
+	Standing struct {
+		Asker    uint64
+		Member   string
+		Sessions []control.SessionStatus
+		More     bool
+	}
+	// PeerSend sends messages to another member, in order.
+	PeerSend struct {
+		Member   string
+		Messages []control.Across
+	}
+	// PeerEnd ends the stream with a member that is none any more.
+	PeerEnd struct{ Member string }
+	// Confirm wants to hear by Confirmed when all is applied that the store has now.
+	Confirm struct {
+		Session control.SessionID
+		Request *control.PolicyRequest
+	}
 )
 
 func (Send) effect()    {}
@@ -110,6 +172,12 @@ func (Denied) effect()  {}
 func (Asks) effect()    {}
 func (Told) effect()    {}
 func (Claimed) effect() {}
+
+func (Polls) effect()    {}
+func (Standing) effect() {}
+func (PeerSend) effect() {}
+func (PeerEnd) effect()  {}
+func (Confirm) effect()  {}
 
 // Core is what a DPC member knows and decides. It has one owner.
 type Core struct {
@@ -123,6 +191,12 @@ type Core struct {
 	hosts    map[dove.HostName]*session
 	claims   map[virtual]*claiming // of the last second
 	live     live
+	fellows  map[string]*fellow       // members with which a stream is up
+	far      map[dove.HostName]*party // sessions with fellows that said something of a move
+	moving   map[dove.Endpoint]bool   // with two bindings
+	said     saying
+	heardOf  time.Time // the store, last; zero if nobody ever said
+	stale    bool      // for too long
 	now      time.Time
 	effects  []Effect
 }
@@ -137,6 +211,9 @@ type session struct {
 	assigned map[dove.Endpoint]*control.Assign
 	states   map[dove.Endpoint]control.EndpointUpdate
 	carries  map[dove.Endpoint]*carrying // what it was asked to carry
+	number   uint64                      // of its Hello
+	members  []string                    // addresses that it was told
+	leaves   time.Time                   // when it is to go elsewhere; zero if it may stay
 }
 
 // NewCore returns a Core of the member with the name, for a world that was loaded.
@@ -157,6 +234,18 @@ func (c *Core) restart() {
 	c.view = resolver.NewView(c.world)
 	c.interest = resolver.NewInterest(c.view)
 	c.ledger = control.NewLedger(c.world.Revision(), c.unconfirmed())
+	for _, m := range c.others() {
+		c.ledger.Part(m.Name, c.now)
+	}
+	c.fellows, c.far, c.moving = map[string]*fellow{}, map[dove.HostName]*party{}, map[dove.Endpoint]bool{}
+	c.said = saying{progress: c.progress()}
+	for t := range c.world.Tenants() {
+		for e := range c.world.Endpoints(t.Name) {
+			if e.Standby != "" {
+				c.moving[e.Full()] = true
+			}
+		}
+	}
 }
 
 // World returns the world of the last Changed.
@@ -183,9 +272,23 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 		c.forget(c.sessions[e.Session])
 	case Asked:
 		c.asked(e)
+	case Polled:
+		c.polled(e)
 	case Ceased:
 		c.ceased(e.Asker)
+	case PeerOpened:
+		c.peerOpened(e)
+	case PeerReceived:
+		c.peerReceived(e.Member, e.Message)
+	case PeerClosed:
+		c.peerClosed(e.Member)
+	case Fresh:
+		c.fresh(e.At)
+	case Confirmed:
+		c.confirmed(e)
 	case Tick:
+		c.leaveTick()
+		c.fellowTick()
 		c.liveTick()
 		c.carryAgain()
 		c.claimTick()
@@ -195,6 +298,7 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 			}
 		}
 	}
+	c.tellFellows()
 	return c.effects, err
 }
 
@@ -210,10 +314,16 @@ func (c *Core) changed(e Changed) error {
 		for _, s := range c.inOrder() {
 			c.end(s, dove.Unavailable, "the store is another one now: open a new session")
 		}
+		for _, name := range slices.Sorted(maps.Keys(c.fellows)) {
+			c.peerClosed(name)
+			c.effects = append(c.effects, PeerEnd{name})
+		}
 		c.restart()
 		c.liveChanged(delta)
 		return nil
 	}
+	c.fleet(delta)
+	c.follow(delta)
 	for _, change := range delta.Hosts {
 		c.revoke(cmp.Or(change.New, change.Old).Name)
 	}
@@ -244,7 +354,7 @@ func (c *Core) changed(e Changed) error {
 			if its, _ := c.world.Host(h); its.Foreign {
 				continue // it enforces nothing
 			}
-			if c.hosts[h] == nil && (change.New == nil || !change.New.BoundTo(h)) {
+			if _, ok := c.placeOf(h); !ok && (change.New == nil || !change.New.BoundTo(h)) {
 				c.ledger.Miss(h, e.Revision)
 			}
 		}
@@ -309,14 +419,21 @@ func (c *Core) Complete(revision dove.Revision) bool {
 	return c.ledger.Settled(revision) && c.Receipt(revision).Complete
 }
 
-// unconfirmed returns the hosts that have endpoints but no session.
+// unconfirmed returns the hosts that have endpoints but no session, with whichever
+// member, and of which no member could tell that cannot be reached.
 func (c *Core) unconfirmed() []dove.HostName {
 	var names []dove.HostName
 	for h := range c.world.Hosts() {
 		if c.hosts[h.Name] != nil || h.Foreign {
 			continue
 		}
-		bound := c.ledger != nil && c.ledger.Lost(h.Name)
+		bound := false
+		if c.ledger != nil {
+			if _, away := c.placeOf(h.Name); away || c.ledger.Astray(h.Name) {
+				continue
+			}
+			bound = c.ledger.Lost(h.Name)
+		}
 		for range c.world.EndpointsOn(h.Name) {
 			bound = true
 			break
@@ -351,7 +468,7 @@ func (c *Core) SessionsOf(hosts []dove.HostName) []control.SessionStatus {
 
 func (c *Core) status(s *session) control.SessionStatus {
 	status := control.SessionStatus{
-		Session: s.id, Host: s.identity.Host, VTEP: s.identity.VTEP, Serial: s.identity.Serial,
+		Session: s.id, Member: c.member, Host: s.identity.Host, VTEP: s.identity.VTEP, Serial: s.identity.Serial,
 		Software: s.software, Opened: s.opened,
 	}
 	status.Told, status.Acked = c.ledger.Frontiers(s.id)
@@ -376,7 +493,7 @@ func (c *Core) send(s *session, messages ...control.Down) {
 
 // end refuses to go on with a session.
 func (c *Core) end(s *session, kind dove.Kind, message string) {
-	c.effects = append(c.effects, End{s.id, control.Refusal{Kind: kind, Message: message}})
+	c.effects = append(c.effects, End{s.id, &control.Refusal{Kind: kind, Message: message}})
 	c.forget(s)
 }
 
@@ -384,11 +501,12 @@ func (c *Core) forget(s *session) {
 	if s == nil {
 		return
 	}
+	c.present(c.ledger.Left(s.id))
 	delete(c.sessions, s.id)
 	if c.hosts[s.identity.Host] == s {
 		delete(c.hosts, s.identity.Host)
 	}
-	c.liveClosed(s)
+	c.liveClosed(place{session: uint64(s.id)})
 	c.interest.Close(s.id)
 	c.ledger.Close(s.id, c.now)
 }

@@ -28,12 +28,11 @@ type edits struct {
 
 // editing is one edit on its way.
 type editing struct {
-	steps *edit.Steps
-	txn   dove.Txn
-	last  bool          // of its transactions
-	took  time.Duration // to decide
-	tries int
-	done  chan struct{} // closed once the rest is there
+	decide func(*world.World) (dove.Txn, error)
+	txn    dove.Txn
+	took   time.Duration // to decide
+	tries  int
+	done   chan struct{} // closed once the rest is there
 
 	revision dove.Revision
 	err      error
@@ -48,14 +47,12 @@ type editing struct {
 // world; a refusal at a world that is as late as the call ends the matter. Edit
 // returns once the change is applied here, with its revision; with the present one if
 // there was nothing to change. Edits that wait at the same time are
-// committed together (edit.Batch), and one that needs many class ids takes several
-// revisions (edit.Steps), of which the last is told.
+// committed together (edit.Batch).
 func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
 	w, late := m.World(), false
-	steps := edit.InSteps(decide)
-	for try := 0; try < editsMax; try++ {
+	for try := range editsMax {
 		begun := time.Now()
-		txn, last, err := steps.Next(w)
+		txn, err := decide(w)
 		for (err != nil || txn.Empty()) && !late {
 			now, failed := m.Read(ctx)
 			if failed != nil {
@@ -63,7 +60,7 @@ func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, 
 			}
 			if late = true; now != w {
 				w = now
-				txn, last, err = steps.Next(w)
+				txn, err = decide(w)
 			}
 		}
 		if err != nil {
@@ -72,7 +69,7 @@ func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, 
 		if txn.Empty() {
 			return w.Revision(), nil
 		}
-		e := &editing{steps: steps, txn: txn, last: last, took: time.Since(begun), tries: try, done: make(chan struct{})}
+		e := &editing{decide: decide, txn: txn, took: time.Since(begun), tries: try, done: make(chan struct{})}
 		m.queue(e)
 		select {
 		case <-e.done:
@@ -82,18 +79,12 @@ func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, 
 			e.mu.Unlock()
 			return 0, ctx.Err()
 		}
-		var pause time.Duration
-		switch {
-		case !e.again && (e.last || e.err != nil):
+		if !e.again {
 			return e.revision, e.err
-		case !e.again: // others choose ids of the domain, too
-			try, pause = -1, time.Since(begun)
-		case try > 0: // writers that met twice should not meet again
-			pause = rand.N(editPause << min(try, 6))
 		}
-		if pause > 0 {
-			select {
-			case <-time.After(pause):
+		if try > 0 {
+			select { // writers that met twice should not meet again
+			case <-time.After(rand.N(editPause << min(try, 6))):
 			case <-ctx.Done():
 				return 0, ctx.Err()
 			}
@@ -200,10 +191,10 @@ func (e *editing) redecide(batch *edit.Batch) bool {
 	if err != nil {
 		return false
 	}
-	txn, last, err := e.steps.Next(w)
+	txn, err := e.decide(w)
 	if err != nil || txn.Empty() {
 		return false
 	}
-	e.txn, e.last = txn, last
+	e.txn = txn
 	return true
 }

@@ -19,14 +19,18 @@ type live struct {
 	routes  map[uint64]*route
 	watched map[dove.Tenant]*watched
 	askers  map[uint64]dove.Tenant // that observe, by number
+	polls   map[uint64]poll        // StatusRequests, by ID
 }
 
 // route leads from the Reports of one Inspect to who asked.
 type route struct {
-	session control.SessionID
+	at      place
 	host    dove.HostName
 	asker   uint64   // of a single question
 	watched *watched // or of an observation
+	fellow  string   // or a member, by its Relay
+	relay   uint64
+	goes    bool // the Relay observes
 }
 
 // watched is a tenant that is observed: by each host at most once, however many
@@ -42,10 +46,11 @@ type observing struct {
 	inspect uint64 // 0: the host has no session, or refused
 	answers bool   // it has reported
 	tried   time.Time
+	at      place // where
 }
 
 func newLive() live {
-	return live{routes: map[uint64]*route{}, watched: map[dove.Tenant]*watched{}, askers: map[uint64]dove.Tenant{}}
+	return live{routes: map[uint64]*route{}, watched: map[dove.Tenant]*watched{}, askers: map[uint64]dove.Tenant{}, polls: map[uint64]poll{}}
 }
 
 // asked begins to ask hosts. Who asks hears first which hosts have endpoints of
@@ -65,8 +70,8 @@ func (c *Core) asked(e Asked) {
 func (c *Core) question(asker uint64, hosts []dove.HostName, m control.Inspect) {
 	c.effects = append(c.effects, Asks{[]uint64{asker}, hosts})
 	for _, host := range hosts {
-		if s := c.hosts[host]; s != nil {
-			c.inspect(s, m, &route{asker: asker})
+		if at, ok := c.placeOf(host); ok {
+			c.inspect(at, host, m, &route{asker: asker})
 		} else {
 			c.tell(host, nil, asker)
 		}
@@ -74,13 +79,22 @@ func (c *Core) question(asker uint64, hosts []dove.HostName, m control.Inspect) 
 }
 
 // inspect sends a question and keeps the way back; it returns its ID.
-func (c *Core) inspect(s *session, m control.Inspect, r *route) uint64 {
+func (c *Core) inspect(at place, host dove.HostName, m control.Inspect, r *route) uint64 {
 	c.live.last++
 	m.ID = c.live.last
-	r.session, r.host = s.id, s.identity.Host
+	r.at, r.host = at, host
 	c.live.routes[m.ID] = r
-	c.send(s, &m)
+	c.inquire(r, m)
 	return m.ID
+}
+
+// inquire says something to the host of a route.
+func (c *Core) inquire(r *route, m control.Inspect) {
+	if r.at.member != "" {
+		c.tellFellow(r.at.member, &control.Relay{ID: m.ID, Host: r.host, Inspect: m})
+		return
+	}
+	c.send(c.sessions[control.SessionID(r.at.session)], &m)
 }
 
 func (c *Core) tell(host dove.HostName, r *control.Report, askers ...uint64) {
@@ -163,9 +177,10 @@ func (c *Core) has(host dove.HostName, t dove.Tenant) bool {
 // observe asks a host to be told of a tenant's flows.
 func (c *Core) observe(w *watched, host dove.HostName) {
 	o := w.hosts[host]
-	o.tried, o.answers = c.now, false
-	if s := c.hosts[host]; s != nil {
-		o.inspect = c.inspect(s, control.Inspect{Observe: w.tenant}, &route{watched: w})
+	o.tried, o.answers, o.at = c.now, false, place{}
+	if at, ok := c.placeOf(host); ok {
+		o.at = at
+		o.inspect = c.inspect(at, host, control.Inspect{Observe: w.tenant}, &route{watched: w})
 	} else {
 		c.tell(host, nil, w.askers...)
 	}
@@ -174,7 +189,7 @@ func (c *Core) observe(w *watched, host dove.HostName) {
 func (c *Core) stopObserving(o *observing) {
 	if r := c.live.routes[o.inspect]; r != nil {
 		delete(c.live.routes, o.inspect)
-		c.send(c.sessions[r.session], &control.Inspect{ID: o.inspect, Stop: true})
+		c.inquire(r, control.Inspect{ID: o.inspect, Stop: true})
 	}
 	o.inspect, o.answers = 0, false
 }
@@ -182,10 +197,11 @@ func (c *Core) stopObserving(o *observing) {
 // ceased forgets who asked.
 func (c *Core) ceased(asker uint64) {
 	for id, r := range c.live.routes {
-		if r.watched == nil && r.asker == asker {
+		if r.watched == nil && r.fellow == "" && r.asker == asker {
 			delete(c.live.routes, id)
 		}
 	}
+	maps.DeleteFunc(c.live.polls, func(_ uint64, p poll) bool { return p.asker == asker })
 	w := c.live.watched[c.live.askers[asker]]
 	delete(c.live.askers, asker)
 	if w == nil {
@@ -203,56 +219,134 @@ func (c *Core) ceased(asker uint64) {
 
 // reported passes on what a host says to who asked it. What nobody asked, or
 // asks no longer, is ignored.
-func (c *Core) reported(s *session, m *control.Report) {
+func (c *Core) reported(at place, m *control.Report) {
 	r := c.live.routes[m.ID]
-	if r == nil || r.session != s.id {
-		return
-	}
-	if r.watched == nil {
+	switch {
+	case r == nil || r.at != at:
+	case r.fellow != "":
+		if !r.goes && !m.More || r.goes && m.Refused != "" {
+			delete(c.live.routes, m.ID)
+		}
+		c.tellFellow(r.fellow, &control.Relayed{ID: r.relay, Host: r.host, Report: m})
+	case r.watched == nil:
 		if !m.More {
 			delete(c.live.routes, m.ID)
 		}
 		c.tell(r.host, m, r.asker)
+	default:
+		o := r.watched.hosts[r.host]
+		o.answers = m.Refused == ""
+		if !o.answers {
+			delete(c.live.routes, m.ID)
+			o.inspect = 0
+		}
+		c.tell(r.host, m, r.watched.askers...)
+	}
+}
+
+// relay asks a host for another member.
+func (c *Core) relay(name string, m *control.Relay) {
+	if m.Inspect.Stop {
+		c.stopRelays(func(r *route) bool { return r.fellow == name && r.relay == m.ID })
 		return
 	}
-	o := r.watched.hosts[r.host]
-	o.answers = m.Refused == ""
-	if !o.answers {
-		delete(c.live.routes, m.ID)
-		o.inspect = 0
+	s := c.hosts[m.Host]
+	if s == nil {
+		c.tellFellow(name, &control.Relayed{ID: m.ID, Host: m.Host})
+		return
 	}
-	c.tell(r.host, m, r.watched.askers...)
+	c.inspect(place{session: uint64(s.id)}, m.Host, m.Inspect, &route{fellow: name, relay: m.ID, goes: m.Inspect.Observe != ""})
+}
+
+// stopRelays asks no longer for another member.
+func (c *Core) stopRelays(which func(*route) bool) {
+	for _, id := range slices.Sorted(maps.Keys(c.live.routes)) {
+		if r := c.live.routes[id]; r.fellow != "" && which(r) {
+			delete(c.live.routes, id)
+			if r.goes {
+				c.inquire(r, control.Inspect{ID: id, Stop: true})
+			}
+		}
+	}
+}
+
+// relayed takes what a host of another member says.
+func (c *Core) relayed(name string, m *control.Relayed) {
+	r := c.live.routes[m.ID]
+	switch {
+	case r == nil || r.at.member != name || r.host != m.Host:
+	case m.Report == nil:
+		c.unanswered(m.ID)
+		if r.watched != nil {
+			r.watched.hosts[r.host].at = r.at // it will say when the host has a session again
+		}
+	default:
+		report := *m.Report
+		report.ID = m.ID
+		c.reported(r.at, &report)
+	}
 }
 
 // liveOpened observes what is watched on the host of a new session too.
-func (c *Core) liveOpened(s *session) {
+func (c *Core) liveOpened(host dove.HostName) {
 	for _, t := range slices.Sorted(maps.Keys(c.live.watched)) {
-		if w := c.live.watched[t]; w.hosts[s.identity.Host] != nil {
-			c.observe(w, s.identity.Host)
+		if w := c.live.watched[t]; w.hosts[host] != nil {
+			if o := w.hosts[host]; o.inspect != 0 { // with another member, which will learn that it is over
+				c.unanswered(o.inspect)
+			}
+			c.observe(w, host)
 		}
 	}
 }
 
 // liveClosed tells who asked the host of a session that there is no answer.
-func (c *Core) liveClosed(s *session) {
-	var ids []uint64
-	for id, r := range c.live.routes {
-		if r.session == s.id {
-			ids = append(ids, id)
+func (c *Core) liveClosed(at place) {
+	for _, id := range slices.Sorted(maps.Keys(c.live.routes)) {
+		if c.live.routes[id].at == at {
+			c.unanswered(id)
 		}
 	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		r := c.live.routes[id]
-		delete(c.live.routes, id)
-		if r.watched == nil {
-			c.tell(r.host, nil, r.asker)
-			continue
-		}
+}
+
+// unanswered ends a question whose host has gone.
+func (c *Core) unanswered(id uint64) {
+	r := c.live.routes[id]
+	delete(c.live.routes, id)
+	switch {
+	case r.fellow != "":
+		c.tellFellow(r.fellow, &control.Relayed{ID: r.relay, Host: r.host})
+	case r.watched == nil:
+		c.tell(r.host, nil, r.asker)
+	default:
 		o := r.watched.hosts[r.host]
-		o.inspect, o.answers = 0, false
+		o.inspect, o.answers, o.at = 0, false, place{}
 		c.tell(r.host, nil, r.watched.askers...)
 	}
+}
+
+// liveMoved follows the hosts that are asked to the members that have them now.
+func (c *Core) liveMoved() {
+	for _, id := range slices.Sorted(maps.Keys(c.live.routes)) {
+		r := c.live.routes[id]
+		if at, _ := c.placeOf(r.host); r.at.member != "" && at != r.at {
+			c.unanswered(id)
+		}
+	}
+	for _, t := range slices.Sorted(maps.Keys(c.live.watched)) {
+		w := c.live.watched[t]
+		for _, host := range slices.Sorted(maps.Keys(w.hosts)) {
+			at, ok := c.placeOf(host)
+			if o := w.hosts[host]; ok && at.member != "" && o.inspect == 0 && o.at != at {
+				c.observe(w, host)
+			}
+		}
+	}
+}
+
+// liveParted forgets what another member asked, and what it will not answer.
+func (c *Core) liveParted(name string) {
+	c.stopRelays(func(r *route) bool { return r.fellow == name })
+	c.pollsParted(name)
 }
 
 // liveChanged follows endpoints of watched tenants to their hosts, at the cost
@@ -286,7 +380,7 @@ func (c *Core) liveTick() {
 		w := c.live.watched[t]
 		for _, host := range slices.Sorted(maps.Keys(w.hosts)) {
 			o := w.hosts[host]
-			if o.inspect == 0 && c.hosts[host] != nil && c.now.Sub(o.tried) >= reobserveEvery {
+			if _, ok := c.placeOf(host); ok && o.inspect == 0 && c.now.Sub(o.tried) >= reobserveEvery {
 				c.observe(w, host)
 			}
 		}

@@ -69,6 +69,11 @@ type Member struct {
 	outbox  map[control.SessionID]*outbox
 	waiters []waiter
 	boxes   map[uint64]*mailbox // of those who ask, by number
+	polls   map[uint64]*polling
+	streams map[string]*stream // with other members
+
+	start atomic.Uint64 // of the Core
+	dial  func(context.Context, world.Member) (control.PeerConn, error)
 }
 
 // published is a world, what led to it, and what tells that there is a later one.
@@ -98,7 +103,8 @@ func NewMember(name string, store Store, log *slog.Logger) *Member {
 		name: name, store: store, log: log,
 		inbox: make(chan func(), inboxDepth), stopped: make(chan struct{}),
 		outbox: map[control.SessionID]*outbox{}, measures: newMeasures(),
-		boxes:    map[uint64]*mailbox{},
+		boxes: map[uint64]*mailbox{},
+		polls: map[uint64]*polling{}, streams: map[string]*stream{},
 		claims:   make(chan edit.ClaimRequest, claimsQueue),
 		watchers: make(chan struct{}, WatchersMax), listers: make(chan struct{}, ListersMax), probers: make(chan struct{}, ProbersMax),
 	}
@@ -116,6 +122,9 @@ func (m *Member) Run(ctx context.Context) error {
 	ended, end := context.WithCancel(ctx)
 	defer end()
 	writing.Go(func() { m.writeClaims(ended) })
+	if m.dial != nil {
+		writing.Go(func() { m.keepPeers(ended) })
+	}
 	for {
 		err := m.follow(ctx)
 		m.endAll("the member stops following the store")
@@ -146,6 +155,10 @@ func (m *Member) follow(ctx context.Context) error {
 		return err
 	}
 	m.core = NewCore(m.name, w)
+	m.start.Store(uint64(time.Now().UnixNano()))
+	for name := range m.streams { // the other end is to know that this is another run
+		m.endPeer(name)
+	}
 	m.measures.loads.Inc()
 	m.measures.settled = w.Revision()
 	m.resume()
@@ -161,6 +174,9 @@ func (m *Member) follow(ctx context.Context) error {
 		defer close(watched)
 		lost <- m.watch(ctx, w.Revision())
 	}()
+	var hearing sync.WaitGroup
+	defer func() { cancel(); hearing.Wait() }()
+	hearing.Go(func() { m.watchStore(ctx) })
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	for {
@@ -197,27 +213,25 @@ func (m *Member) load(ctx context.Context) (*world.World, error) {
 }
 
 // watch hands the store's changes to the owner of the Core. A watch that
-// breaks goes on where it was, unless the store no longer knows that place.
+// breaks goes on where it was; if the store no longer knows that place, with the
+// difference to what it has now.
 func (m *Member) watch(ctx context.Context, after dove.Revision) error {
 	for {
 		err := m.store.Watch(ctx, world.Prefix, after, func(revision dove.Revision, docs []dove.Doc) error {
-			failed := make(chan error, 1)
-			err := m.post(ctx, func() { failed <- m.step(Changed{revision, docs}) })
-			if err != nil {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case err := <-failed:
-				if err != nil {
-					return fmt.Errorf("%w: %w", errUnreadable, err)
-				}
+			err := m.change(ctx, revision, docs)
+			if err == nil {
 				after = revision
-				return nil
 			}
+			return err
 		})
-		if ctx.Err() != nil || errors.Is(err, errUnreadable) || dove.KindOf(err) == dove.Unavailable {
+		if ctx.Err() == nil && dove.KindOf(err) == dove.Unavailable {
+			var now dove.Revision
+			if now, err = m.overtake(ctx, m.World()); err == nil {
+				after = now
+				continue
+			}
+		}
+		if ctx.Err() != nil || errors.Is(err, errUnreadable) || errors.Is(err, errOvertaken) {
 			return err
 		}
 		m.log.Warn("the watch of the store broke; going on", "after", after, "error", err)
@@ -288,6 +302,16 @@ func (m *Member) step(e Event) error {
 			m.deliver(effect.Askers, effect)
 		case Told:
 			m.deliver(effect.Askers, effect)
+		case Polls:
+			m.polled(effect)
+		case Standing:
+			m.standing(effect)
+		case PeerSend:
+			m.toPeer(effect)
+		case PeerEnd:
+			m.endPeer(effect.Member)
+		case Confirm:
+			m.confirm(effect)
 		}
 	}
 	return nil
@@ -350,22 +374,34 @@ func (m *Member) finish(e End) {
 	if out == nil {
 		return
 	}
-	m.log.Info("a session is refused", "host", out.host, "session", e.Session, "kind", e.Refusal.Kind, "reason", e.Refusal.Message)
-	m.measures.ended.WithLabelValues(endedRefused).Inc()
+	switch last := e.Last.(type) {
+	case *control.Refusal:
+		m.log.Info("a session is refused", "host", out.host, "session", e.Session, "kind", last.Kind, "reason", last.Message)
+		m.measures.ended.WithLabelValues(endedRefused).Inc()
+	case *control.Elsewhere:
+		m.log.Info("a session is sent elsewhere", "host", out.host, "session", e.Session, "reason", last.Reason)
+		m.measures.ended.WithLabelValues(endedElsewhere).Inc()
+	}
 	delete(m.outbox, e.Session)
 	select {
-	case out.batches <- []control.Down{&e.Refusal}:
+	case out.batches <- []control.Down{e.Last}:
 		close(out.batches)
 	default:
 		close(out.overflow)
 	}
 }
 
-// endAll sends every session away.
+// endAll ends every session, and says where else there is an answer if that is known.
 func (m *Member) endAll(reason string) {
+	var last control.Down = &control.Refusal{Kind: dove.Unavailable, Message: reason}
+	if m.core != nil {
+		if refuge := m.core.refuge(); len(refuge) > 0 {
+			last = &control.Elsewhere{Addresses: refuge, Reason: reason}
+		}
+	}
 	for id, out := range m.outbox {
 		m.log.Debug("a session ends with the member", "host", out.host)
-		m.finish(End{id, control.Refusal{Kind: dove.Unavailable, Message: reason}})
+		m.finish(End{id, last})
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -154,13 +153,14 @@ func (f *fleet) open(n int, seen dove.Revision, queue int) *testSession {
 // next returns the next message of a type and skips others.
 func next[M control.Down](t *testing.T, s *testSession) M {
 	t.Helper()
+	late := time.After(time.Minute)
 	for {
 		select {
 		case m := <-s.down:
 			if m, ok := m.(M); ok {
 				return m
 			}
-		case <-time.After(time.Minute):
+		case <-late:
 			var m M
 			t.Fatalf("no %T within a minute", m)
 		}
@@ -270,8 +270,8 @@ func TestAMemberThatIsBehindWaitsAMoment(t *testing.T) {
 		if w := next[*control.Welcome](t, early); w.Revision < ahead {
 			t.Errorf("%+v", w)
 		}
-		if r := next[*control.Refusal](t, f.open(2, ahead+5, 100)); r.Kind != dove.Unavailable {
-			t.Errorf("%+v", r)
+		if e := next[*control.Elsewhere](t, f.open(2, ahead+5, 100)); len(e.Addresses) > 0 || !strings.Contains(e.Reason, "the dSwitch has seen") {
+			t.Errorf("%+v", e)
 		}
 	})
 }
@@ -314,6 +314,7 @@ type brittle struct {
 	*memory.Store
 	broken atomic.Pointer[func(error)]
 	loads  atomic.Int32
+	deaf   atomic.Bool // a watch hears nothing
 }
 
 func (b *brittle) Load(ctx context.Context, prefix string, page func([]dove.Doc) error) (dove.Revision, error) {
@@ -327,6 +328,10 @@ func (b *brittle) Watch(ctx context.Context, prefix string, after dove.Revision,
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	b.broken.Store(new(func(err error) { cancel(err) }))
+	if b.deaf.Load() {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	if err := b.Store.Watch(ctx, prefix, after, each); context.Cause(ctx) == nil {
 		return err
 	}
@@ -346,13 +351,27 @@ func TestABrokenWatch(t *testing.T) {
 		if u := next[*control.Update](t, s); len(u.Peers) != 1 || u.Peers[0].VTEP.IsValid() {
 			t.Errorf("%+v", u)
 		}
-		// If the store no longer knows that place, all sessions begin anew.
-		(*store.broken.Load())(dove.Errorf(dove.Unavailable, "compacted"))
-		if r := next[*control.Refusal](t, s); r.Kind != dove.Unavailable {
-			t.Errorf("%+v", r)
+		// If the store no longer knows that place, neither: they are told the difference.
+		store.deaf.Store(true)
+		(*store.broken.Load())(errors.New("the network is down"))
+		time.Sleep(rewatch)
+		synctest.Wait()
+		txn, _, err := edit.PutBlueprint(f.member.World(), "acme", "", fmt.Appendf(nil, shop, webApp), time.Now(), nil)
+		if err == nil {
+			_, err = store.Commit(t.Context(), txn)
 		}
-		f.policies(webApp)
-		s = f.open(1, 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.deaf.Store(false)
+		(*store.broken.Load())(dove.Errorf(dove.Unavailable, "compacted"))
+		u := next[*control.Update](t, s)
+		for len(u.Peers) == 0 {
+			u = next[*control.Update](t, s)
+		}
+		if len(u.Peers) != 1 || !u.Peers[0].VTEP.IsValid() {
+			t.Errorf("%+v", u)
+		}
 		if reply := s.ask(t, f.member.World(), "10.0.0.11", "10.0.0.12"); !reply.Peers[0].VTEP.IsValid() {
 			t.Errorf("%+v", reply)
 		}
@@ -404,71 +423,6 @@ func TestAStoreThatCannotBeReadStopsTheMember(t *testing.T) {
 		again := NewMember("dpc-2", f.store, slog.New(slog.DiscardHandler))
 		if err := again.Run(t.Context()); !errors.Is(err, errUnreadable) {
 			t.Errorf("Run returned %v", err)
-		}
-	})
-}
-
-// TestEditInSteps decides 250 classes by one edit while others make endpoints of
-// the domain, and once more after one that was given up.
-func TestEditInSteps(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, nil)
-		endpoint := func(i int) func(w *world.World) (dove.Txn, error) {
-			return func(w *world.World) (dove.Txn, error) {
-				txn, _, err := edit.PutEndpoint(w, edit.EndpointRequest{
-					Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i)), Network: "front", Groups: []string{},
-					Labels: map[string]string{"n": fmt.Sprint(i % 250)},
-				}, edit.Chance{UID: dove.UID(100 + i), Now: time.Now()}, nil)
-				return txn, err
-			}
-		}
-		f.edit(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(strings.Replace(fmt.Sprintf(shop, webApp), "10.0.0.0/24", "10.0.0.0/16", 1)), time.Now(), nil)
-			return txn, err
-		})
-		for i := range 250 {
-			f.edit(endpoint(i))
-		}
-		var groups strings.Builder
-		for i := range 250 {
-			fmt.Fprintf(&groups, "g%d: {selector: {matchLabels: {n: %q}}}, ", i, fmt.Sprint(i))
-		}
-		apart := func(w *world.World) (dove.Txn, error) {
-			text := strings.NewReplacer("10.0.0.0/24", "10.0.0.0/16", "groups: {", "groups: {"+groups.String()).Replace(fmt.Sprintf(shop, webApp))
-			txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(text), time.Now(), nil)
-			return txn, err
-		}
-		domain := dove.Domain{Tenant: "acme", Name: "shop"}
-		before := f.member.World()
-		asked, gaveUp := 0, errors.New("all classes are decided")
-		_, err := f.member.Edit(t.Context(), func(w *world.World) (dove.Txn, error) {
-			if asked++; asked == 2 {
-				return dove.Txn{}, gaveUp
-			}
-			return apart(w)
-		})
-		w := f.member.World()
-		if !errors.Is(err, gaveUp) || w.Domain(domain) != before.Domain(domain) || w.ClassCount(domain) < before.ClassCount(domain)+200 {
-			t.Fatalf("%v, %d classes", err, w.ClassCount(domain))
-		}
-		var others sync.WaitGroup
-		for i := range 20 {
-			others.Go(func() {
-				if _, err := f.member.Edit(t.Context(), endpoint(250+i)); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		revision := f.edit(apart)
-		others.Wait()
-		w = f.member.World()
-		if w.DocRevision(world.BlueprintKey("acme", "shop")) != revision {
-			t.Error("it is not the revision of the change that is told")
-		}
-		for e := range w.Endpoints("acme") {
-			if w.AddressClass(e, e.Addresses[0]) == dove.ClassNone {
-				t.Errorf("%s has no class", e.ID)
-			}
 		}
 	})
 }

@@ -34,9 +34,10 @@ const (
 	kindAbsent = "absent"
 	kindPair   = "pair"
 
-	endedClosed  = "closed"  // by the host, or its connection broke
-	endedRefused = "refused" // by the member
-	endedSlow    = "slow"    // by the member: the host did not read
+	endedClosed    = "closed"    // by the host, or its connection broke
+	endedRefused   = "refused"   // by the member
+	endedElsewhere = "elsewhere" // by the member, which named others
+	endedSlow      = "slow"      // by the member: the host did not read
 )
 
 var statusNames = map[control.Status]string{
@@ -74,7 +75,7 @@ func newMeasures() *measures {
 		told:     counters("dove_dpc_rows_told_total", "Rows that dSwitches held and were told anew because they changed.", "kind", kindPeer, kindPair),
 		expected: counters("dove_dpc_rows_expected_total", "Rows that dSwitches were sent because they will need them, unasked.", "kind", kindPeer, kindPair),
 		opened:   counter("dove_dpc_sessions_opened_total", "Sessions that dSwitches opened."),
-		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedSlow),
+		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedElsewhere, endedSlow),
 		denied:   counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs."),
 		loads:    counter("dove_dpc_world_loads_total", "Times that all documents were read from the store."),
 		receipts: prometheus.NewHistogram(histogram("dove_dpc_receipt_seconds",
@@ -138,8 +139,20 @@ func eventName(e Event) string {
 		return "closed"
 	case Asked:
 		return "asked"
+	case Polled:
+		return "polled"
 	case Ceased:
 		return "ceased"
+	case PeerOpened:
+		return "peer-opened"
+	case PeerReceived:
+		return "peer-received"
+	case PeerClosed:
+		return "peer-closed"
+	case Fresh:
+		return "fresh"
+	case Confirmed:
+		return "confirmed"
 	case Tick:
 		return "tick"
 	}

@@ -279,7 +279,12 @@ func (r *rig) step(e Event) {
 				r.take(d, m)
 			}
 		case End:
-			r.refused[effect.Session] = effect.Refusal
+			switch last := effect.Last.(type) {
+			case *control.Refusal:
+				r.refused[effect.Session] = *last
+			case *control.Elsewhere:
+				r.refused[effect.Session] = control.Refusal{Kind: dove.Unavailable, Message: last.Reason}
+			}
 			delete(r.switches, effect.Session)
 		case Denied:
 			r.denied = append(r.denied, effect)

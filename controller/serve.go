@@ -1,7 +1,9 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -60,17 +62,25 @@ func (m *Member) WaitReceipt(ctx context.Context, revision dove.Revision) contro
 	return m.Receipt(revision)
 }
 
-// Sessions returns what is known of each session, in the order in which they opened.
+// Sessions returns what is known of each session: of those here in the order in
+// which they opened, then of those of each other member that tells in time.
 func (m *Member) Sessions() []control.SessionStatus {
 	var all []control.SessionStatus
 	_ = m.ask(context.Background(), func() { all = m.core.Sessions() })
-	return all
+	return append(all, m.poll(nil)...)
 }
 
-// SessionsOf returns what is known of the sessions of hosts, in their order;
-// those without one are left out.
+// SessionsOf returns what is known of the sessions of hosts, with whichever
+// member, in their order; those without one are left out, and those whose member does not
+// tell in time.
 func (m *Member) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
 	var some []control.SessionStatus
 	_ = m.ask(context.Background(), func() { some = m.core.SessionsOf(hosts) })
+	if len(some) < len(hosts) {
+		some = append(some, m.poll(hosts)...)
+		slices.SortStableFunc(some, func(a, b control.SessionStatus) int {
+			return cmp.Compare(slices.Index(hosts, a.Host), slices.Index(hosts, b.Host))
+		})
+	}
 	return some
 }

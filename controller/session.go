@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -14,7 +15,11 @@ import (
 func (c *Core) open(e Opened) {
 	h := e.Hello
 	if err := c.welcome(e.Identity, h); err != nil {
-		c.effects = append(c.effects, End{e.Session, control.Refusal{Kind: err.Kind, Message: err.Message}})
+		c.effects = append(c.effects, End{e.Session, &control.Refusal{Kind: err.Kind, Message: err.Message}})
+		return
+	}
+	if away := c.turnAway(h); away != nil {
+		c.effects = append(c.effects, End{e.Session, away})
 		return
 	}
 	if before := c.hosts[e.Identity.Host]; before != nil {
@@ -23,7 +28,7 @@ func (c *Core) open(e Opened) {
 	s := &session{
 		id: e.Session, identity: e.Identity, software: h.Software, opened: c.now,
 		assigned: map[dove.Endpoint]*control.Assign{}, states: map[dove.Endpoint]control.EndpointUpdate{},
-		carries: map[dove.Endpoint]*carrying{},
+		carries: map[dove.Endpoint]*carrying{}, number: h.Number,
 	}
 	c.sessions[s.id], c.hosts[s.identity.Host] = s, s
 	c.interest.Open(s.id, s.identity.Host)
@@ -32,6 +37,10 @@ func (c *Core) open(e Opened) {
 	batch := []control.Down{&control.Welcome{
 		Version: control.Version, Member: c.member, Incarnation: c.world.Incarnation(), Revision: revision,
 	}}
+	if m := c.members(); len(m.Addresses) > 0 {
+		s.members = m.Addresses
+		batch = append(batch, m)
+	}
 	peers, pairs := c.compare(s, h)
 	for _, e := range c.lacks(s, h, peers) {
 		batch = append(batch, e)
@@ -43,9 +52,13 @@ func (c *Core) open(e Opened) {
 	}
 	c.send(s, append(batch, &control.Frontier{Revision: revision})...)
 	c.ledger.Open(s.id, s.identity.Host, h.Number, revision)
-	c.liveOpened(s)
+	c.present(c.ledger.Presence(s.id))
+	c.liveOpened(s.identity.Host)
 	for _, name := range sortedEndpoints(s.assigned) {
-		c.carry(name)
+		if c.moving[name] {
+			c.tellState(name, s)
+			c.carry(name)
+		}
 	}
 }
 
@@ -56,8 +69,9 @@ func (c *Core) welcome(id control.Identity, h *control.Hello) *dove.Error {
 		return dove.Errorf(dove.Unsupported, "the dSwitch speaks version %d of the protocol, this member speaks %d: run the same version of DOVE", h.Version, control.Version)
 	case h.Host != id.Host || h.VTEP != id.VTEP:
 		return dove.Errorf(dove.Forbidden, "the dSwitch says that it is host %s at %s, its certificate says %s at %s", h.Host, h.VTEP, id.Host, id.VTEP)
-	case h.Incarnation == c.world.Incarnation() && h.Seen > c.world.Revision():
-		return dove.Errorf(dove.Unavailable, "member %s is at revision %d, the dSwitch has seen %d: ask another member", c.member, c.world.Revision(), h.Seen)
+	}
+	if member, number := c.ledger.Away(h.Host); member != "" && number > h.Number {
+		return dove.Errorf(dove.Unavailable, "host %s has a later session, with member %s", h.Host, member)
 	}
 	return c.admit(id)
 }
@@ -129,19 +143,29 @@ func (c *Core) allTunnels(s *session) []control.Down {
 func (c *Core) received(s *session, m control.Up) {
 	switch m := m.(type) {
 	case *control.PolicyRequest:
-		c.answer(s, m)
+		switch {
+		case c.stale:
+			c.hesitate(s, m, "the member has lost touch with its store")
+		case len(c.others()) > 0 && c.doubtful(s, m):
+			c.effects = append(c.effects, Confirm{s.id, m})
+		default:
+			c.answer(s, m)
+		}
 	case *control.EndpointUpdate:
 		c.claim(s, *m)
 	case *control.Ack:
+		was := c.ledger.Presence(s.id)
 		if err := c.ledger.Ack(s.id, m.Revision, m.Failed, c.now); err != nil {
 			c.end(s, dove.Invalid, err.Error())
+		} else if is := c.ledger.Presence(s.id); is.Phase != was.Phase || !slices.Equal(is.Failed, was.Failed) {
+			c.present(is)
 		}
 	case *control.Release:
 		c.interest.Release(s.id, m.Expected, m.Peers, m.Pairs)
 	case *control.Claim:
 		c.announced(s, m)
 	case *control.Report:
-		c.reported(s, m)
+		c.reported(place{session: uint64(s.id)}, m)
 	case *control.Carry:
 		c.carried(s, m)
 	case *control.Heartbeat:
@@ -159,7 +183,7 @@ func (c *Core) answer(s *session, m *control.PolicyRequest) {
 		for _, p := range a.Peers {
 			c.interest.Peer(s.id, p)
 		}
-		c.expect(s, a)
+		c.expect(s.identity.Host, a, true)
 		var lacks []control.Pair
 		for _, p := range a.Pairs {
 			if !c.interest.HasPair(s.id, p) {
@@ -182,27 +206,40 @@ func (c *Core) answer(s *session, m *control.PolicyRequest) {
 
 // expect tells the hosts of a peer, before its asker is answered, who is about to
 // send, so that the packet does not wait there too. They are told only what
-// they would be if they asked, of a packet that policy may let through.
-func (c *Core) expect(s *session, a control.Answered) {
+// they would be if they asked, of a packet that policy may let through. Hosts with
+// another member are told by that, if the asker has its session here.
+func (c *Core) expect(asker dove.HostName, a control.Answered, here bool) {
 	q := a.Answer.Question
 	if a.Answer.Status != control.Found || !q.Outgoing || !a.Pairs[0].Table.AllowsAny() {
 		return
 	}
 	peer := a.Peers[0]
-	c.expectFrom(s, a, peer.Host, cmp.Or(peer.VNI, q.VNI))
+	c.expectFrom(asker, a, peer.Host, cmp.Or(peer.VNI, q.VNI))
+	hosts := []dove.HostName{peer.Host}
 	for _, w := range peer.Ways {
-		c.expectFrom(s, a, w.Host, w.VNI)
+		c.expectFrom(asker, a, w.Host, w.VNI)
+		hosts = append(hosts, w.Host)
+	}
+	if !here || len(c.fellows) == 0 {
+		return
+	}
+	var told []string
+	for _, h := range hosts {
+		if at, ok := c.placeOf(h); ok && at.member != "" && !slices.Contains(told, at.member) {
+			told = append(told, at.member)
+			c.tellFellow(at.member, &control.Ahead{Asker: asker, Question: q})
+		}
 	}
 }
 
 // expectFrom tells one host, which knows the sender as its peer's network does.
-func (c *Core) expectFrom(s *session, a control.Answered, host dove.HostName, vni dove.VNI) {
+func (c *Core) expectFrom(asker dove.HostName, a control.Answered, host dove.HostName, vni dove.VNI) {
 	to := c.hosts[host]
-	if to == nil || to == s {
+	if to == nil || host == asker {
 		return
 	}
 	sender := c.view.Peer(host, control.PeerKey{VNI: vni, Addr: a.Answer.Question.Local})
-	if !sender.VTEP.IsValid() || sender.Host != s.identity.Host {
+	if !sender.VTEP.IsValid() || sender.Host != asker {
 		return
 	}
 	if peers, _, pairs := c.interest.Held(to.id); peers+pairs >= control.HeldMax/2 {
@@ -229,6 +266,7 @@ func (c *Core) claim(s *session, u control.EndpointUpdate) {
 		}
 		s.states[u.Endpoint] = u
 		if a.Other != (control.Tunnel{}) {
+			c.tellState(u.Endpoint, s)
 			c.carry(u.Endpoint)
 		}
 		return

@@ -15,11 +15,7 @@ import (
 // networks that it makes. Name is that of the request, "" if it names none; it
 // must be the text's. Faults have the lines of the text.
 func PutBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (dove.Txn, world.Blueprint, error) {
-	_, c, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
-	if err != nil {
-		return dove.Txn{}, world.Blueprint{}, err
-	}
-	txn, err := c.done()
+	_, txn, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
 	return txn, doc, err
 }
 
@@ -33,9 +29,9 @@ type footprint struct {
 	takes     bool           // whether something goes that endpoints could be in
 }
 
-func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (footprint, *change, world.Blueprint, error) {
-	none := func(err error) (footprint, *change, world.Blueprint, error) {
-		return footprint{}, nil, world.Blueprint{}, err
+func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (footprint, dove.Txn, world.Blueprint, error) {
+	none := func(err error) (footprint, dove.Txn, world.Blueprint, error) {
+		return footprint{}, dove.Txn{}, world.Blueprint{}, err
 	}
 	if _, exists := w.Tenant(t); !exists {
 		return none(missingTenant(t))
@@ -53,10 +49,10 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	if err := match(w, fmt.Sprintf("blueprint %q", b.Name), doc.Key(), ifMatch); err != nil {
 		return none(err)
 	}
-	f, c := footprint{blueprint: b}, begin(w)
+	f := footprint{blueprint: b}
 	old, exists := w.Blueprint(t, b.Name)
 	if exists && old.Text == doc.Text {
-		return f, c, old, nil
+		return f, dove.Txn{}, old, nil
 	}
 	var p problems
 	p.join(refusal(blueprint.Uncarried(b)))
@@ -66,6 +62,7 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	if err := p.err(fmt.Sprintf("blueprint %q", b.Name)); err != nil {
 		return none(err)
 	}
+	c := begin(w)
 	c.read(world.TenantKey(t))
 	c.put(world.Ledger{Tenant: t}, doc)
 	if err := c.carry(f, w.Parsed(t, b.Name), now); err != nil {
@@ -74,7 +71,8 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	if err := c.intend(w.Parsed(t, b.Name), b, now); err != nil {
 		return none(err)
 	}
-	return f, c, doc, nil
+	txn, err := c.done()
+	return f, txn, doc, err
 }
 
 // DeleteBlueprint removes a blueprint and the networks that it makes, if no

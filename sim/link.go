@@ -37,8 +37,8 @@ func (s *Sim) member(e controller.Event) {
 			}
 		case controller.End:
 			h := s.inSession(effect.Session)
-			s.fault("the member ends the session of %s: %s", h.name, effect.Refusal.Message)
-			s.send(message{h, effect.Session, nil, &effect.Refusal})
+			s.fault("the member ends the session of %s: %+v", h.name, effect.Last)
+			s.send(message{h, effect.Session, nil, effect.Last})
 		case controller.Denied: // a claim crossed with what took the endpoint away
 		case controller.Claimed:
 			s.soon(func() {

@@ -60,7 +60,7 @@ func TestAnyOrder(t *testing.T) {
 		world.Router{Tenant: "acme", Name: "core", Interfaces: []world.Interface{{Network: "back"}, {Network: "front"}}},
 		endpoint("a", "h1", "10.0.0.2"), endpoint("bb", "", "10.0.0.3", "10.0.0.4"), world.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1")},
 		world.JoinToken{ID: "t"}, world.APIToken{ID: "t"}, world.Member{Name: "dpc-1"}, world.MemberToken{ID: "t"}, world.Request{Token: "t", ID: "r", Result: json.RawMessage("{}")}, world.VNIAlloc{VNI: 7}, world.Claim{Tenant: "acme", Network: "front", Addr: netip.MustParseAddr("10.0.0.9"), Endpoint: "a"}, world.VNINext{Next: 8}, world.ClassNext{Tenant: "acme", Domain: "shop", Next: 6},
-		world.Ledger{Tenant: "acme"}, world.VTEPAlloc{VTEP: netip.MustParseAddr("192.0.2.1"), Host: "h1"})
+		world.Ledger{Tenant: "acme"}, world.VTEPAlloc{VTEP: netip.MustParseAddr("192.0.2.1"), Host: "h1"}, world.Edge{Tenant: "acme", Domain: "shop"})
 	for range 50 {
 		random.Shuffle(len(docs), func(i, j int) { docs[i], docs[j] = docs[j], docs[i] })
 		w := world.New()
@@ -79,6 +79,18 @@ func TestAnyOrder(t *testing.T) {
 					t.Fatalf("world %d has document %s: %v", i, d.Key, has)
 				}
 			}
+		}
+		var keys, want []string
+		for key := range w.Keys() {
+			keys = append(keys, key)
+		}
+		for _, d := range docs {
+			want = append(want, d.Key)
+		}
+		slices.Sort(keys)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, keys); diff != "" {
+			t.Fatalf("keys (-want +got):\n%s", diff)
 		}
 		if r, ok := w.Between(dove.Network{Tenant: "acme", Name: "back"}, network.Full()); !ok || r.Name != "core" {
 			t.Fatalf("in the end no router joins the networks: %+v", r)
@@ -208,36 +220,5 @@ func TestFreeAddress(t *testing.T) {
 				t.Fatalf("free from %s to %s: %s %v, want %s", all[first], all[last], got, ok, want)
 			}
 		}
-	}
-}
-
-// TestDraft: a draft becomes what Apply would make, step by step, and the World that it
-// began with stays as it was.
-func TestDraft(t *testing.T) {
-	tenant := func(name dove.Tenant) dove.Doc {
-		put := world.Put(world.Tenant{Name: name})
-		return dove.Doc{Key: put.Key, Value: put.Value, Revision: 7}
-	}
-	base, _, err := world.New().Apply(5, []dove.Doc{tenant("a"), tenant("b")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	draft := base.Draft()
-	for _, step := range [][]dove.Doc{{tenant("c")}, {tenant("d"), {Key: world.TenantKey("a"), Revision: 7}}, nil} {
-		if err := draft.Apply(step); err != nil {
-			t.Fatal(err)
-		}
-	}
-	names := func(w *world.World) (all string) {
-		for n := range w.Tenants() {
-			all += string(n.Name)
-		}
-		return all
-	}
-	if names(base) != "ab" || names(draft.World()) != "bcd" || draft.World().Revision() != 5 || draft.World().DocRevision(world.TenantKey("c")) != 7 {
-		t.Errorf("base %q, draft %q at %d", names(base), names(draft.World()), draft.World().Revision())
-	}
-	if err := draft.Apply([]dove.Doc{{Key: world.TenantKey("x"), Value: []byte("{")}}); err == nil {
-		t.Error("what cannot be read is taken")
 	}
 }

@@ -1,0 +1,169 @@
+package controller
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// Bounds of how sessions are sent to other members.
+const (
+	// StaleAfter is how long a member answers that hears nothing of its store.
+	StaleAfter = 3 * time.Second
+	// LeaveWithin is how long sessions have that are all sent away at once: each
+	// leaves at its own time of it.
+	LeaveWithin = time.Second
+	leaveGrace  = 5 * time.Second // then the member ends them
+	// A member with more sessions than spreadOver quarters of the mean, and spreadLeast
+	// more than it, sends away as many as spreadShare of what is too much in a second.
+	spreadOver  = 5
+	spreadLeast = 16
+	spreadShare = 16
+)
+
+// refuge lists where sessions can go: the addresses of members that are reached,
+// follow the store and are not drained.
+func (c *Core) refuge() (addresses []string) {
+	for _, m := range c.others() {
+		if f := c.fellows[m.Name]; f != nil && !f.stale && !m.Draining && m.Control != "" {
+			addresses = append(addresses, m.Control)
+		}
+	}
+	return addresses
+}
+
+// draining reports whether the member is to have no sessions.
+func (c *Core) draining() bool {
+	m, _ := c.world.Member(c.member)
+	return m.Draining
+}
+
+// turnAway says where a dSwitch is to go that wants to open a session, nil if it
+// may stay. A member that is drained takes it if there is no other.
+func (c *Core) turnAway(h *control.Hello) *control.Elsewhere {
+	refuge := c.refuge()
+	switch {
+	case c.stale:
+		return &control.Elsewhere{Addresses: refuge, Reason: fmt.Sprintf("member %s has lost touch with its store", c.member)}
+	case h.Incarnation == c.world.Incarnation() && h.Seen > c.world.Revision():
+		return &control.Elsewhere{Addresses: refuge, Reason: fmt.Sprintf("member %s is at revision %d, the dSwitch has seen %d", c.member, c.world.Revision(), h.Seen)}
+	case c.draining() && len(refuge) > 0:
+		return &control.Elsewhere{Addresses: refuge, Reason: fmt.Sprintf("member %s is drained", c.member)}
+	}
+	return nil
+}
+
+// sendAway sends sessions to other members, spread over a time, if there is one that takes them.
+func (c *Core) sendAway(sessions []*session, within time.Duration, reason string) {
+	refuge := c.refuge()
+	sessions = slices.DeleteFunc(sessions, func(s *session) bool { return !s.leaves.IsZero() })
+	if len(refuge) == 0 {
+		return
+	}
+	for i, s := range sessions {
+		after := within * time.Duration(i) / time.Duration(len(sessions))
+		s.leaves = c.now.Add(after)
+		c.send(s, &control.Elsewhere{Addresses: refuge, Reason: reason, After: after.Truncate(time.Millisecond)})
+	}
+}
+
+// fresh notes when the store was heard of last.
+func (c *Core) fresh(at time.Time) {
+	if at.After(c.heardOf) {
+		c.heardOf = at
+	}
+	c.stale = c.now.Sub(c.heardOf) > StaleAfter
+}
+
+// leaveTick sends sessions away where they are better off elsewhere, and ends those
+// that do not go.
+func (c *Core) leaveTick() {
+	if !c.heardOf.IsZero() {
+		c.stale = c.now.Sub(c.heardOf) > StaleAfter
+	}
+	for _, s := range c.inOrder() {
+		if !s.leaves.IsZero() && c.now.Sub(s.leaves) > leaveGrace {
+			c.end(s, dove.Unavailable, "the session was sent elsewhere")
+		}
+	}
+	switch {
+	case c.stale:
+		c.sendAway(c.inOrder(), LeaveWithin, fmt.Sprintf("member %s has lost touch with its store", c.member))
+	case c.draining():
+		c.sendAway(c.inOrder(), LeaveWithin, fmt.Sprintf("member %s is drained", c.member))
+	default:
+		c.spreadOut()
+	}
+}
+
+// spreadOut sends some sessions away if other members have far fewer. Those go that
+// came last.
+func (c *Core) spreadOut() {
+	stay, total, members := 0, 0, 1
+	for _, s := range c.sessions {
+		if s.leaves.IsZero() {
+			stay++
+		}
+	}
+	for _, m := range c.others() {
+		if f := c.fellows[m.Name]; f != nil && !f.stale && !m.Draining && m.Control != "" {
+			total += c.ledger.Count(m.Name)
+			members++
+		}
+	}
+	mean := (stay + total) / members
+	if members == 1 || stay <= mean+spreadLeast || stay*4 <= mean*spreadOver {
+		return
+	}
+	n := max(1, (stay-mean)/spreadShare)
+	all := slices.DeleteFunc(c.inOrder(), func(s *session) bool { return !s.leaves.IsZero() })
+	c.sendAway(all[len(all)-n:], LeaveWithin, fmt.Sprintf("member %s has %d sessions, others fewer", c.member, stay))
+}
+
+// hesitate answers none of a request, which is to be asked again.
+func (c *Core) hesitate(s *session, m *control.PolicyRequest, why string) {
+	answered := make([]control.Answered, 0, len(m.Questions))
+	for _, q := range m.Questions {
+		answered = append(answered, control.Answered{Answer: control.Answer{Question: q, Status: control.Retry, Detail: why, After: time.Second}})
+	}
+	for _, part := range control.Parts(m.ID, c.world.Revision(), answered) {
+		c.send(s, part)
+	}
+}
+
+// doubtful reports whether a request asks for what the session holds as it is: a
+// dSwitch does so before it denies what the sender's host has let out.
+func (c *Core) doubtful(s *session, m *control.PolicyRequest) bool {
+	for _, q := range m.Questions {
+		if q.Outgoing {
+			continue
+		}
+		a := c.view.Resolve(s.identity.Host, q)
+		holds := a.Answer.Status == control.Found
+		for _, p := range a.Peers {
+			holds = holds && c.interest.HasPeer(s.id, p)
+		}
+		for _, p := range a.Pairs {
+			holds = holds && c.interest.HasPair(s.id, p)
+		}
+		if holds {
+			return true
+		}
+	}
+	return false
+}
+
+// confirmed answers a request after the store has confirmed the world.
+func (c *Core) confirmed(e Confirmed) {
+	s := c.sessions[e.Session]
+	switch {
+	case s == nil:
+	case e.Failed || c.stale:
+		c.hesitate(s, e.Request, "the store does not confirm what is known here")
+	default:
+		c.answer(s, e.Request)
+	}
+}

@@ -1,0 +1,297 @@
+package controller
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"dove.network/control"
+	"dove.network/dove"
+	"dove.network/world"
+)
+
+// fellow is another member with which a stream is up.
+type fellow struct {
+	stale bool // it has lost touch with the store
+}
+
+// place is where the session of a host is: with another member, by the number of
+// its Hello, or with member "" here, by its SessionID.
+type place struct {
+	member  string
+	session uint64
+}
+
+// party is what a session says of the ports on its host, wherever the session is.
+type party struct {
+	at     place
+	states map[dove.Endpoint]control.EndpointUpdate
+}
+
+// saying is what a Core tells its fellows at the end of a step.
+type saying struct {
+	presences []control.Presence
+	progress  control.Progress // as it said last
+	behind    bool             // it named sessions last
+}
+
+// placeOf says where the session of a host is.
+func (c *Core) placeOf(host dove.HostName) (place, bool) {
+	if s := c.hosts[host]; s != nil {
+		return place{session: uint64(s.id)}, true
+	}
+	member, session := c.ledger.Away(host)
+	return place{member, session}, member != ""
+}
+
+// partyOf is what is known of a host's session, nil if there is none.
+func (c *Core) partyOf(host dove.HostName) *party {
+	if s := c.hosts[host]; s != nil {
+		return &party{place{session: uint64(s.id)}, s.states}
+	}
+	at, ok := c.placeOf(host)
+	if !ok {
+		return nil
+	}
+	if p := c.far[host]; p != nil && p.at == at {
+		return p
+	}
+	return &party{at: at}
+}
+
+// others are the other members that the world knows.
+func (c *Core) others() (all []world.Member) {
+	for m := range c.world.Members() {
+		if m.Name != c.member {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// tellFellow sends messages to another member, in order.
+func (c *Core) tellFellow(name string, messages ...control.Across) {
+	c.effects = append(c.effects, PeerSend{name, messages})
+}
+
+func (c *Core) peerOpened(e PeerOpened) {
+	if _, ok := c.world.Member(e.Member); !ok || e.Member == c.member {
+		c.effects = append(c.effects, PeerEnd{e.Member})
+		return
+	}
+	c.peerClosed(e.Member)
+	c.fellows[e.Member] = &fellow{}
+	c.ledger.Reach(e.Member, e.Start, c.now)
+	all := c.ledger.Gaps()
+	for _, s := range c.inOrder() {
+		all = append(all, c.ledger.Presence(s.id))
+	}
+	first := true
+	for first || len(all) > 0 {
+		n := min(len(all), control.RowsMax)
+		c.tellFellow(e.Member, &control.Present{First: first, Hosts: all[:n], More: n < len(all)})
+		all, first = all[n:], false
+	}
+	c.said.presences = nil // they are in the list
+	progress := c.progress()
+	c.tellFellow(e.Member, &progress)
+	c.liveMoved()
+}
+
+func (c *Core) peerClosed(name string) {
+	if c.fellows[name] == nil {
+		return
+	}
+	delete(c.fellows, name)
+	c.ledger.Part(name, c.now)
+	maps.DeleteFunc(c.far, func(_ dove.HostName, p *party) bool { return p.at.member == name })
+	c.liveParted(name)
+	c.liveMoved()
+}
+
+func (c *Core) peerReceived(name string, m control.Across) {
+	f := c.fellows[name]
+	if f == nil {
+		return
+	}
+	switch m := m.(type) {
+	case *control.Present:
+		c.heard(name, m)
+	case *control.Progress:
+		f.stale = m.Stale
+		c.ledger.Advance(name, m, c.now)
+	case *control.Behind:
+		c.ledger.Lag(name, m)
+	case *control.Ahead:
+		c.expect(m.Asker, c.view.Resolve(m.Asker, m.Question), false)
+	case *control.PortState:
+		c.portState(name, m)
+	case *control.Handover:
+		c.handover(m)
+	case *control.Relay:
+		c.relay(name, m)
+	case *control.Relayed:
+		c.relayed(name, m)
+	case *control.StatusRequest:
+		c.statusRequest(name, m)
+	case *control.StatusReply:
+		c.statusReply(name, m)
+	}
+}
+
+// heard takes which sessions another member has: of a host that opened one there
+// later, the one here is over.
+func (c *Core) heard(name string, m *control.Present) {
+	c.ledger.Hear(name, m, c.now)
+	moved := map[dove.HostName]bool{}
+	for _, p := range m.Hosts {
+		moved[p.Host] = true
+		if s := c.hosts[p.Host]; s != nil && p.Phase != control.PhaseEnded && (p.Session > s.number || p.Session == s.number && name > c.member) {
+			c.end(s, dove.Conflict, fmt.Sprintf("host %s opened another session, with member %s", p.Host, name))
+		}
+		if at, _ := c.placeOf(p.Host); c.far[p.Host] != nil && c.far[p.Host].at != at {
+			delete(c.far, p.Host)
+		}
+	}
+	c.liveMoved()
+	for _, e := range sortedEndpoints(c.moving) {
+		if its, _ := c.world.Endpoint(e); moved[its.Host] || moved[its.Standby] {
+			for _, h := range its.Bindings() {
+				c.tellState(e, c.hosts[h])
+			}
+			c.carry(e)
+		}
+	}
+}
+
+// tellState tells the member that has the other host of an endpoint that moves what
+// the host of a session here said of it.
+func (c *Core) tellState(name dove.Endpoint, s *session) {
+	e, ok := c.world.Endpoint(name)
+	if s == nil || !ok || e.Standby == "" {
+		return
+	}
+	u, said := s.states[name]
+	if at, ok := c.placeOf(e.Other(s.identity.Host)); said && ok && at.member != "" {
+		c.tellFellow(at.member, &control.PortState{Host: s.identity.Host, Session: s.number, Update: u})
+	}
+}
+
+// portState takes what a host of another member says of an endpoint that moves.
+func (c *Core) portState(name string, m *control.PortState) {
+	at := place{name, m.Session}
+	if is, _ := c.placeOf(m.Host); is != at {
+		return
+	}
+	if c.far[m.Host] == nil || c.far[m.Host].at != at {
+		c.far[m.Host] = &party{at, map[dove.Endpoint]control.EndpointUpdate{}}
+	}
+	c.far[m.Host].states[m.Update.Endpoint] = m.Update
+	c.carry(m.Update.Endpoint)
+}
+
+// follow keeps which endpoints move, and forgets what was said of those that no longer do.
+func (c *Core) follow(delta world.Delta) {
+	for _, change := range delta.Endpoints {
+		name := cmp.Or(change.New, change.Old).Full()
+		if change.New != nil && change.New.Standby != "" {
+			c.moving[name] = true
+			continue
+		}
+		delete(c.moving, name)
+		for _, p := range c.far {
+			delete(p.states, name)
+		}
+	}
+}
+
+// fleet follows the members that the world knows.
+func (c *Core) fleet(delta world.Delta) {
+	if len(delta.Members) == 0 {
+		return
+	}
+	for _, change := range delta.Members {
+		switch was, is := change.Old, change.New; {
+		case cmp.Or(is, was).Name == c.member:
+		case is == nil || was != nil && was.UID != is.UID:
+			c.peerClosed(was.Name)
+			c.effects = append(c.effects, PeerEnd{was.Name})
+			c.ledger.Dismiss(was.Name, c.now)
+			if is != nil {
+				c.ledger.Part(is.Name, c.now)
+			}
+		case was == nil:
+			c.ledger.Part(is.Name, c.now)
+		}
+	}
+	if m := c.members(); len(m.Addresses) > 0 {
+		for _, s := range c.inOrder() {
+			if !slices.Equal(s.members, m.Addresses) {
+				s.members = m.Addresses
+				c.send(s, m)
+			}
+		}
+	}
+}
+
+// members is what sessions are told of where members are.
+func (c *Core) members() *control.Members {
+	m := &control.Members{}
+	for its := range c.world.Members() {
+		if its.Control != "" && len(m.Addresses) < control.MembersMax {
+			m.Addresses = append(m.Addresses, its.Control)
+		}
+	}
+	return m
+}
+
+func (c *Core) progress() control.Progress {
+	return control.Progress{Applied: c.world.Revision(), Settled: min(c.ledger.Own(), c.world.Revision()), Stale: c.stale}
+}
+
+// present notes what fellows are to know of a session.
+func (c *Core) present(p control.Presence) {
+	if len(c.fellows) > 0 {
+		c.said.presences = append(c.said.presences, p)
+	}
+}
+
+// tellFellows says at the end of a step what it changed.
+func (c *Core) tellFellows() {
+	progress := c.progress()
+	var news []control.Across
+	for part := range slices.Chunk(c.said.presences, control.RowsMax) {
+		news = append(news, &control.Present{Hosts: part})
+	}
+	if progress != c.said.progress {
+		news = append(news, &progress)
+	}
+	c.said.presences, c.said.progress = nil, progress
+	if len(news) > 0 {
+		c.tellAll(news...)
+	}
+}
+
+func (c *Core) tellAll(messages ...control.Across) {
+	for _, name := range slices.Sorted(maps.Keys(c.fellows)) {
+		c.tellFellow(name, messages...)
+	}
+}
+
+// fellowTick names sessions that are behind, and gives up waiting for members that
+// were never reached once no host is missing.
+func (c *Core) fellowTick() {
+	if len(c.fellows) > 0 {
+		behind := c.ledger.Own() < c.world.Revision()
+		if behind || c.said.behind {
+			c.tellAll(c.ledger.Behind())
+		}
+		c.said.behind = behind
+	}
+	if strangers := c.ledger.Strangers(); len(strangers) > 0 && len(c.unconfirmed()) == 0 {
+		for _, name := range strangers {
+			c.ledger.Presume(name, c.now)
+		}
+	}
+}
