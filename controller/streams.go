@@ -131,9 +131,7 @@ func (m *Member) peer(ctx context.Context, name string, conn control.PeerConn) (
 	}
 	s := &stream{out: make(chan []control.Across, peerQueue), conn: conn}
 	if err := m.post(ctx, func() {
-		if before := m.streams[name]; before != nil {
-			before.conn.Close()
-		}
+		m.endPeer(name) // one before
 		m.streams[name] = s
 		m.mustStep(PeerOpened{name, start})
 	}); err != nil {
@@ -262,7 +260,7 @@ func (m *Member) toPeer(e PeerSend) {
 func (m *Member) endPeer(name string) {
 	if s := m.streams[name]; s != nil {
 		delete(m.streams, name)
-		_ = s.conn.Close() // it is over either way
+		go s.conn.Close() // it may wait for the other end
 	}
 }
 

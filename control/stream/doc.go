@@ -7,6 +7,9 @@
 // speaks for another host than the certificate's ends the session with an error
 // that both ends can read.
 //
+// A PeerServer and DialPeer carry what members say to each other in the same way,
+// between two certificates of members.
+//
 // Messages travel as frames (wire): four bytes that say what it is and how long, then
 // its protobuf. Who reads and who writes do so on the connection itself, and nothing of the
 // package stands in between: a wake-up is what a first packet's time goes into. Writes that
