@@ -54,6 +54,7 @@ var layers = map[string]int{
 	"lab/bench":          5,
 	"sim":                6,
 	"lab":                6,
+	"lab/fleet":          6,
 	"cmd/dpc":            7,
 	"cmd/dswitch":        7,
 	"cmd/dovectl":        7,

@@ -171,7 +171,7 @@ func (s *server) blueprints(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		_, doc, err := edit.PutBlueprint(w, in.Tenant, "", in.RawBody, s.Now(), nil)
+		doc, err := edit.Validate(w, in.Tenant, in.RawBody, s.Now())
 		if err = cmp.Or(err, ownTier(ctx, w, in.Tenant, doc.Name, in.RawBody)); err != nil {
 			return nil, s.problem(err)
 		}

@@ -22,6 +22,7 @@ type Plan struct {
 	Token     string          `json:"token" doc:"Stands for the text and all that was read for the plan. Apply the text with it as plan, and it is refused if the plan is not true any more."`
 	Changes   []PlannedChange `json:"changes" nullable:"false" doc:"Of the document; none if it says the same."`
 	Networks  []PlannedChange `json:"networks" nullable:"false" doc:"Networks that would be made, changed or deleted."`
+	Classes   int             `json:"newClasses" doc:"How many classes of endpoints it makes: endpoints are of one class while no policy can tell them apart. More than 100 take several revisions, of which the last applies the text."`
 	Reach     Reach           `json:"reach" doc:"Who could talk to whom that cannot now, and the reverse."`
 }
 
@@ -94,7 +95,7 @@ func renderPlan(w *world.World, t dove.Tenant, planned edit.Planned) Plan {
 	out := Plan{
 		Base: planned.Base, Blueprint: planned.Blueprint, Domain: planned.Domain, Token: planned.Token,
 		Current: w.DocRevision(world.BlueprintKey(t, planned.Blueprint)),
-		Changes: []PlannedChange{}, Networks: []PlannedChange{}, Reach: renderReach(planned.Reach),
+		Changes: []PlannedChange{}, Networks: []PlannedChange{}, Classes: planned.NewClasses, Reach: renderReach(planned.Reach),
 	}
 	for _, c := range planned.Changes {
 		out.Changes = append(out.Changes, PlannedChange{c.Op.String(), c.Part.String(), c.Name, c.Before, c.After})

@@ -53,8 +53,12 @@ func (b *backend) Edit(ctx context.Context, f func(*world.World) (dove.Txn, erro
 	if b.down != nil {
 		return 0, b.down
 	}
+	return b.edit(ctx, edit.InSteps(f))
+}
+
+func (b *backend) edit(ctx context.Context, steps *edit.Steps) (dove.Revision, error) {
 	decided := b.World()
-	txn, err := f(decided)
+	txn, last, err := steps.Next(decided)
 	if between := b.meanwhile; between != nil {
 		b.meanwhile = nil
 		between()
@@ -68,7 +72,7 @@ func (b *backend) Edit(ctx context.Context, f func(*world.World) (dove.Txn, erro
 		if b.w.DocRevision(r.Key) != r.Revision {
 			b.mu.Unlock()
 			defer b.mu.Lock()
-			return b.Edit(ctx, f)
+			return b.edit(ctx, steps)
 		}
 	}
 	rev := b.w.Revision() + 1
@@ -87,6 +91,11 @@ func (b *backend) Edit(ctx context.Context, f func(*world.World) (dove.Txn, erro
 	b.w, b.history = next, b.history.Add(delta)
 	close(b.later)
 	b.later = make(chan struct{})
+	if !last {
+		b.mu.Unlock()
+		defer b.mu.Lock()
+		return b.edit(ctx, steps)
+	}
 	return rev, nil
 }
 

@@ -28,11 +28,12 @@ type edits struct {
 
 // editing is one edit on its way.
 type editing struct {
-	decide func(*world.World) (dove.Txn, error)
-	txn    dove.Txn
-	took   time.Duration // to decide
-	tries  int
-	done   chan struct{} // closed once the rest is there
+	steps *edit.Steps
+	txn   dove.Txn
+	last  bool          // of its transactions
+	took  time.Duration // to decide
+	tries int
+	done  chan struct{} // closed once the rest is there
 
 	revision dove.Revision
 	err      error
@@ -47,12 +48,14 @@ type editing struct {
 // world; a refusal at a world that is as late as the call ends the matter. Edit
 // returns once the change is applied here, with its revision; with the present one if
 // there was nothing to change. Edits that wait at the same time are
-// committed together (edit.Batch).
+// committed together (edit.Batch), and one that needs many class ids takes several
+// revisions (edit.Steps), of which the last is told.
 func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
 	w, late := m.World(), false
-	for try := range editsMax {
+	steps := edit.InSteps(decide)
+	for try := 0; try < editsMax; try++ {
 		begun := time.Now()
-		txn, err := decide(w)
+		txn, last, err := steps.Next(w)
 		for (err != nil || txn.Empty()) && !late {
 			now, failed := m.Read(ctx)
 			if failed != nil {
@@ -60,7 +63,7 @@ func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, 
 			}
 			if late = true; now != w {
 				w = now
-				txn, err = decide(w)
+				txn, last, err = steps.Next(w)
 			}
 		}
 		if err != nil {
@@ -69,7 +72,7 @@ func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, 
 		if txn.Empty() {
 			return w.Revision(), nil
 		}
-		e := &editing{decide: decide, txn: txn, took: time.Since(begun), tries: try, done: make(chan struct{})}
+		e := &editing{steps: steps, txn: txn, last: last, took: time.Since(begun), tries: try, done: make(chan struct{})}
 		m.queue(e)
 		select {
 		case <-e.done:
@@ -79,12 +82,18 @@ func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, 
 			e.mu.Unlock()
 			return 0, ctx.Err()
 		}
-		if !e.again {
+		var pause time.Duration
+		switch {
+		case !e.again && (e.last || e.err != nil):
 			return e.revision, e.err
+		case !e.again: // others choose ids of the domain, too
+			try, pause = -1, time.Since(begun)
+		case try > 0: // writers that met twice should not meet again
+			pause = rand.N(editPause << min(try, 6))
 		}
-		if try > 0 {
-			select { // writers that met twice should not meet again
-			case <-time.After(rand.N(editPause << min(try, 6))):
+		if pause > 0 {
+			select {
+			case <-time.After(pause):
 			case <-ctx.Done():
 				return 0, ctx.Err()
 			}
@@ -191,10 +200,10 @@ func (e *editing) redecide(batch *edit.Batch) bool {
 	if err != nil {
 		return false
 	}
-	txn, err := e.decide(w)
+	txn, last, err := e.steps.Next(w)
 	if err != nil || txn.Empty() {
 		return false
 	}
-	e.txn = txn
+	e.txn, e.last = txn, last
 	return true
 }

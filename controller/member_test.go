@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -423,6 +424,71 @@ func TestAStoreThatCannotBeReadStopsTheMember(t *testing.T) {
 		again := NewMember("dpc-2", f.store, slog.New(slog.DiscardHandler))
 		if err := again.Run(t.Context()); !errors.Is(err, errUnreadable) {
 			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
+// TestEditInSteps decides 250 classes by one edit while others make endpoints of
+// the domain, and once more after one that was given up.
+func TestEditInSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, nil)
+		endpoint := func(i int) func(w *world.World) (dove.Txn, error) {
+			return func(w *world.World) (dove.Txn, error) {
+				txn, _, err := edit.PutEndpoint(w, edit.EndpointRequest{
+					Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i)), Network: "front", Groups: []string{},
+					Labels: map[string]string{"n": fmt.Sprint(i % 250)},
+				}, edit.Chance{UID: dove.UID(100 + i), Now: time.Now()}, nil)
+				return txn, err
+			}
+		}
+		f.edit(func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(strings.Replace(fmt.Sprintf(shop, webApp), "10.0.0.0/24", "10.0.0.0/16", 1)), time.Now(), nil)
+			return txn, err
+		})
+		for i := range 250 {
+			f.edit(endpoint(i))
+		}
+		var groups strings.Builder
+		for i := range 250 {
+			fmt.Fprintf(&groups, "g%d: {selector: {matchLabels: {n: %q}}}, ", i, fmt.Sprint(i))
+		}
+		apart := func(w *world.World) (dove.Txn, error) {
+			text := strings.NewReplacer("10.0.0.0/24", "10.0.0.0/16", "groups: {", "groups: {"+groups.String()).Replace(fmt.Sprintf(shop, webApp))
+			txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(text), time.Now(), nil)
+			return txn, err
+		}
+		domain := dove.Domain{Tenant: "acme", Name: "shop"}
+		before := f.member.World()
+		asked, gaveUp := 0, errors.New("all classes are decided")
+		_, err := f.member.Edit(t.Context(), func(w *world.World) (dove.Txn, error) {
+			if asked++; asked == 2 {
+				return dove.Txn{}, gaveUp
+			}
+			return apart(w)
+		})
+		w := f.member.World()
+		if !errors.Is(err, gaveUp) || w.Domain(domain) != before.Domain(domain) || w.ClassCount(domain) < before.ClassCount(domain)+200 {
+			t.Fatalf("%v, %d classes", err, w.ClassCount(domain))
+		}
+		var others sync.WaitGroup
+		for i := range 20 {
+			others.Go(func() {
+				if _, err := f.member.Edit(t.Context(), endpoint(250+i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		revision := f.edit(apart)
+		others.Wait()
+		w = f.member.World()
+		if w.DocRevision(world.BlueprintKey("acme", "shop")) != revision {
+			t.Error("it is not the revision of the change that is told")
+		}
+		for e := range w.Endpoints("acme") {
+			if w.AddressClass(e, e.Addresses[0]) == dove.ClassNone {
+				t.Errorf("%s has no class", e.ID)
+			}
 		}
 	})
 }

@@ -21,30 +21,33 @@ const Undecided dove.Revision = math.MaxInt64
 // collide (package comment): every writer gets a revision of its document that is
 // of its own content.
 type Batch struct {
-	base, next *world.World
-	reads      map[string]bool
-	written    map[string]int // key to its place in txn.Puts; -1: it is deleted
-	pending    []dove.Doc     // not in next yet
-	bytes      int
-	txn        dove.Txn
+	base    *world.World
+	next    *world.Draft // nil: nothing has been asked about since base
+	reads   map[string]bool
+	written map[string]int // key to its place in txn.Puts; -1: it is deleted
+	pending []dove.Doc     // not in next yet
+	bytes   int
+	txn     dove.Txn
 }
 
 // NewBatch returns a batch of no changes of a world.
 func NewBatch(w *world.World) *Batch {
-	return &Batch{base: w, next: w, reads: map[string]bool{}, written: map[string]int{}}
+	return &Batch{base: w, reads: map[string]bool{}, written: map[string]int{}}
 }
 
 // World returns the world as the changes so far leave it, at the revision that they
-// are decided on. The documents that they write have the revision Undecided.
+// are decided on. The documents that they write have the revision Undecided. It is what it
+// is until the next call.
 func (b *Batch) World() (*world.World, error) {
-	if len(b.pending) == 0 {
-		return b.next, nil
+	switch {
+	case len(b.pending) > 0 && b.next == nil:
+		b.next = b.base.Draft()
+	case b.next == nil:
+		return b.base, nil
 	}
-	next, _, err := b.next.Apply(b.base.Revision(), b.pending)
-	if err == nil {
-		b.next, b.pending = next, nil
-	}
-	return b.next, err
+	err := b.next.Apply(b.pending)
+	b.pending = b.pending[:0]
+	return b.next.World(), err
 }
 
 // Holds reports whether all that a transaction read is so after the changes so far.

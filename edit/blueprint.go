@@ -15,7 +15,11 @@ import (
 // networks that it makes. Name is that of the request, "" if it names none; it
 // must be the text's. Faults have the lines of the text.
 func PutBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (dove.Txn, world.Blueprint, error) {
-	_, txn, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
+	_, c, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
+	if err != nil {
+		return dove.Txn{}, world.Blueprint{}, err
+	}
+	txn, err := c.done()
 	return txn, doc, err
 }
 
@@ -29,9 +33,9 @@ type footprint struct {
 	takes     bool           // whether something goes that endpoints could be in
 }
 
-func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (footprint, dove.Txn, world.Blueprint, error) {
-	none := func(err error) (footprint, dove.Txn, world.Blueprint, error) {
-		return footprint{}, dove.Txn{}, world.Blueprint{}, err
+func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (footprint, *change, world.Blueprint, error) {
+	none := func(err error) (footprint, *change, world.Blueprint, error) {
+		return footprint{}, nil, world.Blueprint{}, err
 	}
 	if _, exists := w.Tenant(t); !exists {
 		return none(missingTenant(t))
@@ -49,10 +53,10 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	if err := match(w, fmt.Sprintf("blueprint %q", b.Name), doc.Key(), ifMatch); err != nil {
 		return none(err)
 	}
-	f := footprint{blueprint: b}
+	f, c := footprint{blueprint: b}, begin(w)
 	old, exists := w.Blueprint(t, b.Name)
 	if exists && old.Text == doc.Text {
-		return f, dove.Txn{}, old, nil
+		return f, c, old, nil
 	}
 	var p problems
 	p.join(refusal(blueprint.Uncarried(b)))
@@ -62,7 +66,6 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	if err := p.err(fmt.Sprintf("blueprint %q", b.Name)); err != nil {
 		return none(err)
 	}
-	c := begin(w)
 	c.read(world.TenantKey(t))
 	c.put(world.Ledger{Tenant: t}, doc)
 	if err := c.carry(f, w.Parsed(t, b.Name), now); err != nil {
@@ -71,8 +74,7 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	if err := c.intend(w.Parsed(t, b.Name), b, now); err != nil {
 		return none(err)
 	}
-	txn, err := c.done()
-	return f, txn, doc, err
+	return f, c, doc, nil
 }
 
 // DeleteBlueprint removes a blueprint and the networks that it makes, if no

@@ -13,44 +13,31 @@ import (
 	"dove.network/world"
 )
 
-// newClassesMax is how many class ids one write may decide: what else it changes
-// must fit beside them.
-const newClassesMax = 100
-
-// allocate decides the class ids of signatures, by key, that have none, and calls
-// back those that rest. The choice is the only one in the domain.
+// allocate decides the class ids of signatures, by key, that have none. The choice
+// is the only one in the domain, and while it is, no id that rests is deleted.
 func (c *change) allocate(domain dove.Domain, keys []string) error {
-	next := c.w.ClassNext(domain)
-	var chosen []dove.Class
-	missing := 0
-	for _, key := range keys {
-		if _, exists := c.w.ClassAlloc(domain, key); !exists {
-			missing++
-		}
-	}
-	if missing > newClassesMax {
-		return dove.Errorf(dove.TooLarge, "domain %q would need %d new classes at once, and %d are the most: change selectors, prefixes or names of ports in smaller steps", domain, missing, newClassesMax)
-	}
-	for _, key := range keys {
-		alloc, exists := c.w.ClassAlloc(domain, key)
-		switch {
-		case exists && alloc.FreedAt == nil:
-			c.read(alloc.Key())
-			continue
-		case exists:
-			alloc.FreedAt = nil
-		default:
-			class, ok := policy.FreeClass(func(id dove.Class) bool {
-				_, used := c.w.SignatureOf(domain, id)
-				return used || slices.Contains(chosen, id)
-			}, next.Next)
-			if !ok {
-				return dove.Errorf(dove.TooLarge, "domain %q has %d classes, and no more are possible: use fewer combinations of groups", domain, policy.ClassesMax)
+	missing := slices.DeleteFunc(keys, func(key string) bool {
+		_, exists := c.w.ClassAlloc(domain, key)
+		return exists
+	})
+	if has := c.w.ClassCount(domain); len(missing) > policy.ClassesMax-has {
+		resting := 0
+		for a := range c.w.Classes(domain) {
+			if a.FreedAt != nil {
+				resting++
 			}
-			alloc = world.ClassAlloc{Tenant: domain.Tenant, Domain: domain.Name, Class: class, Signature: key}
-			next.Next, chosen = class+1, append(chosen, class)
 		}
-		c.put(alloc)
+		return dove.Errorf(dove.TooLarge, "domain %s would need %d new classes beside %d, of which %d rest for %s, and may have %d: use fewer combinations of groups, prefixes and named ports",
+			domain, len(missing), has, resting, Rest, policy.ClassesMax)
+	}
+	next, chosen := c.w.ClassNext(domain), map[dove.Class]bool{}
+	for _, key := range missing {
+		class, _ := policy.FreeClass(func(id dove.Class) bool {
+			_, used := c.w.SignatureOf(domain, id)
+			return used || chosen[id]
+		}, next.Next)
+		next.Next, chosen[class] = class+1, true
+		c.classes = append(c.classes, world.ClassAlloc{Tenant: domain.Tenant, Domain: domain.Name, Class: class, Signature: key})
 	}
 	c.put(next)
 	return nil
@@ -88,9 +75,7 @@ func (c *change) intend(gone, made *blueprint.Blueprint, now time.Time) error {
 			}
 			for e := range c.w.EndpointsIn(n.Full()) {
 				for key := range e.Signatures(intent) {
-					if a, exists := c.w.ClassAlloc(domain, key); !exists || a.FreedAt != nil {
-						keys[key] = true
-					}
+					keys[key] = true
 				}
 			}
 		}

@@ -168,33 +168,3 @@ func TestSelectorsReclass(t *testing.T) {
 		}
 	}
 }
-
-// One edit gives so many classes and no more: a domain's prefixes come in steps.
-func TestTooManyNewClasses(t *testing.T) {
-	d := dove.Domain{Tenant: "acme", Name: "shop"}
-	const network = "{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {net: {subnets: [10.0.0.0/16]}}, groups: {web: {}}"
-	for _, endpoints := range []int{100, 101} {
-		b := newBook(t)
-		b.tenant("acme")
-		b.blueprint("acme", network+"}")
-		var outside, to []string
-		for i := range endpoints {
-			a := fmt.Sprintf("10.0.1.%d", i+1)
-			b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i)), Network: "net", Addresses: []string{a}})
-			outside, to = append(outside, fmt.Sprintf("o%d: {prefixes: [%s/32]}", i, a)), append(to, fmt.Sprintf("o%d", i))
-		}
-		if n := len(collect(b.w.Classes(d))); n != 1 {
-			t.Fatalf("%d classes of equal endpoints", n)
-		}
-		text := fmt.Sprintf("%s, outside: {%s}, policies: [{name: a, from: web, to: [%s], allow: any}]}", network, strings.Join(outside, ", "), strings.Join(to, ", "))
-		txn, err := first(edit.PutBlueprint(b.w, "acme", "", []byte(text), now, nil))
-		if endpoints == 101 {
-			refused(t, err, dove.TooLarge, "101 new classes", "100 are the most")
-			continue
-		}
-		b.must(txn, err)
-		if n := len(collect(b.w.Classes(d))); n != 101 {
-			t.Errorf("%d classes after 100 addresses were told apart", n)
-		}
-	}
-}

@@ -3,6 +3,7 @@ package edit
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -25,6 +26,8 @@ type Planned struct {
 	Networks  []world.Change[world.Network] // made, changed, deleted; VNIs may come out otherwise
 	VNIs      []dove.VNI                    // that would be decided
 	Reach     *plan.Difference
+	// NewClasses are those that endpoints would come into and that do not exist yet, whatever steps they take.
+	NewClasses int
 	// Token stands for the text and for all that was read for Reach: while
 	// PutPlanned takes it, the plan is still true.
 	Token string
@@ -32,7 +35,7 @@ type Planned struct {
 
 // Plan says what PutBlueprint would change now, or why it would be refused.
 func Plan(w *world.World, t dove.Tenant, text []byte, now time.Time) (Planned, error) {
-	f, txn, doc, err := putBlueprint(w, t, "", text, now, nil)
+	f, c, doc, err := judge(w, t, text, now)
 	if err != nil {
 		return Planned{}, err
 	}
@@ -50,43 +53,65 @@ func Plan(w *world.World, t dove.Tenant, text []byte, now time.Time) (Planned, e
 		}
 		out.Networks = append(out.Networks, c)
 	}
-	next, err := preview(w, txn)
+	c.settle()
+	next, err := preview(w, c.txn)
 	if err != nil {
 		return Planned{}, err
 	}
 	domains := domainsOf(old, doc)
+	for _, d := range domains {
+		out.NewClasses += next.ClassCount(d) - w.ClassCount(d)
+	}
 	out.Reach = plan.Compare(w, next, domains...)
 	out.Token = token(w, w.Revision(), domains, text)
 	return out, nil
+}
+
+// Validate says why PutBlueprint would refuse a text now, if it would.
+func Validate(w *world.World, t dove.Tenant, text []byte, now time.Time) (world.Blueprint, error) {
+	_, _, doc, err := judge(w, t, text, now)
+	return doc, err
+}
+
+// judge is putBlueprint, and refuses what would not fit, however many steps it may take.
+func judge(w *world.World, t dove.Tenant, text []byte, now time.Time) (footprint, *change, world.Blueprint, error) {
+	f, c, doc, err := putBlueprint(w, t, "", text, now, nil)
+	if err == nil {
+		_, err = c.done()
+	}
+	if _, lacks := errors.AsType[*lacking](err); lacks {
+		err = nil
+	}
+	return f, c, doc, err
 }
 
 // PutPlanned is PutBlueprint, and if it is given the token of a plan, only while
 // that is true or there is nothing to change. The error, dove.Conflict, names what
 // changed since.
 func PutPlanned(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision, planned string) (dove.Txn, world.Blueprint, error) {
-	_, txn, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
-	if err != nil || planned == "" || txn.Empty() {
+	none := func(err error) (dove.Txn, world.Blueprint, error) { return dove.Txn{}, world.Blueprint{}, err }
+	_, c, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
+	if err != nil {
+		return none(err)
+	}
+	if planned == "" || c.txn.Empty() {
+		txn, err := c.done()
 		return txn, doc, err
 	}
 	domains := domainsOf(w.Parsed(t, doc.Name), doc)
 	base, _, _ := strings.Cut(planned, "-")
 	at, err := strconv.ParseInt(base, 10, 64)
 	if err != nil || at < 0 {
-		return dove.Txn{}, world.Blueprint{}, dove.Errorf(dove.Invalid, "%q is no token of a plan: give the token of the plan as it is", planned)
+		return none(dove.Errorf(dove.Invalid, "%q is no token of a plan: give the token of the plan as it is", planned))
 	}
 	if token(w, dove.Revision(at), domains, text) != planned {
-		return dove.Txn{}, world.Blueprint{}, dove.Errorf(dove.Conflict, "the plan of revision %d is not true any more: %s: plan again", at, since(w, dove.Revision(at), domains))
+		return none(dove.Errorf(dove.Conflict, "the plan of revision %d is not true any more: %s: plan again", at, since(w, dove.Revision(at), domains)))
 	}
 	// Memberships, addresses and routers are written with these documents.
-	c := begin(w)
-	for _, r := range txn.Reads {
-		c.reads[r.Key] = true
-	}
-	c.txn = txn
 	for _, d := range domains {
 		c.read(w.ClassNext(d).Key(), world.EdgeKey(d))
 	}
-	txn, err = c.done()
+	txn, err := c.done()
 	return txn, doc, err
 }
 

@@ -188,7 +188,7 @@ func randomBlueprint(random *rand.Rand) string {
 }
 
 // checkSound checks what must hold in every world.
-func checkSound(t *testing.T, w *world.World) {
+func checkSound(t testing.TB, w *world.World) {
 	t.Helper()
 	vnis, vteps := map[dove.VNI]dove.Network{}, map[netip.Addr]dove.HostName{}
 	for h := range w.Hosts() {
@@ -268,7 +268,7 @@ func checkSound(t *testing.T, w *world.World) {
 	}
 }
 
-func checkEndpoint(t *testing.T, w *world.World, n world.Network, e world.Endpoint) {
+func checkEndpoint(t testing.TB, w *world.World, n world.Network, e world.Endpoint) {
 	t.Helper()
 	if len(e.Addresses) == 0 {
 		t.Errorf("endpoint %s has no address", e.Full())
@@ -312,7 +312,7 @@ func checkEndpoint(t *testing.T, w *world.World, n world.Network, e world.Endpoi
 }
 
 // checkReach checks that what can be reached from a network is one thing each.
-func checkReach(t *testing.T, w *world.World, n world.Network) {
+func checkReach(t testing.TB, w *world.World, n world.Network) {
 	t.Helper()
 	all := slices.Clone(n.Subnets)
 	for other := range w.Beside(n.Full()) {

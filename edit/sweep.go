@@ -11,9 +11,8 @@ import (
 const sweepMax = 100
 
 // SweepClasses lets class ids rest that no address of the domain has, and
-// deletes those that rested long enough. An id may be marked as resting while
-// an endpoint comes into its class, and is called back by the next sweep; it is deleted only by
-// a sweep that saw all that came before the mark.
+// deletes those that rested long enough. One that is in use again is called back.
+// A sweep that deletes is a choice of ids: whoever relies on one that rests is not overtaken by it.
 func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error) {
 	intent := w.Domain(d)
 	used := map[string]bool{}
@@ -51,6 +50,9 @@ func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error
 		changes++
 	}
 	next := w.ClassNext(d)
+	if len(c.txn.Deletes) > 0 {
+		c.put(next)
+	}
 	if networks == 0 && allocs == 0 && w.DocRevision(next.Key()) != 0 {
 		c.delete(next.Key())
 	}

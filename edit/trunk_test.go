@@ -134,7 +134,7 @@ func ids(w *world.World, parent dove.Endpoint) (names []dove.EndpointID) {
 
 // checkTrunk checks that a sub-port is bound where its parent is, and the only one
 // with its VLAN.
-func checkTrunk(t *testing.T, w *world.World, e world.Endpoint) {
+func checkTrunk(t testing.TB, w *world.World, e world.Endpoint) {
 	t.Helper()
 	if e.Parent == "" {
 		if e.VLAN != 0 {

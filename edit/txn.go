@@ -15,9 +15,10 @@ const Rest = 24 * time.Hour
 
 // change is a transaction in the making.
 type change struct {
-	w     *world.World
-	reads map[string]bool
-	txn   dove.Txn
+	w       *world.World
+	reads   map[string]bool
+	txn     dove.Txn
+	classes []world.ClassAlloc // that it decides, besides
 }
 
 func begin(w *world.World) *change { return &change{w: w, reads: map[string]bool{}} }
@@ -52,8 +53,29 @@ func (c *change) delete(keys ...string) {
 	c.txn.Deletes = append(c.txn.Deletes, keys...)
 }
 
-// done returns the transaction in canonical order if it is within the limits.
+// done returns the transaction in canonical order if it is within the limits. If
+// it decides more class ids than fit, the error is a *lacking.
 func (c *change) done() (dove.Txn, error) {
+	if len(c.classes) > newClassesMax {
+		if _, err := c.finish(); err != nil { // what is left then
+			return dove.Txn{}, err
+		}
+		return dove.Txn{}, c.lacks()
+	}
+	c.settle()
+	return c.finish()
+}
+
+// settle makes the class ids that it decides a part of the transaction.
+func (c *change) settle() {
+	for _, a := range c.classes {
+		c.read(a.Key())
+		c.txn.Puts = append(c.txn.Puts, world.Put(a))
+	}
+	c.classes = nil
+}
+
+func (c *change) finish() (dove.Txn, error) {
 	t := c.txn
 	slices.SortFunc(t.Reads, func(a, b dove.Read) int { return strings.Compare(a.Key, b.Key) })
 	slices.SortFunc(t.Puts, func(a, b dove.Put) int { return strings.Compare(a.Key, b.Key) })

@@ -47,6 +47,16 @@ func (d *Domain) Signature(m Member, addr netip.Addr) Signature {
 	return d.SignatureIn(m, netip.PrefixFrom(addr, addr.BitLen()))
 }
 
+// Mentioned returns the longest prefix that policies mention and that covers an address,
+// the invalid one if none does. Members that are alike have one signature at all addresses
+// of which it is the same.
+func (d *Domain) Mentioned(addr netip.Addr) netip.Prefix {
+	if !addr.IsValid() {
+		return netip.Prefix{}
+	}
+	return d.mention.longest(netip.PrefixFrom(addr, addr.BitLen()))
+}
+
 // SignatureIn returns that of the addresses of a prefix which are in no smaller
 // one that policies mention (Parts).
 func (d *Domain) SignatureIn(m Member, within netip.Prefix) Signature {

@@ -33,6 +33,7 @@ type tables struct {
 	domain  *policy.Domain
 	pairs   *policy.Pairs
 	byClass map[classes]*verdict.Table
+	members members
 }
 
 // presence is what a host has endpoints on: the classes of their addresses.
@@ -79,7 +80,7 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 	domain := network.DomainOf()
 	answer := control.Answer{
 		Question: q, Status: control.Found, Domain: domain,
-		Local: v.world.AddressClass(local, q.Local), Peer: peer.Class,
+		Local: v.class(domain, &local, q.Local), Peer: peer.Class,
 	}
 	var pairs []control.Pair
 	for i, class := range peer.Classes() {
@@ -129,7 +130,7 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 		}
 		out := control.Way{
 			Endpoint: way.Endpoint.Full(), UID: way.Endpoint.UID, MAC: way.Endpoint.MACFor(way.Addr),
-			Class: v.world.AddressClass(way.Endpoint, key.Addr), VNI: way.Network.VNI, Far: way.Far,
+			Class: v.class(way.Network.DomainOf(), &way.Endpoint, key.Addr), VNI: way.Network.VNI, Far: way.Far,
 		}
 		located := v.reaches(host, classAt{key.VNI, out.Class}, row.Domain)
 		if located {
@@ -181,17 +182,7 @@ func Joined(h world.Host) bool { return (h.Serial != "" || h.Foreign) && h.VTEP.
 
 // table returns the table of a pair, nil if one of the classes does not exist.
 func (v *View) table(key control.PairKey) *verdict.Table {
-	domain := v.world.Domain(key.Domain)
-	t := v.tables[key.Domain]
-	switch {
-	case t == nil:
-		t = &tables{domain, policy.NewPairs(domain), map[classes]*verdict.Table{}}
-		v.tables[key.Domain] = t
-	case t.domain != domain:
-		t.domain = domain
-		t.pairs.Renew(domain)
-		clear(t.byClass)
-	}
+	t := v.ofDomain(key.Domain)
 	c := classes{key.Src, key.Dst}
 	if key.Src == dove.ClassNone || key.Dst == dove.ClassNone {
 		return nobody // whoever it is, policies do not mean it
@@ -213,6 +204,23 @@ func (v *View) table(key control.PairKey) *verdict.Table {
 	table := t.pairs.Table(src, dst)
 	t.byClass[c] = table
 	return table
+}
+
+// ofDomain returns what is remembered of a domain, as far as it still holds.
+func (v *View) ofDomain(name dove.Domain) *tables {
+	domain := v.world.Domain(name)
+	t := v.tables[name]
+	switch {
+	case t == nil:
+		t = &tables{domain, policy.NewPairs(domain), map[classes]*verdict.Table{}, members{}}
+		v.tables[name] = t
+	case t.domain != domain:
+		t.domain = domain
+		t.pairs.Renew(domain)
+		clear(t.byClass)
+		clear(t.members)
+	}
+	return t
 }
 
 // nobody is the table of pairs with an address that has no class.
@@ -254,8 +262,7 @@ func (v *View) of(host dove.HostName) *presence {
 		if p.domains[domain] == nil {
 			p.domains[domain] = map[dove.Class]bool{}
 		}
-		for _, s := range e.Signatures(v.world.Domain(domain)) {
-			class, _ := v.world.ClassOf(domain, s)
+		for class := range v.classesOf(domain, &e) {
 			p.domains[domain][class] = true
 			if at, found := slices.BinarySearch(p.networks[n.VNI], class); !found {
 				p.networks[n.VNI] = slices.Insert(p.networks[n.VNI], at, class)
@@ -301,6 +308,7 @@ func (v *View) advance(next *world.World, d world.Delta) []dove.HostName {
 	for _, c := range d.Classes {
 		if t := v.tables[cmp.Or(c.New, c.Old).DomainOf()]; t != nil {
 			clear(t.byClass)
+			clear(t.members)
 		}
 	}
 	v.world = next

@@ -227,15 +227,13 @@ func (l *paper) chance() edit.Chance {
 }
 
 func (l *paper) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
-	revision, docs, err := commit(l.store, l.world, decide)
-	if err != nil || docs == nil {
-		return revision, err
-	}
-	next, _, err := l.world.Apply(revision, docs)
-	if err == nil {
-		l.world = next
-	}
-	return revision, err
+	return commit(l.store, l.World, decide, func(revision dove.Revision, docs []dove.Doc) error {
+		next, _, err := l.world.Apply(revision, docs)
+		if err == nil {
+			l.world = next
+		}
+		return err
+	})
 }
 
 func (l *paper) addHost(name dove.HostName) error {

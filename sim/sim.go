@@ -94,21 +94,33 @@ func (s *Sim) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, 
 	if !s.running() {
 		return 0, dove.Errorf(dove.Unavailable, "the member is stopped: start it")
 	}
-	revision, docs, err := commit(s.store, s.World(), decide)
-	if err != nil || docs == nil {
-		return revision, err
-	}
-	s.member(controller.Changed{Revision: revision, Docs: docs})
-	return revision, nil
+	return commit(s.store, s.World, decide, func(revision dove.Revision, docs []dove.Doc) error {
+		s.member(controller.Changed{Revision: revision, Docs: docs})
+		return nil
+	})
 }
 
-// commit writes what decide makes of a world to a store and returns the
-// documents of the revision, nil if there are none.
-func commit(store *memory.Store, w *world.World, decide func(*world.World) (dove.Txn, error)) (dove.Revision, []dove.Doc, error) {
-	txn, err := decide(w)
-	if err != nil || txn.Empty() {
-		return w.Revision(), nil, err
+// commit writes what decide makes of a world to a store, in as many steps as it
+// takes, and tells of each the documents of the revision.
+func commit(store *memory.Store, w func() *world.World, decide func(*world.World) (dove.Txn, error), each func(dove.Revision, []dove.Doc) error) (dove.Revision, error) {
+	steps := edit.InSteps(decide)
+	for {
+		txn, last, err := steps.Next(w())
+		if err != nil || txn.Empty() {
+			return w().Revision(), err
+		}
+		revision, docs, err := written(store, txn)
+		if err == nil {
+			err = each(revision, docs)
+		}
+		if err != nil || last {
+			return revision, err
+		}
 	}
+}
+
+// written commits a transaction and returns the documents of its revision.
+func written(store *memory.Store, txn dove.Txn) (dove.Revision, []dove.Doc, error) {
 	ctx := context.Background()
 	revision, err := store.Commit(ctx, txn)
 	if err != nil {

@@ -172,6 +172,12 @@ func (w *World) Classes(d dove.Domain) iter.Seq[ClassAlloc] {
 	}
 }
 
+// ClassCount counts the class ids of a domain, resting ones too, without looking at each.
+func (w *World) ClassCount(d dove.Domain) int {
+	at := func(x classified) int { return compareDomain(x.alloc.doc.DomainOf(), d) }
+	return w.byClass.before(func(x classified) int { return cmp.Or(at(x), -1) }) - w.byClass.before(at)
+}
+
 // ClassNext returns where the next search for a class id of a domain begins.
 func (w *World) ClassNext(d dove.Domain) ClassNext {
 	n, ok := docOf(w.classNext.find(classNextAt(d)))

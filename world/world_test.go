@@ -222,3 +222,34 @@ func TestFreeAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestDraft: a draft becomes what Apply would make, step by step, and the World that it
+// began with stays as it was.
+func TestDraft(t *testing.T) {
+	tenant := func(name dove.Tenant) dove.Doc {
+		put := world.Put(world.Tenant{Name: name})
+		return dove.Doc{Key: put.Key, Value: put.Value, Revision: 7}
+	}
+	base, _, err := world.New().Apply(5, []dove.Doc{tenant("a"), tenant("b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft := base.Draft()
+	for _, step := range [][]dove.Doc{{tenant("c")}, {tenant("d"), {Key: world.TenantKey("a"), Revision: 7}}, nil} {
+		if err := draft.Apply(step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func(w *world.World) (all string) {
+		for n := range w.Tenants() {
+			all += string(n.Name)
+		}
+		return all
+	}
+	if names(base) != "ab" || names(draft.World()) != "bcd" || draft.World().Revision() != 5 || draft.World().DocRevision(world.TenantKey("c")) != 7 {
+		t.Errorf("base %q, draft %q at %d", names(base), names(draft.World()), draft.World().Revision())
+	}
+	if err := draft.Apply([]dove.Doc{{Key: world.TenantKey("x"), Value: []byte("{")}}); err == nil {
+		t.Error("what cannot be read is taken")
+	}
+}

@@ -20,13 +20,13 @@ func benchCommand() *cobra.Command {
 		Short: "Measure DOVE beside what it replaces",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return refused{fmt.Errorf("there is no benchmark %q: use dataplane", args[0])}
+				return refused{fmt.Errorf("there is no benchmark %q: use dataplane or control", args[0])}
 			}
-			return refused{errors.New("say which benchmark: dataplane")}
+			return refused{errors.New("say which benchmark: dataplane or control")}
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	cmd.AddCommand(benchDataplaneCommand())
+	cmd.AddCommand(benchDataplaneCommand(), benchControlCommand())
 	return cmd
 }
 
@@ -90,16 +90,16 @@ at once carried, each with its answer, and how fast?`,
 		if err != nil {
 			return err
 		}
-		return tell(cmd, report, out)
+		return tell(cmd, report, out, lab.Subjects, lab.Baselines)
 	}
 	return cmd
 }
 
 // tell prints the report, and writes it to out if that is there.
-func tell(cmd *cobra.Command, report *bench.Report, out *os.File) error {
+func tell(cmd *cobra.Command, report *bench.Report, out *os.File, subjects, baselines []string) error {
 	w, e := cmd.OutOrStdout(), report.Environment
 	fmt.Fprintln(w)
-	if err := report.Table(w, lab.Subjects, lab.Baselines...); err != nil {
+	if err := report.Table(w, subjects, baselines...); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "\n%s, %d CPUs, Linux %s; rounds: %d; load when it began: %.1f.\n", e.CPU, e.CPUs, e.Kernel, e.Rounds, e.Load)

@@ -121,7 +121,7 @@ func sweep(ctx context.Context, m *controller.Member, log *slog.Logger) error {
 		tasks := []func(*world.World) (dove.Txn, error){
 			func(w *world.World) (dove.Txn, error) { return edit.Sweep(w, time.Now()) },
 		}
-		for d := range m.World().Domains() {
+		for d := range m.World().ClassDomains() {
 			tasks = append(tasks, func(w *world.World) (dove.Txn, error) { return edit.SweepClasses(w, d, time.Now()) })
 		}
 		for d := range m.World().EdgeDomains() {

@@ -1,0 +1,158 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"dove.network/api/client"
+)
+
+// Times of a dpc.
+const (
+	startWithin = 10 * time.Minute // a world of millions included
+	stopWithin  = time.Minute
+	startLook   = 5 * time.Millisecond
+)
+
+// dpc is a dpc with a folder of its own, as a process on the loopback device.
+type dpc struct {
+	bin, dir     string
+	api, control string // addresses
+	metrics      string
+	client       *client.Client
+	cmd          *exec.Cmd
+	ended        chan error
+}
+
+// newDPC makes the state of a dpc that has not run yet.
+func newDPC(ctx context.Context, bin, dir string) (*dpc, error) {
+	d := &dpc{bin: bin, dir: dir}
+	for _, address := range []*string{&d.api, &d.control, &d.metrics} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		*address = l.Addr().String()
+	}
+	out, err := exec.CommandContext(ctx, bin, "init", "--state", d.state(), "--name", "dpc-1", "--advertise", d.api).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%s init: %w: %s", bin, err, out)
+	}
+	config, err := client.Load(filepath.Join(d.state(), "admin.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	d.client, err = client.New(config)
+	return d, err
+}
+
+func (d *dpc) state() string { return filepath.Join(d.dir, "dpc") }
+func (d *dpc) log() string   { return filepath.Join(d.dir, "dpc.log") }
+
+// start runs the dpc and returns how long it took until it answered.
+func (d *dpc) start(ctx context.Context) (time.Duration, error) {
+	log, err := os.OpenFile(d.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	d.cmd = exec.Command(d.bin, "run", "--state", d.state(), "--api", d.api, "--control", d.control, "--metrics", d.metrics, "--log-level", "warn")
+	d.cmd.Stdout, d.cmd.Stderr = log, log
+	// Ctrl-C reaches the benchmark alone, and the dpc does not outlive it.
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	begun := time.Now()
+	if err := d.cmd.Start(); err != nil {
+		return 0, err
+	}
+	d.ended = make(chan error, 1)
+	go func() { d.ended <- d.cmd.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	for {
+		_, err := d.client.Status(ctx)
+		if err == nil {
+			return time.Since(begun), nil
+		}
+		select {
+		case ended := <-d.ended:
+			d.ended <- ended
+			return 0, fmt.Errorf("dpc ended (%v); its log ends: %s", ended, d.tail())
+		case <-ctx.Done():
+			return 0, errors.Join(ctx.Err(), err)
+		case <-time.After(startLook):
+		}
+	}
+}
+
+// stop ends the dpc in order, and by force if it takes too long.
+func (d *dpc) stop() error {
+	if d.cmd == nil {
+		return nil
+	}
+	defer func() { d.cmd = nil }()
+	d.client.Close()
+	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case err := <-d.ended:
+		if err != nil {
+			return fmt.Errorf("dpc: %w; its log ends: %s", err, d.tail())
+		}
+		return nil
+	case <-time.After(stopWithin):
+		_ = d.cmd.Process.Kill()
+		<-d.ended
+		return fmt.Errorf("dpc did not stop within %s; its log ends: %s", stopWithin, d.tail())
+	}
+}
+
+// tail returns the last lines of the log.
+func (d *dpc) tail() string {
+	b, _ := os.ReadFile(d.log())
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], "\n")
+}
+
+// userHZ is in how many ticks a second /proc counts (proc(5)).
+const userHZ = 100
+
+// cpu returns how long the dpc has worked, to a hundredth of a second.
+func (d *dpc) cpu() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // the name may have blanks
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/PID/stat says %q", text)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * time.Second / userHZ, errors.Join(err1, err2)
+}
+
+// anonymous returns the dpc's anonymous memory in bytes: what it maps of files, of
+// which the kernel takes back what it needs, does not count.
+func (d *dpc) anonymous() (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			kb, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
+			return kb * 1024, err
+		}
+	}
+	return 0, errors.New("/proc/PID/status has no RssAnon")
+}
