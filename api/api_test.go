@@ -67,7 +67,7 @@ func TestLife(t *testing.T) {
 
 	var plan Plan
 	r.ok(&plan, "POST /v1/tenants/acme/plan", shop, "Content-Type: application/yaml")
-	if plan.Blueprint != "shop" || plan.Current != 0 || len(plan.Networks) != 1 || plan.Networks[0].Op != "added" || len(plan.Changes) == 0 {
+	if doc := plan.Documents[0]; doc.Blueprint != "shop" || doc.Current != 0 || len(doc.Networks) != 1 || doc.Networks[0].Op != "added" || len(doc.Changes) == 0 {
 		t.Errorf("plan %+v", plan)
 	}
 	var valid Valid

@@ -25,9 +25,14 @@ type Blueprint struct {
 	Revision dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }
 
-// Valid is the answer to a blueprint that could be applied.
+// Valid is the answer to blueprints that could be applied.
 type Valid struct {
-	Valid     bool   `json:"valid"`
+	Valid     bool            `json:"valid"`
+	Documents []ValidDocument `json:"documents" nullable:"false" doc:"In the order of the text."`
+}
+
+// ValidDocument is one of them.
+type ValidDocument struct {
 	Blueprint string `json:"blueprint"`
 	Domain    string `json:"domain"`
 }
@@ -85,6 +90,12 @@ func renderBlueprint(w *world.World) func(world.Blueprint) Blueprint {
 		}
 		return out
 	}
+}
+
+// Blueprints are several, as they are since a revision.
+type Blueprints struct {
+	Revision dove.Revision `json:"revision" doc:"The revision that made it true."`
+	Items    []Blueprint   `json:"items" nullable:"false" doc:"In the order of the text, without texts."`
 }
 
 // BlueprintFilter chooses among a tenant's blueprints; what is "" does not matter.
@@ -146,6 +157,13 @@ func (s *server) blueprints(api huma.API) {
 		})
 	})
 	registerTenant(api, huma.Operation{
+		OperationID: "put-blueprints", Method: http.MethodPost, Path: path, Tags: tags,
+		Summary: "Apply blueprints",
+		Description: "The text has one document, or several that lines with --- part. All are taken over in one revision, or refused with every fault. " +
+			"Each may need what others bring, in any order.",
+		RequestBody: textBody(), MaxBodyBytes: TextMax,
+	}, s.putBlueprints)
+	registerTenant(api, huma.Operation{
 		OperationID: "delete-blueprint", Method: http.MethodDelete, Path: path + "/{blueprint}", Tags: tags,
 		Summary:     "Delete a blueprint and the networks that it makes",
 		Description: "Refused while endpoints or other blueprints need its groups or networks.",
@@ -160,7 +178,7 @@ func (s *server) blueprints(api huma.API) {
 	})
 	registerTenant(api, huma.Operation{
 		OperationID: "validate", Method: http.MethodPost, Path: tenant + "/validate", Tags: tags,
-		Summary:     "Check a blueprint without applying it",
+		Summary:     "Check a blueprint, or several, without applying it",
 		Description: "Judged with the tenant's other blueprints, networks and endpoints as they are; refused exactly as applying it would be.",
 		RequestBody: textBody(), MaxBodyBytes: TextMax,
 	}, func(ctx context.Context, in *struct {
@@ -171,13 +189,42 @@ func (s *server) blueprints(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		doc, err := edit.Validate(w, in.Tenant, in.RawBody, s.Now())
-		if err = cmp.Or(err, ownTier(ctx, w, in.Tenant, doc.Name, in.RawBody)); err != nil {
+		docs, err := edit.Validate(w, in.Tenant, in.RawBody, s.Now())
+		out := Valid{true, []ValidDocument{}}
+		for _, doc := range docs {
+			err = cmp.Or(err, ownTier(ctx, w, in.Tenant, doc.Name, []byte(doc.Text)))
+			out.Documents = append(out.Documents, ValidDocument{doc.Name, doc.Domain})
+		}
+		if err != nil {
 			return nil, s.problem(err)
 		}
-		return &struct{ Body Valid }{Valid{true, doc.Name, doc.Domain}}, nil
+		return &struct{ Body Valid }{out}, nil
 	})
 	s.plans(api)
+}
+
+// putBlueprints applies all documents of a text as one. The revision is that since
+// which the tenant's documents are as they are.
+func (s *server) putBlueprints(ctx context.Context, in *struct {
+	TenantPath
+	IdempotencyKey string `header:"Idempotency-Key" minLength:"1" maxLength:"128" pattern:"^[ -~]+$" doc:"The client's id of this write, as put-blueprint has it."`
+	Plan           string `query:"plan" maxLength:"64" doc:"The token of a plan of this text: if anything that the plan read changed since, nothing is done, and the error names it."`
+	TextBody
+}) (*Written[Blueprints], error) {
+	return write(ctx, s, world.Ledger{Tenant: in.Tenant}.Key(), Conditions{IdempotencyKey: in.IdempotencyKey}, func(w *world.World, _ *dove.Revision) (dove.Txn, []world.Blueprint, error) {
+		txn, docs, err := edit.PutBlueprints(w, in.Tenant, in.RawBody, s.Now(), in.Plan)
+		for i := range docs {
+			err = cmp.Or(err, ownTier(ctx, w, in.Tenant, docs[i].Name, []byte(docs[i].Text)))
+			docs[i].Text = "" // it is the request's
+		}
+		return txn, docs, err
+	}, func(docs []world.Blueprint, r dove.Revision) Blueprints {
+		out := Blueprints{Revision: r, Items: []Blueprint{}}
+		for _, doc := range docs {
+			out.Items = append(out.Items, Blueprint{Tenant: doc.Tenant, Name: doc.Name, Domain: doc.Domain, Revision: s.Backend.World().DocRevision(doc.Key())})
+		}
+		return out
+	})
 }
 
 // ownTier refuses who acts for a tenant what is the administrators'. Text is what a

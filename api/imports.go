@@ -47,7 +47,7 @@ func (s *server) imports(api huma.API) {
 		OperationID: "import", Method: http.MethodPost, Path: "/v1/tenants/{tenant}/imports/{language}", Tags: []string{"blueprints"},
 		Summary: "Translate policy in another language into blueprints",
 		Description: "Of kubernetes: NetworkPolicy, AdminNetworkPolicy and BaselineAdminNetworkPolicy; Namespace and Pod say what endpoints carry. " +
-			"Of openstack: security groups, address groups and ports, as Neutron's API prints them. Nothing is applied: put-blueprint does that, one after the other.",
+			"Of openstack: security groups, address groups and ports, as Neutron's API prints them. Nothing is applied: put-blueprints does that with all texts, parted by lines of ---.",
 		RequestBody: textBody(), MaxBodyBytes: imports.MaxBytes + 64<<10,
 	}, func(ctx context.Context, in *struct {
 		TenantPath

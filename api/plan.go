@@ -13,17 +13,22 @@ import (
 	"dove.network/world"
 )
 
-// Plan is what a blueprint would change.
+// Plan is what blueprints would change.
 type Plan struct {
-	Base      dove.Revision   `json:"base" doc:"The revision that it was planned on."`
+	Base      dove.Revision     `json:"base" doc:"The revision that it was planned on."`
+	Documents []PlannedDocument `json:"documents" nullable:"false" doc:"In the order of the text."`
+	Classes   int               `json:"newClasses" doc:"How many classes of endpoints it makes: endpoints are of one class while no policy can tell them apart. More than 100 take several revisions, of which the last applies the text."`
+	Token     string            `json:"token" doc:"Stands for the text and all that was read for the plan. Apply the text with it as plan, and it is refused if the plan is not true any more."`
+	Reach     Reach             `json:"reach" doc:"Who could talk to whom that cannot now, and the reverse, once all documents are applied."`
+}
+
+// PlannedDocument is what one blueprint would change by itself.
+type PlannedDocument struct {
 	Blueprint string          `json:"blueprint"`
 	Domain    string          `json:"domain"`
 	Current   dove.Revision   `json:"current" doc:"The revision of the blueprint that it would replace, for If-Match; 0 if there is none."`
-	Token     string          `json:"token" doc:"Stands for the text and all that was read for the plan. Apply the text with it as plan, and it is refused if the plan is not true any more."`
 	Changes   []PlannedChange `json:"changes" nullable:"false" doc:"Of the document; none if it says the same."`
 	Networks  []PlannedChange `json:"networks" nullable:"false" doc:"Networks that would be made, changed or deleted."`
-	Classes   int             `json:"newClasses" doc:"How many classes of endpoints it makes: endpoints are of one class while no policy can tell them apart. More than 100 take several revisions, of which the last applies the text."`
-	Reach     Reach           `json:"reach" doc:"Who could talk to whom that cannot now, and the reverse."`
 }
 
 // PlannedChange is one difference.
@@ -62,8 +67,8 @@ type ReachLine struct {
 func (s *server) plans(api huma.API) {
 	registerTenant(api, huma.Operation{
 		OperationID: "plan", Method: http.MethodPost, Path: "/v1/tenants/{tenant}/plan", Tags: []string{"blueprints"},
-		Summary:     "Ask what applying a blueprint would change",
-		Description: "Of the document, of networks, and of reachability: which traffic between which endpoints would begin or stop to pass, and by which policy.",
+		Summary:     "Ask what applying a blueprint, or several, would change",
+		Description: "The text has one document, or several that lines with --- part. Told is what changes of each document, of networks, and of reachability: which traffic between which endpoints would begin or stop to pass, and by which policy.",
 		RequestBody: textBody(), MaxBodyBytes: TextMax,
 	}, func(ctx context.Context, in *struct {
 		TenantPath
@@ -75,8 +80,10 @@ func (s *server) plans(api huma.API) {
 			return nil, err
 		}
 		planned, err := edit.Plan(w, in.Tenant, in.RawBody, s.Now())
-		if err == nil {
-			err = ownTier(ctx, w, in.Tenant, planned.Blueprint, in.RawBody)
+		for _, d := range planned.Documents {
+			if actsForTenant(ctx) && err == nil {
+				err = edit.OwnTier(w, in.Tenant, d.Blueprint.Name, d.Blueprint)
+			}
 		}
 		if err != nil {
 			return nil, s.problem(err)
@@ -92,15 +99,22 @@ func (s *server) plans(api huma.API) {
 }
 
 func renderPlan(w *world.World, t dove.Tenant, planned edit.Planned) Plan {
-	out := Plan{
-		Base: planned.Base, Blueprint: planned.Blueprint, Domain: planned.Domain, Token: planned.Token,
-		Current: w.DocRevision(world.BlueprintKey(t, planned.Blueprint)),
-		Changes: []PlannedChange{}, Networks: []PlannedChange{}, Classes: planned.NewClasses, Reach: renderReach(planned.Reach),
+	out := Plan{Base: planned.Base, Documents: []PlannedDocument{}, Classes: planned.NewClasses, Token: planned.Token, Reach: renderReach(planned.Reach)}
+	for _, d := range planned.Documents {
+		out.Documents = append(out.Documents, renderPlanned(w, t, d))
 	}
-	for _, c := range planned.Changes {
+	return out
+}
+
+func renderPlanned(w *world.World, t dove.Tenant, d edit.PlannedDocument) PlannedDocument {
+	out := PlannedDocument{
+		Blueprint: d.Blueprint.Name, Domain: d.Blueprint.Domain, Current: w.DocRevision(world.BlueprintKey(t, d.Blueprint.Name)),
+		Changes: []PlannedChange{}, Networks: []PlannedChange{},
+	}
+	for _, c := range d.Changes {
 		out.Changes = append(out.Changes, PlannedChange{c.Op.String(), c.Part.String(), c.Name, c.Before, c.After})
 	}
-	for _, c := range planned.Networks {
+	for _, c := range d.Networks {
 		change := PlannedChange{Op: "changed", Part: "network"}
 		if c.Old != nil {
 			change.Name, change.Before = c.Old.Name, subnetsText(*c.Old)

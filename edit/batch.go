@@ -111,6 +111,21 @@ func (b *Batch) fits(t dove.Txn) (bytes int, fits bool) {
 	return bytes, len(b.written) == 0 || max(reads, writes) <= dove.TxnOperationsMax && bytes <= dove.TxnBytesMax
 }
 
+// twice returns a document that a transaction writes and the batch has written,
+// and that only one may, "" for none.
+func (b *Batch) twice(t dove.Txn) string {
+	keys := slices.Clone(t.Deletes)
+	for _, p := range t.Puts {
+		keys = append(keys, p.Key)
+	}
+	for _, key := range keys {
+		if _, again := b.written[key]; again && !strings.HasPrefix(key, allocations) {
+			return key
+		}
+	}
+	return ""
+}
+
 // allocations is the folder of the documents that several changes may write.
 const allocations = world.Prefix + "alloc/"
 

@@ -15,12 +15,26 @@ import (
 // networks that it makes. Name is that of the request, "" if it names none; it
 // must be the text's. Faults have the lines of the text.
 func PutBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (dove.Txn, world.Blueprint, error) {
-	_, c, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
+	return PutPlanned(w, t, name, text, now, ifMatch, "")
+}
+
+// PutPlanned is PutBlueprint, and if it is given the token of a plan, only while
+// that is true or there is nothing to change. The error, dove.Conflict, names what
+// changed since.
+func PutPlanned(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision, planned string) (dove.Txn, world.Blueprint, error) {
+	one, c, err := putBlueprint(w, t, name, text, now, ifMatch)
+	all := []decided{one}
+	if err == nil {
+		err = c.intend(all, now)
+	}
+	if err == nil {
+		err = c.bind(all, text, planned)
+	}
 	if err != nil {
 		return dove.Txn{}, world.Blueprint{}, err
 	}
 	txn, err := c.done()
-	return txn, doc, err
+	return txn, one.doc, err
 }
 
 // footprint is what a blueprint does to networks.
@@ -33,10 +47,16 @@ type footprint struct {
 	takes     bool           // whether something goes that endpoints could be in
 }
 
-func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (footprint, *change, world.Blueprint, error) {
-	none := func(err error) (footprint, *change, world.Blueprint, error) {
-		return footprint{}, nil, world.Blueprint{}, err
-	}
+// decided is a blueprint that is to be written.
+type decided struct {
+	footprint footprint
+	doc       world.Blueprint
+}
+
+// putBlueprint decides all but what follows from the blueprints of a domain together,
+// which intend does.
+func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (decided, *change, error) {
+	none := func(err error) (decided, *change, error) { return decided{}, nil, err }
 	if _, exists := w.Tenant(t); !exists {
 		return none(missingTenant(t))
 	}
@@ -56,7 +76,7 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	f, c := footprint{blueprint: b}, begin(w)
 	old, exists := w.Blueprint(t, b.Name)
 	if exists && old.Text == doc.Text {
-		return f, c, old, nil
+		return decided{f, old}, c, nil
 	}
 	var p problems
 	p.join(refusal(blueprint.Uncarried(b)))
@@ -71,10 +91,7 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	if err := c.carry(f, w.Parsed(t, b.Name), now); err != nil {
 		return none(err)
 	}
-	if err := c.intend(w.Parsed(t, b.Name), b, now); err != nil {
-		return none(err)
-	}
-	return f, c, doc, nil
+	return decided{f, doc}, c, nil
 }
 
 // DeleteBlueprint removes a blueprint and the networks that it makes, if no
@@ -101,7 +118,7 @@ func DeleteBlueprint(w *world.World, t dove.Tenant, name string, now time.Time, 
 	if err := c.carry(f, old, now); err != nil {
 		return dove.Txn{}, err
 	}
-	if err := c.intend(old, nil, now); err != nil {
+	if err := c.redomain([]*blueprint.Blueprint{old}, nil, now); err != nil {
 		return dove.Txn{}, err
 	}
 	return c.done()

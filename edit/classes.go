@@ -43,25 +43,40 @@ func (c *change) allocate(domain dove.Domain, keys []string) error {
 	return nil
 }
 
-// intend writes what follows from other blueprints of domains: the edge, which no
-// policy may outlive, and the class ids of endpoints that they put into other
-// classes. Gone and made are the blueprint before and after, either may be nil.
-func (c *change) intend(gone, made *blueprint.Blueprint, now time.Time) error {
-	domains := map[dove.Domain]bool{}
-	for _, b := range []*blueprint.Blueprint{gone, made} {
-		if b != nil {
-			domains[b.DomainOf()] = true
+// intend writes what follows from blueprints that are written.
+func (c *change) intend(written []decided, now time.Time) error {
+	if c.txn.Empty() {
+		return nil
+	}
+	var gone, made []*blueprint.Blueprint
+	for _, d := range written {
+		if old := c.w.Parsed(d.doc.Tenant, d.doc.Name); old != nil {
+			gone = append(gone, old)
 		}
+		made = append(made, d.footprint.blueprint)
+	}
+	return c.redomain(gone, made, now)
+}
+
+// redomain writes what follows from other blueprints of domains: the edge, which no
+// policy may outlive, and the class ids of endpoints that they put into other
+// classes. Gone and made are blueprints as they were and will be.
+func (c *change) redomain(gone, made []*blueprint.Blueprint, now time.Time) error {
+	domains := map[dove.Domain]bool{}
+	for _, b := range slices.Concat(gone, made) {
+		domains[b.DomainOf()] = true
 	}
 	for _, domain := range slices.SortedFunc(maps.Keys(domains), func(a, b dove.Domain) int { return strings.Compare(a.Name, b.Name) }) {
 		var all []*blueprint.Blueprint
 		for b := range c.w.ParsedOf(domain.Tenant) {
-			if b.Domain == domain.Name && (gone == nil || b.Name != gone.Name) {
+			if b.Domain == domain.Name && !slices.Contains(gone, b) {
 				all = append(all, b)
 			}
 		}
-		if made != nil && made.DomainOf() == domain {
-			all = append(all, made)
+		for _, b := range made {
+			if b.DomainOf() == domain {
+				all = append(all, b)
+			}
 		}
 		edge := c.edge(domain, all, now)
 		intent := policy.Compile(all, edge)

@@ -250,13 +250,13 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if plan.Base != b.w.Revision() || plan.Blueprint != "shop" || len(plan.Changes) != 2 || len(plan.Networks) != 1 || plan.Networks[0].New != nil {
+	if plan.Base != b.w.Revision() || plan.Documents[0].Blueprint.Name != "shop" || len(plan.Documents[0].Changes) != 2 || len(plan.Documents[0].Networks) != 1 || plan.Documents[0].Networks[0].New != nil {
 		t.Errorf("plan %+v", plan)
 	}
 	plan, err = edit.Plan(b.w, "acme", []byte(strings.Replace(shop, "name: shop", "name: two", 1)), now)
 	refused(t, err, dove.Conflict, `network "front" is made by blueprint "shop"`)
 	plan, err = edit.Plan(b.w, "acme", []byte("{apiVersion: dove/v1, kind: Blueprint, name: b, networks: {a: {subnets: [10.0.0.0/8]}}}"), now)
-	if err != nil || len(plan.VNIs) != 1 || plan.VNIs[0] != 4098 {
+	if err != nil || len(plan.Documents[0].VNIs) != 1 || plan.Documents[0].VNIs[0] != 4098 {
 		t.Errorf("plan %+v %v", plan, err)
 	}
 }

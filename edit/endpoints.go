@@ -27,7 +27,7 @@ func PutEndpoints(w *world.World, requests []EndpointRequest, chances []Chance, 
 			if !ok {
 				return dove.Txn{}, nil, err
 			}
-			p.within(fmt.Sprintf("items[%d]", first+i), e)
+			p.within(fmt.Sprintf("items[%d]", first+i), 0, e)
 			continue
 		}
 		if !one.Empty() && !batch.Add(one) {
@@ -50,17 +50,23 @@ func PutEndpoints(w *world.World, requests []EndpointRequest, chances []Chance, 
 	return txn, docs, nil
 }
 
-// within takes over the faults of another error, about what is at a place.
-func (p *problems) within(place string, e *dove.Error) {
+// within takes over the faults of another error, about what is at a place and begins
+// so many lines below the first one.
+func (p *problems) within(place string, below int, e *dove.Error) {
 	faults := e.Faults
 	if len(faults) == 0 {
 		faults = []dove.Fault{{Message: e.Message}}
 	}
+	inside := &dove.Error{Kind: e.Kind}
 	for _, f := range faults {
-		path := place
 		if f.Path != "" {
-			path += "." + f.Path
+			f.Path = "." + f.Path
 		}
-		p.add(e.Kind, path, f.Hint, "%s", f.Message)
+		f.Path = place + f.Path
+		if f.Line > 0 {
+			f.Line += below
+		}
+		inside.Faults = append(inside.Faults, f)
 	}
+	p.join(inside)
 }

@@ -17,30 +17,53 @@ import (
 	"dove.network/world"
 )
 
-// Planned is what a blueprint would change.
+// Planned is what blueprints would change.
 type Planned struct {
 	Base      dove.Revision // of the world that it was planned on
-	Blueprint string
-	Domain    string
-	Changes   []blueprint.Change            // of the document
-	Networks  []world.Change[world.Network] // made, changed, deleted; VNIs may come out otherwise
-	VNIs      []dove.VNI                    // that would be decided
+	Documents []PlannedDocument
 	Reach     *plan.Difference
 	// NewClasses are those that endpoints would come into and that do not exist yet, whatever steps they take.
 	NewClasses int
 	// Token stands for the text and for all that was read for Reach: while
-	// PutPlanned takes it, the plan is still true.
+	// PutPlanned or PutBlueprints takes it, the plan is still true.
 	Token string
 }
 
-// Plan says what PutBlueprint would change now, or why it would be refused.
+// PlannedDocument is what one of them would change by itself.
+type PlannedDocument struct {
+	Blueprint *blueprint.Blueprint          // as it would be
+	Changes   []blueprint.Change            // of the document
+	Networks  []world.Change[world.Network] // made, changed, deleted; VNIs may come out otherwise
+	VNIs      []dove.VNI                    // that would be decided
+}
+
+// Plan says what PutBlueprints would change now, or why it would be refused.
 func Plan(w *world.World, t dove.Tenant, text []byte, now time.Time) (Planned, error) {
-	f, c, doc, err := judge(w, t, text, now)
+	all, c, err := judge(w, t, text, now)
 	if err != nil {
 		return Planned{}, err
 	}
-	old := w.Parsed(t, doc.Name)
-	out := Planned{Base: w.Revision(), Blueprint: doc.Name, Domain: doc.Domain, Changes: blueprint.Compare(old, f.blueprint)}
+	out := Planned{Base: w.Revision()}
+	for _, d := range all {
+		out.Documents = append(out.Documents, d.planned(w))
+	}
+	c.settle()
+	next, err := preview(w, c.txn)
+	if err != nil {
+		return Planned{}, err
+	}
+	domains := domainsOf(w, all)
+	for _, d := range domains {
+		out.NewClasses += next.ClassCount(d) - w.ClassCount(d)
+	}
+	out.Reach = plan.Compare(w, next, domains...)
+	out.Token = token(w, w.Revision(), domains, text)
+	return out, nil
+}
+
+func (d decided) planned(w *world.World) PlannedDocument {
+	f := d.footprint
+	out := PlannedDocument{Blueprint: f.blueprint, Changes: blueprint.Compare(w.Parsed(d.doc.Tenant, d.doc.Name), f.blueprint)}
 	for _, n := range f.gone {
 		out.Networks = append(out.Networks, world.Change[world.Network]{Old: new(n)})
 	}
@@ -53,75 +76,64 @@ func Plan(w *world.World, t dove.Tenant, text []byte, now time.Time) (Planned, e
 		}
 		out.Networks = append(out.Networks, c)
 	}
-	c.settle()
-	next, err := preview(w, c.txn)
-	if err != nil {
-		return Planned{}, err
-	}
-	domains := domainsOf(old, doc)
-	for _, d := range domains {
-		out.NewClasses += next.ClassCount(d) - w.ClassCount(d)
-	}
-	out.Reach = plan.Compare(w, next, domains...)
-	out.Token = token(w, w.Revision(), domains, text)
-	return out, nil
+	return out
 }
 
-// Validate says why PutBlueprint would refuse a text now, if it would.
-func Validate(w *world.World, t dove.Tenant, text []byte, now time.Time) (world.Blueprint, error) {
-	_, _, doc, err := judge(w, t, text, now)
-	return doc, err
+// Validate says why PutBlueprints would refuse a text now, if it would.
+func Validate(w *world.World, t dove.Tenant, text []byte, now time.Time) ([]world.Blueprint, error) {
+	all, _, err := judge(w, t, text, now)
+	return docsOf(all), err
 }
 
-// judge is putBlueprint, and refuses what would not fit, however many steps it may take.
-func judge(w *world.World, t dove.Tenant, text []byte, now time.Time) (footprint, *change, world.Blueprint, error) {
-	f, c, doc, err := putBlueprint(w, t, "", text, now, nil)
+// judge is decideAll, and refuses what would not fit, however many steps it may take.
+func judge(w *world.World, t dove.Tenant, text []byte, now time.Time) ([]decided, *change, error) {
+	all, c, err := decideAll(w, t, text, now)
 	if err == nil {
 		_, err = c.done()
 	}
 	if _, lacks := errors.AsType[*lacking](err); lacks {
 		err = nil
 	}
-	return f, c, doc, err
+	return all, c, err
 }
 
-// PutPlanned is PutBlueprint, and if it is given the token of a plan, only while
-// that is true or there is nothing to change. The error, dove.Conflict, names what
-// changed since.
-func PutPlanned(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision, planned string) (dove.Txn, world.Blueprint, error) {
-	none := func(err error) (dove.Txn, world.Blueprint, error) { return dove.Txn{}, world.Blueprint{}, err }
-	_, c, doc, err := putBlueprint(w, t, name, text, now, ifMatch)
-	if err != nil {
-		return none(err)
-	}
+// bind has a change of a text rely on all that its plan read, and refuses it if
+// the plan is not true any more. Without a plan it stays as it is.
+func (c *change) bind(all []decided, text []byte, planned string) error {
 	if planned == "" || c.txn.Empty() {
-		txn, err := c.done()
-		return txn, doc, err
+		return nil
 	}
-	domains := domainsOf(w.Parsed(t, doc.Name), doc)
+	domains := domainsOf(c.w, all)
 	base, _, _ := strings.Cut(planned, "-")
 	at, err := strconv.ParseInt(base, 10, 64)
 	if err != nil || at < 0 {
-		return none(dove.Errorf(dove.Invalid, "%q is no token of a plan: give the token of the plan as it is", planned))
+		return dove.Errorf(dove.Invalid, "%q is no token of a plan: give the token of the plan as it is", planned)
 	}
-	if token(w, dove.Revision(at), domains, text) != planned {
-		return none(dove.Errorf(dove.Conflict, "the plan of revision %d is not true any more: %s: plan again", at, since(w, dove.Revision(at), domains)))
+	if token(c.w, dove.Revision(at), domains, text) != planned {
+		return dove.Errorf(dove.Conflict, "the plan of revision %d is not true any more: %s: plan again", at, since(c.w, dove.Revision(at), domains))
 	}
 	// Memberships, addresses and routers are written with these documents.
 	for _, d := range domains {
-		c.read(w.ClassNext(d).Key(), world.EdgeKey(d))
+		c.read(c.w.ClassNext(d).Key(), world.EdgeKey(d))
 	}
-	txn, err := c.done()
-	return txn, doc, err
+	return nil
 }
 
-// domainsOf returns the domains of which a blueprint is and will be.
-func domainsOf(old *blueprint.Blueprint, doc world.Blueprint) []dove.Domain {
-	all := []dove.Domain{{Tenant: doc.Tenant, Name: doc.Domain}}
-	if old != nil && old.Domain != doc.Domain {
-		all = append(all, old.DomainOf())
+// domainsOf returns the domains of which blueprints are and will be, each once.
+func domainsOf(w *world.World, blueprints []decided) []dove.Domain {
+	var once []dove.Domain
+	add := func(d dove.Domain) {
+		if !slices.Contains(once, d) {
+			once = append(once, d)
+		}
 	}
-	return all
+	for _, b := range blueprints {
+		add(dove.Domain{Tenant: b.doc.Tenant, Name: b.doc.Domain})
+		if old := w.Parsed(b.doc.Tenant, b.doc.Name); old != nil {
+			add(old.DomainOf())
+		}
+	}
+	return once
 }
 
 // preview returns the world that a transaction would make.

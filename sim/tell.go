@@ -264,9 +264,10 @@ func tellPlan(e editor, a scenario.ApplyBlueprint) string {
 	if err != nil {
 		return ""
 	}
-	if e.World().Parsed(a.Tenant, plan.Blueprint) == nil {
+	planned := plan.Documents[0]
+	if e.World().Parsed(a.Tenant, planned.Blueprint.Name) == nil {
 		parts := map[blueprint.Part]int{}
-		for _, c := range plan.Changes {
+		for _, c := range planned.Changes {
 			parts[c.Part]++
 		}
 		var all []string
@@ -275,10 +276,10 @@ func tellPlan(e editor, a scenario.ApplyBlueprint) string {
 				all = append(all, counted(parts[part], part.String()))
 			}
 		}
-		return fmt.Sprintf("%s/%s is new: %s", a.Tenant, plan.Blueprint, strings.Join(all, ", "))
+		return fmt.Sprintf("%s/%s is new: %s", a.Tenant, planned.Blueprint.Name, strings.Join(all, ", "))
 	}
-	lines := make([]string, len(plan.Changes))
-	for i, c := range plan.Changes {
+	lines := make([]string, len(planned.Changes))
+	for i, c := range planned.Changes {
 		lines[i] = c.String()
 	}
 	if len(lines) == 0 {

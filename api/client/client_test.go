@@ -94,6 +94,10 @@ func TestRequests(t *testing.T) {
 			_, err := c.PutBlueprint(ctx, "acme", "shop", []byte("a: [b]"), nil)
 			return err
 		},
+		"POST /v1/tenants/acme/blueprints?plan=1-a Content-Type=application/yaml x": func() error {
+			_, err := c.PutBlueprints(ctx, "acme", []byte("x"), "1-a")
+			return err
+		},
 		"POST /v1/tenants/acme/plan Content-Type=application/yaml x": func() error {
 			_, err := c.Plan(ctx, "acme", []byte("x"))
 			return err

@@ -82,7 +82,7 @@ func (c *Client) Validate(ctx context.Context, t dove.Tenant, text []byte) (api.
 	return do[api.Valid](ctx, c, request{method: http.MethodPost, path: []string{"tenants", string(t), "validate"}, text: text})
 }
 
-// Plan asks what applying a blueprint's text would change.
+// Plan asks what applying the text of a blueprint, or of several, would change.
 func (c *Client) Plan(ctx context.Context, t dove.Tenant, text []byte) (api.Plan, error) {
 	return c.plan(ctx, t, text, nil)
 }
@@ -108,9 +108,19 @@ func (c *Client) PutBlueprint(ctx context.Context, t dove.Tenant, name string, t
 	return c.putBlueprint(ctx, t, request{text: text, ifMatch: ifMatch}, name)
 }
 
-// PutPlanned applies the text of a plan, while the plan is true.
+// PutPlanned applies the text of a plan of one blueprint, while the plan is true.
 func (c *Client) PutPlanned(ctx context.Context, t dove.Tenant, p api.Plan, text []byte, ifMatch *dove.Revision) (api.Blueprint, error) {
-	return c.putBlueprint(ctx, t, request{text: text, ifMatch: ifMatch, query: url.Values{"plan": {p.Token}}}, p.Blueprint)
+	return c.putBlueprint(ctx, t, request{text: text, ifMatch: ifMatch, query: url.Values{"plan": {p.Token}}}, p.Documents[0].Blueprint)
+}
+
+// PutBlueprints applies a text of several blueprints as one, and if it is given the
+// token of a plan, only while that is true.
+func (c *Client) PutBlueprints(ctx context.Context, t dove.Tenant, text []byte, token string) (api.Blueprints, error) {
+	query := url.Values{}
+	if token != "" {
+		query.Set("plan", token)
+	}
+	return do[api.Blueprints](ctx, c, request{method: http.MethodPost, path: []string{"tenants", string(t), "blueprints"}, query: query, text: text})
 }
 
 func (c *Client) putBlueprint(ctx context.Context, t dove.Tenant, r request, name string) (api.Blueprint, error) {

@@ -74,9 +74,10 @@ too. Every DPC member serves it, at /schemas/blueprint/v1.`,
 func (a *app) validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "validate FILE", ValidArgsFunction: blueprintFiles, Short: "check a blueprint without applying it", Args: cobra.ExactArgs(1),
-		Long: `Checks a blueprint (YAML or JSON; - is standard input) exactly as applying it
-would, together with the tenant's other blueprints, networks and endpoints. All
-faults are printed, one a line: FILE:LINE:COLUMN: MESSAGE (HINT).`,
+		Long: `Checks a blueprint, or several in one file, (YAML or JSON; - is standard input)
+exactly as applying it would, together with the tenant's other blueprints,
+networks and endpoints. All faults are printed, one a line:
+FILE:LINE:COLUMN: MESSAGE (HINT).`,
 		Example: "  dovectl validate shop.yaml\n  cat shop.yaml | dovectl validate -",
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
 			text, err := a.document(args[0])
@@ -88,7 +89,9 @@ faults are printed, one a line: FILE:LINE:COLUMN: MESSAGE (HINT).`,
 				return blame(args[0], err)
 			}
 			return a.emit(valid, func(w io.Writer) {
-				fmt.Fprintf(w, "blueprint %s/%s (domain %s) is valid\n", t, valid.Blueprint, valid.Domain)
+				for _, d := range valid.Documents {
+					fmt.Fprintf(w, "blueprint %s/%s (domain %s) is valid\n", t, d.Blueprint, d.Domain)
+				}
 			})
 		}),
 	}

@@ -36,8 +36,8 @@ func (a *app) importing(language, long, example string) *cobra.Command {
 		Long: long + `
 
 Without --apply it prints the blueprints, and on standard error what endpoints
-must carry. With it, it shows what they would change, and applies them one
-after the other; on a terminal it asks first. - is standard input.`,
+must carry. With it, it shows what they would change, and applies them in
+one revision, just that; on a terminal it asks first. - is standard input.`,
 		ValidArgsFunction: filesOf("yaml", "yml", "json"),
 	}
 	var names api.ImportNames
@@ -59,56 +59,25 @@ after the other; on a terminal it asks first. - is standard input.`,
 			if a.form == "table" {
 				a.printEndpoints(found.Endpoints)
 			}
-			return a.emit(found, func(w io.Writer) {
-				for i, b := range found.Blueprints {
-					if i > 0 {
-						fmt.Fprintln(w, "---")
-					}
-					fmt.Fprint(w, b.Text)
-				}
-			})
+			return a.emit(found, func(w io.Writer) { w.Write(together(found)) })
 		}
-		return a.applyAll(ctx, c, t, found, *yes || slices.Contains(files, "-"), wait)
+		a.printEndpoints(found.Endpoints)
+		applied, err := a.applyText(ctx, c, t, together(found), *yes || slices.Contains(files, "-"), true, &write{ifMatch: -1})
+		if err != nil {
+			return err
+		}
+		return a.emitApplied(ctx, c, applied, wait)
 	})
 	return cmd
 }
 
-// applyAll shows what blueprints would change, and applies them one after the other.
-func (a *app) applyAll(ctx context.Context, c *client.Client, t dove.Tenant, found api.Import, yes bool, wait func(context.Context, *client.Client, dove.Revision) error) error {
-	plans := make([]api.Plan, len(found.Blueprints))
-	changes := 0
+// together is the text of all blueprints of an import.
+func together(found api.Import) []byte {
+	texts := make([]string, len(found.Blueprints))
 	for i, b := range found.Blueprints {
-		var err error
-		if plans[i], err = c.Plan(ctx, t, []byte(b.Text)); err != nil {
-			return err
-		}
-		a.printPlan(a.err, a.colourErr, t, plans[i])
-		changes += len(plans[i].Changes) + len(plans[i].Networks)
+		texts[i] = b.Text
 	}
-	a.printEndpoints(found.Endpoints)
-	if a.asks && !yes && changes > 0 {
-		if ok, err := a.agreed(ctx); err != nil || !ok {
-			return errors.Join(errors.New("nothing was changed"), err)
-		}
-	}
-	applied, last := make([]api.Blueprint, len(plans)), dove.Revision(0)
-	for i, b := range found.Blueprints {
-		var err error
-		if applied[i], err = c.PutBlueprint(ctx, t, b.Name, []byte(b.Text), &plans[i].Current); err != nil {
-			return fmt.Errorf("%w (%d of %d blueprints were applied)", err, i, len(plans))
-		}
-		applied[i].Text = "" // the same import gives it
-		last = max(last, applied[i].Revision)
-	}
-	err := a.emit(applied, func(w io.Writer) {
-		for _, b := range applied {
-			fmt.Fprintf(w, "blueprint %s: revision %d\n", b.Name, b.Revision)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return wait(ctx, c, last)
+	return []byte(strings.Join(texts, "---\n"))
 }
 
 // printEndpoints says what the endpoints of workloads must carry.

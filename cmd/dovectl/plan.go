@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"dove.network/api"
@@ -20,10 +21,10 @@ func (a *app) planCommand() *cobra.Command {
 	var intended bool
 	cmd := &cobra.Command{
 		Use: "plan FILE", ValidArgsFunction: blueprintFiles, Short: "show what applying a blueprint would change", Args: cobra.ExactArgs(1),
-		Long: `Shows what applying a blueprint would change: of the document, and of who
-reaches whom. Of each line of traffic that would begin (+) or stop (-) to pass
-it tells the policies that say so now and then, and how many endpoints,
-hosts and live flows it touches: flows of a line that goes would end.
+		Long: `Shows what applying a blueprint, or several in one file, would change: of the
+documents, and of who reaches whom. Of each line of traffic that would begin (+)
+or stop (-) to pass it tells the policies that say so now and then, and how many
+endpoints, hosts and live flows it touches: flows of a line that goes would end.
 
 An end is a group's members (shop/web), those that are in just some groups
 (only shop/app+shop/web), in none (no group), or any endpoint of the domain.
@@ -91,33 +92,41 @@ func loadPlan(file string) (savedPlan, error) {
 	if err != nil {
 		return p, fmt.Errorf("read the plan: %w", err)
 	}
-	if err := json.Unmarshal(text, &p); err != nil || p.Plan.Token == "" || p.Text == "" {
+	if err := json.Unmarshal(text, &p); err != nil || p.Plan.Token == "" || p.Text == "" || len(p.Plan.Documents) == 0 {
 		return p, coded{exitRefused, fmt.Errorf("%s is no plan: give what dovectl plan --save wrote", file)}
 	}
 	return p, nil
 }
 
-// printPlan shows a plan. A network that the document makes is listed with the
+// printPlan shows a plan. A network that a document makes is listed with the
 // document's changes, so of Networks only what they do not say is left.
 func (a *app) printPlan(w io.Writer, colour bool, t dove.Tenant, plan api.Plan) {
-	fmt.Fprintf(w, "blueprint %s/%s (domain %s), planned at revision %d:\n", t, plan.Blueprint, plan.Domain, plan.Base)
-	said := map[string]bool{}
-	for _, c := range plan.Changes {
-		fmt.Fprintln(w, changeLine(colour, c))
-		if c.Part == "network" {
-			said[c.Name] = true
-		}
-	}
-	for _, c := range plan.Networks {
-		if !said[c.Name] {
+	for _, d := range plan.Documents {
+		fmt.Fprintf(w, "blueprint %s/%s (domain %s), planned at revision %d:\n", t, d.Blueprint, d.Domain, plan.Base)
+		said := map[string]bool{}
+		for _, c := range d.Changes {
 			fmt.Fprintln(w, changeLine(colour, c))
+			if c.Part == "network" {
+				said[c.Name] = true
+			}
+		}
+		for _, c := range d.Networks {
+			if !said[c.Name] {
+				fmt.Fprintln(w, changeLine(colour, c))
+			}
+		}
+		if len(d.Changes)+len(d.Networks) == 0 {
+			fmt.Fprintln(w, "  nothing changes")
 		}
 	}
-	if len(plan.Changes)+len(plan.Networks) == 0 {
-		fmt.Fprintln(w, "  nothing changes")
-		return
+	if changes(plan) {
+		printReach(w, colour, plan.Reach)
 	}
-	printReach(w, colour, plan.Reach)
+}
+
+// changes reports whether a plan changes anything.
+func changes(plan api.Plan) bool {
+	return slices.ContainsFunc(plan.Documents, func(d api.PlannedDocument) bool { return len(d.Changes)+len(d.Networks) > 0 })
 }
 
 // printReach shows who will reach whom that does not now, and the reverse.

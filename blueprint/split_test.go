@@ -1,0 +1,27 @@
+package blueprint
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestSplit(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                `[1 ""]`,
+		"a: 1\n":                          `[1 "a: 1\n"]`,
+		"---\na: 1\n":                     `[1 "---\na: 1\n"]`,
+		"# c\n---\na: 1\n---\n# d\n":      `[1 "# c\n---\na: 1\n---\n# d\n"]`,
+		"a: 1\n---\nb: 2":                 `[1 "a: 1\n" 3 "b: 2"]`,
+		"a: 1\r\n--- \r\nb: 2\r\n":        `[1 "a: 1\r\n" 3 "b: 2\r\n"]`,
+		"\n\n---\na\n---\n---\n#\n\nb":    `[4 "a\n" 7 "#\n\nb"]`,
+		"a: |\n  ---\n  x\n--- x\n----\n": `[1 "a: |\n  ---\n  x\n--- x\n----\n"]`,
+	} {
+		got := []any{}
+		for _, d := range Split([]byte(text)) {
+			got = append(got, d.Line, fmt.Sprintf("%q", d.Text))
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("%q: %v, want %s", text, got, want)
+		}
+	}
+}
