@@ -41,7 +41,7 @@ func (t touched) of(id control.SessionID) *keys {
 // Its cost is that of the rows that may be concerned and are held.
 func (i *Interest) Advance(next *world.World, d world.Delta) []News {
 	last := i.view.world
-	moved := i.view.advance(next, d)
+	moved, shifts := i.view.advance(next, d)
 	t := touched{}
 	for _, c := range d.Endpoints {
 		i.touchEndpoint(t, last, c.Old)
@@ -68,20 +68,14 @@ func (i *Interest) Advance(next *world.World, d world.Delta) []News {
 		i.touchClaim(t, last, c.Old)
 		i.touchClaim(t, next, c.New)
 	}
-	for _, c := range d.Classes {
-		for _, a := range []*world.ClassAlloc{c.Old, c.New} {
-			if a != nil && (c.Old == nil || c.New == nil || c.Old.Class != c.New.Class) {
-				i.touchClass(t, a.DomainOf(), a.Class)
-			}
-		}
-	}
+	i.touchClasses(t, d.Classes)
 	for _, h := range moved {
 		for _, id := range i.byHost[h] {
 			i.touchPresence(t, id)
 		}
 	}
 	for _, domain := range d.Domains {
-		i.touchDomain(t, domain)
+		i.touchDomain(t, domain, shifts[domain])
 	}
 	return i.renew(t, i.renamed(last, next, d))
 }
@@ -199,27 +193,35 @@ func (i *Interest) touchNetwork(t touched, vni dove.VNI) {
 	}
 }
 
-// touchClass concerns those who hold a pair with a class.
-func (i *Interest) touchClass(t touched, domain dove.Domain, class dove.Class) {
-	for c, ids := range i.pairs[domain] {
-		if c.src == class || c.dst == class {
-			for _, id := range ids {
-				t.of(id).pairs[control.PairKey{Domain: domain, Src: c.src, Dst: c.dst}] = true
-			}
-		}
+// touchClasses concerns those who hold a pair with a class id that stands for
+// something else now, or for nothing.
+func (i *Interest) touchClasses(t touched, changes []world.Change[world.ClassAlloc]) {
+	for domain, gone := range reassigned(changes) {
+		i.touchPairs(t, domain, gone.in)
 	}
 }
 
-// touchDomain concerns those who hold a pair of a domain, and those who may or
-// may no longer be told where a peer is.
-func (i *Interest) touchDomain(t touched, domain dove.Domain) {
+// touchDomain concerns those who hold a pair of a domain of which other things are
+// said now, and those who may or may no longer be told where a peer is.
+func (i *Interest) touchDomain(t touched, domain dove.Domain, s *shift) {
+	if s.none() {
+		return
+	}
+	i.touchPairs(t, domain, func(c classes) bool { return s.differs(c.src, c.dst) })
+	for id := range i.sessions {
+		i.touchSights(t, id, domain, s)
+	}
+}
+
+// touchPairs concerns those who hold one of some pairs of a domain.
+func (i *Interest) touchPairs(t touched, domain dove.Domain, of func(classes) bool) {
 	for c, ids := range i.pairs[domain] {
+		if !of(c) {
+			continue
+		}
 		for _, id := range ids {
 			t.of(id).pairs[control.PairKey{Domain: domain, Src: c.src, Dst: c.dst}] = true
 		}
-	}
-	for id := range i.sessions {
-		i.touchSights(t, id, domain)
 	}
 }
 
@@ -251,16 +253,20 @@ func (i *Interest) touchPresence(t touched, id control.SessionID) {
 		}
 	}
 	for domain := range present.domains {
-		i.touchSights(t, id, domain)
+		i.touchSights(t, id, domain, nil)
 	}
 }
 
 // touchSights concerns the peers of those classes that a session was told the
-// location of and may not any more, or the reverse.
-func (i *Interest) touchSights(t touched, id control.SessionID, domain dove.Domain) {
+// location of and may not any more, or the reverse, as far as a shift concerns them.
+func (i *Interest) touchSights(t touched, id control.SessionID, domain dove.Domain, shifted *shift) {
 	h := i.sessions[id]
+	present := i.view.of(h.host)
 	turned := map[classAt]bool{}
 	for at, s := range h.seen {
+		if !shifted.concerns(present.networks[at.vni], at.class) {
+			continue
+		}
 		n, ok := i.view.world.NetworkByVNI(at.vni)
 		if ok && n.DomainOf() == domain && i.view.reaches(h.host, at, domain) != s.located {
 			turned[at] = true

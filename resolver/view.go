@@ -215,10 +215,7 @@ func (v *View) ofDomain(name dove.Domain) *tables {
 		t = &tables{domain, policy.NewPairs(domain), map[classes]*verdict.Table{}, members{}}
 		v.tables[name] = t
 	case t.domain != domain:
-		t.domain = domain
-		t.pairs.Renew(domain)
-		clear(t.byClass)
-		clear(t.members)
+		panic(fmt.Sprintf("resolver: domain %s is another one, and advance was not told", name))
 	}
 	return t
 }
@@ -279,10 +276,11 @@ func (p *presence) equal(o *presence) bool {
 }
 
 // advance moves the view to the next world and returns the hosts, in order,
-// whose presence is not what it was. Hosts that never asked are not among
-// them. Class ids are made with the write that first needs them and go
+// whose presence is not what it was, and what changed of each domain of which it
+// has tables. Hosts that never asked are not among
+// them. Class ids are made with the write that first needs them, or before it, and go
 // after the last, so that they change no presence by themselves.
-func (v *View) advance(next *world.World, d world.Delta) []dove.HostName {
+func (v *View) advance(next *world.World, d world.Delta) ([]dove.HostName, map[dove.Domain]*shift) {
 	suspects := map[dove.HostName]bool{}
 	suspect := func(e *world.Endpoint) {
 		if e == nil {
@@ -307,8 +305,18 @@ func (v *View) advance(next *world.World, d world.Delta) []dove.HostName {
 	}
 	for _, c := range d.Classes {
 		if t := v.tables[cmp.Or(c.New, c.Old).DomainOf()]; t != nil {
-			clear(t.byClass)
 			clear(t.members)
+		}
+	}
+	for domain, gone := range reassigned(d.Classes) {
+		if t := v.tables[domain]; t != nil {
+			t.forget(gone.in)
+		}
+	}
+	shifts := map[dove.Domain]*shift{}
+	for _, domain := range d.Domains {
+		if t := v.tables[domain]; t != nil {
+			shifts[domain] = t.renew(next, domain)
 		}
 	}
 	v.world = next
@@ -320,7 +328,7 @@ func (v *View) advance(next *world.World, d world.Delta) []dove.HostName {
 			moved = append(moved, h)
 		}
 	}
-	return moved
+	return moved, shifts
 }
 
 // Rehomed reports whether a network came, went or changed its VNI or domain.
