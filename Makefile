@@ -30,9 +30,9 @@ truth-tables: build ## the truth tables that cyclonus makes of Kubernetes polici
 	@scripts/setup demo
 	cd conformance/cyclonus && $(GO) run . -bin ../../bin -results ../../results/truth-tables.json
 
-N ?= 20
-random: setup ## ask oracle, tables and two eBPF switches about the worlds of N=20 random seeds, from SEED=n on (root, some seconds each)
-	SEED=$(SEED) $(GO) test -count=1 -timeout 0 -v -run 'TestWorlds$$' ./dataplane/ebpf -seeds $(N)
+N ?= 100000
+random: setup ## ask oracle, tables and two eBPF switches about N=100000 packets in random worlds, of seeds from SEED=n on (root, a million in half a minute)
+	SEED=$(SEED) $(GO) test -count=1 -timeout 0 -v -run 'TestWorlds$$' ./dataplane/ebpf -packets $(N)
 
 faults: setup ## put mistakes into the eBPF programs, one at a time: tests must notice each (root, some minutes)
 	$(GO) test -count=1 -timeout 30m -v -run 'TestFaults$$' ./dataplane/ebpf -faults

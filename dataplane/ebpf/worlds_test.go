@@ -23,38 +23,46 @@ import (
 	"dove.network/verdict"
 )
 
-var worldsSeeds = flag.Int("seeds", 0, "how many random seeds TestWorlds walks, instead of the same few")
+var worldsPackets = flag.Int("packets", 0, "how many packets TestWorlds sends at least, in the worlds of one seed after the other, instead of those of the same few")
 
 // TestWorlds asks the oracle, the tables and two switches in the kernel the same
-// questions. SEED=n walks one seed's worlds again, or is the first of -seeds.
+// questions: what becomes of each packet is compared with what the oracle says. SEED=n
+// walks one seed's worlds again, or is the first of so many that -packets are sent.
 func TestWorlds(t *testing.T) {
 	privtest.Require(t)
-	seeds := []uint64{1, 2, 3} // even ones over IPv6
-	first, count := rand.Uint64(), *worldsSeeds
+	seed, seeds := uint64(1), uint64(3) // even ones over IPv6
+	if *worldsPackets > 0 {
+		seed = rand.Uint64()
+	}
 	if s := os.Getenv("SEED"); s != "" {
-		seed, err := strconv.ParseUint(s, 10, 64)
+		given, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		first, count = seed, max(1, count)
+		seed, seeds = given, 1
 	}
-	if count > 0 {
-		seeds = nil
-		for i := range count {
-			seeds = append(seeds, first+uint64(i))
-		}
-	}
+	first, begun := seed, time.Now()
+	told := begun
 	var all trip
-	for _, seed := range seeds {
+	more := func() bool {
+		if *worldsPackets > 0 {
+			return all.packets < *worldsPackets
+		}
+		return seed-first < seeds
+	}
+	for ; more() && !t.Failed(); seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			f := newFabric(t, seed, Options{})
 			f.walk(3)
-			t.Logf("%+v", f.trip)
 			all.add(f.trip)
 		})
+		if time.Since(told) > 10*time.Second {
+			told = time.Now()
+			t.Logf("%d of %d packets compared, in %d worlds, after %.0f s", all.packets, *worldsPackets, all.worlds, time.Since(begun).Seconds())
+		}
 	}
-	t.Logf("all together: %+v", all)
-	if len(seeds) > 1 && (all.allowed == 0 || all.denied == 0 || all.kept == 0 || all.revoked == 0 || all.restored == 0 || all.misses == 0) {
+	t.Logf("seeds %d to %d: %d packets compared, of %d questions, in %d worlds, in %.1f s: %+v", first, seed-1, all.packets, all.questions, all.worlds, time.Since(begun).Seconds(), all)
+	if seed-first > 1 && (all.allowed == 0 || all.denied == 0 || all.kept == 0 || all.revoked == 0 || all.restored == 0 || all.misses == 0) {
 		t.Errorf("the worlds are dull: %+v", all)
 	}
 }
