@@ -133,7 +133,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	n.claims, n.byAllowed = n.claims.edit(g), n.byAllowed.edit(g)
 	n.routers, n.byInterface = n.routers.edit(g), n.byInterface.edit(g)
 	n.endpoints, n.byNetwork, n.byHost = n.endpoints.edit(g), n.byNetwork.edit(g), n.byHost.edit(g)
-	n.byAddress, n.byMAC, n.byGroup = n.byAddress.edit(g), n.byMAC.edit(g), n.byGroup.edit(g)
+	n.byAddress, n.numbers, n.byMAC, n.byGroup = n.byAddress.edit(g), n.numbers.edit(g), n.byMAC.edit(g), n.byGroup.edit(g)
 	n.byParent = n.byParent.edit(g)
 	n.hosts, n.byVTEP = n.hosts.edit(g), n.byVTEP.edit(g)
 	n.joinTokens, n.apiTokens = n.joinTokens.edit(g), n.apiTokens.edit(g)
@@ -309,7 +309,7 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 			d.byHost.remove(bound{h, old})
 		}
 		for _, a := range old.doc.Addresses {
-			d.byAddress.remove(located{a, old})
+			d.byAddress.remove(d.located(old, a))
 		}
 		for i := range old.doc.Allowed {
 			d.byAllowed.remove(permitted{old, i})
@@ -327,7 +327,7 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 			d.byHost.put(bound{h, new})
 		}
 		for _, a := range new.doc.Addresses {
-			d.byAddress.put(located{a, new})
+			d.byAddress.put(d.located(new, a))
 		}
 		for i := range new.doc.Allowed {
 			d.byAllowed.put(permitted{new, i})

@@ -17,10 +17,10 @@ func (w *World) FreeAddress(n dove.Network, first, last netip.Addr) (netip.Addr,
 	if first.Compare(last) > 0 {
 		return netip.Addr{}, false
 	}
+	number := w.number(n)
 	count := func(below int, addr netip.Addr) int { // of addresses before addr, and addr itself if below is -1
-		return w.byAddress.before(func(l located) int {
-			return cmp.Or(l.at(n, addr), below)
-		})
+		at := placeOf(number, addr)
+		return w.byAddress.before(func(l located) int { return cmp.Or(l.compare(at), below) })
 	}
 	base := count(0, first)
 	used := count(-1, last) - base
@@ -52,16 +52,15 @@ func plus(a netip.Addr, d int) netip.Addr {
 // a network, with the endpoint.
 func (w *World) AddressesIn(n dove.Network, within netip.Prefix) iter.Seq2[netip.Addr, dove.Endpoint] {
 	return func(yield func(netip.Addr, dove.Endpoint) bool) {
+		number := w.number(n)
+		first := placeOf(number, within.Masked().Addr())
 		for l := range w.byAddress.within(func(l located) int {
-			switch c := compareNetwork(l.endpoint.doc.NetworkOf(), n); {
-			case c != 0:
-				return c
-			case within.Contains(l.addr):
+			if l.network == number && within.Contains(l.addr()) {
 				return 0
 			}
-			return l.addr.Compare(within.Addr())
+			return l.compare(first)
 		}) {
-			if !yield(l.addr, l.endpoint.doc.Full()) {
+			if !yield(l.addr(), l.endpoint.doc.Full()) {
 				return
 			}
 		}

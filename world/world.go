@@ -38,6 +38,7 @@ type World struct {
 	byNetwork    tree[*held[Endpoint]]
 	byHost       tree[bound]
 	byAddress    tree[located]
+	numbers      tree[numbered]
 	byMAC        tree[*held[Endpoint]]
 	byGroup      tree[membership]
 	byParent     tree[*held[Endpoint]] // sub-ports
@@ -63,12 +64,6 @@ type held[D any] struct {
 	doc      D
 	revision dove.Revision
 	digest   string // of the signature, only in class ids: their key has it
-}
-
-// located is an endpoint under one of its addresses.
-type located struct {
-	addr     netip.Addr
-	endpoint *held[Endpoint]
 }
 
 // bound is an endpoint under a host of one of its bindings.
@@ -122,12 +117,8 @@ func New() *World {
 			}
 			return bytes.Compare(a.MAC[:], b.MAC[:])
 		}, byEndpoint)),
-		byAddress: newTree(func(a, b located) int {
-			if c := a.at(b.endpoint.doc.NetworkOf(), b.addr); c != 0 {
-				return c
-			}
-			return byEndpoint(a.endpoint, b.endpoint)
-		}),
+		byAddress: newTree(byPlace),
+		numbers:   newTree(byNumbered),
 		byGroup: newTree(func(a, b membership) int {
 			if c := a.name().Compare(b.name()); c != 0 {
 				return c
@@ -151,14 +142,6 @@ func New() *World {
 		ledgers:      newTree(func(a, b *held[Ledger]) int { return cmp.Compare(a.doc.Tenant, b.doc.Tenant) }),
 		vteps:        newTree(func(a, b *held[VTEPAlloc]) int { return a.doc.VTEP.Compare(b.doc.VTEP) }),
 	}
-}
-
-// at orders by network and address.
-func (l located) at(n dove.Network, addr netip.Addr) int {
-	if c := compareNetwork(l.endpoint.doc.NetworkOf(), n); c != 0 {
-		return c
-	}
-	return l.addr.Compare(addr)
 }
 
 func (m membership) name() dove.Group { return m.endpoint.doc.Groups[m.group] }
@@ -234,7 +217,8 @@ func (w *World) EndpointAt(v dove.VNI, addr netip.Addr) (Endpoint, bool) {
 
 // EndpointOn returns the endpoint that has an address on a network.
 func (w *World) EndpointOn(n dove.Network, addr netip.Addr) (Endpoint, bool) {
-	l, ok := w.byAddress.find(func(l located) int { return l.at(n, addr) })
+	at := placeOf(w.number(n), addr)
+	l, ok := w.byAddress.find(func(l located) int { return l.compare(at) })
 	if !ok {
 		return Endpoint{}, false
 	}
