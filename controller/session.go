@@ -186,7 +186,7 @@ func (c *Core) answer(s *session, m *control.PolicyRequest) {
 		c.expect(s.identity.Host, a, true)
 		var lacks []control.Pair
 		for _, p := range a.Pairs {
-			if !c.interest.HasPair(s.id, p) {
+			if !c.interest.HoldsPair(s.id, p.Key) {
 				c.interest.Pair(s.id, p)
 				lacks = append(lacks, p)
 			}
@@ -238,7 +238,12 @@ func (c *Core) expectFrom(asker dove.HostName, a control.Answered, host dove.Hos
 	if to == nil || host == asker {
 		return
 	}
-	sender := c.view.Peer(host, control.PeerKey{VNI: vni, Addr: a.Answer.Question.Local})
+	key := control.PeerKey{VNI: vni, Addr: a.Answer.Question.Local}
+	lacks := func(p control.Pair) bool { return !c.interest.HoldsPair(to.id, p.Key) }
+	if c.interest.HoldsPeer(to.id, key) && !slices.ContainsFunc(a.Pairs, lacks) {
+		return
+	}
+	sender := c.view.Peer(host, key)
 	if !sender.VTEP.IsValid() || sender.Host != asker {
 		return
 	}

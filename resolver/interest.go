@@ -120,10 +120,27 @@ func (i *Interest) HasPeer(id control.SessionID, p control.Peer) bool {
 	return ok && held.digest == p.Digest()
 }
 
+// HoldsPeer reports whether the session holds a row of a key, which is then as it should
+// be: Advance keeps it so.
+func (i *Interest) HoldsPeer(id control.SessionID, key control.PeerKey) bool {
+	_, ok := i.sessions[id].peers[key]
+	return ok
+}
+
+// HoldsPair is HoldsPeer for a pair.
+func (i *Interest) HoldsPair(id control.SessionID, key control.PairKey) bool {
+	_, ok := i.sessions[id].pairs[key]
+	return ok
+}
+
 // Peer notes that a session was sent a row, or holds it.
 func (i *Interest) Peer(id control.SessionID, p control.Peer) {
 	h := i.sessions[id]
-	held := heldPeer{digest: p.Digest(), absent: p.Absent, expected: h.peers[p.Key].expected}
+	before, holds := h.peers[p.Key]
+	held := heldPeer{digest: p.Digest(), absent: p.Absent, expected: before.expected}
+	if holds && before.digest == held.digest {
+		return
+	}
 	i.forgetPeer(id, h, p.Key)
 	switch {
 	case p.Absent && p.TTL == 0:

@@ -25,11 +25,14 @@ type View struct {
 	world    *world.World
 	tables   map[dove.Domain]*tables
 	presence map[dove.HostName]*presence
+	latest   *tables       // that ofDomain returned last, of this world; nil: none
+	network  world.Network // that networkOf found last, of this world; VNI 0: none
 }
 
 // tables are those of one domain, and the intent that they are of. byClass
 // repeats those of pairs under the numbers that stand for signatures now.
 type tables struct {
+	name    dove.Domain
 	domain  *policy.Domain
 	pairs   *policy.Pairs
 	byClass map[classes]*verdict.Table
@@ -40,6 +43,7 @@ type tables struct {
 type presence struct {
 	networks map[dove.VNI][]dove.Class // ascending
 	domains  map[dove.Domain]map[dove.Class]bool
+	reaches  map[classAt]bool // what View.reaches found
 }
 
 // NewView returns a view of a world.
@@ -62,7 +66,7 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 	refused := func(format string, args ...any) control.Answered {
 		return control.Answered{Answer: control.Answer{Question: q, Status: control.Refused, Detail: fmt.Sprintf(format, args...)}}
 	}
-	network, ok := v.world.NetworkByVNI(q.VNI)
+	network, ok := v.networkOf(q.VNI)
 	var local world.Endpoint
 	if ok {
 		local, ok = v.speaker(network, host, q.Local)
@@ -70,6 +74,7 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 	if !ok { // one text, so that a host learns nothing of others' networks
 		return refused("%s in VNI %d is not bound to host %s", q.Local, q.VNI, host)
 	}
+	domain := network.DomainOf()
 	peer := v.Peer(host, control.PeerKey{VNI: q.VNI, Addr: q.Peer})
 	if peer.Absent {
 		return control.Answered{
@@ -77,7 +82,6 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 			Peers:  []control.Peer{peer},
 		}
 	}
-	domain := network.DomainOf()
 	answer := control.Answer{
 		Question: q, Status: control.Found, Domain: domain,
 		Local: v.class(domain, &local, q.Local), Peer: peer.Class,
@@ -101,7 +105,7 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 
 // speaker returns the endpoint of a host that speaks from an address on a
 // network: as its own, as one that it is allowed, or because it may from any.
-func (v *View) speaker(n world.Network, host dove.HostName, addr netip.Addr) (world.Endpoint, bool) {
+func (v *View) speaker(n *world.Network, host dove.HostName, addr netip.Addr) (world.Endpoint, bool) {
 	if e, ok := v.world.EndpointOn(n.Full(), addr); ok {
 		return e, e.BoundTo(host)
 	}
@@ -116,11 +120,11 @@ func (v *View) speaker(n world.Network, host dove.HostName, addr netip.Addr) (wo
 // Peer returns the row of a key as a host may see it now. Where it may see
 // none, the row takes itself back (control.Peer).
 func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
-	network, ok := v.world.NetworkByVNI(key.VNI)
+	network, ok := v.networkOf(key.VNI)
 	if _, present := v.of(host).networks[key.VNI]; !ok || !present {
 		return control.Peer{Key: key, Absent: true}
 	}
-	reach := v.world.Reach(network, key.Addr)
+	reach := v.world.Reach(*network, key.Addr)
 	row := control.Peer{Key: key, Domain: network.DomainOf()}
 	found := false
 	for _, way := range reach.Ways {
@@ -208,16 +212,32 @@ func (v *View) table(key control.PairKey) *verdict.Table {
 
 // ofDomain returns what is remembered of a domain, as far as it still holds.
 func (v *View) ofDomain(name dove.Domain) *tables {
+	if v.latest != nil && v.latest.name == name {
+		return v.latest
+	}
 	domain := v.world.Domain(name)
 	t := v.tables[name]
 	switch {
 	case t == nil:
-		t = &tables{domain, policy.NewPairs(domain), map[classes]*verdict.Table{}, members{}}
+		t = &tables{name, domain, policy.NewPairs(domain), map[classes]*verdict.Table{}, members{}}
 		v.tables[name] = t
 	case t.domain != domain:
 		panic(fmt.Sprintf("resolver: domain %s is another one, and advance was not told", name))
 	}
+	v.latest = t
 	return t
+}
+
+// networkOf returns the network with a VNI.
+func (v *View) networkOf(vni dove.VNI) (*world.Network, bool) {
+	if v.network.VNI != vni || vni == 0 {
+		n, ok := v.world.NetworkByVNI(vni)
+		if !ok {
+			return nil, false
+		}
+		v.network = n
+	}
+	return &v.network, true
 }
 
 // nobody is the table of pairs with an address that has no class.
@@ -234,14 +254,21 @@ type classAt struct {
 // reaches reports whether any endpoint of the host on a network may talk with
 // addresses of a class there, in either direction.
 func (v *View) reaches(host dove.HostName, at classAt, domain dove.Domain) bool {
-	for _, c := range v.of(host).networks[at.vni] {
-		for _, key := range []control.PairKey{{Domain: domain, Src: c, Dst: at.class}, {Domain: domain, Src: at.class, Dst: c}} {
-			if t := v.table(key); t != nil && t.AllowsAny() {
-				return true
-			}
-		}
+	p := v.of(host)
+	reaches, known := p.reaches[at]
+	if !known {
+		reaches = slices.ContainsFunc(p.networks[at.vni], func(c dove.Class) bool {
+			return v.allows(control.PairKey{Domain: domain, Src: c, Dst: at.class}) || v.allows(control.PairKey{Domain: domain, Src: at.class, Dst: c})
+		})
+		p.reaches[at] = reaches
 	}
-	return false
+	return reaches
+}
+
+// allows reports whether a pair may have any traffic.
+func (v *View) allows(key control.PairKey) bool {
+	t := v.table(key)
+	return t != nil && t.AllowsAny()
 }
 
 // of returns what a host has endpoints on.
@@ -249,7 +276,7 @@ func (v *View) of(host dove.HostName) *presence {
 	if p := v.presence[host]; p != nil {
 		return p
 	}
-	p := &presence{networks: map[dove.VNI][]dove.Class{}, domains: map[dove.Domain]map[dove.Class]bool{}}
+	p := &presence{networks: map[dove.VNI][]dove.Class{}, domains: map[dove.Domain]map[dove.Class]bool{}, reaches: map[classAt]bool{}}
 	for e := range v.world.EndpointsOn(host) {
 		n, ok := v.world.Network(e.NetworkOf())
 		if !ok {
@@ -319,7 +346,12 @@ func (v *View) advance(next *world.World, d world.Delta) ([]dove.HostName, map[d
 			shifts[domain] = t.renew(next, domain)
 		}
 	}
-	v.world = next
+	v.world, v.latest, v.network = next, nil, world.Network{}
+	if len(d.Domains)+len(d.Classes) > 0 {
+		for _, p := range v.presence {
+			clear(p.reaches)
+		}
+	}
 	var moved []dove.HostName
 	for _, h := range slices.Sorted(maps.Keys(suspects)) {
 		before := v.presence[h]

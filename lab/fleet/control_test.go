@@ -32,7 +32,7 @@ func TestControlBench(t *testing.T) {
 	want := []string{
 		"enforce_p50_ms_1e3", "enforce_p99_ms_1e3", "enforce_policy_p50_ms_1e3", "made_per_s",
 		"enforce_p50_ms_2e3", "enforce_p99_ms_2e3", "enforce_policy_p50_ms_2e3",
-		"questions_per_core_s", "question_p50_us", "question_p99_us", "changes_per_s", "changes_single_per_s",
+		"new_questions_per_core_s", "questions_per_core_s", "question_p50_us", "question_p99_us", "changes_per_s", "changes_single_per_s",
 		"start_s_2e3", "rss_mib_2e3", "bytes_per_endpoint", "cold_start_s", "rss_sessions_mib_2e3",
 	}
 	if !slices.Equal(seen, want) {
