@@ -39,6 +39,7 @@ var layers = map[string]int{
 	"control":            3,
 	"control/controlpb":  3,
 	"dataplane":          3,
+	"backup":             3,
 	"controller":         4,
 	"agent":              4,
 	"store/etcd":         5,

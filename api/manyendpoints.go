@@ -54,7 +54,7 @@ func (s *server) putEndpoints(ctx context.Context, in *struct {
 			until = min(until, done+dove.TxnOperationsMax)
 		}
 		var docs []world.Endpoint
-		revision, err := s.Backend.Edit(ctx, func(w *world.World) (txn dove.Txn, err error) {
+		revision, err := s.edit(ctx, func(w *world.World) (txn dove.Txn, err error) {
 			txn, docs, err = edit.PutEndpoints(w, requests[done:until], chances[done:until], done)
 			return txn, err
 		})

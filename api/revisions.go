@@ -25,6 +25,8 @@ type Status struct {
 	Behind      SomeHosts     `json:"behind" doc:"Hosts with a session that have not acknowledged all that they were told."`
 	Absent      SomeHosts     `json:"absent" doc:"Hosts without a session with this member."`
 	Foreign     SomeHosts     `json:"foreign" doc:"Hosts without dSwitch, which need no session."`
+	Members     []string      `json:"members" nullable:"false" doc:"The DPC members: members lists them."`
+	Store       StoreHealth   `json:"store"`
 }
 
 // SomeHosts counts hosts and names the first of them.
@@ -57,13 +59,17 @@ func (s *server) revisions(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "get-status", Method: http.MethodGet, Path: "/v1/status", Tags: []string{"system"},
 		Summary: "Ask what the DPC member knows of itself",
-	}, func(context.Context, *struct{}) (*struct{ Body Status }, error) {
+	}, func(ctx context.Context, _ *struct{}) (*struct{ Body Status }, error) {
 		w := s.Backend.World()
 		out := Status{
 			Member: s.Member, Version: s.Version, Revision: w.Revision(),
 			Incarnation: strconv.FormatUint(w.Incarnation(), 16),
-			Behind:      SomeHosts{First: []dove.HostName{}}, Absent: SomeHosts{First: []dove.HostName{}}, Foreign: SomeHosts{First: []dove.HostName{}},
+			Behind:      SomeHosts{First: []dove.HostName{}}, Absent: SomeHosts{First: []dove.HostName{}}, Foreign: SomeHosts{First: []dove.HostName{}}, Members: []string{},
 		}
+		for m := range w.Members() {
+			out.Members = append(out.Members, m.Name)
+		}
+		out.Store = s.health(ctx)
 		n := w.Counts()
 		out.Tenants, out.Endpoints, out.Hosts = n.Tenants, n.Endpoints, n.Hosts
 		sessions := byHost(s.Backend.Sessions())

@@ -149,10 +149,48 @@ func (b *backend) Observe(ctx context.Context, _ dove.Tenant) (iter.Seq[control.
 	}, b.told
 }
 
+// store is a store of which only the cluster is real.
+type store struct {
+	nodes  []string // addresses of etcd members
+	full   error    // what Room says
+	broken error    // what Admit, Dismiss and Health say, and Load after the first page
+	docs   []dove.Doc
+}
+
+func (s *store) Admit(_ context.Context, address string) ([]string, error) {
+	if s.broken != nil || s.nodes == nil {
+		return nil, s.broken
+	}
+	others := slices.Clone(s.nodes)
+	s.nodes = append(s.nodes, address)
+	return others, nil
+}
+
+func (s *store) Dismiss(_ context.Context, address string) error {
+	if s.broken == nil {
+		s.nodes = slices.DeleteFunc(s.nodes, func(n string) bool { return n == address })
+	}
+	return s.broken
+}
+
+func (s *store) Health(context.Context) (StoreHealth, error) {
+	return StoreHealth{Size: 50, Most: 100, Full: 50, Leader: "dpc1"}, s.broken
+}
+
+func (s *store) Room() error { return s.full }
+
+func (s *store) Load(_ context.Context, _ string, page func([]dove.Doc) error) (dove.Revision, error) {
+	if err := page(s.docs); err != nil {
+		return 0, err
+	}
+	return 7, s.broken
+}
+
 // rig is an API behind TLS, and a client of it.
 type rig struct {
 	t       testing.TB
 	backend *backend
+	store   *store
 	ca      *auth.Authority
 	server  *httptest.Server
 	client  *http.Client
@@ -163,7 +201,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, backend: &backend{w: world.New(), history: world.NewHistory(0), later: make(chan struct{}), receipt: control.Receipt{Complete: true}}, now: time.Now()}
+	r := &rig{t: t, store: &store{}, backend: &backend{w: world.New(), history: world.NewHistory(0), later: make(chan struct{}), receipt: control.Receipt{Complete: true}}, now: time.Now()}
 	var err error
 	if r.ca, err = auth.NewAuthority("test", r.now, rand.Reader); err != nil {
 		t.Fatal(err)
@@ -190,7 +228,7 @@ func newRig(t testing.TB) *rig {
 		}
 	}
 	r.config = Config{
-		Backend: r.backend, Authority: r.ca, Member: "dpc1", Version: "test",
+		Backend: r.backend, Store: r.store, Authority: r.ca, Member: "dpc1", Version: "test",
 		Now: func() time.Time { return r.now }, Random: rand.Reader,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}

@@ -55,9 +55,27 @@ type Backend interface {
 	Observe(context.Context, dove.Tenant) (iter.Seq[control.FlowNews], error)
 }
 
+// Store is what the API asks of where the documents are.
+type Store interface {
+	// Admit makes place for the etcd member inside another DPC member's process,
+	// and returns the addresses of those that are there, none if documents are in an
+	// etcd elsewhere.
+	Admit(ctx context.Context, address string) ([]string, error)
+	// Dismiss takes such a member out; nothing happens if there is none.
+	Dismiss(ctx context.Context, address string) error
+	// Health says how the store is.
+	Health(context.Context) (StoreHealth, error)
+	// Room returns the reason why nothing may be added, nil if there is none.
+	Room() error
+	// Load gives all documents under a prefix in pages, and the revision at which
+	// they stood together.
+	Load(ctx context.Context, prefix string, page func([]dove.Doc) error) (dove.Revision, error)
+}
+
 // Config is what a handler is made of. All fields must be set.
 type Config struct {
 	Backend   Backend
+	Store     Store
 	Authority *auth.Authority
 	Member    string // the name of this DPC member
 	Version   string // of the program
@@ -119,7 +137,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 			},
 			Tags: []*huma.Tag{
 				{Name: "tenants"}, {Name: "blueprints"}, {Name: "networks"}, {Name: "routers"}, {Name: "endpoints"}, {Name: "flows"},
-				{Name: "hosts"}, {Name: "revisions"}, {Name: "system"},
+				{Name: "hosts"}, {Name: "members"}, {Name: "revisions"}, {Name: "system"},
 			},
 		},
 		OpenAPIPath:                  "/openapi",
@@ -138,6 +156,8 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s.moves(api)
 	s.hosts(api)
 	s.tokens(api)
+	s.members(api)
+	s.backups(api)
 	s.resolutions(api)
 	s.revisions(api)
 	s.watch(api)

@@ -29,7 +29,7 @@ type walker struct {
 
 // good are values of parameters with which most operations find something.
 var good = map[string]string{
-	"tenant": "acme", "blueprint": "shop", "network": "back", "router": "r1", "language": "kubernetes", "endpoint": "web-1", "host": "acme-1",
+	"tenant": "acme", "blueprint": "shop", "network": "back", "router": "r1", "language": "kubernetes", "endpoint": "web-1", "host": "acme-1", "member": "dpc1",
 	"id": "0123456789ab", "revision": "1", "from": "web-1", "to": "db-1", "proto": "tcp", "port": "5432", "live": "false",
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"dove.network/dove"
+	"dove.network/edit"
 	"dove.network/world"
 )
 
@@ -73,7 +74,7 @@ func write[D, T any](
 	var doc D
 	var before, since dove.Revision // of the document in the World that was decided on last
 	var replayed bool
-	revision, err := s.Backend.Edit(ctx, func(w *world.World) (txn dove.Txn, err error) {
+	revision, err := s.edit(ctx, func(w *world.World) (txn dove.Txn, err error) {
 		before, since, replayed = w.DocRevision(key), 0, false
 		if c.IdempotencyKey != "" {
 			var result json.RawMessage
@@ -110,6 +111,17 @@ func write[D, T any](
 		out.Replayed = "true"
 	}
 	return out, nil
+}
+
+// edit is Backend.Edit as long as the store has room for what is added to it.
+func (s *server) edit(ctx context.Context, f func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
+	return s.Backend.Edit(ctx, func(w *world.World) (dove.Txn, error) {
+		txn, err := f(w)
+		if err == nil && edit.Grows(txn) {
+			err = s.Store.Room()
+		}
+		return txn, err
+	})
 }
 
 // remove is write where nothing is left of the document.

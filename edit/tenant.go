@@ -18,14 +18,6 @@ func Initialize(w *world.World, meta world.Meta) (dove.Txn, error) {
 	return c.done()
 }
 
-// Renew gives a store that was restored another incarnation: what it holds is
-// older than what hosts have seen, and its revisions will be given out again.
-func Renew(w *world.World, meta world.Meta) (dove.Txn, error) {
-	c := begin(w)
-	c.put(meta)
-	return c.done()
-}
-
 // PutTenant makes a tenant.
 func PutTenant(w *world.World, t dove.Tenant, ifMatch *dove.Revision) (dove.Txn, world.Tenant, error) {
 	doc := world.Tenant{Name: t}

@@ -84,7 +84,7 @@ func newRig(t *testing.T) *rig {
 		}
 	}
 	server := httptest.NewUnstartedServer(api.New(api.Config{
-		Backend: r.member, Authority: authority, Member: "dpc1", Version: "9.9",
+		Backend: r.member, Store: inside{store}, Authority: authority, Member: "dpc1", Version: "9.9",
 		Now: time.Now, Random: rand.Reader, Log: log,
 	}))
 	server.TLS = auth.APITLS(cert)
@@ -97,6 +97,33 @@ func newRig(t *testing.T) *rig {
 	}
 	return r
 }
+
+// join makes the document of a DPC member.
+func (r *rig) join(name string) {
+	r.t.Helper()
+	doc := world.Member{
+		Name: name, UID: dove.UID(len(name)), API: name + ".example:7443", Control: name + ".example:7444", Peer: name + ".example:7447", Etcd: name + ".example:7448",
+		Serial: "ab", Joined: time.Unix(1e9, 0).UTC(),
+	}
+	if _, err := r.member.Edit(r.t.Context(), func(w *world.World) (dove.Txn, error) {
+		txn, _, err := edit.PutMember(w, doc, true)
+		return txn, err
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// inside is a store in memory as one whose etcd members admit and dismiss all.
+type inside struct{ *memory.Store }
+
+func (inside) Admit(context.Context, string) ([]string, error) {
+	return []string{"dpc1.example:7448"}, nil
+}
+func (inside) Dismiss(context.Context, string) error { return nil }
+func (inside) Health(context.Context) (api.StoreHealth, error) {
+	return api.StoreHealth{Leader: "dpc1"}, nil
+}
+func (inside) Room() error { return nil }
 
 // host is one that connects and never acknowledges anything. If it says
 // something, it answers what it is asked: that it lets any packet pass by that
@@ -218,6 +245,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "ID"},
 	{regexp.MustCompile(`ID            CREATED`), "ID  CREATED"},
 	{regexp.MustCompile(`\.client-\d+`), ".client-N"},
+	{regexp.MustCompile(`dove-member\.\w+\.\w+\.\w+`), "dove-member.ID.SECRET.PIN"},
 	{regexp.MustCompile(`dove-admin\.\w+\.\w+`), "dove-admin.ID.SECRET"},
 	{regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{3}`), "CLOCK"},
 	{regexp.MustCompile(`connected  \d+s `), "connected  AGE"},
@@ -405,6 +433,9 @@ func (r *rig) replay(text string) string {
 			if err := os.WriteFile(rest, []byte(body.String()), 0o600); err != nil {
 				r.t.Fatal(err)
 			}
+		case word == "member":
+			fmt.Fprintln(&out, line)
+			r.join(rest)
 		case word == "connect":
 			fmt.Fprintln(&out, line)
 			words := strings.SplitN(rest, " ", 3)

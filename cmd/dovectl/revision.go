@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -196,6 +197,9 @@ dSwitch and need none. "dovectl hosts" has all of them.`,
 
 func (a *app) printStatus(w io.Writer, s api.Status) {
 	row(w, "member:", s.Member)
+	if len(s.Members) > 1 {
+		row(w, "members:", strings.Join(s.Members, ", "))
+	}
 	row(w, "version:", s.Version)
 	row(w, "revision:", s.Revision)
 	row(w, "incarnation:", s.Incarnation)
@@ -206,6 +210,10 @@ func (a *app) printStatus(w io.Writer, s api.Status) {
 	row(w, "absent:", a.someHosts(s.Absent))
 	if s.Foreign.Count > 0 {
 		row(w, "foreign:", firstOf(s.Foreign))
+	}
+	row(w, "store:", fmt.Sprintf("%d %% full, led by %s", s.Store.Full, cmp.Or(s.Store.Leader, "nobody")))
+	for _, alarm := range s.Store.Alarms {
+		row(w, "alarm:", paint(a.colourOut, yellow, alarm))
 	}
 }
 

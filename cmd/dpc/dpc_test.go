@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,21 +45,33 @@ func freeAddress(t *testing.T) string {
 // start runs a member in this process and returns once it serves.
 func start(t *testing.T, s settings) (c *client.Client, stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.run(ctx, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
-	stop = func() {
-		t.Helper()
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}
 	admin, err := client.Load(filepath.Join(s.State, adminFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err = client.New(admin); err != nil {
+	c, end := startAs(t, s, admin)
+	return c, func() {
+		t.Helper()
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// startAs is start of a member that somebody else's administrator asks. What it
+// returns stops the member and returns how it ended.
+func startAs(t *testing.T, s settings, admin client.Config) (c *client.Client, stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() { stop() })
+	c, err := client.New(admin)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
@@ -93,9 +106,9 @@ func must[T any](t *testing.T) func(T, error) T {
 
 func TestMember(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "dpc")
-	s := settings{State: state, API: freeAddress(t), Control: freeAddress(t)}
+	s := settings{State: state, Listen: addresses{API: freeAddress(t), Control: freeAddress(t)}}
 	var printed bytes.Buffer
-	first := initial{State: state, Name: "dpc-1", Advertise: []string{s.API}}
+	first := initial{State: state, Name: "dpc-1", Advertise: []string{s.Listen.API}}
 	if err := first.init(&printed); err != nil {
 		t.Fatal(err)
 	}
@@ -118,15 +131,15 @@ func TestMember(t *testing.T) {
 	token := must[api.JoinToken](t)(c.CreateJoinToken(t.Context(), "h1", time.Minute))
 	parsed := must[auth.Token](t)(auth.ParseToken(auth.JoinToken, token.Token))
 	vtep := netip.MustParseAddr("192.0.2.1")
-	old := must[*auth.HostCredentials](t)(auth.Join(t.Context(), s.API, parsed, "h1", vtep))
+	old := must[*auth.HostCredentials](t)(auth.Join(t.Context(), s.Listen.API, parsed, "h1", vtep))
 	token = must[api.JoinToken](t)(c.CreateJoinToken(t.Context(), "h1", time.Minute))
 	parsed = must[auth.Token](t)(auth.ParseToken(auth.JoinToken, token.Token))
-	host := must[*auth.HostCredentials](t)(auth.Join(t.Context(), s.API, parsed, "h1", vtep))
+	host := must[*auth.HostCredentials](t)(auth.Join(t.Context(), s.Listen.API, parsed, "h1", vtep))
 
-	if _, err := stream.Dial(t.Context(), []string{s.Control}, old.TLS()); dove.KindOf(err) != dove.Unauthorized {
+	if _, err := stream.Dial(t.Context(), []string{s.Listen.Control}, old.TLS()); dove.KindOf(err) != dove.Unauthorized {
 		t.Errorf("a certificate that was replaced: %v", err)
 	}
-	conn := must[control.HostConn](t)(stream.Dial(t.Context(), []string{s.Control}, host.TLS()))
+	conn := must[control.HostConn](t)(stream.Dial(t.Context(), []string{s.Listen.Control}, host.TLS()))
 	hello := &control.Hello{Version: control.Version, Host: "h1", VTEP: vtep, Software: "test 0"}
 	if err := conn.Send(hello); err != nil {
 		t.Fatal(err)
@@ -184,7 +197,15 @@ func TestChecks(t *testing.T) {
 	}{
 		"no authority":      {[]string{"run", "--state", t.TempDir(), "--api", "127.0.0.1:0", "--control", "127.0.0.1:0"}, "run dpc init"},
 		"bad addresses":     {[]string{"run", "--api", "x", "--control", "y"}, `"y" is not of the form host:port`},
-		"bad name":          {[]string{"run", "--name", "No"}, "lower-case"},
+		"bad name":          {[]string{"init", "--name", "No"}, "lower-case"},
+		"half a name":       {[]string{"run", "--etcd-endpoints", "a:1", "--etcd-user", "dove"}, "go together"},
+		"small quota":       {[]string{"run", "--etcd-quota", "1"}, "at least 16"},
+		"nobody to join":    {[]string{"join", "-"}, "host:port"},
+		"nowhere":           {[]string{"join", "-", "--name", "dpc-2", "--server", "a:1"}, "under which addresses others reach"},
+		"half of it":        {[]string{"join", "-", "--name", "dpc-2", "--server", "a:1", "--advertise", "h", "--advertise-etcd", "h"}, "host:port"},
+		"a port too many":   {[]string{"join", "-", "--name", "dpc-2", "--server", "a:1", "--advertise", "h:7443"}, "one by one"},
+		"no file":           {[]string{"restore", "/nonexistent"}, "no such file"},
+		"no administrator":  {[]string{"backup", "/nonexistent/x", "--state", t.TempDir()}, "admin.yaml"},
 		"half a pair":       {[]string{"run", "--etcd-endpoints", "a:1", "--etcd-cert", "c"}, "go together"},
 		"no cluster":        {[]string{"run", "--etcd-ca", "c"}, "no cluster"},
 		"bad advertisement": {[]string{"init", "--advertise", "host"}, "host:port"},

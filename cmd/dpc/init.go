@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -29,10 +26,10 @@ const (
 	adminFile  = "admin.yaml"       // what dovectl needs to be an administrator here
 	tokenFile  = "first-token.json" // digest of the first token, until the store has it
 	etcdFolder = "etcd"
-	// restoredFile says that the store was put back from a backup, until it has
-	// another incarnation.
-	restoredFile = "restored"
 )
+
+// defaultState is the state folder if nobody says otherwise.
+const defaultState = "/var/lib/dove/dpc"
 
 // defaultAPI is where the API is found if nobody says otherwise.
 const defaultAPI = "localhost:7443"
@@ -45,7 +42,7 @@ type initial struct {
 }
 
 func initCommand() *cobra.Command {
-	s := initial{State: "/var/lib/dove/dpc", Name: "dpc-1"}
+	s := initial{State: defaultState, Name: "dpc-1"}
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make the authority, this member's certificate and an administrator's token",
@@ -59,7 +56,7 @@ It never touches a state folder that has an authority.`,
 	f := cmd.Flags()
 	f.StringVar(&s.State, "state", s.State, "`FOLDER` for what must survive a restart")
 	f.StringVar(&s.Name, "name", s.Name, "`NAME` of this member")
-	f.StringSliceVar(&s.Advertise, "advertise", s.Advertise, "`ADDRESSES` host:port under which others reach the API; the first goes into admin.yaml")
+	f.StringSliceVar(&s.Advertise, "advertise", s.Advertise, "`ADDRESSES` host:port under which others reach the API; the first goes into admin.yaml, and its host is that of the other listeners")
 	config.Program(cmd, s.check, func(_ context.Context, _ *slog.Logger) error { return s.init(cmd.OutOrStdout()) })
 	return cmd
 }
@@ -82,14 +79,19 @@ func (s *initial) check() error {
 
 // init writes the authority last: as long as it is not there nothing counts.
 func (s *initial) init(out io.Writer) error {
-	if _, err := os.Lstat(filepath.Join(s.State, auth.AuthorityKeyFile)); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(dove.Errorf(dove.Exists, "%s holds an authority already: choose another folder, or run dpc run", s.State), err)
+	if err := vacant(s.State); err != nil {
+		return err
 	}
-	now := time.Now()
-	authority, err := auth.NewAuthority(s.Name, now, rand.Reader)
+	authority, err := auth.NewAuthority(s.Name, time.Now(), rand.Reader)
 	if err != nil {
 		return err
 	}
+	return s.settle(authority, out)
+}
+
+// settle makes the member and the first token under an authority, and saves all.
+func (s *initial) settle(authority *auth.Authority, out io.Writer) error {
+	now := time.Now()
 	var hosts []string
 	for _, a := range s.Advertise {
 		host, _, _ := net.SplitHostPort(a)
@@ -111,6 +113,13 @@ func (s *initial) init(out io.Writer) error {
 		return err
 	}
 	if err := auth.WriteSecret(filepath.Join(s.State, tokenFile), first); err != nil {
+		return err
+	}
+	id, err := newIdentity(addresses{API: append(s.Advertise, "")[0]})
+	if err == nil {
+		err = id.save(s.State)
+	}
+	if err != nil {
 		return err
 	}
 	address := append(s.Advertise, defaultAPI)[0]

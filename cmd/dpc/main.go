@@ -2,9 +2,10 @@
 // dSwitches and, unless an etcd cluster is named, an etcd member of its own, in
 // one process.
 //
-// "dpc init" makes what an installation needs once: the authority, the
-// member's certificate and an administrator's token. "dpc run" runs the member
-// until it is told to stop. All that is decided is decided by the packages that
+// "dpc init" makes what an installation needs once: the authority, the first
+// member's certificate and an administrator's token. "dpc join" makes a further
+// member, "dpc run" runs one until it is told to stop. "dpc backup" and "dpc
+// restore" keep all documents and the authority in one file. All that is decided is decided by the packages that
 // this one wires together.
 package main
 
@@ -50,13 +51,13 @@ Start with two commands:
 
 The first prints an administrator's token and writes admin.yaml into the state
 folder, a configuration for dovectl. The API's documentation is at /docs of the
-running member.`,
+running member. dpc join adds further members.`,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(initCommand(), runCommand(), restoredCommand(), manual.Command())
+	root.AddCommand(initCommand(), joinCommand(), runCommand(), backupCommand(), restoreCommand(), manual.Command())
 	manual.Plain(root)
 	return root
 }

@@ -29,32 +29,52 @@ const sweepsMax = 1000
 // admitTimeout bounds how long the store may take to say which certificate is valid.
 const admitTimeout = 2 * time.Second
 
-// prepare gives an empty store its incarnation, a restored one another, and the
-// store the first administrator's token.
-func prepare(ctx context.Context, m *controller.Member, state string, now time.Time, log *slog.Logger) error {
-	marker := filepath.Join(state, restoredFile)
-	_, err := os.Lstat(marker)
-	restored := err == nil
+// prepare gives an empty store its incarnation, and the store this member's
+// document and the first administrator's token.
+func prepare(ctx context.Context, m *controller.Member, state string, id identity, own world.Member, now time.Time) error {
 	if _, err := m.Edit(ctx, func(w *world.World) (dove.Txn, error) {
 		var b [8]byte
 		if _, err := rand.Read(b[:]); err != nil {
 			return dove.Txn{}, err
 		}
-		meta := world.Meta{Incarnation: max(1, binary.BigEndian.Uint64(b[:])), CreatedAt: now.UTC()}
-		if restored {
-			return edit.Renew(w, meta)
-		}
-		return edit.Initialize(w, meta)
+		return edit.Initialize(w, world.Meta{Incarnation: max(1, binary.BigEndian.Uint64(b[:])), CreatedAt: now.UTC()})
 	}); err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
 	}
-	if restored {
-		log.Info("the store was restored: it has another incarnation now")
-		if err := os.Remove(marker); err != nil {
-			return err
+	own.Joined = now.UTC().Truncate(time.Second)
+	if _, err := m.Edit(ctx, func(w *world.World) (dove.Txn, error) {
+		if _, known := w.Member(own.Name); !known && !id.Written {
+			for other := range w.Members() {
+				return dove.Txn{}, dove.Errorf(dove.Conflict, "the store is that of another installation, with member %q: use another store, or dpc join in an empty folder", other.Name)
+			}
 		}
+		txn, _, err := edit.PutMember(w, own, !id.Written)
+		return txn, err
+	}); err != nil {
+		return err
+	}
+	if id.Written = true; len(id.Join) > 0 {
+		id.Join = nil
+	}
+	if err := id.save(state); err != nil {
+		return err
 	}
 	return keepToken(ctx, m, filepath.Join(state, tokenFile))
+}
+
+// belong returns an error when the member is removed.
+func belong(ctx context.Context, m *controller.Member, own world.Member) error {
+	for {
+		_, later := m.Changes()
+		if doc, known := m.World().Member(own.Name); !known || doc.UID != own.UID {
+			return dove.Errorf(dove.Forbidden, "member %q was removed from this installation", own.Name)
+		}
+		select {
+		case <-later:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // keepToken puts the first administrator's token into the store.

@@ -46,8 +46,8 @@ func TestOperation(t *testing.T) {
 		}
 	}
 
-	s := settings{State: filepath.Join(t.TempDir(), "dpc"), API: freeAddress(t), Control: freeAddress(t), Metrics: freeAddress(t)}
-	first := initial{State: s.State, Name: "dpc-1", Advertise: []string{s.API}}
+	s := settings{State: filepath.Join(t.TempDir(), "dpc"), Listen: addresses{API: freeAddress(t), Control: freeAddress(t)}, Metrics: freeAddress(t)}
+	first := initial{State: s.State, Name: "dpc-1", Advertise: []string{s.Listen.API}}
 	if err := first.init(io.Discard); err != nil {
 		t.Fatal(err)
 	}

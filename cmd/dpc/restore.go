@@ -2,39 +2,233 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"dove.network/auth"
+	"dove.network/backup"
 	"dove.network/config"
+	"dove.network/dove"
+	"dove.network/store/etcd"
+	"dove.network/world"
 )
 
-func restoredCommand() *cobra.Command {
-	state := "/var/lib/dove/dpc"
+// restoring is the configuration of dpc restore.
+type restoring struct {
+	initial
+	Elsewhere elsewhere
+	Force     bool
+}
+
+func restoreCommand() *cobra.Command {
+	s := restoring{initial: initial{State: defaultState}}
 	cmd := &cobra.Command{
-		Use:   "restored",
-		Short: "Say that the state folder was put back from a backup",
-		Long: `restored is to be called after a backup of the state folder was put back, before
-dpc run. Hosts have seen later revisions than the backup has, and would refuse
-to believe an older world; the next run gives the store another incarnation,
-so that all of them take it over as it is. Until then nothing is changed.`,
+		Use:   "restore FILE",
+		Short: "Make a state folder of a backup",
+		Long: `restore makes a state folder of what dpc backup wrote: its documents, its
+authority, a certificate for this member and another administrator's token (those
+that there were go on to be good). Nothing is written unless the whole file is
+readable. dpc run then serves what was, under another incarnation: hosts take it
+over as it is, also where they have seen later. Stop every other member
+of the installation first, restore one, and have the others join it anew.
+
+A folder that is not empty is refused, unless --force is given: then what is in
+it is kept aside, in a folder before-TIME in it.`,
+		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().StringVar(&state, "state", state, "`FOLDER` that was put back")
-	config.Program(cmd, nil, func(context.Context, *slog.Logger) error { return markRestored(state) })
+	f := cmd.Flags()
+	f.StringVar(&s.State, "state", s.State, "`FOLDER` to make")
+	f.StringVar(&s.Name, "name", s.Name, "`NAME` of this member; that of the one that wrote the backup if empty")
+	f.StringSliceVar(&s.Advertise, "advertise", s.Advertise, "`ADDRESSES` host:port under which others reach the API; the first goes into admin.yaml")
+	f.BoolVar(&s.Force, "force", s.Force, "keep aside what is in the folder, instead of refusing")
+	s.Elsewhere.flags(f)
+	config.Program(cmd, s.check, func(ctx context.Context, log *slog.Logger) error {
+		return s.restore(ctx, cmd.Flags().Arg(0), cmd.OutOrStdout(), log)
+	})
 	return cmd
 }
 
-func markRestored(state string) error {
-	if _, err := os.Stat(filepath.Join(state, auth.AuthorityKeyFile)); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is no state folder of a dpc: put the backup back first", state)
-	} else if err != nil {
+func (s *restoring) check() error {
+	named := s.initial
+	if named.Name == "" {
+		named.Name = "dpc-1"
+	}
+	faults := s.Elsewhere.check()
+	if err, ok := errors.AsType[*dove.Error](named.check()); ok {
+		faults = append(faults, err.Faults...)
+	}
+	if len(faults) > 0 {
+		return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: faults}
+	}
+	return nil
+}
+
+// restore reads the whole file before it writes anything, and writes the
+// authority last, as init does.
+func (s *restoring) restore(ctx context.Context, file string, out io.Writer, log *slog.Logger) error {
+	f, err := os.Open(file)
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(state, restoredFile), nil, 0o600)
+	defer f.Close()
+	is, err := s.judge(f)
+	if err != nil {
+		return err
+	}
+	authority, err := auth.NewAuthorityFrom([]byte(is.Certificate), []byte(is.Key))
+	if err != nil {
+		return err
+	}
+	if s.Name == "" {
+		s.Name = is.Member
+	}
+	if err := s.clear(time.Now()); err != nil {
+		return err
+	}
+	where := etcd.Config{Dir: filepath.Join(s.State, etcdFolder), Log: log}
+	if len(s.Elsewhere.Endpoints) > 0 {
+		if where, err = s.Elsewhere.store(log); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	written, err := fill(ctx, where, f)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(out, "%d documents of revision %d, %s\n", written, is.Revision, is.Created.Format(time.RFC3339)); err != nil {
+		return err
+	}
+	return s.settle(authority, out)
+}
+
+// judge says whether this version can read everything that a backup has.
+func (s *restoring) judge(from io.Reader) (backup.Summary, error) {
+	w := world.New()
+	is, err := backup.Read(from, func(_ backup.Header, docs []dove.Doc) error {
+		next, _, err := w.Apply(0, docs)
+		if err == nil {
+			w = next
+		}
+		return err
+	})
+	if err == nil && w.Incarnation() == 0 {
+		err = dove.Errorf(dove.Invalid, "the backup is of a store that nobody used: dpc init makes such a one")
+	}
+	return is, err
+}
+
+// clear makes an empty state folder.
+func (s *restoring) clear(now time.Time) error {
+	entries, err := os.ReadDir(s.State)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(s.State, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		return e.Name() == "lost+found" || strings.HasPrefix(e.Name(), asidePrefix)
+	})
+	if len(entries) == 0 {
+		return nil
+	}
+	if !s.Force {
+		return dove.Errorf(dove.Exists, "%s is not empty: choose another folder, or keep aside what is in it with --force", s.State)
+	}
+	if _, err := os.Stat(filepath.Join(s.State, etcdFolder)); err == nil {
+		lock, err := etcd.Lock(filepath.Join(s.State, etcdFolder)) // nobody runs here
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
+	aside := filepath.Join(s.State, asidePrefix+now.UTC().Format("20060102T150405"))
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.Rename(filepath.Join(s.State, e.Name()), filepath.Join(aside, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// asidePrefix heads folders of what was kept aside.
+const asidePrefix = "before-"
+
+// fill writes the documents of a backup into an empty store, but for what is of
+// the members that there were, and with another incarnation.
+func fill(ctx context.Context, where etcd.Config, from io.Reader) (written int, err error) {
+	store, err := etcd.Open(ctx, where)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if _, err := store.Load(ctx, world.Prefix, func(docs []dove.Doc) error {
+		return dove.Errorf(dove.Exists, "the store has documents, the first is %s: delete all under %s, or use another store", docs[0].Key, world.Prefix)
+	}); err != nil {
+		return 0, err
+	}
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, err
+	}
+	var txn dove.Txn
+	size := 0
+	flush := func() error {
+		if txn.Empty() {
+			return nil
+		}
+		_, err := store.Commit(ctx, txn)
+		written += len(txn.Puts)
+		txn, size = dove.Txn{}, 0
+		return err
+	}
+	put := func(p dove.Put) error {
+		if len(txn.Puts) == dove.TxnOperationsMax || size+len(p.Key)+len(p.Value) > dove.TxnBytesMax/2 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		txn.Puts = append(txn.Puts, p)
+		size += len(p.Key) + len(p.Value)
+		return nil
+	}
+	_, err = backup.Read(from, func(_ backup.Header, docs []dove.Doc) error {
+		for _, d := range docs {
+			if d.Key == world.MetaKey || strings.HasPrefix(d.Key, world.MemberKey("")) || strings.HasPrefix(d.Key, world.MemberTokenKey("")) {
+				continue
+			}
+			if err := put(dove.Put{Key: d.Key, Value: d.Value}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = put(world.Put(world.Meta{Incarnation: max(1, binary.BigEndian.Uint64(b[:])), CreatedAt: time.Now().UTC()}))
+	}
+	if err == nil {
+		err = flush()
+	}
+	if err != nil && written > 0 && len(where.Endpoints) > 0 {
+		err = fmt.Errorf("the etcd has a part of the backup: delete all under %s before another try (%w)", world.Prefix, err)
+	}
+	return written, err
 }

@@ -11,7 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,72 +28,63 @@ import (
 
 // settings are the configuration of dpc run.
 type settings struct {
-	State         string
-	Name          string
-	API           string
-	Control       string
-	EtcdEndpoints []string
-	EtcdCA        string
-	EtcdCert      string
-	EtcdKey       string
-	Metrics       string
+	State     string
+	Listen    addresses
+	Advertise addresses
+	Elsewhere elsewhere
+	QuotaMiB  int64
+	Metrics   string
 }
 
 // stopGrace is how long requests may take to end when the member stops.
 const stopGrace = 5 * time.Second
 
 func runCommand() *cobra.Command {
-	s := settings{State: "/var/lib/dove/dpc", API: ":7443", Control: ":7444"}
+	s := settings{State: defaultState, Listen: listen, QuotaMiB: etcd.QuotaBytes >> 20}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run this member of the controller",
 		Long: `run serves the API and the hosts' sessions until SIGTERM or SIGINT. Documents
 are in an etcd member inside this process, in the state folder, unless
---etcd-endpoints names a cluster.`,
+--etcd-endpoints names a cluster. The etcd members inside the processes of all
+members are one cluster; a member that is alone serves alone.`,
 	}
 	f := cmd.Flags()
-	f.StringVar(&s.State, "state", s.State, "`FOLDER` that dpc init made")
-	f.StringVar(&s.Name, "name", s.Name, "`NAME` of this member; as dpc init was told if empty")
-	f.StringVar(&s.API, "api", s.API, "`ADDRESS` on which the API listens")
-	f.StringVar(&s.Control, "control", s.Control, "`ADDRESS` on which sessions of hosts are accepted")
-	f.StringSliceVar(&s.EtcdEndpoints, "etcd-endpoints", s.EtcdEndpoints, "`ADDRESSES` host:port of an etcd cluster to use in place of a member of its own")
-	f.StringVar(&s.EtcdCA, "etcd-ca", s.EtcdCA, "`FILE` with the authorities of that cluster; without it connections are in the clear")
-	f.StringVar(&s.EtcdCert, "etcd-cert", s.EtcdCert, "`FILE` with the certificate to show to that cluster")
-	f.StringVar(&s.EtcdKey, "etcd-key", s.EtcdKey, "`FILE` with its key")
+	f.StringVar(&s.State, "state", s.State, "`FOLDER` that dpc init or dpc join made")
+	f.StringVar(&s.Listen.API, "api", s.Listen.API, "`ADDRESS` on which the API listens")
+	f.StringVar(&s.Listen.Control, "control", s.Listen.Control, "`ADDRESS` on which sessions of hosts are accepted")
+	f.StringVar(&s.Listen.Peer, "peer", s.Listen.Peer, "`ADDRESS` on which streams of other members are accepted")
+	f.StringVar(&s.Listen.Etcd, "etcd", s.Listen.Etcd, "`ADDRESS` on which the etcd member inside this process hears those of other members; empty: it is alone")
+	s.Advertise.advertiseFlags(f, "as dpc init or dpc join was told, or the host of --advertise-api and the port of the listener")
+	f.Int64Var(&s.QuotaMiB, "etcd-quota", s.QuotaMiB, "how many `MIB` the etcd member inside this process may keep, the same on all members")
+	s.Elsewhere.flags(f)
 	f.StringVar(&s.Metrics, "metrics", s.Metrics, daemon.ListenFlag)
 	config.Program(cmd, s.check, s.run)
 	return cmd
 }
 
 func (s *settings) check() error {
-	var faults []dove.Fault
-	bad := func(path, format string, args ...any) {
-		faults = append(faults, dove.Fault{Path: path, Message: fmt.Sprintf(format, args...)})
-	}
-	if s.Name != "" {
-		if err := dove.CheckName(s.Name); err != nil {
-			bad("name", "%v", err)
-		}
-	}
-	for path, address := range map[string]string{"api": s.API, "control": s.Control} {
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			bad(path, "%q is not of the form host:port", address)
+	faults := append(s.Listen.check("", false), s.Advertise.check("advertise-", true)...)
+	bad := func(path, message string) { faults = append(faults, dove.Fault{Path: path, Message: message}) }
+	for path, address := range map[string]string{"api": s.Listen.API, "control": s.Listen.Control} {
+		if address == "" {
+			bad(path, "it is missing")
 		}
 	}
 	if err := daemon.CheckListen(s.Metrics); err != nil {
-		bad("metrics", "%v", err)
+		bad("metrics", err.Error())
 	}
-	if len(s.EtcdEndpoints) == 0 && s.EtcdCA+s.EtcdCert+s.EtcdKey != "" {
-		bad("etcd-endpoints", "certificates are given for a cluster, but no cluster")
+	if s.QuotaMiB < quotaMinMiB {
+		bad("etcd-quota", fmt.Sprintf("%d MiB are too few: at least %d", s.QuotaMiB, quotaMinMiB))
 	}
-	if (s.EtcdCert == "") != (s.EtcdKey == "") {
-		bad("etcd-key", "a certificate and its key go together")
-	}
-	if len(faults) > 0 {
+	if faults = append(faults, s.Elsewhere.check()...); len(faults) > 0 {
 		return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: faults}
 	}
 	return nil
 }
+
+// quotaMinMiB is the least that a store may keep.
+const quotaMinMiB = 16
 
 // run wires the member together: first what only reads, then what acts.
 func (s *settings) run(ctx context.Context, log *slog.Logger) error {
@@ -101,10 +92,15 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if s.Name == "" {
-		s.Name = server.Leaf.Subject.CommonName
+	id, err := loadIdentity(s.State)
+	if err != nil {
+		return err
 	}
-	etcdTLS, err := s.etcdTLS()
+	own, err := s.member(id, server)
+	if err != nil {
+		return err
+	}
+	where, err := s.store(id, own, log)
 	if err != nil {
 		return err
 	}
@@ -112,12 +108,12 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	apiListener, err := net.Listen("tcp", s.API)
+	apiListener, err := net.Listen("tcp", s.Listen.API)
 	if err != nil {
 		return fmt.Errorf("listen for the API: %w", err)
 	}
 	defer apiListener.Close()
-	controlListener, err := net.Listen("tcp", s.Control)
+	controlListener, err := net.Listen("tcp", s.Listen.Control)
 	if err != nil {
 		return fmt.Errorf("listen for sessions of hosts: %w", err)
 	}
@@ -131,16 +127,12 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	}
 
 	// From here on the member acts.
-	where := etcd.Config{Endpoints: s.EtcdEndpoints, TLS: etcdTLS, Log: log}
-	if len(s.EtcdEndpoints) == 0 {
-		where.Dir = filepath.Join(s.State, etcdFolder)
-	}
 	store, err := etcd.Open(ctx, where)
 	if err != nil {
 		return err
 	}
 	meter := newMeter()
-	member := controller.NewMember(s.Name, measured{store, meter}, log)
+	member := controller.NewMember(own.Name, measured{store, meter}, log)
 	hosts := &stream.Server{
 		TLS:      auth.ControlTLS(server, authority.Certificate()),
 		Admit:    admit(member),
@@ -149,7 +141,7 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	}
 	public := &http.Server{
 		Handler: meter.handler(api.New(api.Config{
-			Backend: member, Authority: authority, Member: s.Name, Version: version,
+			Backend: member, Store: keeper{store}, Authority: authority, Member: own.Name, Version: version,
 			Now: time.Now, Random: rand.Reader, Log: log,
 		})),
 		TLSConfig:         auth.APITLS(server),
@@ -167,16 +159,17 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 		},
 		func(ctx context.Context) error { return supervisor.Watch(ctx, member.Alive) },
 		func(ctx context.Context) error {
-			if err := prepare(ctx, member, s.State, time.Now(), log); err != nil {
+			if err := prepare(ctx, member, s.State, id, own, time.Now()); err != nil {
 				return err
 			}
-			log.Info("dpc is ready", "member", s.Name, "version", version, "api", apiListener.Addr().String(), "control", controlListener.Addr().String())
-			supervisor.Tell(daemon.Ready, "STATUS=member "+s.Name)
+			log.Info("dpc is ready", "member", own.Name, "version", version, "api", apiListener.Addr().String(), "control", controlListener.Addr().String())
+			supervisor.Tell(daemon.Ready, "STATUS=member "+own.Name)
 			return daemon.Together(ctx,
 				func(ctx context.Context) error { return hosts.Serve(ctx, controlListener) },
 				func(ctx context.Context) error { return serve(ctx, public, apiListener) },
 				func(ctx context.Context) error { return sweep(ctx, member, log) },
 				func(ctx context.Context) error { return expire(ctx, member, log) },
+				func(ctx context.Context) error { return belong(ctx, member, own) },
 			)
 		},
 		func(ctx context.Context) error {
@@ -184,9 +177,10 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 			case <-ctx.Done():
 				return nil
 			case <-store.Stopped():
-				return errors.New("the etcd member inside this process stopped")
+				return errors.New("the etcd member inside this process stopped: this member was removed, or its disk fails")
 			}
 		},
+		func(ctx context.Context) error { return store.Tend(ctx, log) },
 	)
 	log.Info("dpc stops", "error", err)
 	return errors.Join(err, store.Close())
@@ -203,7 +197,8 @@ func (s *settings) certificates() (*auth.Authority, tls.Certificate, error) {
 		return nil, tls.Certificate{}, err
 	}
 	server, err := auth.LoadServer(s.State, authority.Certificate())
-	if err != nil || !auth.NeedsRenewal(server.Leaf, time.Now()) {
+	usable := err == nil && slices.Contains(server.Leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) // an older version made others
+	if err != nil || usable && !auth.NeedsRenewal(server.Leaf, time.Now()) {
 		return authority, server, err
 	}
 	names := server.Leaf.DNSNames
@@ -214,28 +209,6 @@ func (s *settings) certificates() (*auth.Authority, tls.Certificate, error) {
 		return nil, tls.Certificate{}, err
 	}
 	return authority, server, auth.SaveServer(s.State, server)
-}
-
-func (s *settings) etcdTLS() (*tls.Config, error) {
-	if s.EtcdCA == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(s.EtcdCA)
-	if err != nil {
-		return nil, fmt.Errorf("read the authorities of etcd: %w", err)
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
-	if !c.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate", s.EtcdCA)
-	}
-	if s.EtcdCert != "" {
-		pair, err := tls.LoadX509KeyPair(s.EtcdCert, s.EtcdKey)
-		if err != nil {
-			return nil, fmt.Errorf("read the certificate for etcd: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
 }
 
 // serve answers requests until ctx is done, which ends those that wait too.

@@ -16,8 +16,8 @@ import (
 // restart after it.
 func TestWatchAndRepeat(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "dpc")
-	s := settings{State: state, API: freeAddress(t), Control: freeAddress(t)}
-	if err := (&initial{State: state, Name: "dpc-1", Advertise: []string{s.API}}).init(&bytes.Buffer{}); err != nil {
+	s := settings{State: state, Listen: addresses{API: freeAddress(t), Control: freeAddress(t)}}
+	if err := (&initial{State: state, Name: "dpc-1", Advertise: []string{s.Listen.API}}).init(&bytes.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
 	c, stop := start(t, s)

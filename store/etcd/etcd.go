@@ -38,6 +38,8 @@ type Config struct {
 	Endpoints []string
 	// TLS is what connections to Endpoints use, nil for none.
 	TLS *tls.Config
+	// User and Password are what it is told who asks, "" for nothing.
+	User, Password string
 	// Log hears what etcd warns of.
 	Log *slog.Logger
 }
@@ -70,6 +72,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		client, err := clientv3.New(clientv3.Config{
 			Endpoints:            c.Endpoints,
 			TLS:                  c.TLS,
+			Username:             c.User,
+			Password:             c.Password,
 			DialTimeout:          dialTimeout,
 			DialKeepAliveTime:    dialTimeout,
 			DialKeepAliveTimeout: dialTimeout / 2,

@@ -42,7 +42,7 @@ type member struct {
 // It has no listener for clients, and without peers none at all.
 func startMember(ctx context.Context, where Config) (*member, error) {
 	dir, log := where.Dir, where.Log
-	lock, err := lockFolder(dir)
+	lock, err := Lock(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +97,8 @@ func (m *member) ready(ctx context.Context, dir string, log *slog.Logger) error 
 	}
 }
 
-// lockFolder makes the folder and keeps others out of it until the file is closed.
-func lockFolder(dir string) (*os.File, error) {
+// Lock makes the folder of a member and keeps others out of it until the file is closed.
+func Lock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, dove.Errorf(dove.Unavailable, "the folder of etcd cannot be made: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 
@@ -232,13 +233,28 @@ func (s *Store) Dismiss(ctx context.Context, address string) error {
 }
 
 func (s *Store) dismiss(ctx context.Context, n Node) error {
-	return configure(ctx, "removing a member", func(ctx context.Context) error {
+	if err := configure(ctx, "removing a member", func(ctx context.Context) error {
 		_, err := s.client.MemberRemove(ctx, n.ID)
 		if errors.Is(err, rpctypes.ErrMemberNotFound) {
 			return nil
 		}
 		return err
-	})
+	}); err != nil {
+		return err
+	}
+	// It may have led: what is written before another does would be lost.
+	tick := time.NewTicker(time.Second / 20)
+	defer tick.Stop()
+	for s.member.server.Leader() == types.ID(n.ID) || s.member.server.Leader() == 0 {
+		select {
+		case <-tick.C:
+		case <-s.Stopped():
+			return dove.Errorf(dove.Unavailable, "the etcd member inside this process stopped")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // configure changes the cluster. Etcd wants its members to have been connected for
