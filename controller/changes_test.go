@@ -32,7 +32,9 @@ func TestChanges(t *testing.T) {
 			t.Errorf("the world is of %d, what led to it ends at %d", world.Revision(), after.Until())
 		}
 		// Another store is another history.
-		rev = f.edit(func(w *world.World) (dove.Txn, error) { return dove.Txn{Puts: []dove.Put{world.Put(world.Meta{Incarnation: 2})}}, nil })
+		rev = f.edit(func(w *world.World) (dove.Txn, error) {
+			return dove.Txn{Puts: []dove.Put{world.Put(world.Meta{Incarnation: 2})}}, nil
+		})
 		if after, _ = f.member.Changes(); after.Since() != rev {
 			t.Errorf("something is known after %d, though the store of %d is another one", after.Since(), rev)
 		}

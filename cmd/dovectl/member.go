@@ -94,7 +94,8 @@ standard output. Whoever shows it first becomes that member and gets the
 authority's key, with which it can admit anybody: carry it over a safe way, and
 use it at once.`,
 		Example: `  dovectl member token dpc-2 > dpc-2.token
-  dpc join - --name dpc-2 --server 192.0.2.254:7443 --advertise 192.0.2.253 < dpc-2.token`,
+  dpc join - --name dpc-2 --server 192.0.2.254:7443 --advertise 192.0.2.253 \
+    < dpc-2.token`,
 	}
 	valid := cmd.Flags().Duration("valid", 30*time.Minute, "how long the token is good, from 1m to 24h")
 	cmd.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
@@ -133,8 +134,8 @@ func (a *app) memberRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remove NAME", ValidArgsFunction: a.completed(memberNames), Short: "remove a member for good", Args: cobra.ExactArgs(1),
 		Long: `Removes a member for good: one whose machine is lost, or that is to be taken out
-of service. Its process ends if it runs. It is refused while the others could not
-go on without it. To replace a member remove it, then let another one join.
+of service. Its process ends if it runs. It is refused while the others could
+not go on without it. To replace a member remove it, then let another one join.
 
 A member has the authority's key: destroy its state folder.`,
 	}
