@@ -14,12 +14,13 @@ type Identity struct {
 }
 
 // MemberConn is the DPC member's end of one session. One may call Recv, and any
-// number Send and TrySend, at a time. Recv returns io.EOF when the dSwitch ended the
+// number the others, at a time. Recv returns io.EOF when the dSwitch ended the
 // session in order.
 type MemberConn interface {
 	Send(...Down) error            // in order; waits while the dSwitch reads nothing
 	TrySend(...Down) (bool, error) // sends all, or nothing if that would wait
 	Recv() (Up, error)
+	Stop() // has Recv fail, now and later
 }
 
 // HostConn is the dSwitch's end of one session. One may call Recv, and any number

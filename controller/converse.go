@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,28 +11,23 @@ import (
 	"dove.network/dove"
 )
 
-// Converse serves one session until either end or ctx ends it. Conn's Recv and
-// Send must fail once Converse has returned. The error says why the session
-// ended; it is nil if the dSwitch ended it in order.
+// Converse serves one session until either end or ctx ends it. Conn's Send must
+// fail once Converse has returned. The error says why the session ended; it is nil if the
+// dSwitch ended it in order.
 func (m *Member) Converse(ctx context.Context, id control.Identity, conn control.MemberConn) error {
-	hello, err := receiveHello(ctx, conn)
+	defer context.AfterFunc(ctx, conn.Stop)()
+	hello, err := receiveHello(conn)
 	if err != nil {
 		if kind := dove.KindOf(err); kind != dove.Internal && kind != dove.Unavailable {
 			return errors.Join(err, conn.Send(&control.Refusal{Kind: kind, Message: err.Error()}))
 		}
-		return err
+		return cmp.Or(ctx.Err(), err)
 	}
 	m.catchUp(ctx, hello)
 
 	session := control.SessionID(m.ids.Add(1))
-	out := &outbox{
-		host:     id.Host,
-		batches:  make(chan []control.Down, QueueMax),
-		overflow: make(chan struct{}),
-	}
-	opened := make(chan struct{})
+	out := &outbox{host: id.Host, conn: conn}
 	if err := m.post(ctx, func() {
-		close(opened)
 		m.outbox[session] = out
 		m.measures.opened.Inc()
 		m.mustStep(Opened{session, id, hello})
@@ -41,36 +37,12 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 	m.log.Info("a session opens", "host", id.Host, "session", session, "software", hello.Software,
 		"peers", len(hello.Peers), "pairs", len(hello.Pairs))
 
-	sent := make(chan error, 1)
-	go func() { sent <- write(conn, out.batches) }()
-	received := make(chan error, 1)
-	go func() { received <- m.read(ctx, session, conn) }()
-	select {
-	case err = <-sent: // refused, or the connection broke
-	case err = <-received:
-	case <-out.overflow:
-		err = dove.Errorf(dove.Unavailable, "the session of host %s is too slow", id.Host)
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-m.stopped:
-		select {
-		case <-opened: // what is queued, the refusal last, still goes out
-		default: // nobody else will send anything
-			out.batches <- []control.Down{&control.Refusal{Kind: dove.Unavailable, Message: errStopped.Message}}
-			close(out.batches)
-		}
-		select {
-		case err = <-sent:
-		case <-out.overflow:
-		case <-ctx.Done():
-		}
-	}
-	// Whoever ended it, the owner of the Core forgets it. If the member
-	// stopped, it has.
+	err = m.read(ctx, session, conn)
+	err = out.ended(cmp.Or(ctx.Err(), err))
+	// Whoever ended it, the Core forgets it. If the member stopped, it has.
 	if m.post(context.WithoutCancel(ctx), func() {
 		if m.outbox[session] == out {
 			delete(m.outbox, session)
-			close(out.batches)
 			m.measures.ended.WithLabelValues(endedClosed).Inc()
 			m.mustStep(Closed{session})
 		}
@@ -82,26 +54,13 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 
 // receiveHello waits HelloTimeout for all of a Hello: until a session opens,
 // nothing else ends one that says no more.
-func receiveHello(ctx context.Context, conn control.MemberConn) (*control.Hello, error) {
-	type result struct {
-		hello *control.Hello
-		err   error
-	}
-	received := make(chan result, 1)
-	go func() {
-		hello, err := control.ReceiveHello(conn)
-		received <- result{hello, err}
-	}()
-	timeout := time.NewTimer(HelloTimeout)
-	defer timeout.Stop()
-	select {
-	case r := <-received:
-		return r.hello, r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-timeout.C:
+func receiveHello(conn control.MemberConn) (*control.Hello, error) {
+	timeout := time.AfterFunc(HelloTimeout, conn.Stop)
+	hello, err := control.ReceiveHello(conn)
+	if !timeout.Stop() {
 		return nil, dove.Errorf(dove.Unavailable, "the Hello was not complete after %s", HelloTimeout)
 	}
+	return hello, err
 }
 
 // catchUp gives the member a moment to reach what the dSwitch has seen.
@@ -113,22 +72,6 @@ func (m *Member) catchUp(ctx context.Context, h *control.Hello) {
 	defer cancel()
 	// If it does not, the Core refuses the session.
 	_, _ = m.applied(ctx, h.Seen)
-}
-
-// write sends batches until there are no more: the last message was a refusal
-// or the session is over.
-func write(conn control.MemberConn, batches <-chan []control.Down) error {
-	for batch := range batches {
-		if err := conn.Send(batch...); err != nil {
-			return err
-		}
-		for _, message := range batch {
-			if r, ok := message.(*control.Refusal); ok {
-				return dove.Errorf(r.Kind, "%s", r.Message)
-			}
-		}
-	}
-	return nil
 }
 
 // read hands on what the dSwitch says, one message at a time: if the Core is

@@ -20,7 +20,7 @@
 // a host speaks for flows of its own endpoints and for no others.
 //
 // Member acts: it publishes each world with the History that led to it (Changes);
-// one goroutine owns the Core and never blocks; sessions, the
+// whoever has an event takes its turn with the Core, and never blocks meanwhile; sessions, the
 // store's watch and the API send to it and read immutable worlds. Edits that wait at the
 // same time are committed as one transaction. Member
 // declares the Store that it needs.

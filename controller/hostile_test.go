@@ -21,7 +21,7 @@ func TestAnEndlessHelloEnds(t *testing.T) {
 		s := f.open(2, 0, 100)
 		next[*control.Welcome](t, s)
 
-		idle := &testSession{&conn{s.ctx, make(chan control.Up, 1), make(chan control.Down)}, nil, make(chan error, 1)}
+		idle := &testSession{newConn(s.ctx, 1, 0), nil, make(chan error, 1)}
 		idle.up <- &control.Hello{Version: control.Version, Host: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), More: true}
 		began := time.Now()
 		go func() { idle.ended <- f.member.Converse(t.Context(), control.Identity{Host: "h1"}, idle.conn) }()

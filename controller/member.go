@@ -42,20 +42,19 @@ const (
 
 	HelloTimeout = 30 * time.Second // for all messages of a Hello
 	deniedLogged = 16               // claims of one session that are logged; all are counted
-	inboxDepth   = 256
+	directMax    = 4                // sessions that who steps the Core sends to himself
 )
 
-// Member is a DPC member: the Core and the goroutine that owns it.
+// Member is a DPC member: the Core, and who owns it in turn.
 type Member struct {
 	name  string
 	store Store
 	log   *slog.Logger
 
-	inbox   chan func()
 	stopped chan struct{}
 	ids     atomic.Uint64
 	latest  atomic.Pointer[published]
-	// following: there is an owner of the Core who reacts.
+	// following: there is a Core that reacts.
 	following atomic.Bool
 	measures  *measures
 	// Places of those who ask what hosts do now.
@@ -64,13 +63,16 @@ type Member struct {
 	edits  edits
 	claims chan edit.ClaimRequest // to be written
 
-	// Owned by the goroutine of Run.
+	// Owned by who has the turn.
+	turn    sync.Mutex
+	began   chan struct{} // closed when there is a Core again; nil while there is one
 	core    *Core
 	outbox  map[control.SessionID]*outbox
 	waiters []waiter
 	boxes   map[uint64]*mailbox // of those who ask, by number
 	polls   map[uint64]*polling
 	streams map[string]*stream // with other members
+	touched []*outbox          // in this turn
 
 	start atomic.Uint64 // of the Core
 	dial  func(context.Context, world.Member) (control.PeerConn, error)
@@ -83,14 +85,6 @@ type published struct {
 	later   chan struct{}
 }
 
-// outbox is what waits to be sent to a session. Closed: there is no more.
-type outbox struct {
-	host     dove.HostName
-	batches  chan []control.Down
-	overflow chan struct{}
-	denied   int // claims
-}
-
 type waiter struct {
 	ctx      context.Context
 	revision dove.Revision
@@ -101,7 +95,7 @@ type waiter struct {
 func NewMember(name string, store Store, log *slog.Logger) *Member {
 	m := &Member{
 		name: name, store: store, log: log,
-		inbox: make(chan func(), inboxDepth), stopped: make(chan struct{}),
+		stopped: make(chan struct{}), began: make(chan struct{}),
 		outbox: map[control.SessionID]*outbox{}, measures: newMeasures(),
 		boxes: map[uint64]*mailbox{},
 		polls: map[uint64]*polling{}, streams: map[string]*stream{},
@@ -127,7 +121,9 @@ func (m *Member) Run(ctx context.Context) error {
 	}
 	for {
 		err := m.follow(ctx)
+		m.turn.Lock()
 		m.endAll("the member stops following the store")
+		m.leave()
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -146,7 +142,7 @@ func (m *Member) Run(ctx context.Context) error {
 // errUnreadable marks errors about documents.
 var errUnreadable = errors.New("the store holds what this version cannot read")
 
-// follow loads the world and owns the Core until the watch is lost for good.
+// follow loads the world and has a Core react until the watch is lost for good.
 func (m *Member) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -154,17 +150,8 @@ func (m *Member) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.core = NewCore(m.name, w)
-	m.start.Store(uint64(time.Now().UnixNano()))
-	for name := range m.streams { // the other end is to know that this is another run
-		m.endPeer(name)
-	}
-	m.measures.loads.Inc()
-	m.measures.settled = w.Revision()
-	m.resume()
-	m.publish(w)
-	m.following.Store(true)
-	defer m.following.Store(false)
+	m.begin(w)
+	defer m.pause()
 	m.log.Info("the world is loaded", "revision", w.Revision())
 
 	lost := make(chan error, 1)
@@ -186,12 +173,37 @@ func (m *Member) follow(ctx context.Context) error {
 		case err := <-lost:
 			return err
 		case <-tick.C:
-			m.mustStep(Tick{})
-		case act := <-m.inbox:
-			act()
+			if err := m.post(ctx, func() { m.mustStep(Tick{}) }); err != nil {
+				return err
+			}
 		}
-		m.wake()
 	}
+}
+
+// begin lets a new Core react.
+func (m *Member) begin(w *world.World) {
+	m.turn.Lock()
+	defer m.leave()
+	m.core = NewCore(m.name, w)
+	m.start.Store(uint64(time.Now().UnixNano()))
+	for name := range m.streams { // the other end is to know that this is another run
+		m.endPeer(name)
+	}
+	m.measures.loads.Inc()
+	m.measures.settled = w.Revision()
+	m.resume()
+	m.publish(w)
+	m.following.Store(true)
+	close(m.began)
+	m.began = nil
+}
+
+// pause has those who want the Core wait for the next.
+func (m *Member) pause() {
+	m.turn.Lock()
+	defer m.leave()
+	m.following.Store(false)
+	m.began = make(chan struct{})
 }
 
 // load reads all documents.
@@ -212,7 +224,7 @@ func (m *Member) load(ctx context.Context) (*world.World, error) {
 	return w, err
 }
 
-// watch hands the store's changes to the owner of the Core. A watch that
+// watch hands the store's changes to the Core. A watch that
 // breaks goes on where it was; if the store no longer knows that place, with the
 // difference to what it has now.
 func (m *Member) watch(ctx context.Context, after dove.Revision) error {
@@ -245,31 +257,62 @@ func (m *Member) watch(ctx context.Context, after dove.Revision) error {
 
 var errStopped = dove.Errorf(dove.Unavailable, "the member stops: ask another one")
 
-// post gives the owner of the Core something to do.
+// post does something as the owner of the Core, once it is its turn and there is a
+// Core that reacts. Act must not block.
 func (m *Member) post(ctx context.Context, act func()) error {
-	select {
-	case m.inbox <- act:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-m.stopped:
-		return errStopped
+	for {
+		m.turn.Lock()
+		began := m.began
+		if began == nil {
+			act()
+			m.leave()
+			return nil
+		}
+		m.turn.Unlock()
+		select {
+		case <-began:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.stopped:
+			return errStopped
+		}
 	}
 }
 
-// ask has the owner of the Core do something and waits until it did.
+// ask is post for who does not wait for a turn any longer than ctx lasts.
 func (m *Member) ask(ctx context.Context, act func()) error {
-	done := make(chan struct{})
-	if err := m.post(ctx, func() { act(); close(done) }); err != nil {
-		return err
-	}
+	done := make(chan error, 1)
+	go func() { done <- m.post(ctx, act) }()
 	select {
-	case <-done:
-		return nil
+	case err := <-done:
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-m.stopped:
-		return errStopped
+	}
+}
+
+// leave ends the turn, and then sends what the Core said in it. To many sessions
+// others send it, all at once.
+func (m *Member) leave() {
+	if m.began == nil {
+		m.wake()
+	}
+	var few [directMax]*outbox
+	n := 0
+	for _, out := range m.touched {
+		out.touched = false
+		if len(m.touched) <= directMax {
+			few[n] = out
+			n++
+		} else {
+			go func() { out.send(out.begin()) }()
+		}
+	}
+	clear(m.touched)
+	m.touched = m.touched[:0]
+	m.turn.Unlock()
+	for _, out := range few[:n] {
+		out.push()
 	}
 }
 
@@ -358,15 +401,27 @@ func (m *Member) enqueue(s Send) {
 	if out == nil {
 		return // it ended in this very step
 	}
-	select {
-	case out.batches <- s.Messages:
-	default:
-		m.log.Warn("a session is too slow; ending it", "host", out.host, "session", s.Session)
-		m.measures.ended.WithLabelValues(endedSlow).Inc()
-		close(out.overflow)
-		delete(m.outbox, s.Session)
-		m.mustStep(Closed{s.Session})
+	if out.put(s.Messages) {
+		m.touch(out)
+		return
 	}
+	m.log.Warn("a session is too slow; ending it", "host", out.host, "session", s.Session)
+	m.measures.ended.WithLabelValues(endedSlow).Inc()
+	out.end(slow(out.host))
+	delete(m.outbox, s.Session)
+	m.mustStep(Closed{s.Session})
+}
+
+// touch has leave push what an outbox got.
+func (m *Member) touch(out *outbox) {
+	if !out.touched {
+		out.touched = true
+		m.touched = append(m.touched, out)
+	}
+}
+
+func slow(host dove.HostName) error {
+	return dove.Errorf(dove.Unavailable, "the session of host %s is too slow", host)
 }
 
 func (m *Member) finish(e End) {
@@ -374,8 +429,10 @@ func (m *Member) finish(e End) {
 	if out == nil {
 		return
 	}
+	var reason error
 	switch last := e.Last.(type) {
 	case *control.Refusal:
+		reason = dove.Errorf(last.Kind, "%s", last.Message)
 		m.log.Info("a session is refused", "host", out.host, "session", e.Session, "kind", last.Kind, "reason", last.Message)
 		m.measures.ended.WithLabelValues(endedRefused).Inc()
 	case *control.Elsewhere:
@@ -383,12 +440,8 @@ func (m *Member) finish(e End) {
 		m.measures.ended.WithLabelValues(endedElsewhere).Inc()
 	}
 	delete(m.outbox, e.Session)
-	select {
-	case out.batches <- []control.Down{e.Last}:
-		close(out.batches)
-	default:
-		close(out.overflow)
-	}
+	out.last(e.Last, reason)
+	m.touch(out)
 }
 
 // endAll ends every session, and says where else there is an answer if that is known.

@@ -26,6 +26,13 @@ type conn struct {
 	ctx  context.Context
 	up   chan control.Up
 	down chan control.Down
+	deaf context.Context // when it is done nothing more is received
+	stop context.CancelFunc
+}
+
+func newConn(ctx context.Context, up, down int) *conn {
+	deaf, stop := context.WithCancel(ctx)
+	return &conn{ctx, make(chan control.Up, up), make(chan control.Down, down), deaf, stop}
 }
 
 func (c *conn) Send(messages ...control.Down) error {
@@ -46,6 +53,8 @@ func (c *conn) TrySend(messages ...control.Down) (bool, error) {
 	return true, c.Send(messages...)
 }
 
+func (c *conn) Stop() { c.stop() }
+
 func (c *conn) Recv() (control.Up, error) {
 	select {
 	case m, ok := <-c.up:
@@ -53,8 +62,8 @@ func (c *conn) Recv() (control.Up, error) {
 			return nil, io.EOF
 		}
 		return m, nil
-	case <-c.ctx.Done():
-		return nil, c.ctx.Err()
+	case <-c.deaf.Done():
+		return nil, c.deaf.Err()
 	}
 }
 
@@ -140,7 +149,7 @@ func (f *fleet) open(n int, seen dove.Revision, queue int) *testSession {
 		Host: dove.HostName(fmt.Sprintf("h%d", n)), VTEP: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Serial: fmt.Sprintf("%02x", n),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &testSession{&conn{ctx, make(chan control.Up, 4096), make(chan control.Down, queue)}, cancel, make(chan error, 1)}
+	s := &testSession{newConn(ctx, 4096, queue), cancel, make(chan error, 1)}
 	s.up <- &control.Hello{Version: control.Version, Host: id.Host, VTEP: id.VTEP, Incarnation: 1, Seen: seen}
 	go func() {
 		err := f.member.Converse(ctx, id, s.conn)
@@ -229,7 +238,7 @@ func TestMemberRefuses(t *testing.T) {
 		if err := <-s.ended; dove.KindOf(err) != dove.Forbidden {
 			t.Error(err)
 		}
-		s = &testSession{&conn{t.Context(), make(chan control.Up, 1), make(chan control.Down, 1)}, nil, nil}
+		s = &testSession{newConn(t.Context(), 1, 1), nil, nil}
 		s.up <- &control.Ack{}
 		if err := f.member.Converse(t.Context(), control.Identity{Host: "h1"}, s.conn); dove.KindOf(err) != dove.Invalid {
 			t.Error(err)

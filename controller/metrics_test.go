@@ -80,40 +80,38 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// TestHealth asks a member that loads, one that serves and one that stopped.
+// TestHealth asks a member that loads, one that serves and one that stopped, in real
+// time: one whose Core is kept busy is not at rest.
 func TestHealth(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, func(m *memory.Store) Store { return &brittle{Store: m} })
-		if err := f.member.Alive(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if err := f.member.Ready(t.Context()); err != nil {
-			t.Error(err)
-		}
-		// Something that keeps the owner of the Core busy for good.
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		release := make(chan struct{})
-		if err := f.member.post(t.Context(), func() { <-release }); err != nil {
-			t.Error(err)
-		}
-		if err := f.member.Alive(ctx); err == nil {
-			t.Error("a member that does not react is alive")
-		}
-		values := daemontest.Gather(t, f.member.Collector())
-		if _, there := values["dove_dpc_sessions"]; there || values["dove_dpc_store_up"] != 1 {
-			t.Error("a member that does not react says how many sessions there are, or not what it can say")
-		}
-		close(release)
+	f := newFleet(t, func(m *memory.Store) Store { return &brittle{Store: m} })
+	if err := f.member.Alive(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := f.member.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	// Something that keeps the owner of the Core busy for good.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	busy, release := make(chan struct{}), make(chan struct{})
+	go f.member.post(t.Context(), func() { close(busy); <-release })
+	<-busy
+	if err := f.member.Alive(ctx); err == nil {
+		t.Error("a member that does not react is alive")
+	}
+	values := daemontest.Gather(t, f.member.Collector())
+	if _, there := values["dove_dpc_sessions"]; there || values["dove_dpc_store_up"] != 1 {
+		t.Error("a member that does not react says how many sessions there are, or not what it can say")
+	}
+	close(release)
 
-		f.stop()
-		<-f.ran
-		if err := f.member.Alive(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if err := f.member.Ready(t.Context()); dove.KindOf(err) != dove.Unavailable {
-			t.Errorf("a member that stopped is ready: %v", err)
-		}
-		daemontest.Gather(t, f.member.Collector()).Want(t, daemontest.Values{"dove_dpc_following": 0})
-	})
+	f.stop()
+	<-f.ran
+	if err := f.member.Alive(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := f.member.Ready(t.Context()); dove.KindOf(err) != dove.Unavailable {
+		t.Errorf("a member that stopped is ready: %v", err)
+	}
+	daemontest.Gather(t, f.member.Collector()).Want(t, daemontest.Values{"dove_dpc_following": 0})
 }

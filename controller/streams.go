@@ -396,19 +396,14 @@ func (m *Member) overtake(ctx context.Context, before *world.World) (dove.Revisi
 	return revision, m.change(ctx, revision, differing)
 }
 
-// change has the owner of the Core apply a revision.
+// change has the Core apply a revision.
 func (m *Member) change(ctx context.Context, revision dove.Revision, docs []dove.Doc) error {
-	failed := make(chan error, 1)
-	if err := m.post(ctx, func() { failed <- m.step(Changed{revision, docs}) }); err != nil {
+	var failed error
+	if err := m.post(ctx, func() { failed = m.step(Changed{revision, docs}) }); err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case err := <-failed:
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUnreadable, err)
-		}
-		return nil
+	if failed != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, failed)
 	}
+	return nil
 }

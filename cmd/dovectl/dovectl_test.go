@@ -131,6 +131,7 @@ func (inside) Room() error { return nil }
 // One that "obeys" has all that it is told in force at once.
 type host struct {
 	ctx      context.Context
+	stop     context.CancelFunc
 	up       chan control.Up
 	says     string
 	asked    []control.Tuple
@@ -144,6 +145,8 @@ func (h *host) Send(messages ...control.Down) error {
 	}
 	return errors.Join(errs...)
 }
+
+func (h *host) Stop() { h.stop() }
 
 // TrySend leaves it to Send, which waits until what the host says is taken.
 func (h *host) TrySend(...control.Down) (bool, error) { return false, nil }
@@ -219,7 +222,7 @@ func (r *rig) connect(name dove.HostName, vtep netip.Addr, says string) {
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	conn := &host{ctx: ctx, up: make(chan control.Up, 16), says: says}
+	conn := &host{ctx: ctx, stop: stop, up: make(chan control.Up, 16), says: says}
 	conn.up <- &control.Hello{Version: control.Version, Host: name, VTEP: vtep, Software: "stuck"}
 	ended := make(chan struct{})
 	go func() {

@@ -180,3 +180,6 @@ func (c *memberConn) Recv() (control.Up, error) {
 	}
 	return m, nil
 }
+
+// Stop has Recv fail, now and later.
+func (c *memberConn) Stop() { c.stop() }

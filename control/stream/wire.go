@@ -269,13 +269,18 @@ func (w *wire) farewell(reason error) error {
 	return errors.Join(w.tls.CloseWrite(), w.socket.drain())
 }
 
+// stop has recv fail, now and later.
+func (w *wire) stop() {
+	w.deaf.Store(true)
+	_ = w.socket.SetReadDeadline(time.Unix(1, 0))
+}
+
 // end ends the session for a reason and closes the connection, within endGrace.
 func (w *wire) end(reason error) {
 	late := time.AfterFunc(endGrace, func() { _ = w.socket.Close() })
 	defer late.Stop()
 	defer w.socket.Close()
-	w.deaf.Store(true)
-	_ = w.socket.SetReadDeadline(time.Unix(1, 0)) // who reads leaves
+	w.stop() // who reads leaves
 	if w.farewell(reason) != nil {
 		return
 	}
