@@ -70,7 +70,7 @@ func (l *Lab) waitDPC(ctx context.Context) error {
 func (l *Lab) runDPC() (err error) {
 	addr := l.opt.addr(dpcNumber)
 	l.dpc, err = start(l.dpcNS, filepath.Join(l.dir, "dpc.log"), l.program("dpc"), "run",
-		"--state", filepath.Join(l.dir, "dpc"), "--name", "dpc-1",
+		"--state", filepath.Join(l.dir, "dpc"),
 		"--api", netip.AddrPortFrom(addr, apiPort).String(),
 		"--control", netip.AddrPortFrom(addr, controlPort).String(),
 		"--metrics", netip.AddrPortFrom(addr, dpcMetricsPort).String())
