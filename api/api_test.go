@@ -412,18 +412,30 @@ func TestWhy(t *testing.T) {
 			t.Errorf("%s: %+v", query, why)
 		}
 	}
+	for query, says := range map[string]string{
+		"from=web-1&to=10.0.1.9&proto=tcp&port=1":   "no endpoint has address 10.0.1.9 on network a/front",
+		"from=web-1&to=192.0.2.1&proto=tcp&port=1":  "there is no gateway to other addresses",
+		"from=192.0.2.1&to=web-1&proto=tcp&port=80": "nobody has address 192.0.2.1",
+	} {
+		var why Why
+		r.ok(&why, "GET /v1/tenants/a/why?"+query, "")
+		if why.Reaches || len(why.Obstacles) != 2 || !strings.Contains(why.Obstacles[0], says) || why.From.Tenant != "a" || why.To.Tenant != "a" || why.Forth == "" {
+			t.Errorf("%s: %+v", query, why)
+		}
+	}
 	for query, status := range map[string]int{
-		"from=web-1&to=db-1&proto=tcp":              422,
-		"from=web-1&to=db-1&proto=tcp&port=65536":   422,
-		"from=web-1&to=db-1&proto=tcp&port=x":       422,
-		"from=web-1&to=db-1&proto=any":              422,
-		"from=web-1&to=db-1&proto=x":                422,
-		"from=web-1&to=db-1&proto=47&port=1":        422,
-		"from=web-1&to=db-1":                        422,
-		"from=web-1&to=db-2&proto=tcp&port=1":       404,
-		"from=web-1&to=10.0.1.9&proto=tcp&port=1":   404,
-		"from=Web&to=db-1&proto=tcp&port=1":         422,
-		"from=web-1&to=db-1&proto=tcp&port=1&why=x": 422,
+		"from=web-1&to=db-1&proto=tcp":                  422,
+		"from=web-1&to=db-1&proto=tcp&port=65536":       422,
+		"from=web-1&to=db-1&proto=tcp&port=x":           422,
+		"from=web-1&to=db-1&proto=any":                  422,
+		"from=web-1&to=db-1&proto=x":                    422,
+		"from=web-1&to=db-1&proto=47&port=1":            422,
+		"from=web-1&to=db-1":                            422,
+		"from=web-1&to=db-2&proto=tcp&port=1":           404,
+		"from=10.0.1.8&to=10.0.1.9&proto=tcp&port=1":    404,
+		"from=web-1&to=web-1/10.0.1.9&proto=tcp&port=1": 404,
+		"from=Web&to=db-1&proto=tcp&port=1":             422,
+		"from=web-1&to=db-1&proto=tcp&port=1&why=x":     422,
 	} {
 		r.refused(status, "GET /v1/tenants/a/why?"+query, "")
 	}

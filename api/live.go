@@ -34,9 +34,16 @@ type WhyFlow struct {
 	Bytes   uint64        `json:"bytes"`
 }
 
-// live asks the switches of both ends at once. Whatever they say, or do not,
+// live asks the switches of both ends at once; of what is sent to an address that
+// nobody has, the sender's. Whatever they say, or do not,
 // there is an answer.
 func (s *server) live(ctx context.Context, a explain.Answer) []WhyLive {
+	switch nobody := (dove.Endpoint{}); nobody {
+	case a.From.Endpoint: // whose switch would be asked?
+		return nil
+	case a.To.Endpoint:
+		return []WhyLive{s.inspect(ctx, a, a.From, "sender")}
+	}
 	if a.From.Host == a.To.Host && a.From.VNI == a.To.VNI {
 		return []WhyLive{s.inspect(ctx, a, a.From, "both")}
 	}

@@ -44,10 +44,10 @@ type WhyFailed struct {
 // WhyPlace is what and where one end is.
 type WhyPlace struct {
 	Tenant   dove.Tenant     `json:"tenant"`
-	Endpoint dove.EndpointID `json:"endpoint"`
+	Endpoint dove.EndpointID `json:"endpoint,omitempty" doc:"Missing: nobody has the address."`
 	Address  string          `json:"address"`
-	Network  string          `json:"network"`
-	VNI      dove.VNI        `json:"vni"`
+	Network  string          `json:"network,omitempty" doc:"Missing: nobody has the address, and it is in no subnet that can be reached."`
+	VNI      dove.VNI        `json:"vni,omitempty"`
 	Groups   []string        `json:"groups" nullable:"false" doc:"Each as BLUEPRINT/GROUP."`
 	Class    dove.Class      `json:"class" doc:"The number for addresses alike in policy; 0: none."`
 	Host     dove.HostName   `json:"host,omitempty"`
@@ -58,7 +58,7 @@ type WhyPlace struct {
 // Flow says which flow is asked about.
 type Flow struct {
 	From  string `query:"from" required:"true" maxLength:"128" example:"web-1" doc:"Who sends first: an endpoint, ENDPOINT/ADDRESS, NETWORK/ADDRESS, or an address."`
-	To    string `query:"to" required:"true" maxLength:"128" example:"db-1" doc:"To whom, written likewise."`
+	To    string `query:"to" required:"true" maxLength:"128" example:"db-1" doc:"To whom, written likewise. One of both may be an address that nobody has."`
 	Proto string `query:"proto" required:"true" maxLength:"8" example:"tcp" doc:"tcp, udp, sctp, icmp, icmpv6 or a number from 1 to 255."`
 	Port  string `query:"port" maxLength:"5" pattern:"^[0-9]+$" example:"5432" doc:"The destination port; for icmp and icmpv6 type*256+code (missing: echo request)."`
 }
@@ -66,7 +66,7 @@ type Flow struct {
 func (s *server) why(api huma.API) {
 	registerTenant(api, huma.Operation{
 		OperationID: "why", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/why", Tags: []string{"endpoints"},
-		Summary:     "Ask why one endpoint reaches another, or not",
+		Summary:     "Ask why one endpoint reaches another, or an address, or not",
 		Description: "Judged by what was intended at the present revision; live says what the switches of both ends do at this moment.",
 	}, func(ctx context.Context, in *struct {
 		TenantPath
@@ -82,12 +82,11 @@ func (s *server) why(api huma.API) {
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		if q.From, err = explain.Find(w, in.Tenant, in.From); err != nil {
+		ends, err := explain.Ends(w, in.Tenant, in.From, in.To)
+		if err != nil {
 			return nil, s.problem(err)
 		}
-		if q.To, err = explain.FindSeen(w, q.From, in.To); err != nil {
-			return nil, s.problem(err)
-		}
+		q.From, q.To = ends.From, ends.To
 		a, err := explain.Why(w, q)
 		if err == nil && a.Protocol == dove.ProtocolICMPv6 && in.Port == "" {
 			q.Port = echoRequest6
@@ -97,6 +96,7 @@ func (s *server) why(api huma.API) {
 			return nil, s.problem(err)
 		}
 		out := renderWhy(a)
+		out.From.Tenant, out.To.Tenant = in.Tenant, in.Tenant
 		if actsForTenant(ctx) { // where hosts are is the administrators' matter
 			out.From.VTEP, out.To.VTEP = "", ""
 		}

@@ -37,11 +37,11 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 	addr = addr.Unmap()
 	network := dove.Network{Tenant: t, Name: name}
 	if on, ok := w.EndpointOn(network, addr); ok {
-		return End{on.Full(), addr}, nil
+		return End{Endpoint: on.Full(), Addr: addr}, nil
 	}
 	if isEndpoint {
 		if e.Has(addr) {
-			return End{e.Full(), addr}, nil
+			return End{Endpoint: e.Full(), Addr: addr}, nil
 		}
 		return End{}, dove.Errorf(dove.NotFound, "endpoint %s does not have address %s", e.Full(), addr)
 	}
@@ -67,7 +67,7 @@ func FindSeen(w *world.World, from End, text string) (End, error) {
 	e, _ := w.Endpoint(from.Endpoint)
 	n, _ := w.Network(e.NetworkOf())
 	if to, ok := w.Seen(n.VNI, addr.Unmap()); ok {
-		return End{to.Full(), addr.Unmap()}, nil
+		return End{Endpoint: to.Full(), Addr: addr.Unmap()}, nil
 	}
 	return End{}, err
 }
@@ -86,7 +86,7 @@ func anywhere(w *world.World, t dove.Tenant, addr netip.Addr) (End, error) {
 		if on.Name != "" {
 			return End{}, dove.Errorf(dove.Conflict, "networks %s and %s both have address %s: write network/address", on, n.Full(), addr)
 		}
-		found, on = End{e.Full(), addr}, n.Full()
+		found, on = End{Endpoint: e.Full(), Addr: addr}, n.Full()
 	}
 	switch {
 	case on.Name == "" && router != "":

@@ -20,13 +20,16 @@ type Question struct {
 }
 
 // End is an endpoint, by one of its addresses or, if Addr is the zero Addr, by
-// whichever is of the other end's family.
+// whichever is of the other end's family. Without an Endpoint it is an address that
+// nobody has, on the Network or, if that is zero, wherever it leads to.
 type End struct {
 	Endpoint dove.Endpoint
 	Addr     netip.Addr
+	Network  dove.Network
 }
 
-// Place is what and where one end is. Class is 0 if it has none. Host is "" if
+// Place is what and where one end is. Endpoint is zero if nobody has Addr, and Network if
+// that is on none either. Class is 0 if it has none. Host is "" if
 // the endpoint is bound to none, VTEP the zero Addr unless that host has joined.
 // A Foreign host runs no dSwitch.
 type Place struct {
@@ -68,6 +71,9 @@ func (a Answer) Reaches() bool { return a.Allowed && len(a.Obstacles) == 0 }
 // Why answers a question. Errors, dove.NotFound and dove.Invalid, are about
 // ends that do not exist or have no address family in common.
 func Why(w *world.World, q Question) (Answer, error) {
+	if q.From.nobodys() || q.To.nobodys() {
+		return whyNobody(w, q)
+	}
 	from, ok := w.Endpoint(q.From.Endpoint)
 	if !ok {
 		return Answer{}, missing(q.From.Endpoint)
@@ -80,13 +86,7 @@ func Why(w *world.World, q Question) (Answer, error) {
 	if !ok {
 		return Answer{}, dove.Errorf(dove.Invalid, "endpoints %s and %s have no address family in common: ask about addresses that both have", from.Full(), to.Full())
 	}
-	a := Answer{Revision: w.Revision(), Protocol: q.Protocol, Port: q.Port}
-	if a.Protocol.IsICMP() {
-		a.Protocol = dove.ProtocolICMP
-		if dst.Is6() {
-			a.Protocol = dove.ProtocolICMPv6
-		}
-	}
+	a := Answer{Revision: w.Revision(), Protocol: protocolOver(q.Protocol, dst), Port: q.Port}
 	var srcSignature, dstSignature policy.Signature
 	var srcDomain, dstDomain dove.Domain
 	a.From, srcDomain, srcSignature = place(w, from, src)
@@ -102,13 +102,28 @@ func Why(w *world.World, q Question) (Answer, error) {
 		a.Rule = verdict.DefaultDeny
 		return a, nil
 	}
-	intent := w.Domain(a.Domain)
-	forth, back := intent.Table(srcSignature, dstSignature), intent.Table(dstSignature, srcSignature)
+	a.judge(w.Domain(a.Domain), srcSignature, dstSignature)
+	return a, nil
+}
+
+// judge asks what policy says.
+func (a *Answer) judge(intent *policy.Domain, src, dst policy.Signature) {
+	forth, back := intent.Table(src, dst), intent.Table(dst, src)
 	a.Forth, a.Back = forth.Digest(), back.Digest()
 	v := forth.Lookup(a.Protocol, a.Port)
 	a.Allowed, a.Rule = v.Allow, forth.Name(v)
-	a.Near = intent.Nearest(srcSignature, dstSignature, a.Protocol, a.Port)
-	return a, nil
+	a.Near = intent.Nearest(src, dst, a.Protocol, a.Port)
+}
+
+// protocolOver is ICMP or ICMPv6 as an address wants it, or the protocol.
+func protocolOver(p dove.Protocol, addr netip.Addr) dove.Protocol {
+	switch {
+	case !p.IsICMP():
+		return p
+	case addr.Is6():
+		return dove.ProtocolICMPv6
+	}
+	return dove.ProtocolICMP
 }
 
 func missing(e dove.Endpoint) error {
@@ -169,14 +184,22 @@ func obstacles(a Answer) []string {
 		ends = ends[:1]
 	}
 	for _, p := range ends {
-		switch {
-		case p.Host == "":
-			all = append(all, fmt.Sprintf("endpoint %s is bound to no host", p.Endpoint))
-		case !p.VTEP.IsValid():
-			all = append(all, fmt.Sprintf("host %s of endpoint %s has not joined", p.Host, p.Endpoint))
-		case p.Foreign && a.Router != "":
-			all = append(all, fmt.Sprintf("host %s of endpoint %s is foreign: nobody answers there for router %s, so what is on it reaches its own network only; put both endpoints on one network", p.Host, p.Endpoint, a.Router))
+		if why := unreachable(p, a.Router); why != "" {
+			all = append(all, why)
 		}
 	}
 	return all
+}
+
+// unreachable says why packets do not get to or from where an endpoint is, "" if they do.
+func unreachable(p Place, router string) string {
+	switch {
+	case p.Host == "":
+		return fmt.Sprintf("endpoint %s is bound to no host", p.Endpoint)
+	case !p.VTEP.IsValid():
+		return fmt.Sprintf("host %s of endpoint %s has not joined", p.Host, p.Endpoint)
+	case p.Foreign && router != "":
+		return fmt.Sprintf("host %s of endpoint %s is foreign: nobody answers there for router %s, so what is on it reaches its own network only; put both endpoints on one network", p.Host, p.Endpoint, router)
+	}
+	return ""
 }

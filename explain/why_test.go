@@ -26,8 +26,14 @@ policies: [
  {name: app-db, from: app, to: db, allow: [tcp/5432]},
  {name: no-ssh, from: web, to: app, deny: [tcp/22]}]}`
 
+// hole is about addresses that nobody has.
+const hole = `{apiVersion: dove/v1, kind: Blueprint, name: hole, domain: shop,
+outside: {far: {prefixes: [203.0.113.0/24], except: [203.0.113.8/32]}},
+policies: [{name: out, from: shop/web, to: far, allow: tcp/443}, {name: in, from: far, to: shop/web, allow: tcp/22}]}`
+
+
 // shopWorld has acme's shop on two hosts, of which the second has not joined.
-func shopWorld(t *testing.T) *world.World {
+func shopWorld(t *testing.T, more ...string) *world.World {
 	t.Helper()
 	w := world.New()
 	apply := func(txn dove.Txn, err error) {
@@ -46,8 +52,10 @@ func shopWorld(t *testing.T) *world.World {
 	for _, tenant := range []dove.Tenant{"acme", "bolt"} {
 		txn, _, err := edit.PutTenant(w, tenant, nil)
 		apply(txn, err)
-		txn, _, err = edit.PutBlueprint(w, tenant, "", []byte(shop), now, nil)
-		apply(txn, err)
+		for _, text := range append([]string{shop}, more...) {
+			txn, _, err = edit.PutBlueprint(w, tenant, "", []byte(text), now, nil)
+			apply(txn, err)
+		}
 	}
 	apply(dove.Txn{Puts: []dove.Put{
 		world.Put(world.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Serial: "01"}),

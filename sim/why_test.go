@@ -55,7 +55,13 @@ func (w *walk) explained(p Packet) (what string, err error) {
 	from, _ := w.World().Endpoint(p.From)
 	to, findErr := explain.Find(w.World(), p.From.Tenant, fmt.Sprintf("%s/%s", from.Network, p.Dst))
 	var why explain.Answer
-	if findErr == nil {
+	if findErr != nil { // nobody has it, and why says so
+		to = explain.End{Addr: p.Dst, Network: from.NetworkOf()}
+		why, err = explain.Why(w.World(), explain.Question{From: explain.End{Endpoint: p.From, Addr: p.Src}, To: to, Protocol: protocol, Port: port})
+		if err != nil || why.Reaches() || len(why.Obstacles) == 0 {
+			return "", fmt.Errorf("%s: nobody has it, but why says %+v, %w", p, why, err)
+		}
+	} else {
 		if why, err = explain.Why(w.World(), explain.Question{From: explain.End{Endpoint: p.From, Addr: p.Src}, To: to, Protocol: protocol, Port: port}); err != nil {
 			return "", fmt.Errorf("%s: %w", p, err)
 		}

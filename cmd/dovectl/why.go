@@ -26,7 +26,9 @@ Then the switches of both say what they would do with the packet now.
 
 FROM and TO are endpoints (web-1), addresses (10.0.1.2) or, where that is not
 clear, one of an endpoint (web-1/10.0.1.2) or on a network (front/10.0.1.2). TO
-may be an address that only a static route leads to from FROM.
+may be an address that only a static route leads to from FROM. One of the two
+may be an address that nobody has: then it says what policy would say, and where
+packets end.
 TRAFFIC is written as in a blueprint: tcp/443, icmp, icmp/8, icmpv6/128,
 proto/47.
 
@@ -110,7 +112,7 @@ func parseFlow(from, to, traffic string) (api.Flow, error) {
 // printWhy says what was intended, where both ends are, and what their switches
 // do now.
 func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
-	fmt.Fprintf(w, "%s -> %s %s: %s by %s\n", why.From.Endpoint, why.To.Endpoint, traffic, a.verdict(why.Allowed), why.Rule)
+	fmt.Fprintf(w, "%s -> %s %s: %s by %s\n", endName(why.From), endName(why.To), traffic, a.verdict(why.Allowed), why.Rule)
 	if why.Nearest != "" {
 		fmt.Fprintf(w, "nearest:\t%s, which fails on: %s\n", why.Nearest, why.Failed)
 	}
@@ -167,6 +169,9 @@ func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
 		}
 	}
 }
+
+// endName is an end's endpoint, or the address that nobody has.
+func endName(p api.WhyPlace) string { return cmp.Or(string(p.Endpoint), p.Address+" (nobody's)") }
 
 func (a *app) verdict(allowed bool) string {
 	if allowed {
