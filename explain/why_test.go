@@ -31,7 +31,6 @@ const hole = `{apiVersion: dove/v1, kind: Blueprint, name: hole, domain: shop,
 outside: {far: {prefixes: [203.0.113.0/24], except: [203.0.113.8/32]}},
 policies: [{name: out, from: shop/web, to: far, allow: tcp/443}, {name: in, from: far, to: shop/web, allow: tcp/22}]}`
 
-
 // shopWorld has acme's shop on two hosts, of which the second has not joined.
 func shopWorld(t *testing.T, more ...string) *world.World {
 	t.Helper()
