@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 
 	"dove.network/api"
 	"dove.network/api/client"
+	"dove.network/control"
+	"dove.network/control/stream"
 	"dove.network/dove"
 )
 
@@ -72,6 +75,33 @@ func TestCluster(t *testing.T) {
 	if tenants := must[[]api.Tenant](t)(c.Tenants(t.Context(), api.TenantFilter{})); len(tenants) != 2 {
 		t.Errorf("what another wrote: %+v", tenants)
 	}
+	// A host of one member is told what another one wrote, and the third knows that it was.
+	vtep := netip.MustParseAddr("192.0.2.1")
+	host := joinHost(t, clients["dpc-2"], members["dpc-2"].Listen.API, vtep)
+	conn := must[control.HostConn](t)(stream.Dial(t.Context(), []string{members["dpc-2"].Listen.Control}, host.TLS()))
+	if err := conn.Send(&control.Hello{Version: control.Version, Number: 1, Host: "h1", VTEP: vtep}); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			m, err := conn.Recv()
+			if err != nil {
+				return
+			}
+			if f, ok := m.(*control.Frontier); ok {
+				conn.Send(&control.Ack{Revision: f.Revision})
+			}
+		}
+	}()
+	must[api.Blueprint](t)(clients["dpc-1"].PutBlueprint(t.Context(), "acme", "shop", []byte(shop), nil))
+	endpoint := must[api.Endpoint](t)(clients["dpc-3"].PutEndpoint(t.Context(), dove.Endpoint{Tenant: "acme", ID: "web-1"}, api.EndpointSpec{Groups: []string{"shop/web"}, Host: "h1"}, nil))
+	for name, c := range clients {
+		receipt := must[api.Receipt](t)(c.Receipt(t.Context(), endpoint.Revision, 20*time.Second))
+		if !receipt.Complete || len(receipt.Unconfirmed) != 0 {
+			t.Errorf("at %s the receipt of %d says %+v", name, endpoint.Revision, receipt)
+		}
+	}
+	conn.Close()
 	all := must[[]api.Member](t)(clients["dpc-2"].Members(t.Context()))
 	if len(all) != 3 || !all[1].Answers || all[2].Etcd != members["dpc-3"].Listen.Etcd || all[2].Control != members["dpc-3"].Listen.Control {
 		t.Errorf("members %+v", all)

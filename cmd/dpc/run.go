@@ -19,11 +19,13 @@ import (
 	"dove.network/api"
 	"dove.network/auth"
 	"dove.network/config"
+	"dove.network/control"
 	"dove.network/control/stream"
 	"dove.network/controller"
 	"dove.network/daemon"
 	"dove.network/dove"
 	"dove.network/store/etcd"
+	"dove.network/world"
 )
 
 // settings are the configuration of dpc run.
@@ -118,6 +120,13 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("listen for sessions of hosts: %w", err)
 	}
 	defer controlListener.Close()
+	var peerListener net.Listener
+	if own.Peer != "" {
+		if peerListener, err = net.Listen("tcp", s.Listen.Peer); err != nil {
+			return fmt.Errorf("listen for other members: %w", err)
+		}
+		defer peerListener.Close()
+	}
 	metricsListener, err := daemon.Listen(s.Metrics)
 	if err != nil {
 		return err
@@ -133,6 +142,11 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	}
 	meter := newMeter()
 	member := controller.NewMember(own.Name, measured{store, meter}, log)
+	peerTLS := auth.PeerTLS(server, authority.Certificate())
+	member.DialPeers(func(ctx context.Context, its world.Member) (control.PeerConn, error) {
+		return stream.DialPeer(ctx, its.Peer, control.PeerIdentity{Member: its.Name, Serial: its.Serial}, peerTLS)
+	})
+	peers := &stream.PeerServer{TLS: peerTLS, Admit: member.AdmitPeer, Converse: member.ConversePeer, Log: log}
 	hosts := &stream.Server{
 		TLS:      auth.ControlTLS(server, authority.Certificate()),
 		Admit:    admit(member),
@@ -166,6 +180,13 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 			supervisor.Tell(daemon.Ready, "STATUS=member "+own.Name)
 			return daemon.Together(ctx,
 				func(ctx context.Context) error { return hosts.Serve(ctx, controlListener) },
+				func(ctx context.Context) error {
+					if peerListener != nil {
+						return peers.Serve(ctx, peerListener)
+					}
+					<-ctx.Done()
+					return nil
+				},
 				func(ctx context.Context) error { return serve(ctx, public, apiListener) },
 				func(ctx context.Context) error { return sweep(ctx, member, log) },
 				func(ctx context.Context) error { return expire(ctx, member, log) },

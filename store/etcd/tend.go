@@ -140,6 +140,7 @@ func (s *Store) Tend(ctx context.Context, log *slog.Logger) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.Stopped():
+			<-ctx.Done()
 			return nil
 		case <-promote.C:
 			s.promote(ctx, log)
