@@ -29,7 +29,7 @@ type edits struct {
 // editing is one edit on its way.
 type editing struct {
 	steps *edit.Steps
-	txn   dove.Txn
+	txn   dove.Txn      // empty: not decided yet
 	last  bool          // of its transactions
 	took  time.Duration // to decide
 	tries int
@@ -55,24 +55,28 @@ func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, 
 	steps := edit.InSteps(decide)
 	for try := 0; try < editsMax; try++ {
 		begun := time.Now()
-		txn, last, err := steps.Next(w)
-		for (err != nil || txn.Empty()) && !late {
-			now, failed := m.Read(ctx)
-			if failed != nil {
-				return 0, failed
+		e := &editing{steps: steps, tries: try, done: make(chan struct{})}
+		if late || !m.committing() { // else what is decided now would be overtaken
+			var err error
+			e.txn, e.last, err = steps.Next(w)
+			for (err != nil || e.txn.Empty()) && !late {
+				now, failed := m.Read(ctx)
+				if failed != nil {
+					return 0, failed
+				}
+				if late = true; now != w {
+					w = now
+					e.txn, e.last, err = steps.Next(w)
+				}
 			}
-			if late = true; now != w {
-				w = now
-				txn, last, err = steps.Next(w)
+			if err != nil {
+				return 0, err
 			}
+			if e.txn.Empty() {
+				return w.Revision(), nil
+			}
+			e.took = time.Since(begun)
 		}
-		if err != nil {
-			return 0, err
-		}
-		if txn.Empty() {
-			return w.Revision(), nil
-		}
-		e := &editing{steps: steps, txn: txn, last: last, took: time.Since(begun), tries: try, done: make(chan struct{})}
 		m.queue(e)
 		select {
 		case <-e.done:
@@ -98,12 +102,20 @@ func (m *Member) Edit(ctx context.Context, decide func(*world.World) (dove.Txn, 
 				return 0, ctx.Err()
 			}
 		}
+		var err error
 		if w, err = m.Read(ctx); err != nil {
 			return 0, err
 		}
 		late = true
 	}
 	return 0, dove.Errorf(dove.Conflict, "others kept changing the same documents %d times: try again", editsMax)
+}
+
+// committing reports whether edits are being committed.
+func (m *Member) committing() bool {
+	m.edits.mu.Lock()
+	defer m.edits.mu.Unlock()
+	return m.edits.writing
 }
 
 // queue has an edit committed, by who does so already or somebody new.
@@ -172,7 +184,7 @@ func (m *Member) together(waiting []*editing, most int) (batch *edit.Batch, toge
 			left = append(left, e)
 			continue
 		}
-		if !batch.Holds(e.txn) {
+		if e.txn.Empty() || !batch.Holds(e.txn) {
 			if e.took > slowEdit && e.tries < triesAlone && len(waiting) > 1 || !e.redecide(batch) {
 				e.again = true
 				close(e.done)

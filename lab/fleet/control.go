@@ -63,7 +63,7 @@ const (
 	batch      = 64  // questions in one request
 	askersAt   = 32  // requests at once
 	changePart = 100 // endpoints in one request that changes them
-	changersAt = 3
+	changersAt = 2
 	singlesAt  = 64
 	holders    = 16 // hosts that hold what changes
 	enforced   = 60 // changes whose receipts are waited for, at each size

@@ -30,7 +30,7 @@ const (
 // How the world is made.
 const (
 	loadPart  = 120 // endpoints in one request
-	loadersAt = 3   // requests at once
+	loadersAt = 2   // requests at once
 	joinersAt = 32
 	openersAt = 64
 )
