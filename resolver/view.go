@@ -39,13 +39,6 @@ type tables struct {
 	members members
 }
 
-// presence is what a host has endpoints on: the classes of their addresses.
-type presence struct {
-	networks map[dove.VNI][]dove.Class // ascending
-	domains  map[dove.Domain]map[dove.Class]bool
-	reaches  map[classAt]bool // what View.reaches found
-}
-
 // NewView returns a view of a world.
 func NewView(w *world.World) *View {
 	return &View{world: w, tables: map[dove.Domain]*tables{}, presence: map[dove.HostName]*presence{}}
@@ -271,37 +264,6 @@ func (v *View) allows(key control.PairKey) bool {
 	return t != nil && t.AllowsAny()
 }
 
-// of returns what a host has endpoints on.
-func (v *View) of(host dove.HostName) *presence {
-	if p := v.presence[host]; p != nil {
-		return p
-	}
-	p := &presence{networks: map[dove.VNI][]dove.Class{}, domains: map[dove.Domain]map[dove.Class]bool{}, reaches: map[classAt]bool{}}
-	for e := range v.world.EndpointsOn(host) {
-		n, ok := v.world.Network(e.NetworkOf())
-		if !ok {
-			continue
-		}
-		domain := n.DomainOf()
-		if p.domains[domain] == nil {
-			p.domains[domain] = map[dove.Class]bool{}
-		}
-		for class := range v.classesOf(domain, &e) {
-			p.domains[domain][class] = true
-			if at, found := slices.BinarySearch(p.networks[n.VNI], class); !found {
-				p.networks[n.VNI] = slices.Insert(p.networks[n.VNI], at, class)
-			}
-		}
-	}
-	v.presence[host] = p
-	return p
-}
-
-func (p *presence) equal(o *presence) bool {
-	return maps.EqualFunc(p.networks, o.networks, slices.Equal) &&
-		maps.EqualFunc(p.domains, o.domains, maps.Equal)
-}
-
 // advance moves the view to the next world and returns the hosts, in order,
 // whose presence is not what it was, and what changed of each domain of which it
 // has tables. Hosts that never asked are not among
@@ -330,6 +292,15 @@ func (v *View) advance(next *world.World, d world.Delta) ([]dove.HostName, map[d
 			}
 		}
 	}
+	shifted := map[dove.HostName]map[stand]int{}
+	if len(d.Networks)+len(d.Domains)+len(d.Classes) == 0 {
+		shifted = v.shifted(d)
+	} else {
+		for _, p := range v.presence {
+			p.counts = nil
+			clear(p.reaches)
+		}
+	}
 	for _, c := range d.Classes {
 		if t := v.tables[cmp.Or(c.New, c.Old).DomainOf()]; t != nil {
 			clear(t.members)
@@ -347,16 +318,18 @@ func (v *View) advance(next *world.World, d world.Delta) ([]dove.HostName, map[d
 		}
 	}
 	v.world, v.latest, v.network = next, nil, world.Network{}
-	if len(d.Domains)+len(d.Classes) > 0 {
-		for _, p := range v.presence {
-			clear(p.reaches)
-		}
-	}
 	var moved []dove.HostName
 	for _, h := range slices.Sorted(maps.Keys(suspects)) {
-		before := v.presence[h]
-		delete(v.presence, h)
-		if !v.of(h).equal(before) {
+		before, other := v.presence[h], false
+		if changes := shifted[h]; changes != nil && !before.lacks(changes) {
+			for s, n := range changes {
+				other = before.add(s, n) || other
+			}
+		} else {
+			delete(v.presence, h)
+			other = !v.of(h).equal(before)
+		}
+		if other {
 			moved = append(moved, h)
 		}
 	}
