@@ -137,14 +137,56 @@ func (m Miss) Queues() bool {
 }
 
 // Drop is a refused packet, sampled: at most about one a second for one tuple
-// and reason. Rule is set where Reason is Policy.
+// and reason. Rule is set where Reason is Policy. Log says that a rule wants it told:
+// such drops have a share of their own of what a port may have told.
 type Drop struct {
 	At        time.Time
 	Port      PortID // 0 where none is known
 	Direction Direction
 	Reason    Reason
 	Rule      string
+	Log       bool
 	Tuple     Tuple
+}
+
+// Note is a flow that was judged by a verdict which wants that told: when it begins,
+// or when what is told of it is another than before; of what is denied, and of what
+// begins no flow, each packet. It comes from the switch that has the initiator, or,
+// where that is behind a foreign VTEP, from the one that has the responder, and is
+// sampled as drops are. What is denied and logged is a Drop.
+type Note struct {
+	At         time.Time
+	Port       PortID
+	Tuple      Tuple // in the initiator's direction
+	Allow      bool
+	Rule       string // what allows or denies it
+	Log        bool   // a rule wants it told, and it is allowed
+	Would      string // what would decide if rules in shadow counted; "": none of these
+	WouldAllow bool
+}
+
+// Shadow counts, for a rule in shadow that tables in a domain have, what was judged
+// where it would decide, as Note has it but of each: since the first of these tables
+// was set, or the switch started.
+type Shadow struct {
+	Domain uint32
+	Rule   string
+	Since  time.Time
+	Allow  uint64 // was denied, and would be allowed
+	Deny   uint64 // was allowed, and would be denied
+	Same   uint64 // the rule would say the same
+}
+
+// Count adds so many that were judged, and would be.
+func (s *Shadow) Count(allow, would bool, n uint64) {
+	switch {
+	case allow == would:
+		s.Same += n
+	case would:
+		s.Allow += n
+	default:
+		s.Deny += n
+	}
 }
 
 // Hint is a packet from the overlay whose group id is not the class that this
@@ -196,7 +238,8 @@ func (a Action) String() string { return actionNames[a] }
 // are set where they mean something: Reason for Dropped; Rule for Dropped by
 // Policy and for a new flow's Delivered or Tunneled; Port for Delivered and
 // Answered; VTEP, VNI and Class for Tunneled; Want for Missed. Hinted says that
-// the packet was (also) a Hint, sampled or not.
+// the packet was (also) a Hint, sampled or not; Log, Would and WouldAllow that it was
+// told as Note says, or, denied, as a Drop.
 type Outcome struct {
 	Action Action
 	Reason Reason
@@ -207,6 +250,10 @@ type Outcome struct {
 	Class  dove.Class
 	Want   Want
 	Hinted bool
+
+	Log        bool
+	Would      string
+	WouldAllow bool
 }
 
 // Sizes says how much a switch holds.

@@ -26,8 +26,9 @@ type Switch interface {
 	// refused, and one if there is no room for some; the others are there.
 	Adopt(port PortID, flows []FlowState) error
 
-	// Counts, Flows and Sizes read what the switch holds.
+	// Counts, Shadows, Flows and Sizes read what the switch holds.
 	Counts() ([]Count, error)
+	Shadows() ([]Shadow, error)
 	Flows() ([]Flow, error)
 	Sizes() (Sizes, error)
 }

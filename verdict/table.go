@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -164,16 +165,39 @@ func (t *Table) WouldName(v Verdict) string {
 	return t.Names[v.Would-1]
 }
 
-// AllowsAny reports whether any packet at all is allowed.
-func (t *Table) AllowsAny() bool {
-	if t.Default.Allow {
-		return true
+// Stateful reports whether a reply of any flow that the table allows passes by it.
+func (t *Table) Stateful() bool { return t.EgressStateful && t.IngressStateful }
+
+// all yields the verdicts of a table, some more than once.
+func (t *Table) all(yield func(Verdict) bool) {
+	if !yield(t.Default) {
+		return
 	}
 	for _, s := range t.Sections {
 		for _, iv := range s.Intervals {
-			if iv.Verdict.Allow {
-				return true
+			if !yield(iv.Verdict) {
+				return
 			}
+		}
+	}
+}
+
+// Shadows returns, in order, what decides about some packet if rules in shadow count.
+func (t *Table) Shadows() []string {
+	names := map[string]bool{}
+	for v := range t.all {
+		if v.Would > 0 {
+			names[t.WouldName(v)] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// AllowsAny reports whether any packet at all is allowed.
+func (t *Table) AllowsAny() bool {
+	for v := range t.all {
+		if v.Allow {
+			return true
 		}
 	}
 	return false

@@ -59,7 +59,8 @@ type twins struct {
 	ops       int
 	kinds     map[dataplane.Action]int
 	why       map[dataplane.Reason]int
-	near      dove.VNI // the network of who sent or receives the packet
+	told      map[dataplane.Action]int // of these, by a rule that wants it told
+	near      dove.VNI                 // the network of who sent or receives the packet
 }
 
 // conversation is a packet that passed on a network.
@@ -103,7 +104,7 @@ func newTwins(t testing.TB, seed uint64, o Options) *twins {
 		TB: t, r: rand.New(rand.NewPCG(seed, 0)), vteps: vteps, kernel: kernel,
 		soft:  soft.New(config, func() time.Time { return start }),
 		ports: map[dataplane.PortID]dataplane.Port{}, peers: map[dataplane.PeerKey]dataplane.Peer{}, networkOf: map[dataplane.PortID]dove.VNI{},
-		kinds: map[dataplane.Action]int{}, why: map[dataplane.Reason]int{},
+		kinds: map[dataplane.Action]int{}, why: map[dataplane.Reason]int{}, told: map[dataplane.Action]int{},
 	}
 	w.soft.SetLimits(soft.Limits{Flows: 1 << 20, FlowsPerPort: 40, MissBurst: 1 << 20, MissRate: 1 << 20, FlowErrors: 1 << 20})
 	for range 6 {
@@ -319,6 +320,9 @@ func (w *twins) compare(what string, kernel, memory dataplane.Outcome, kernelFra
 	w.Helper()
 	w.kinds[memory.Action]++
 	w.why[memory.Reason]++
+	if memory.Log || memory.Would != "" {
+		w.told[memory.Action]++
+	}
 	if diff := gocmp.Diff(memory, kernel, compareAddrs); diff != "" {
 		w.Fatalf("after %d ops, %s:\n(-in memory +in the kernel)\n%s", w.ops, what, diff)
 	}
@@ -450,7 +454,7 @@ func (w *twins) walk(steps int) {
 		}
 	}
 	w.settled()
-	w.Logf("%v %v", w.kinds, w.why)
+	w.Logf("%v %v, told of %v", w.kinds, w.why, w.told)
 }
 
 // settled compares what both hold and have counted.
@@ -462,6 +466,19 @@ func (w *twins) settled() {
 	softCounts, _ := w.soft.Counts()
 	if diff := gocmp.Diff(softCounts, kernelCounts); diff != "" {
 		w.Errorf("the counts differ:\n%s", diff)
+	}
+	kernelShadows, err := w.kernel.Shadows()
+	if err != nil {
+		w.Fatal(err)
+	}
+	softShadows, _ := w.soft.Shadows()
+	for _, shadows := range [][]dataplane.Shadow{kernelShadows, softShadows} {
+		for i := range shadows {
+			shadows[i].Since = time.Time{}
+		}
+	}
+	if diff := gocmp.Diff(softShadows, kernelShadows); diff != "" {
+		w.Errorf("the counts of rules in shadow differ:\n%s", diff)
 	}
 	kernelFlows, err := w.kernel.Flows()
 	if err != nil {

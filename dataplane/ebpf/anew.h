@@ -79,10 +79,64 @@ __noinline int find_ends(struct packet *p)
 	return 0;
 }
 
+// settle has the flow of a packet that passes begin, or go on: what question says of
+// it is as by_ends found it.
+__noinline int settle(struct packet *p, const struct dest *src, const struct dest *dst, __u32 length)
+{
+	__u32 zero = 0, now = now_ticks();
+	struct flow *new = bpf_map_lookup_elem(&new_flow, &zero);
+	struct question *q = question();
+	if (!p || !src || !dst || !new || !q)
+		return DROP;
+	int from = p->swapped & 1, live = q->live & !q->by_own;
+	if (p->icmp && (p->echo == NO_ECHO || (p->echo == ECHO_REPLY && !live)))
+		return FORWARD; // begins no flow
+
+	if (!live) {
+		if (q->held)
+			bury(p, new, q->at);
+		__builtin_memset(new, 0, sizeof(*new));
+		new->initiator = from;
+		new->port = p->port;
+		new->uid[from] = src->uid;
+		new->uid[!from] = dst->uid;
+		new->proto = p->proto;
+		new->ports = ports_of(p);
+		if ((p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+			new->state = FLOW_SYN;
+	}
+	new->last = now;
+	new->slot[from] = p->src_slot;
+	new->slot[!from] = p->dst_slot;
+	new->gen[from] = p->stale ? STALE : q->src_gen;
+	new->gen[!from] = p->stale ? STALE : q->dst_gen;
+	new->pair = q->slot;
+	new->pair_gen = q->gen;
+	new->table = p->table;
+	new->rule = p->rule;
+	new->mark = q->mark;
+	new->state = (new->state & ~FLOW_GUARDED) | FLOW_GUARDED * (q->alone & !p->backwards);
+	if (live && q->at != p->vni)
+		return join(p, new, q->at, length);
+	touch(p, new, length, now);
+	if (!live)
+		return begin(p, new);
+	p->judged = 0; // the rule is told once
+	if (!store(p, new, BPF_EXIST)) {
+		if (new->twin)
+			also(p, new, length);
+		return FORWARD;
+	}
+	new->port = p->port; // forgotten meanwhile
+	new->state &= ~FLOW_CONFIRMED;
+	return begin(p, new);
+}
+
 // by_ends judges a packet from what is known of its two ends.
 static __noinline int by_ends(struct packet *p, __u32 length)
 {
 	__u32 src_slot = p->src_slot, dst_slot = p->dst_slot;
+	p->said = 0;
 	struct dest *src = dest_at(src_slot), *dst = dest_at(dst_slot);
 	if (!src || !dst)
 		return refuse(p, MALFORMED);
@@ -166,53 +220,24 @@ static __noinline int by_ends(struct packet *p, __u32 length)
 	if (!live && c && c->joining && !p->again)
 		return lacks(p, WANT_PAIR); // its flow may not be here yet, or what answers it is not
 	int backwards = live && new->initiator != from;
-	__u16 asked = backwards ? p->src_port : p->asked;
-
-	struct pair_found pair = {};
-	int j = between(p, src, dst, backwards, asked, &pair);
+	struct question *q = question();
+	if (!q)
+		return DROP;
+	q->asked = backwards ? p->src_port : p->asked;
+	q->own = p->asked;
+	q->proto = q->own_proto = p->proto;
+	q->answers = backwards;
+	q->told = live ? new->mark : 0;
+	q->tells = 1;
+	q->src_gen = src_gen;
+	q->dst_gen = dst_gen;
+	q->at = at;
+	q->held = f != 0;
+	q->live = live;
+	int j = between(p, src, dst, backwards);
 	if (j != FORWARD)
 		return j;
-	p->asked = asked;
-	p->backwards = backwards;
-	if (p->icmp && (p->echo == NO_ECHO || (p->echo == ECHO_REPLY && !live)))
-		return FORWARD; // begins no flow
-
-	if (!live) {
-		if (f)
-			bury(p, new, at);
-		__builtin_memset(new, 0, sizeof(*new));
-		new->initiator = from;
-		new->port = p->port;
-		new->uid[from] = src->uid;
-		new->uid[!from] = dst->uid;
-		new->proto = p->proto;
-		new->ports = ports_of(p);
-		if ((p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-			new->state = FLOW_SYN;
-	}
-	new->last = now;
-	new->slot[from] = src_slot;
-	new->slot[!from] = dst_slot;
-	new->gen[from] = p->stale ? STALE : src_gen;
-	new->gen[!from] = p->stale ? STALE : dst_gen;
-	new->pair = pair.slot;
-	new->pair_gen = pair.gen;
-	new->table = p->table;
-	new->rule = p->rule;
-	if (live && at != p->vni)
-		return join(p, new, at, length);
-	touch(p, new, length, now);
-	if (!live)
-		return begin(p, new);
-	p->judged = 0; // the rule is told once
-	if (!store(p, new, BPF_EXIST)) {
-		if (new->twin)
-			also(p, new, length);
-		return FORWARD;
-	}
-	new->port = p->port; // forgotten meanwhile
-	new->state &= ~FLOW_CONFIRMED;
-	return begin(p, new);
+	return settle(p, src, dst, length);
 }
 
 // anew judges a packet for which no flow speaks, or which is no whole one.
@@ -224,5 +249,7 @@ __noinline int anew(struct packet *p, __u32 length)
 	int j = by_ends(p, length);
 	if (j == FORWARD && p->piece == FIRST)
 		note_piece(p);
+	if (p->said && (j == FORWARD || (j == DROP && p->reason == POLICY)))
+		heed(p, j == FORWARD);
 	return j;
 }

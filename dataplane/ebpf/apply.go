@@ -324,21 +324,24 @@ func (s *Switch) setPair(k dataplane.PairKey, t *verdict.Table) error {
 	if held == nil {
 		return s.newPair(k, table, digest)
 	}
-	flip := dswitchPairSlot{Gen: s.pairSlots.next(held.slot), Table: table.id}
+	flip := s.slotOf(held.slot, table)
 	if err := s.maps.PairSlots.Update(held.slot, flip, ebpf.UpdateAny); err != nil {
 		s.release(digest, k.Domain)
 		return fmt.Errorf("pair %d to %d of domain %d: map pair_slots: %w", k.Src, k.Dst, k.Domain, err)
 	}
 	s.changed = true
+	old := s.tables[held.digest]
+	s.shade(k.Domain, table)
+	s.unshade(k.Domain, old)
 	s.release(held.digest, k.Domain)
 	held.digest = digest
-	return nil
+	return s.answered(k)
 }
 
 func (s *Switch) newPair(k dataplane.PairKey, t *table, digest verdict.Digest) error {
 	slot, err := s.pairSlots.take()
 	if err == nil {
-		err = s.maps.PairSlots.Update(slot, dswitchPairSlot{Gen: s.pairSlots.next(slot), Table: t.id}, ebpf.UpdateAny)
+		err = s.maps.PairSlots.Update(slot, s.slotOf(slot, t), ebpf.UpdateAny)
 		if err == nil {
 			err = s.maps.Pairs.Update(pairKey(k), slot, ebpf.UpdateAny)
 		}
@@ -352,6 +355,32 @@ func (s *Switch) newPair(k dataplane.PairKey, t *table, digest verdict.Digest) e
 		return fmt.Errorf("pair %d to %d of domain %d: maps pairs and pair_slots: %w", k.Src, k.Dst, k.Domain, err)
 	}
 	s.pairs[k] = &pair{slot, digest}
+	s.shade(k.Domain, t)
+	return s.answered(k)
+}
+
+// slotOf is what a slot says of a pair that has a table from now on.
+func (s *Switch) slotOf(slot uint32, t *table) dswitchPairSlot {
+	v := dswitchPairSlot{Gen: s.pairSlots.next(slot), Table: t.id}
+	if t.alone {
+		v.Flags = pairAlone
+	}
+	return v
+}
+
+const pairAlone = 1 // PAIR_ALONE
+
+// answered has the flows judged again that a pair's packets answer, after its table
+// was changed, if answers are held against that.
+func (s *Switch) answered(k dataplane.PairKey) error {
+	back := dataplane.PairKey{Domain: k.Domain, Src: k.Dst, Dst: k.Src}
+	held := s.pairs[back]
+	if held == nil || back == k || !s.tables[held.digest].alone {
+		return nil
+	}
+	if err := s.maps.PairSlots.Update(held.slot, s.slotOf(held.slot, s.tables[held.digest]), ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("pair %d to %d of domain %d: map pair_slots: %w", back.Src, back.Dst, back.Domain, err)
+	}
 	return nil
 }
 
@@ -368,7 +397,9 @@ func (s *Switch) delPair(k dataplane.PairKey) error {
 	}
 	s.changed = true
 	s.pairSlots.release(held.slot)
+	old := s.tables[held.digest]
+	s.unshade(k.Domain, old)
 	s.release(held.digest, k.Domain)
 	delete(s.pairs, k)
-	return nil
+	return s.answered(k)
 }

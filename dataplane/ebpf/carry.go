@@ -29,7 +29,7 @@ func (s *Switch) Carried(id dataplane.PortID) ([]dataplane.FlowState, error) {
 		if dove.VNI(vni) != held.VNI || !has[lo.Addr()] && !has[hi.Addr()] {
 			return
 		}
-		c := dataplane.FlowState{State: dataplane.FlowBits(f.State), UIDs: [2]dove.UID{dove.UID(f.Uid[0]), dove.UID(f.Uid[1])}}
+		c := dataplane.FlowState{State: dataplane.FlowBits(f.State & flowCarried), UIDs: [2]dove.UID{dove.UID(f.Uid[0]), dove.UID(f.Uid[1])}}
 		if f.Initiator == 1 {
 			lo, hi = hi, lo
 			c.UIDs[0], c.UIDs[1] = c.UIDs[1], c.UIDs[0]
@@ -42,6 +42,9 @@ func (s *Switch) Carried(id dataplane.PortID) ([]dataplane.FlowState, error) {
 	})
 	return flows, err
 }
+
+// flowCarried are the bits of a flow's state that are carried: all up to FLOW_CONFIRMED.
+const flowCarried = 2*uint32(dataplane.FlowConfirmed) - 1
 
 func (s *Switch) portOf(id dataplane.PortID) (dataplane.Port, error) {
 	s.mu.Lock()

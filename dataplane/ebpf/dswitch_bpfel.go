@@ -51,7 +51,7 @@ type dswitchCounterKey struct {
 	Table  uint32
 	Rule   uint16
 	Reason uint8
-	Pad    uint8
+	Would  uint8
 }
 
 type dswitchDest struct {
@@ -109,11 +109,14 @@ type dswitchEvent struct {
 	Dst       [4]uint32
 	Table     uint32
 	Rule      uint16
+	Would     uint16
 	SrcPort   uint16
 	DstPort   uint16
 	Proto     uint8
 	Reason    uint8
 	Direction uint8
+	Said      uint8
+	Backwards uint8
 	Pad       [3]uint8
 }
 
@@ -132,7 +135,7 @@ type dswitchFlow struct {
 	Rule      uint16
 	Table     uint32
 	Twin      uint32
-	Pad       uint32
+	Mark      uint32
 	Packets   [2]uint64
 	Bytes     [2]uint64
 	Uid       [2]uint64
@@ -208,7 +211,8 @@ type dswitchOutcome struct {
 	Vni    uint32
 	Vtep   [4]uint32
 	Hinted uint8
-	Pad    [3]uint8
+	Said   uint8
+	Would  uint16
 }
 
 type dswitchPacket struct {
@@ -280,7 +284,7 @@ type dswitchPairSlot struct {
 	Gen   uint32
 	Table uint32
 	Asked uint32
-	Pad   uint32
+	Flags uint32
 }
 
 type dswitchPermit struct {
@@ -303,6 +307,8 @@ type dswitchPiece struct {
 	Proto     uint8
 	Backwards uint8
 	Uid       [2]uint64
+	Own       uint16
+	Pad       [3]uint16
 }
 
 type dswitchPieceKey struct {
@@ -346,8 +352,37 @@ type dswitchPortState struct {
 	MissAt      [2]uint64
 	EventsAt    [2]uint64
 	ToldAt      uint64
+	SaidAt      uint64
 	Domain      uint32
 	Vlan        uint32
+}
+
+type dswitchQuestion struct {
+	_         structs.HostLayout
+	Pair      dswitchPairKey
+	Asked     uint16
+	Own       uint16
+	Proto     uint8
+	OwnProto  uint8
+	Answers   uint8
+	Backwards uint8
+	SrcGen    uint32
+	DstGen    uint32
+	At        uint32
+	Held      uint8
+	Live      uint8
+	_         [2]byte
+	Slot      uint32
+	Gen       uint32
+	Alone     uint8
+	ByOwn     uint8
+	Would     uint16
+	Mark      uint32
+	Told      uint32
+	Says      uint8
+	Tells     uint8
+	_         [2]byte
+	Key       dswitchRuleKey
 }
 
 type dswitchReason uint32
@@ -401,7 +436,10 @@ type dswitchRule struct {
 	_     structs.HostLayout
 	Id    uint16
 	Allow uint8
-	Pad   uint8
+	Says  uint8
+	Would uint16
+	Pad   uint16
+	Mark  uint32
 }
 
 type dswitchRuleKey struct {
@@ -428,7 +466,8 @@ type dswitchSampleKey struct {
 	DstPort uint16
 	Proto   uint8
 	Reason  uint8
-	Pad     [2]uint8
+	Said    uint8
+	Pad     uint8
 }
 
 type dswitchSettings struct {
@@ -492,6 +531,7 @@ type dswitchYieldArgs struct {
 const (
 	dswitchMapAbsent         = "absent"
 	dswitchMapAgain          = "again"
+	dswitchMapAsking         = "asking"
 	dswitchMapConfig         = "config"
 	dswitchMapCounters       = "counters"
 	dswitchMapDests          = "dests"
@@ -596,6 +636,7 @@ type dswitchProgramSpecs struct {
 type dswitchMapSpecs struct {
 	Absent       *ebpf.MapSpec `ebpf:"absent"`
 	Again        *ebpf.MapSpec `ebpf:"again"`
+	Asking       *ebpf.MapSpec `ebpf:"asking"`
 	Config       *ebpf.MapSpec `ebpf:"config"`
 	Counters     *ebpf.MapSpec `ebpf:"counters"`
 	Dests        *ebpf.MapSpec `ebpf:"dests"`
@@ -662,6 +703,7 @@ func (o *dswitchObjects) Close() error {
 type dswitchMaps struct {
 	Absent       *ebpf.Map `ebpf:"absent"`
 	Again        *ebpf.Map `ebpf:"again"`
+	Asking       *ebpf.Map `ebpf:"asking"`
 	Config       *ebpf.Map `ebpf:"config"`
 	Counters     *ebpf.Map `ebpf:"counters"`
 	Dests        *ebpf.Map `ebpf:"dests"`
@@ -696,6 +738,7 @@ func (m *dswitchMaps) Close() error {
 	return _DswitchClose(
 		m.Absent,
 		m.Again,
+		m.Asking,
 		m.Config,
 		m.Counters,
 		m.Dests,

@@ -126,12 +126,16 @@ func (s *Switch) adoptTables() error {
 	var key dswitchRuleKey
 	var rule dswitchRule
 	var lost []dswitchRuleKey
+	would := map[uint32][]uint16{} // names of rules in shadow, by table
 	entries = s.maps.Rules.Iterate()
 	for entries.Next(&key, &rule) {
 		id := networkOrder(key.Table)
 		s.lastTable = max(s.lastTable, id)
 		if t := byID[id]; t != nil {
 			t.keys = append(t.keys, key)
+			if rule.Says&ruleWould != 0 && !slices.Contains(would[id], rule.Would) {
+				would[id] = append(would[id], rule.Would)
+			}
 		} else {
 			lost = append(lost, key)
 		}
@@ -161,7 +165,13 @@ func (s *Switch) adoptTables() error {
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("map rule_names: %w", err)
 	}
-	return nil
+	for id, rules := range would {
+		for _, rule := range rules {
+			byID[id].shade = append(byID[id].shade, s.ruleName(id, rule))
+		}
+		slices.Sort(byID[id].shade)
+	}
+	return s.forgetShadows(true)
 }
 
 func (s *Switch) adoptPairs() error {
@@ -186,6 +196,8 @@ func (s *Switch) adoptPairs() error {
 		}
 		k := dataplane.PairKey{Domain: key.Domain, Src: dove.Class(key.Src), Dst: dove.Class(key.Dst)}
 		s.pairs[k] = &pair{slot, digest}
+		s.tables[digest].alone = v.Flags&pairAlone != 0
+		s.shade(k.Domain, s.tables[digest])
 		digests[v.Table]++
 		s.use(k.Domain, digest)
 		taken[slot] = true

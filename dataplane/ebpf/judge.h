@@ -6,6 +6,7 @@
 #pragma once
 
 int hint(struct packet *p); // report.h
+int heed(struct packet *p, int passes);
 
 #include "ends.h"
 #include "route.h"
@@ -73,6 +74,8 @@ static __always_inline int known(struct packet *p, __u32 length)
 	}
 	if (against(p, f))
 		return refuse(p, BAD_REPLY);
+	if (f->state & FLOW_GUARDED * (f->initiator ^ side)) // one branch, each costs
+		return -1;
 	touch(p, f, length, now);
 	if (f->twin) // also where it led over a router when it began
 		also(p, f, length);

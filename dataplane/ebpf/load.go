@@ -13,7 +13,7 @@ import (
 
 // layout names what the maps look like (maps.h). Maps of another one are taken
 // over where readable has it (upgrade.go).
-const layout = "v4"
+const layout = "v5"
 
 // load loads the programs, with the pinned maps where there are any. With
 // outcomes they leave each packet's for a test to read. Flow tables that are made

@@ -97,6 +97,7 @@ struct port_state {
 	__u64 miss_at[2]; // by direction: when the next miss would be due at an even pace, ns
 	__u64 events_at[2]; // the same of drops, and of hints: peers bring these about, and drops are to be heard beside
 	__u64 told_at; // the next ICMP message to the guest
+	__u64 said_at; // the next event of a rule that has it told
 	__u32 domain;  // whose share its flows are of, also when it is closed
 	__u32 vlan;
 };
@@ -206,8 +207,11 @@ struct pair_slot {
 	__u32 gen;
 	__u32 table; // 0: no table, ask
 	__u32 asked; // the generation of which a denial was asked about; by the programs
-	__u32 pad;
+	__u32 flags; // PAIR_*
 };
+
+#define PAIR_ALONE 1 // one of its ends keeps no state: an answer is held against the table of its own direction too
+
 
 // Longest prefix: table alone (32), with protocol (40), with port bits (41..56).
 struct rule_key {
@@ -221,8 +225,17 @@ struct rule_key {
 struct rule {
 	__u16 id;
 	__u8 allow;
-	__u8 pad;
+	__u8 says; // RULE_*
+	__u16 would; // with RULE_WOULD: the rule that would decide if those in shadow counted
+	__u16 pad;
+	__u32 mark; // of what is told of it, by names: of two rules that are told alike the same
 };
+
+#define RULE_LOG 1         // tell who is judged by it
+#define RULE_WOULD 2       // rules in shadow would decide
+#define RULE_WOULD_ALLOW 4 // and allow
+#define RULE_NO_REPLY 8    // nor does it pass as an answer
+#define RULE_TOLD (RULE_LOG | RULE_WOULD | RULE_WOULD_ALLOW)
 
 struct table {
 	__u8 digest[16];
@@ -262,6 +275,7 @@ struct flow6_key {
 #define FLOW_RST 8
 #define FLOW_SYN 16         // it began with the first packet of a TCP connection
 #define FLOW_CONFIRMED 32   // replied, and after FLOW_SYN the initiator went on
+#define FLOW_GUARDED 64     // what answers is judged anew, for it is held against another table too
 #define STALE (~0u) // generation that no slot has: its next packet is judged anew
 #define FLOW_CLOSED(s) (((s) & FLOW_RST) || ((s) & 6) == 6)
 
@@ -283,7 +297,7 @@ struct flow {
 	__u16 rule;      // of table, that allowed it
 	__u32 table;
 	__u32 twin;      // the other network that it has an entry under, 0: none
-	__u32 pad;
+	__u32 mark;      // of the rule that it was judged by
 	__u64 packets[2]; // by sending side
 	__u64 bytes[2];
 	__u64 uid[2];
@@ -306,6 +320,8 @@ struct piece {
 	__u8 proto;
 	__u8 backwards; // it answers its flow's initiator
 	__u64 uid[2];   // sender's, receiver's
+	__u16 own;      // what it asks for by itself
+	__u16 pad[3];
 };
 
 // How many packets between two addresses wait for the agent, by sending side, and
@@ -325,8 +341,12 @@ struct counter_key {
 	__u32 table;
 	__u16 rule;
 	__u8 reason;
-	__u8 pad;
+	__u8 would; // WOULD_*: what rules in shadow would say; port is the domain then
 };
+
+#define WOULD_BE 1    // in shadow a rule would decide,
+#define WOULD_ALLOW 2 // would allow,
+#define WOULD_NOW 4   // and the packet passes
 
 struct counter {
 	__u64 packets;
@@ -338,11 +358,13 @@ struct event {
 	__u32 vni;
 	__be32 src[4], dst[4];
 	__u32 table;
-	__u16 rule;
+	__u16 rule, would;
 	__u16 src_port, dst_port;
 	__u8 proto;
 	__u8 reason;
 	__u8 direction;
+	__u8 said;      // RULE_*
+	__u8 backwards; // it answers the flow's initiator
 	__u8 pad[3];
 };
 
@@ -352,7 +374,8 @@ struct sample_key {
 	__u16 src_port, dst_port;
 	__u8 proto;
 	__u8 reason;
-	__u8 pad[2];
+	__u8 said;
+	__u8 pad;
 };
 
 // What became of one packet, for tests without devices.
@@ -368,7 +391,8 @@ struct outcome {
 	__u32 vni;
 	__be32 vtep[4];
 	__u8 hinted;
-	__u8 pad[3];
+	__u8 said;
+	__u16 would;
 };
 
 struct gc_args {

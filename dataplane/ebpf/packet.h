@@ -57,7 +57,10 @@ struct packet {
 	__u16 headers; // bytes of Ethernet payload before the transport's payload
 	__u8 v6, proto, kind, echo;
 	__u8 tcp, icmp, sender_differs;
-	__u8 announces; // it says that its sender has an address
+	union {
+		__u8 announces; // ARP and solicitation: it says that its sender has an address
+		__u8 said;      // decision, of IP: RULE_*, what is told here of the rule
+	};
 	union {
 		__u8 mac[6];  // Ethernet source
 		__u8 from[6]; // over a router, once it goes: the MAC that it leaves from

@@ -128,5 +128,11 @@ func (s *Switch) outcomeOf(o dswitchOutcome) dataplane.Outcome {
 	if o.Judged == 1 && (result.Action == dataplane.Delivered || result.Action == dataplane.Tunneled) {
 		result.Rule = rule()
 	}
+	result.Log = o.Said&ruleLog != 0
+	if o.Said&ruleWould != 0 {
+		s.mu.Lock()
+		result.Would, result.WouldAllow = s.ruleName(o.Table, o.Would), o.Said&ruleWouldAllow != 0
+		s.mu.Unlock()
+	}
 	return result
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func (w *twins) half() verdict.Half {
-	h := verdict.Half{Default: w.chance(50), DefaultName: one(w.r, "default-a", "default-b"), Stateful: true}
+	h := verdict.Half{Default: w.chance(50), DefaultName: one(w.r, "default-a", "default-b"), Stateful: w.chance(75)}
 	for i := range w.r.IntN(8) {
 		m := verdict.Match{Protocol: one(w.r, dove.ProtocolAny, dove.ProtocolTCP, dove.ProtocolUDP, dove.ProtocolSCTP, dove.ProtocolICMP, dove.ProtocolICMPv6, 47), Last: 65535}
 		switch {
@@ -23,7 +23,7 @@ func (w *twins) half() verdict.Half {
 			m.First = one[uint16](w.r, 0x0800, 0x8000, 0x0000, 0x0301)
 			m.Last = m.First + one[uint16](w.r, 0, 0xff, 0x4ff)
 		}
-		h.Rules = append(h.Rules, verdict.Rule{Match: m, Action: one(w.r, verdict.Deny, verdict.Allow, verdict.Allow, verdict.Allow), Name: fmt.Sprint("rule-", i)})
+		h.Rules = append(h.Rules, verdict.Rule{Match: m, Action: one(w.r, verdict.Deny, verdict.Allow, verdict.Allow, verdict.Allow), Name: fmt.Sprint("rule-", i), Log: w.chance(30), Shadow: w.chance(25)})
 	}
 	return h
 }

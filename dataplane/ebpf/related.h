@@ -26,10 +26,20 @@ __noinline int about(struct packet *p, const struct dest *src, const struct dest
 		f = seek_on(p, other);
 	int from = p->swapped & 1;
 	if (f && f->uid[from] == src->uid && f->uid[!from] == dst->uid && !expired(f, p->proto, now_ticks())) {
-		struct pair_found found;
 		int backwards = f->initiator != from;
-		j = between(p, src, dst, backwards, backwards ? p->src_port : p->dst_port, &found);
+		struct question *q = question();
+		if (!q)
+			return DROP;
+		q->asked = backwards ? p->src_port : p->dst_port;
+		q->own = p->asked;
+		q->proto = p->proto;
+		q->own_proto = proto;
+		q->answers = 1;
+		q->tells = 0;
+		j = between(p, src, dst, backwards);
 		struct settings *c = settings();
+		if (j == FORWARD && q->by_own)
+			j = -1; // that is judged by itself
 		if (j == FORWARD && (!c || !paced(&f->error_at, c->error_interval, ERRORS * c->error_interval)))
 			j = refuse(p, ERROR_LIMIT);
 		if (j == FORWARD)
@@ -58,7 +68,9 @@ __noinline int note_piece(struct packet *p)
 		return 0;
 	struct dest *src = dest_at(p->src_slot), *dst = dest_at(p->dst_slot);
 	struct piece_key k;
-	struct piece v = {.at = now_ticks(), .asked = p->asked, .proto = p->proto, .backwards = p->backwards};
+	struct piece v = {
+		.at = now_ticks(), .asked = p->backwards ? p->src_port : p->asked, .own = p->asked, .proto = p->proto, .backwards = p->backwards,
+	};
 
 	if (!src || !dst)
 		return 0;
@@ -91,11 +103,15 @@ __noinline int later(struct packet *p, const struct dest *src, const struct dest
 			return lacks(p, WANT_PAIR);
 		return lacks(p, !p->again && behind(p) ? WANT_TURN : WANT_FIRST);
 	}
-	struct pair_found found;
-	__u8 proto = p->proto;
-	p->proto = first->proto;
-	int j = between(p, src, dst, first->backwards, first->asked, &found);
-	p->proto = proto;
+	struct question *q = question();
+	if (!q)
+		return DROP;
+	q->asked = first->asked;
+	q->own = first->own;
+	q->proto = q->own_proto = first->proto;
+	q->answers = first->backwards;
+	q->tells = 0;
+	int j = between(p, src, dst, first->backwards);
 	if (j == FORWARD)
 		p->judged = 0;
 	return j;

@@ -107,10 +107,15 @@ func (s *Switch) readDrops() {
 		}
 		d := dataplane.Drop{
 			At: time.Now(), Port: dataplane.PortID(e.Port), Direction: dataplane.Direction(e.Direction),
-			Reason: dataplane.Reason(e.Reason), Tuple: tupleOf(&e),
+			Reason: dataplane.Reason(e.Reason), Tuple: tupleOf(&e), Log: e.Said&ruleLog != 0,
+		}
+		if e.Said != 0 {
+			s.note(&e, d)
+		}
+		if d.Reason == dataplane.NotDropped && e.Said == 0 {
+			s.hint(dataplane.Hint{Port: d.Port, Tuple: d.Tuple})
 		}
 		if d.Reason == dataplane.NotDropped {
-			s.hint(dataplane.Hint{Port: d.Port, Tuple: d.Tuple})
 			continue
 		}
 		if d.Reason == dataplane.Policy {
@@ -128,7 +133,9 @@ func (s *Switch) Counts() ([]dataplane.Count, error) {
 	defer s.mu.Unlock()
 	sums := map[countKey]dataplane.Count{}
 	err := s.eachCounter(func(k dswitchCounterKey, c dataplane.Count) error {
-		addCount(sums, c)
+		if k.Would == 0 {
+			addCount(sums, c)
+		}
 		return nil
 	})
 	if err != nil {
@@ -144,14 +151,15 @@ func (s *Switch) Counts() ([]dataplane.Count, error) {
 	}), nil
 }
 
-// eachCounter yields the programs' counters, summed over CPUs.
+// eachCounter yields the programs' counters, summed over CPUs. Where the key has Would,
+// its Port is a domain, and Rule the one in shadow.
 func (s *Switch) eachCounter(yield func(dswitchCounterKey, dataplane.Count) error) error {
 	var key dswitchCounterKey
 	var values []dswitchCounter
 	entries := s.maps.Counters.Iterate()
 	for entries.Next(&key, &values) {
 		c := dataplane.Count{Port: dataplane.PortID(key.Port), Reason: dataplane.Reason(key.Reason)}
-		if c.Reason == dataplane.Policy {
+		if c.Reason == dataplane.Policy || key.Would != 0 {
 			c.Rule = s.ruleName(key.Table, key.Rule)
 		}
 		for _, v := range values {
@@ -172,10 +180,15 @@ func (s *Switch) eachCounter(yield func(dswitchCounterKey, dataplane.Count) erro
 func (s *Switch) keepCounts(id uint32) error {
 	var gone []dswitchCounterKey
 	err := s.eachCounter(func(k dswitchCounterKey, c dataplane.Count) error {
-		if k.Table == id {
-			s.tally.add(c)
-			gone = append(gone, k)
+		if k.Table != id {
+			return nil
 		}
+		if k.Would != 0 {
+			s.keepShadow(k, c)
+		} else {
+			s.tally.add(c)
+		}
+		gone = append(gone, k)
 		return nil
 	})
 	for _, k := range gone {

@@ -64,6 +64,7 @@ __noinline int also(struct packet *p, const struct flow *f, __u32 length)
 	if (twin->table != f->table || twin->rule != f->rule) {
 		twin->table = f->table;
 		twin->rule = f->rule;
+		twin->mark = f->mark;
 	}
 	touch(p, twin, length, now_ticks());
 	return 0;

@@ -46,6 +46,7 @@ type Switch struct {
 	drops    chan dataplane.Drop
 	claims   chan dataplane.Claim
 	hints    chan dataplane.Hint
+	notes    chan dataplane.Note
 
 	walking     sync.Mutex   // through the flow tables; taken after mu
 	yielding    sync.RWMutex // read-held while yield runs its program, which Close must not take away
@@ -65,7 +66,9 @@ type Switch struct {
 	tables      map[verdict.Digest]*table
 	tableNames  map[uint32][]string // by table id
 	shares      map[uint32]*share   // by domain
-	rules       int                 // entries of all tables
+	shadows     map[shade]*shadow
+	stale       bool // the programs count for rules in shadow that no pair has any more
+	rules       int  // entries of all tables
 	lastTable   uint32
 	unused      []verdict.Digest
 	erased      []uint32 // table ids, oldest first
@@ -102,6 +105,8 @@ func newSwitch(o Options) *Switch {
 		drops:       make(chan dataplane.Drop, o.DropQueue),
 		claims:      make(chan dataplane.Claim, claimQueue),
 		hints:       make(chan dataplane.Hint, o.DropQueue),
+		notes:       make(chan dataplane.Note, o.DropQueue),
+		shadows:     map[shade]*shadow{},
 		networks:    map[dove.VNI]dataplane.Network{},
 		vteps:       map[netip.Addr]dataplane.SetVTEP{},
 		vtepNumbers: map[netip.Addr]uint32{},
@@ -296,6 +301,7 @@ func (s *Switch) Close() error {
 	close(s.drops)
 	close(s.claims)
 	close(s.hints)
+	close(s.notes)
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 
 	"github.com/cilium/ebpf"
 
@@ -18,6 +19,8 @@ type table struct {
 	refs  int
 	names []string
 	keys  []dswitchRuleKey // its entries of the rules map
+	alone bool             // a half keeps no state
+	shade []string         // the rules in shadow that would decide about some packet
 }
 
 // acquire finds the table of a digest or writes it, for a pair of a domain. Its
@@ -32,12 +35,13 @@ func (s *Switch) acquire(t *verdict.Table, domain uint32) (*table, verdict.Diges
 		held = s.tables[digest] // nil if no pair had it
 	}
 	if held != nil {
-		held.names, s.tableNames[held.id] = t.Names, t.Names // the kernel has but the beginnings of the names
+		s.describe(digest, held, t)
 		held.refs++
 		s.use(domain, digest)
 		return held, digest, nil
 	}
-	held = &table{id: s.lastTable + 1, refs: 1, names: t.Names}
+	held = &table{id: s.lastTable + 1, refs: 1}
+	s.describe(digest, held, t)
 	rules := held.rules(t)
 	if err := s.makeRoom(domain, digest, max(len(rules), len(t.Names))); err != nil {
 		return nil, digest, err
@@ -48,7 +52,6 @@ func (s *Switch) acquire(t *verdict.Table, domain uint32) (*table, verdict.Diges
 		return nil, digest, errors.Join(fmt.Errorf("write table %v: %w", digest, err), s.eraseTable(held))
 	}
 	s.tables[digest] = held
-	s.tableNames[held.id] = held.names
 	s.rules += held.entries()
 	s.use(domain, digest)
 	return held, digest, nil
@@ -77,11 +80,7 @@ type entry struct {
 // rules are the entries that say what a table says.
 func (held *table) rules(t *verdict.Table) (entries []entry) {
 	put := func(k dswitchRuleKey, v verdict.Verdict) {
-		rule := dswitchRule{Id: v.Rule}
-		if v.Allow {
-			rule.Allow = 1
-		}
-		entries = append(entries, entry{k, rule})
+		entries = append(entries, entry{k, ruleOf(t, v)})
 	}
 	put(ruleKey(held.id, 0, 0, 0), t.Default)
 	for _, section := range t.Sections {
@@ -104,6 +103,40 @@ func (held *table) rules(t *verdict.Table) (entries []entry) {
 		}
 	}
 	return entries
+}
+
+// What a rule says beside its verdict, as RULE_*.
+const (
+	ruleLog = 1 << iota
+	ruleWould
+	ruleWouldAllow
+	ruleNoReply
+)
+
+func ruleOf(t *verdict.Table, v verdict.Verdict) dswitchRule {
+	rule := dswitchRule{Id: v.Rule}
+	if v.Allow {
+		rule.Allow = 1
+	}
+	if v.Log {
+		rule.Says |= ruleLog
+	}
+	if v.Would > 0 {
+		rule.Says |= ruleWould
+		rule.Would = v.Would - 1
+	}
+	if v.WouldAllow {
+		rule.Says |= ruleWouldAllow
+	}
+	if rule.Says != 0 {
+		h := fnv.New32a()
+		fmt.Fprintf(h, "%d %d %s\n%s", rule.Allow, rule.Says, t.Name(v), t.WouldName(v))
+		rule.Mark = max(h.Sum32(), 1)
+	}
+	if v.NoReply {
+		rule.Says |= ruleNoReply
+	}
+	return rule
 }
 
 func (s *Switch) writeTable(held *table, rules []entry, digest verdict.Digest) error {
@@ -180,6 +213,10 @@ func (s *Switch) retire() error {
 		s.erased = s.erased[1:]
 	}
 	s.unused = s.unused[:0]
+	if s.stale {
+		s.stale = false
+		errs = append(errs, s.forgetShadows(false))
+	}
 	return errors.Join(errs...)
 }
 

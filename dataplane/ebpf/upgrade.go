@@ -26,7 +26,7 @@ import (
 // begun again.
 
 // readable are the older layouts whose pins are taken over.
-var readable = []string{"v2", "v3"}
+var readable = []string{"v2", "v3", "v4"}
 
 const partSuffix = "-part" // a BPF file system allows no dots
 
@@ -191,7 +191,7 @@ func (s *Switch) join(name string, key, value []byte, since uint32) error {
 	if err := decode(value, &f); err != nil || int32(f.Last-since) < 0 {
 		return err
 	}
-	args := dswitchAdoptArgs{Port: f.Port, State: uint8(f.State), Proto: f.Proto, Uid: f.Uid, Join: 1}
+	args := dswitchAdoptArgs{Port: f.Port, State: uint8(f.State & flowCarried), Proto: f.Proto, Uid: f.Uid, Join: 1}
 	if now := uint32(monotonic() / tick); int32(now-f.Last) > 0 {
 		args.Idle = now - f.Last
 	}

@@ -39,6 +39,7 @@ type flow struct {
 	fin                  [2]bool   // initiator, responder: TCP FIN sent
 	reset                bool      // TCP RST sent
 	rule                 string    // what allows it
+	said                 said      // what of that is to be told
 	errors               bucket    // of ICMP errors about it
 	packets, bytes       uint64
 }
@@ -116,21 +117,25 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		return s.miss(t, dataplane.WantTurn)
 	}
 	open := t.again || any && joins
-	pair := dataplane.PairKey{Domain: s.networks[t.port.VNI].Domain, Src: src.class, Dst: dst.class}
-	asked := t.DstPort
+	q := question{asked: t.DstPort, own: t.own(), protocol: t.Protocol, ownProtocol: t.Protocol, answers: !fromInitiator, backwards: !fromInitiator, tells: true}
 	switch {
 	case !fromInitiator:
-		pair.Src, pair.Dst = pair.Dst, pair.Src
-		asked = t.SrcPort
+		q.asked = t.SrcPort
 	case t.Echo == packet.Reply:
-		asked = t.TypeCode
+		q.asked = t.TypeCode
 	}
-
-	rule, o, refused := s.ask(t, src, dst, pair, t.Protocol, asked)
+	r, o, refused := s.ask(t, src, dst, q)
 	if refused {
 		return o, nil
 	}
-	t.judged = piece{t.Protocol, asked, [2]dove.UID{src.uid, dst.uid}, now, !fromInitiator}
+	if r.byOwn {
+		live, fromInitiator = false, true // it would not pass by its flow
+	}
+	if live && f.said == r.said {
+		t.told = said{} // it was
+	}
+	rule := r.rule
+	t.judged = piece{t.Protocol, q.asked, q.own, [2]dove.UID{src.uid, dst.uid}, now, !fromInitiator}
 	switch {
 	case live:
 		if s.flows[key] == nil { // it began at the other end
@@ -139,7 +144,7 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 			}
 			s.enter(key, f, t.port)
 		}
-		f.rule = rule
+		f.rule, f.said = rule, r.said
 		f.entry(key).open = open
 		s.note(f, t, fromInitiator, now)
 		return s.forward(t, src, dst, "")
@@ -153,38 +158,13 @@ func (s *Switch) judge(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		return s.drop(t, full, "")
 	}
 	f = &flow{
-		initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, rule: rule,
+		initiator: from, responder: to, uids: [2]dove.UID{src.uid, dst.uid}, rule: rule, said: r.said,
 		syn: t.Flags&(packet.SYN|packet.ACK) == packet.SYN,
 	}
 	s.enter(key, f, t.port)
 	f.entry(key).open = open
 	s.note(f, t, true, now)
 	return s.forward(t, src, dst, rule)
-}
-
-// ask asks a pair's table. It returns the rule that allows a packet between two
-// ends, or what became of the packet.
-func (s *Switch) ask(t *transit, src, dst end, pair dataplane.PairKey, protocol dove.Protocol, asked uint16) (rule string, o dataplane.Outcome, refused bool) {
-	table, ok := s.pairs[pair]
-	if !ok {
-		o, _ = s.miss(t, dataplane.WantPair)
-		return "", o, true
-	}
-	v := table.Lookup(protocol, asked)
-	rule = table.Name(v)
-	switch {
-	case !v.Allow && s.doubts(t, pair):
-		o, _ = s.miss(t, dataplane.WantDenial)
-	case !v.Allow:
-		o, _ = s.drop(t, dataplane.Policy, rule)
-	case src.where == hidden || dst.where == hidden:
-		o, _ = s.drop(t, dataplane.Hidden, "")
-	case dst.where == unplugged:
-		o, _ = s.drop(t, dataplane.NotHere, "")
-	default:
-		return rule, o, false
-	}
-	return "", o, true
 }
 
 // doubts reports whether a denial is to be asked about before it counts: the

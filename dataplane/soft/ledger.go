@@ -18,6 +18,7 @@ type ledger struct {
 	sampled map[sampleKey]time.Time
 	drops   []dataplane.Drop
 	hints   []dataplane.Hint
+	notes   []dataplane.Note
 }
 
 type countKey struct {
@@ -30,6 +31,7 @@ type sampleKey struct {
 	port   dataplane.PortID
 	reason dataplane.Reason
 	tuple  dataplane.Tuple
+	said   bool
 }
 
 func newLedger() ledger {
@@ -46,14 +48,23 @@ func (l *ledger) enter(d dataplane.Drop, size int) {
 	c.Packets++
 	c.Bytes += uint64(size)
 
-	if len(l.drops) < dropsHeld && l.sample(sampleKey{d.Port, d.Reason, d.Tuple}, d.At) {
+	if len(l.drops) < dropsHeld && l.sample(sampleKey{d.Port, d.Reason, d.Tuple, d.Log}, d.At) {
 		l.drops = append(l.drops, d)
 	}
 }
 
 func (l *ledger) hint(h dataplane.Hint, at time.Time) {
-	if len(l.hints) < dropsHeld && l.sample(sampleKey{h.Port, dataplane.NotDropped, h.Tuple}, at) {
+	if len(l.hints) < dropsHeld && l.sample(sampleKey{h.Port, dataplane.NotDropped, h.Tuple, false}, at) {
 		l.hints = append(l.hints, h)
+	}
+}
+
+func (l *ledger) note(n dataplane.Note) {
+	if !n.Log && n.Would == "" {
+		return // what is denied and logged is told as a drop
+	}
+	if len(l.notes) < dropsHeld && l.sample(sampleKey{n.Port, dataplane.NotDropped, n.Tuple, true}, n.At) {
+		l.notes = append(l.notes, n)
 	}
 }
 
@@ -73,11 +84,16 @@ func (l *ledger) expire(now time.Time) {
 // drop refuses a packet and counts it.
 func (s *Switch) drop(t *transit, reason dataplane.Reason, rule string) (dataplane.Outcome, []byte) {
 	d := dataplane.Drop{At: s.clock(), Direction: t.direction, Reason: reason, Rule: rule, Tuple: t.tuple}
+	o := dataplane.Outcome{Action: dataplane.Dropped, Reason: reason, Rule: rule}
+	if reason == dataplane.Policy {
+		s.tell(t, &o)
+		d.Log = o.Log
+	}
 	if t.port != nil {
 		d.Port = t.port.ID
 	}
 	s.ledger.enter(d, len(t.frame))
-	return dataplane.Outcome{Action: dataplane.Dropped, Reason: reason, Rule: rule}, nil
+	return o, nil
 }
 
 // Discard implements dataplane.Switch.

@@ -20,15 +20,19 @@ func (s *Switch) about(t *transit, src, dst end) (dataplane.Outcome, []byte, boo
 	if f == nil || !f.joins(from, src.uid, dst.uid) || f.expired(q.Protocol, now) {
 		return dataplane.Outcome{}, nil, false
 	}
-	pair, asked := dataplane.PairKey{Domain: s.networks[t.port.VNI].Domain, Src: src.class, Dst: dst.class}, q.DstPort
-	if f.initiator != from {
-		pair.Src, pair.Dst, asked = pair.Dst, pair.Src, q.SrcPort
+	ask := question{asked: q.DstPort, own: t.own(), protocol: q.Protocol, ownProtocol: t.Protocol, answers: true, backwards: f.initiator != from}
+	if ask.backwards {
+		ask.asked = q.SrcPort
 	}
-	if _, o, refused := s.ask(t, src, dst, pair, q.Protocol, asked); refused {
+	r, o, refused := s.ask(t, src, dst, ask)
+	switch {
+	case refused:
 		return o, nil, true
+	case r.byOwn:
+		return o, nil, false
 	}
 	if !f.errors.take(now, Limits{MissBurst: s.limits.FlowErrors, MissRate: s.limits.FlowErrors}) {
-		o, _ := s.drop(t, dataplane.ErrorLimit, "")
+		o, _ = s.drop(t, dataplane.ErrorLimit, "")
 		return o, nil, true
 	}
 	o, frame := s.forward(t, src, dst, "")
@@ -55,6 +59,7 @@ func pieceKeyOf(t *transit) pieceKey {
 type piece struct {
 	protocol  dove.Protocol
 	asked     uint16
+	own       uint16        // by itself
 	uids      [2]dove.UID // sender's, receiver's
 	at        time.Time
 	backwards bool // it answers its flow's initiator
@@ -77,10 +82,8 @@ func (s *Switch) later(t *transit, src, dst end) (dataplane.Outcome, []byte) {
 		}
 		return s.miss(t, dataplane.WantFirst)
 	}
-	if first.backwards {
-		pair.Src, pair.Dst = pair.Dst, pair.Src
-	}
-	if _, o, refused := s.ask(t, src, dst, pair, first.protocol, first.asked); refused {
+	q := question{asked: first.asked, own: first.own, protocol: first.protocol, ownProtocol: first.protocol, answers: first.backwards, backwards: first.backwards}
+	if _, o, refused := s.ask(t, src, dst, q); refused {
 		return o, nil
 	}
 	return s.forward(t, src, dst, "")

@@ -123,13 +123,9 @@ func (s *Switch) apply(op dataplane.Op) error {
 		if op.Key.Domain == 0 || op.Table == nil {
 			return fmt.Errorf("pair %d to %d of domain %d: a domain and a table are needed", op.Key.Src, op.Key.Dst, op.Key.Domain)
 		}
-		if held := s.pairs[op.Key]; held == nil || !held.Equal(op.Table) {
-			delete(s.denied, op.Key)
-		}
-		s.pairs[op.Key] = op.Table
+		s.setPair(op.Key, op.Table)
 	case dataplane.DelPair:
-		delete(s.pairs, op.Key)
-		delete(s.denied, op.Key)
+		s.setPair(op.Key, nil)
 	default:
 		return fmt.Errorf("op %T is unknown to this switch", op)
 	}

@@ -49,6 +49,7 @@ type Switch struct {
 	absent      map[dataplane.PeerKey]absence
 	pairs       map[dataplane.PairKey]*verdict.Table
 	denied      map[dataplane.PairKey]bool // their table was asked about, and denies all the same
+	shadows     map[shade]*shadow
 	flows       map[flowKey]*flow
 	pieces      map[pieceKey]piece // first fragments
 	turns       map[turnKey]turn   // of missed packets
@@ -78,6 +79,7 @@ func New(config dataplane.Config, clock func() time.Time) *Switch {
 		absent:   map[dataplane.PeerKey]absence{},
 		pairs:    map[dataplane.PairKey]*verdict.Table{},
 		denied:   map[dataplane.PairKey]bool{},
+		shadows:  map[shade]*shadow{},
 		flows:    map[flowKey]*flow{},
 		pieces:   map[pieceKey]piece{},
 		turns:    map[turnKey]turn{},
@@ -187,6 +189,8 @@ type transit struct {
 	port      *port        // the local port: sender, or from the overlay receiver
 	tuple     dataplane.Tuple
 	judged    piece
+	told      said // what is to be told of it
+	answers   bool // it answers its flow's initiator
 	again     bool  // injected, after it missed for lacked
 	missed    *port // where it did
 	lacked    dataplane.Want
@@ -391,7 +395,9 @@ func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outco
 	inner := t.arrived(dst)
 	t.route(inner, src, dst)
 	if dst.where == local {
-		return dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dst.port}, inner
+		o := dataplane.Outcome{Action: dataplane.Delivered, Rule: rule, Port: dst.port}
+		s.tell(t, &o)
+		return o, inner
 	}
 	outer := packet.Outer{
 		Src: s.config.VTEP, Dst: dst.vtep, SrcPort: t.SourcePort(), VNI: dst.vni, Class: src.class,
@@ -400,7 +406,9 @@ func (s *Switch) forward(t *transit, src, dst end, rule string) (dataplane.Outco
 	if dst.where == remote && s.vteps[dst.vtep].Plain && !outer.Applied {
 		outer.Class = packet.NoClass
 	}
-	return dataplane.Outcome{
+	o := dataplane.Outcome{
 		Action: dataplane.Tunneled, Rule: rule, VTEP: dst.vtep, VNI: outer.VNI, Class: src.class,
-	}, outer.Encap(inner)
+	}
+	s.tell(t, &o)
+	return o, outer.Encap(inner)
 }
