@@ -59,7 +59,7 @@ func pieceKeyOf(t *transit) pieceKey {
 type piece struct {
 	protocol  dove.Protocol
 	asked     uint16
-	own       uint16        // by itself
+	own       uint16      // by itself
 	uids      [2]dove.UID // sender's, receiver's
 	at        time.Time
 	backwards bool // it answers its flow's initiator

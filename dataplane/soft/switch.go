@@ -189,8 +189,8 @@ type transit struct {
 	port      *port        // the local port: sender, or from the overlay receiver
 	tuple     dataplane.Tuple
 	judged    piece
-	told      said // what is to be told of it
-	answers   bool // it answers its flow's initiator
+	told      said  // what is to be told of it
+	answers   bool  // it answers its flow's initiator
 	again     bool  // injected, after it missed for lacked
 	missed    *port // where it did
 	lacked    dataplane.Want
