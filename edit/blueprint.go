@@ -53,17 +53,23 @@ type decided struct {
 	doc       world.Blueprint
 }
 
-// putBlueprint decides all but what follows from the blueprints of a domain together,
-// which intend does.
+// putBlueprint reads a text and decides.
 func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (decided, *change, error) {
-	none := func(err error) (decided, *change, error) { return decided{}, nil, err }
 	if _, exists := w.Tenant(t); !exists {
-		return none(missingTenant(t))
+		return decided{}, nil, missingTenant(t)
 	}
 	b, err := blueprint.Parse(t, text)
 	if err != nil {
-		return none(err)
+		return decided{}, nil, err
 	}
+	return decide(w, b, name, text, now, ifMatch)
+}
+
+// decide decides all but what follows from the blueprints of a domain together,
+// which intend does.
+func decide(w *world.World, b *blueprint.Blueprint, name string, text []byte, now time.Time, ifMatch *dove.Revision) (decided, *change, error) {
+	none := func(err error) (decided, *change, error) { return decided{}, nil, err }
+	t := b.Tenant
 	if name != "" && b.Name != name {
 		var p problems
 		p.add(dove.Invalid, "name", "use one name for both", "the text is of blueprint %q, the request of %q", b.Name, name)
