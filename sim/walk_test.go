@@ -120,6 +120,18 @@ func address6(i int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 3+i))
 }
 
+// lent4 is what who has the i-th addresses may be allowed beside them.
+func lent4(i int) netip.Addr { return address4(pool + i) }
+
+// speaksFrom are an endpoint's own addresses, and one of each prefix that it is allowed.
+func speaksFrom(e world.Endpoint) []netip.Addr {
+	all := slices.Clone(e.Addresses)
+	for _, a := range e.Allowed {
+		all = append(all, a.Prefix.Addr())
+	}
+	return all
+}
+
 // labelsOf and portsOf are what a request says of a member, empty rather than none.
 func labelsOf(m worlds.Member) map[string]string {
 	labels := map[string]string{}
@@ -142,6 +154,9 @@ func (w *walk) create(t dove.Tenant, m worlds.Member, i int) error {
 	request := edit.EndpointRequest{
 		Tenant: t, ID: name.ID, Network: worlds.Network, Groups: namesOf(m.Groups), Labels: labelsOf(m), Ports: portsOf(m), Host: w.anyHost(),
 		Addresses: []string{address4(i).String(), address6(i).String()}, Device: fmt.Sprintf("dv%d", w.ids),
+	}
+	if w.r.IntN(3) == 0 { // one address more, which is none of its own
+		request.Allowed = []edit.AllowedRequest{{Prefix: lent4(i).String()}, {Prefix: fmt.Sprintf("fd00:0:0:1:%x::/80", 3+i)}}
 	}
 	chance := w.chance()
 	if err := w.commit(fmt.Sprintf("endpoint %s %+v on %s at %s", name, m, request.Host, address4(i)), func(now *world.World) (dove.Txn, error) {
@@ -187,14 +202,17 @@ func (w *walk) packets(t dove.Tenant) []Packet {
 			continue
 		}
 		for _, p := range worlds.Probes(now) {
-			for _, src := range e.Addresses {
-				for i := range pool {
+			for _, src := range speaksFrom(e) {
+				for i := range 2 * pool {
 					dst := address4(i)
 					if src.Is6() {
 						dst = address6(i)
 					}
+					if i >= pool && src.Is6() {
+						dst = netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1:%x::", 3+i-pool))
+					}
 					probe := scenario.Probe(p)
-					if _, _, ok := probe.Over(dst); !ok || dst == src || neighborDiscovery(p) {
+					if _, _, ok := probe.Over(dst); !ok || e.Has(dst) || neighborDiscovery(p) {
 						continue
 					}
 					packet := Packet{From: e.Full(), Src: src, Dst: dst, Probe: probe}
