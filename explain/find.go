@@ -53,7 +53,7 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 		return End{}, dove.Errorf(dove.NotFound, "%s", says)
 	}
 	if to, ok := w.Seen(n.VNI, addr); ok && to.NetworkOf() == network { // by what it is allowed
-		return End{to.Full(), addr}, nil
+		return End{Endpoint: to.Full(), Addr: addr}, nil
 	}
 	return End{}, dove.Errorf(dove.NotFound, "no endpoint has address %s on network %s", addr, network)
 }
