@@ -34,6 +34,7 @@ type walk struct {
 	ids    int
 	// accidents may happen while a change is on its way.
 	accidents bool
+	lends     bool              // some endpoints are allowed more than their own addresses
 	cures     []scenario.Action // of what is stopped and cut
 	log       []string
 }
@@ -120,8 +121,31 @@ func address6(i int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 3+i))
 }
 
-// lent4 is what who has the i-th addresses may be allowed beside them.
-func lent4(i int) netip.Addr { return address4(pool + i) }
+// lend allows some endpoints an address and a prefix that are none of their own.
+func (w *walk) lend() error {
+	w.lends = true
+	for _, t := range tenants {
+		for _, e := range slices.Collect(w.World().Endpoints(t)) {
+			if w.r.IntN(3) > 0 {
+				continue
+			}
+			i := int(e.Addresses[0].As4()[3]) - 3
+			request := edit.EndpointRequest{Tenant: t, ID: e.ID, Allowed: []edit.AllowedRequest{
+				{Prefix: address4(pool + i).String()}, {Prefix: fmt.Sprintf("fd00:0:0:1:%x::/80", 3+i)}}}
+			chance := w.chance()
+			if err := w.commit("lend to "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
+				txn, _, err := edit.PutEndpoint(now, request, chance, nil)
+				return txn, err
+			}); err != nil {
+				return err
+			}
+			if err := w.plugIn(e.Full()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // speaksFrom are an endpoint's own addresses, and one of each prefix that it is allowed.
 func speaksFrom(e world.Endpoint) []netip.Addr {
@@ -154,9 +178,6 @@ func (w *walk) create(t dove.Tenant, m worlds.Member, i int) error {
 	request := edit.EndpointRequest{
 		Tenant: t, ID: name.ID, Network: worlds.Network, Groups: namesOf(m.Groups), Labels: labelsOf(m), Ports: portsOf(m), Host: w.anyHost(),
 		Addresses: []string{address4(i).String(), address6(i).String()}, Device: fmt.Sprintf("dv%d", w.ids),
-	}
-	if w.r.IntN(3) == 0 { // one address more, which is none of its own
-		request.Allowed = []edit.AllowedRequest{{Prefix: lent4(i).String()}, {Prefix: fmt.Sprintf("fd00:0:0:1:%x::/80", 3+i)}}
 	}
 	chance := w.chance()
 	if err := w.commit(fmt.Sprintf("endpoint %s %+v on %s at %s", name, m, request.Host, address4(i)), func(now *world.World) (dove.Txn, error) {
@@ -203,7 +224,11 @@ func (w *walk) packets(t dove.Tenant) []Packet {
 		}
 		for _, p := range worlds.Probes(now) {
 			for _, src := range speaksFrom(e) {
-				for i := range 2 * pool {
+				addresses := pool
+				if w.lends {
+					addresses = 2 * pool
+				}
+				for i := range addresses {
 					dst := address4(i)
 					if src.Is6() {
 						dst = address6(i)
