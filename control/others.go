@@ -98,8 +98,13 @@ func (l *Ledger) scatter(o *other) {
 	hosts := o.hosts
 	o.hosts = map[dove.HostName]away{}
 	for host, a := range hosts {
-		l.lose(host, lost{o.settled + 1, l.current, a.session})
+		l.lose(host, o.owed(a, l.current))
 	}
+}
+
+// owed is what a host may lack that was with the member.
+func (o *other) owed(a away, current dove.Revision) lost {
+	return lost{o.settled + 1, max(current, o.applied), a.session}
 }
 
 // arrive notes that a host is about to open a session: it is no longer with a member
@@ -108,7 +113,7 @@ func (l *Ledger) arrive(host dove.HostName) {
 	for _, o := range l.others {
 		if a, ok := o.hosts[host]; ok && !o.reached {
 			delete(o.hosts, host)
-			l.lose(host, lost{o.settled + 1, l.current, a.session})
+			l.lose(host, o.owed(a, l.current))
 		}
 	}
 }

@@ -192,7 +192,7 @@ func (l *Ledger) Close(id SessionID, now time.Time) {
 // lose notes what a host may lack, unless it has opened a later session since and
 // acknowledged what that brought.
 func (l *Ledger) lose(host dove.HostName, gap lost) {
-	if number, opening, ok := l.latest(host); ok && !opening && number > gap.session {
+	if number, opening, ok := l.latest(host); ok && !opening && number > gap.session || gap.first > gap.last {
 		return
 	}
 	if before, ok := l.lost[host]; ok {

@@ -20,7 +20,7 @@ const (
 	// A member with more sessions than spreadOver quarters of the mean, and spreadLeast
 	// more than it, sends away as many as spreadShare of what is too much in a second.
 	spreadOver  = 5
-	spreadLeast = 16
+	spreadLeast = 2
 	spreadShare = 16
 )
 

@@ -71,17 +71,20 @@ func (c contents) portOf(device string) dataplane.PortID {
 	return 0
 }
 
-// compare holds what each connected host's switch holds against what the
-// member's world says now.
+// compare holds what the switch of each host with a session holds against what
+// the world says now, if its member could tell it.
 func (s *Sim) compare() {
-	view := resolver.NewView(s.World())
 	for _, h := range s.hosts {
-		if h.live() && !s.blind {
-			s.comparePorts(h)
-			s.compareRows(h, view)
-			s.compareFleet(h)
+		if h.current() && !s.blind {
+			s.compareHost(h)
 		}
 	}
+}
+
+func (s *Sim) compareHost(h *host) {
+	s.comparePorts(h)
+	s.compareRows(h, resolver.NewView(s.World()))
+	s.compareFleet(h)
 }
 
 // comparePorts checks that every open port is that of an endpoint which is

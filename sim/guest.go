@@ -155,7 +155,7 @@ func (s *Sim) Plugged(name dove.Endpoint) bool {
 // host that it goes to does not have the flows. "" if it has.
 func (s *Sim) TakenOver(e world.Endpoint) string {
 	to := e.Other(e.Source())
-	for _, status := range s.core.SessionsOf([]dove.HostName{to}) {
+	for _, status := range s.sessionsOf(to) {
 		for _, u := range status.Endpoints {
 			if u.Endpoint == e.Full() && u.Epoch == e.Epoch && u.State == control.EndpointActive && u.Carried {
 				return ""

@@ -27,6 +27,12 @@ type host struct {
 	ifindex  int
 	bridge   *bridge // of a foreign one
 
+	route    *agent.Route
+	trying   bool // it will dial
+	vain     int  // attempts since something changed
+	welcomed bool // in this session
+	waited   bool // its Hello, for a member that was behind
+	sent     *control.Elsewhere
 	session  control.SessionID // 0 while there is none
 	admitted bool              // the member has had the Hello
 	opened   control.SessionID // the last one
@@ -49,10 +55,16 @@ func (s *Sim) AddHost(name dove.HostName) error {
 		devices: map[slot]*guest{},
 	}
 	h.core = agent.NewCore(h.config(), agent.Restored{})
+	h.route = s.newRoute(h)
 	s.hosts = append(s.hosts, h)
 	s.byVTEP[id.VTEP] = h
 	s.Connect(name)
 	return s.Settle()
+}
+
+// newRoute is the route of an agent that starts.
+func (s *Sim) newRoute(h *host) *agent.Route {
+	return agent.NewRoute(h.name, []string{s.members[0].address()}, h.saved.Members, func(d time.Duration) time.Duration { return time.Duration(s.random.Int64N(int64(d))) })
 }
 
 func (h *host) config() agent.Config {
@@ -125,10 +137,7 @@ func (h *host) hear(m control.Down) {
 		h.checkOrder(m)
 	}
 	h.react(agent.Received{Message: m})
-	if _, over := m.(*control.Refusal); over {
-		h.session = 0
-		h.disconnected()
-	}
+	h.sim.obey(h, m)
 }
 
 // checkOrder checks that a host never hears of less than it has heard of: not

@@ -3,13 +3,10 @@ package sim
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"dove.network/control"
 	"dove.network/controller"
 	"dove.network/dove"
-	"dove.network/edit"
-	"dove.network/world"
 )
 
 // message is one message between the member and a host's agent: Up or Down.
@@ -18,41 +15,6 @@ type message struct {
 	session control.SessionID
 	up      control.Up
 	down    control.Down
-}
-
-// member has the member's core react.
-func (s *Sim) member(e controller.Event) {
-	if !s.running() {
-		return
-	}
-	effects, err := s.core.Step(s.now, e)
-	if err != nil {
-		s.fault("the member cannot follow its store: %w", err)
-	}
-	for _, effect := range effects {
-		switch effect := effect.(type) {
-		case controller.Send:
-			for _, m := range effect.Messages {
-				s.send(message{s.inSession(effect.Session), effect.Session, nil, m})
-			}
-		case controller.End:
-			h := s.inSession(effect.Session)
-			s.fault("the member ends the session of %s: %+v", h.name, effect.Last)
-			s.send(message{h, effect.Session, nil, effect.Last})
-		case controller.Denied: // a claim crossed with what took the endpoint away
-		case controller.Claimed:
-			s.soon(func() {
-				if s.running() {
-					if _, err := s.Edit(func(w *world.World) (dove.Txn, error) { return edit.ClaimAddress(w, effect.Claim) }); err != nil {
-						s.fault("the claim of %s to %s is not written: %w", effect.Claim.Endpoint, effect.Claim.Addr, err)
-					}
-				}
-			})
-		case controller.Asks: // whoever asks in a simulation knows whom
-		case controller.Told:
-			s.said = append(s.said, effect)
-		}
-	}
 }
 
 // inSession returns the host that opened a session last.
@@ -111,15 +73,18 @@ func (s *Sim) arriveUp(m message) {
 	}
 	switch up := m.up.(type) {
 	case *control.Hello:
+		if s.putOff(m, up) {
+			return
+		}
 		m.host.admitted = true
-		s.member(controller.Opened{Session: m.session, Identity: m.host.identity, Hello: up})
+		s.served[m.session].step(controller.Opened{Session: m.session, Identity: m.host.identity, Hello: up})
 		return
 	case *control.Ack:
 		if up.Revision > m.host.frontier && !s.blind {
 			s.fault("%s acknowledges revision %d, and was told all of %d only", m.host.name, up.Revision, m.host.frontier)
 		}
 	}
-	s.member(controller.Received{Session: m.session, Message: m.up})
+	s.served[m.session].step(controller.Received{Session: m.session, Message: m.up})
 }
 
 func (s *Sim) arriveDown(m message) {
@@ -139,9 +104,9 @@ func (s *Sim) Cut(name dove.HostName) {
 	if h.session == 0 {
 		return
 	}
-	session := h.session
+	session, m := h.session, h.at()
 	h.session = 0
-	s.member(controller.Closed{Session: session})
+	m.step(controller.Closed{Session: session})
 	h.disconnected()
 }
 
@@ -152,10 +117,12 @@ func (s *Sim) Connect(name dove.HostName) {
 	if h.session != 0 || s.outage.Adrift(name) != "" {
 		return
 	}
-	s.last++
-	h.session, h.opened = s.last, s.last
-	h.admitted, h.frontier, h.lastUp, h.lastDown = false, 0, time.Time{}, time.Time{}
-	h.connected()
+	h.vain = 0
+	if s.sole() {
+		s.dial(h, s.members[0])
+	} else {
+		s.attempt(h)
+	}
 }
 
 // Connected reports whether a host has a session that the member knows of.
@@ -163,6 +130,9 @@ func (s *Sim) Connected(name dove.HostName) bool { return s.host(name).live() }
 
 // live reports whether the member tells the host what changes.
 func (h *host) live() bool { return h.session != 0 && h.admitted }
+
+// current reports whether the host has a session with a member that is well.
+func (h *host) current() bool { return h.live() && h.at().well() }
 
 // host returns a host that exists.
 func (s *Sim) host(name dove.HostName) *host {

@@ -41,7 +41,7 @@ func (s *Sim) inquire(a controller.Asked) map[dove.HostName][]*control.Report {
 	for _, t := range s.hearing(a.Asker) {
 		said[t.Host] = append(said[t.Host], t.Report)
 	}
-	s.member(controller.Ceased{Asker: a.Asker})
+	s.chief().step(controller.Ceased{Asker: a.Asker})
 	return said
 }
 
@@ -49,7 +49,7 @@ func (s *Sim) inquire(a controller.Asked) map[dove.HostName][]*control.Report {
 func (s *Sim) observe(a controller.Asked) (asker uint64) {
 	s.asker++
 	a.Asker = s.asker
-	s.member(a)
+	s.chief().step(a)
 	return a.Asker
 }
 
@@ -63,4 +63,18 @@ func (s *Sim) hearing(asker uint64) (told []controller.Told) {
 		return its
 	})
 	return told
+}
+
+// sessionsOf asks the first member for what members know of a host's session.
+func (s *Sim) sessionsOf(host dove.HostName) []control.SessionStatus {
+	m := s.chief()
+	if all := m.core.SessionsOf([]dove.HostName{host}); len(all) > 0 || s.sole() {
+		return all
+	}
+	s.asker++
+	s.standing = nil
+	m.step(controller.Polled{Asker: s.asker, Hosts: []dove.HostName{host}})
+	for s.step() {
+	}
+	return s.standing
 }

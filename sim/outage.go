@@ -58,7 +58,7 @@ func (h *host) stopped() bool {
 
 // heldUp reports whether only hosts that the member cannot reach hold a receipt up.
 func (s *Sim) heldUp(revision dove.Revision) bool {
-	pending := s.core.Receipt(revision).Pending
+	pending := s.chief().core.Receipt(revision).Pending
 	return len(pending) > 0 && !slices.ContainsFunc(pending, func(h dove.HostName) bool { return s.outage.Adrift(h) == "" })
 }
 

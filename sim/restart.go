@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,11 +10,10 @@ import (
 	"dove.network/controller"
 	"dove.network/dataplane"
 	"dove.network/dove"
-	"dove.network/world"
 )
 
-// RestartMember ends the member and starts it again: it knows what the store
-// holds, and nothing of its sessions. Hosts that had one open another.
+// RestartMember ends all members and starts them again: they know what the store
+// holds, and nothing of their sessions. Hosts that had one open another.
 func (s *Sim) RestartMember() error {
 	var had []dove.HostName
 	for _, h := range s.hosts {
@@ -24,18 +22,15 @@ func (s *Sim) RestartMember() error {
 			s.Cut(h.name)
 		}
 	}
-	w := world.New()
-	revision, err := s.store.Load(context.Background(), world.Prefix, func(docs []dove.Doc) (err error) {
-		w, _, err = w.Apply(0, docs)
-		return err
-	})
-	if err == nil {
-		w, _, err = w.Apply(revision, nil)
+	for _, m := range s.members {
+		s.dropPeerings(m)
+		if err := m.start(); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	for _, p := range s.peerings {
+		s.greet(p)
 	}
-	s.core = controller.NewCore("sim", w)
 	for _, name := range had {
 		s.Connect(name)
 	}
@@ -48,10 +43,14 @@ func (s *Sim) RestartMember() error {
 func (s *Sim) RestartAgent(name dove.HostName) {
 	h := s.host(name)
 	if h.session != 0 {
-		session := h.session
+		session, m := h.session, h.at()
 		h.session = 0
-		s.member(controller.Closed{Session: session})
+		m.step(controller.Closed{Session: session})
 	}
+	if !s.sole() {
+		h.seen = h.saved.Seen // what it heard of since is forgotten
+	}
+	h.route = s.newRoute(h)
 	h.core = agent.NewCore(h.config(), agent.Restored{Saved: h.saved, Switch: h.holds.keys()})
 	for _, at := range slices.SortedFunc(maps.Keys(h.devices), func(a, b slot) int { return strings.Compare(a.device, b.device) }) {
 		if at.vlan == 0 {

@@ -22,7 +22,7 @@ import (
 // Start is when every simulation begins.
 var Start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// Sim is one DPC member, its hosts and their guests. It has one owner.
+// Sim is one or several DPC members, their hosts and the guests of these. It has one owner.
 type Sim struct {
 	// Jitter is how long a message, and a change of a switch, may take at most.
 	// Messages of one session stay in order. 0 means no time at all.
@@ -33,7 +33,11 @@ type Sim struct {
 	queue    queue
 	queued   uint64
 	store    *memory.Store
-	core     *controller.Core
+	truth    *world.World // what the store holds
+	members  []*member
+	peerings []*peering
+	served   map[control.SessionID]*member
+	severed  map[severance]bool
 	last     control.SessionID
 	hosts    []*host
 	foreign  []*host // that run no dSwitch
@@ -49,37 +53,51 @@ type Sim struct {
 	lost     []string             // where its packets ended without a drop
 	asked    []dove.HostName      // who asked the member meanwhile
 	outage   scenario.Outage
-	asker    uint64                 // the last one's number
-	said     []controller.Told      // by hosts, to who asked
-	told     map[dove.HostName]told // since the last step of a scenario
+	asker    uint64                  // the last one's number
+	said     []controller.Told       // by hosts, to who asked
+	standing []control.SessionStatus // told by members, to who asked
+	told     map[dove.HostName]told  // since the last step of a scenario
 
 	// In tests of the rig itself, tamper replaces a message on its way, heard
 	// learns of those that hosts took, and a blind rig has packets only to go by.
 	tamper func(message) []message
 	heard  func(message)
 	blind  bool
+	garble func(control.Across) control.Across // what one member says to another; nil is lost
 }
 
 // New returns a simulation of one member and no hosts.
-func New(seed uint64) *Sim {
+func New(seed uint64) *Sim { return NewFleet(seed, 1) }
+
+// NewFleet returns a simulation of some members and no hosts.
+func NewFleet(seed uint64, members int) *Sim {
 	s := &Sim{
 		random: rand.New(rand.NewPCG(seed, 0)),
 		now:    Start,
 		store:  memory.New(),
+		truth:  world.New(),
+		served: map[control.SessionID]*member{}, severed: map[severance]bool{},
 		byVTEP: map[netip.Addr]*host{},
 		guests: map[dove.Endpoint]*guest{},
 		talks:  map[uint64]*exchange{},
 		told:   map[dove.HostName]told{},
 	}
-	s.core = controller.NewCore("sim", world.New())
-	if err := found(s); err != nil {
-		panic(fmt.Sprintf("sim: an empty store refuses its first document: %v", err))
+	for n := range members {
+		m := &member{sim: s, name: fmt.Sprintf("dpc-%d", n+1), run: 1}
+		m.core = controller.NewCore(m.name, s.truth)
+		for _, before := range s.members {
+			s.peerings = append(s.peerings, &peering{a: before, b: m})
+		}
+		s.members = append(s.members, m)
+	}
+	if err := s.assemble(); err != nil {
+		panic(fmt.Sprintf("sim: an empty store refuses its first documents: %v", err))
 	}
 	return s
 }
 
-// World returns the member's world.
-func (s *Sim) World() *world.World { return s.core.World() }
+// World returns what the store holds: the world of every member that is up to date.
+func (s *Sim) World() *world.World { return s.truth }
 
 // Now returns the virtual time.
 func (s *Sim) Now() time.Time { return s.now }
@@ -88,14 +106,19 @@ func (s *Sim) Now() time.Time { return s.now }
 func (s *Sim) chance() edit.Chance { return edit.Chance{UID: dove.UID(s.random.Uint64()), Now: s.now} }
 
 // Edit commits what decide makes of the world, and returns its revision; that
-// of the world if there is nothing to change. The member has applied it then;
-// hosts have not.
+// of the world if there is nothing to change. A sole member has applied it then, and
+// so have several if nothing takes time; hosts have not.
 func (s *Sim) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
 	if !s.running() {
 		return 0, dove.Errorf(dove.Unavailable, "the member is stopped: start it")
 	}
 	return commit(s.store, s.World, decide, func(revision dove.Revision, docs []dove.Doc) error {
-		s.member(controller.Changed{Revision: revision, Docs: docs})
+		next, _, err := s.truth.Apply(revision, docs)
+		if err != nil {
+			return err
+		}
+		s.truth = next
+		s.publish(change{revision, docs})
 		return nil
 	})
 }
@@ -142,10 +165,10 @@ func written(store *memory.Store, txn dove.Txn) (dove.Revision, []dove.Doc, erro
 // member cannot reach by a Disturb. The error says who else has not
 // acknowledged it, or what must not be and is.
 func (s *Sim) Wait(revision dove.Revision) error {
-	for !s.core.Complete(revision) && !s.heldUp(revision) {
+	for !s.chief().core.Complete(revision) && !s.heldUp(revision) {
 		if !s.step() {
-			r := s.core.Receipt(revision)
-			s.fault("the receipt of revision %d is not complete though nothing is under way: pending %v", revision, r.Pending)
+			r := s.chief().core.Receipt(revision)
+			s.fault("the receipt of revision %d is not complete though nothing is under way: pending %v, members %v, unknown %v", revision, r.Pending, r.Members, r.Unknown)
 			break
 		}
 	}
@@ -158,12 +181,15 @@ func (s *Sim) Settle() error {
 	for s.step() {
 	}
 	s.compare()
-	pending := s.core.Receipt(s.World().Revision()).Pending
+	pending := map[*member][]dove.HostName{}
+	for _, m := range s.members {
+		pending[m] = m.core.Receipt(s.World().Revision()).Pending
+	}
 	for _, h := range s.hosts {
-		if h.live() && slices.Contains(pending, h.name) {
+		if h.current() && slices.Contains(pending[h.at()], h.name) {
 			s.fault("%s has not acknowledged revision %d: it is pending, and nothing is under way", h.name, s.World().Revision())
 		}
-		if waiting := h.core.Status().Waiting; h.live() && (waiting.Packets > 0 || waiting.Questions > 0) {
+		if waiting := h.core.Status().Waiting; h.current() && (waiting.Packets > 0 || waiting.Questions > 0) {
 			s.fault("%s waits for answers to %d questions with %d packets, and none is under way", h.name, waiting.Questions, waiting.Packets)
 		}
 	}
@@ -182,7 +208,10 @@ func (s *Sim) Sleep(d time.Duration) {
 			s.step()
 		}
 		s.now = until
-		s.member(controller.Tick{})
+		for _, m := range s.members {
+			m.tick()
+		}
+		s.tryAgain()
 		for _, h := range s.hosts {
 			h.tick()
 		}
@@ -253,6 +282,7 @@ func (s *Sim) step() bool {
 		s.now = e.at
 	}
 	e.act()
+	s.checkReceipts()
 	return true
 }
 

@@ -286,7 +286,7 @@ func (w *walk) deletePlugged() error {
 		return err
 	}
 	defer w.Unplug(e.Full())
-	if g == nil || !g.host.live() {
+	if g == nil || !g.host.current() {
 		return nil
 	}
 	for i := range pool {
@@ -377,7 +377,7 @@ func (w *walk) mend() error {
 			w.Connect(h.name)
 		}
 	}
-	if err := w.Settle(); err != nil {
+	if err := w.Settle(); err != nil || !w.healthy() {
 		return err
 	}
 	return w.Wait(w.World().Revision())

@@ -92,7 +92,7 @@ func (s *Sim) tellTold() string {
 	if len(all) == 0 {
 		all = []string{"nobody had to be told"}
 	}
-	for _, h := range s.core.Receipt(s.World().Revision()).Unconfirmed {
+	for _, h := range s.chief().core.Receipt(s.World().Revision()).Unconfirmed {
 		if why := s.outage.Adrift(h); why != "" {
 			all = append(all, why+" and does not know")
 		}

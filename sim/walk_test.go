@@ -34,7 +34,6 @@ type walk struct {
 	ids    int
 	// accidents may happen while a change is on its way.
 	accidents bool
-	lends     bool              // some endpoints are allowed more than their own addresses
 	cures     []scenario.Action // of what is stopped and cut
 	log       []string
 }
@@ -43,8 +42,12 @@ var tenants = []dove.Tenant{"acme", "globex"}
 
 // newWalk builds a random world on three hosts. An error is a fault of DOVE.
 func newWalk(seed uint64, jitter time.Duration) (*walk, error) {
+	return newFleetWalk(seed, jitter, 1)
+}
+
+func newFleetWalk(seed uint64, jitter time.Duration, members int) (*walk, error) {
 	w := &walk{
-		Sim: New(seed), r: rand.New(rand.NewPCG(seed, 1)),
+		Sim: NewFleet(seed, members), r: rand.New(rand.NewPCG(seed, 1)),
 		intent: map[dove.Tenant]*worlds.World{},
 	}
 	w.Jitter = jitter
@@ -102,7 +105,12 @@ func (w *walk) commit(what string, decide func(*world.World) (dove.Txn, error)) 
 
 // whole reports whether every host has a session, and nothing else is wrong.
 func (w *walk) whole() bool {
-	return w.outage.Any() == "" && !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.live() })
+	return w.outage.Any() == "" && !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.current() }) && w.healthy()
+}
+
+// healthy reports whether all members work, follow the store and hear each other.
+func (w *walk) healthy() bool {
+	return !slices.ContainsFunc(w.peerings, func(p *peering) bool { return !p.up }) && !slices.ContainsFunc(w.members, func(m *member) bool { return !m.well() })
 }
 
 func (w *walk) apply(b *blueprint.Blueprint) error {
@@ -119,41 +127,6 @@ const pool = 10
 func address4(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(3 + i)}) }
 func address6(i int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 3+i))
-}
-
-// lend allows some endpoints an address and a prefix that are none of their own.
-func (w *walk) lend() error {
-	w.lends = true
-	for _, t := range tenants {
-		for _, e := range slices.Collect(w.World().Endpoints(t)) {
-			if w.r.IntN(3) > 0 {
-				continue
-			}
-			i := int(e.Addresses[0].As4()[3]) - 3
-			request := edit.EndpointRequest{Tenant: t, ID: e.ID, Allowed: []edit.AllowedRequest{
-				{Prefix: address4(pool + i).String()}, {Prefix: fmt.Sprintf("fd00:0:0:1:%x::/80", 3+i)}}}
-			chance := w.chance()
-			if err := w.commit("lend to "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
-				txn, _, err := edit.PutEndpoint(now, request, chance, nil)
-				return txn, err
-			}); err != nil {
-				return err
-			}
-			if err := w.plugIn(e.Full()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// speaksFrom are an endpoint's own addresses, and one of each prefix that it is allowed.
-func speaksFrom(e world.Endpoint) []netip.Addr {
-	all := slices.Clone(e.Addresses)
-	for _, a := range e.Allowed {
-		all = append(all, a.Prefix.Addr())
-	}
-	return all
 }
 
 // labelsOf and portsOf are what a request says of a member, empty rather than none.
@@ -223,21 +196,14 @@ func (w *walk) packets(t dove.Tenant) []Packet {
 			continue
 		}
 		for _, p := range worlds.Probes(now) {
-			for _, src := range speaksFrom(e) {
-				addresses := pool
-				if w.lends {
-					addresses = 2 * pool
-				}
-				for i := range addresses {
+			for _, src := range e.Addresses {
+				for i := range pool {
 					dst := address4(i)
 					if src.Is6() {
 						dst = address6(i)
 					}
-					if i >= pool && src.Is6() {
-						dst = netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1:%x::", 3+i-pool))
-					}
 					probe := scenario.Probe(p)
-					if _, _, ok := probe.Over(dst); !ok || e.Has(dst) || neighborDiscovery(p) {
+					if _, _, ok := probe.Over(dst); !ok || dst == src || neighborDiscovery(p) {
 						continue
 					}
 					packet := Packet{From: e.Full(), Src: src, Dst: dst, Probe: probe}
@@ -273,7 +239,7 @@ func (w *walk) check(p Packet) error {
 		if len(x.reached) == 0 || allowed(meant) && w.meant(p, x.reached[0]) {
 			return nil
 		}
-		if !x.from.host.live() && !x.reached[0].host.live() {
+		if !x.from.host.current() && !x.reached[0].host.current() {
 			return nil
 		}
 	}

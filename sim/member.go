@@ -1,0 +1,389 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"dove.network/control"
+	"dove.network/controller"
+	"dove.network/dove"
+	"dove.network/edit"
+	"dove.network/world"
+)
+
+// member is one DPC member: its core, and what reaches it.
+type member struct {
+	sim     *Sim
+	name    string
+	core    *controller.Core
+	run     uint64   // of the core
+	feed    []change // of the store, that it was not given yet
+	fed     time.Time
+	dead    bool     // stopped, or killed and not started yet
+	deaf    bool     // cut from the store
+	frozen  bool     // it does nothing, and nobody is told
+	missed  []func() // what waits until it is not
+	doubts  []doubt
+	settled dove.Revision // the last of which its receipt was complete, and looked at
+}
+
+// change is a revision of the store.
+type change struct {
+	revision dove.Revision
+	docs     []dove.Doc
+}
+
+// doubt is a request that waits until the member has applied a revision.
+type doubt struct {
+	revision dove.Revision
+	confirm  controller.Confirm
+}
+
+// sole reports whether there is one member only, which then is told of changes in
+// no time.
+func (s *Sim) sole() bool { return len(s.members) == 1 }
+
+// chief is the first member that is well; the first one if none is.
+func (s *Sim) chief() *member {
+	for _, m := range s.members {
+		if m.well() {
+			return m
+		}
+	}
+	return s.members[0]
+}
+
+// well reports whether the member works and follows the store.
+func (m *member) well() bool { return !m.dead && !m.frozen && !m.deaf }
+
+// address is where hosts reach the member.
+func (m *member) address() string { return m.name + ":7444" }
+
+// assemble founds the store, and joins the members as documents if there are several.
+func (s *Sim) assemble() error {
+	if err := found(s); err != nil || s.sole() {
+		return err
+	}
+	for i, m := range s.members {
+		doc := world.Member{
+			Name: m.name, UID: dove.UID(i + 1), API: m.name + ":7443", Control: m.address(), Peer: m.name + ":7447", Serial: fmt.Sprintf("%02x", i+1), Joined: s.now,
+		}
+		if _, err := s.Edit(func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PutMember(w, doc, true)
+			return txn, err
+		}); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.peerings {
+		s.greet(p)
+	}
+	return s.Settle()
+}
+
+// start gives the member a core that knows what the store holds now.
+func (m *member) start() error {
+	w := world.New()
+	revision, err := m.sim.store.Load(context.Background(), world.Prefix, func(docs []dove.Doc) (err error) {
+		w, _, err = w.Apply(0, docs)
+		return err
+	})
+	if err == nil {
+		w, _, err = w.Apply(revision, nil)
+	}
+	if err != nil {
+		return err
+	}
+	m.run++
+	m.core, m.feed, m.doubts, m.missed, m.dead, m.frozen = controller.NewCore(m.name, w), nil, nil, nil, false, false
+	return nil
+}
+
+// publish has the members hear of a change: at once if nothing takes time.
+func (s *Sim) publish(c change) {
+	for _, m := range s.members {
+		if m.dead {
+			continue
+		}
+		m.feed = append(m.feed, c)
+		if s.sole() || s.Jitter == 0 {
+			m.eat()
+			continue
+		}
+		m.fed = later(m.fed, s.now.Add(s.delay()))
+		run := m.run
+		s.at(m.fed, func() {
+			if m.run == run {
+				m.eat()
+			}
+		})
+	}
+}
+
+// later is the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// eat has the member apply the next change, if it hears the store.
+func (m *member) eat() {
+	switch {
+	case m.dead || m.deaf || len(m.feed) == 0:
+	case m.frozen:
+		m.missed = append(m.missed, m.eat)
+	default:
+		c := m.feed[0]
+		m.feed = m.feed[1:]
+		m.step(controller.Changed{Revision: c.revision, Docs: c.docs})
+		m.resolve()
+	}
+}
+
+// resolve answers what waited for a revision.
+func (m *member) resolve() {
+	for len(m.doubts) > 0 && m.doubts[0].revision <= m.core.World().Revision() {
+		c := m.doubts[0].confirm
+		m.doubts = m.doubts[1:]
+		m.step(controller.Confirmed{Session: c.Session, Request: c.Request})
+	}
+}
+
+// tick tells the core that time passes, and whether it has heard of its store.
+func (m *member) tick() {
+	if m.frozen || m.dead {
+		return
+	}
+	if !m.sim.sole() && !m.deaf && len(m.feed) == 0 {
+		m.step(controller.Fresh{At: m.sim.now})
+	}
+	m.step(controller.Tick{})
+}
+
+// step has the member's core react.
+func (m *member) step(e controller.Event) {
+	s := m.sim
+	switch {
+	case m.dead || !s.running():
+		return
+	case m.frozen:
+		m.missed = append(m.missed, func() { m.step(e) })
+		return
+	}
+	effects, err := m.core.Step(s.now, e)
+	if err != nil {
+		s.fault("member %s cannot follow its store: %w", m.name, err)
+	}
+	for _, effect := range effects {
+		switch effect := effect.(type) {
+		case controller.Send:
+			for _, down := range effect.Messages {
+				s.send(message{s.inSession(effect.Session), effect.Session, nil, down})
+			}
+		case controller.End:
+			h := s.inSession(effect.Session)
+			if why := unmeant(effect.Last, s.sole()); why != "" {
+				s.fault("the member ends the session of %s: %s", h.name, why)
+			}
+			s.send(message{h, effect.Session, nil, effect.Last})
+		case controller.Denied: // a claim crossed with what took the endpoint away
+		case controller.Claimed:
+			s.soon(func() {
+				if m.well() {
+					if _, err := s.Edit(func(w *world.World) (dove.Txn, error) { return edit.ClaimAddress(w, effect.Claim) }); err != nil {
+						s.fault("the claim of %s to %s is not written: %w", effect.Claim.Endpoint, effect.Claim.Addr, err)
+					}
+				}
+			})
+		case controller.Confirm:
+			m.confirm(effect)
+		case controller.PeerSend:
+			for _, across := range effect.Messages {
+				s.tellPeer(m, effect.Member, across)
+			}
+		case controller.PeerEnd:
+			s.endPeering(m, effect.Member)
+		case controller.Asks, controller.Polls: // whoever asks in a simulation knows whom
+		case controller.Standing:
+			s.standing = append(s.standing, effect.Sessions...)
+		case controller.Told:
+			s.said = append(s.said, effect)
+		}
+	}
+}
+
+// unmeant says why a session must not have ended so, "" if it may.
+func unmeant(last control.Down, sole bool) string {
+	if r, ok := last.(*control.Refusal); ok && (sole || r.Kind != dove.Conflict && r.Kind != dove.Unavailable) {
+		return r.Message
+	} else if e, ok := last.(*control.Elsewhere); ok && sole {
+		return e.Reason
+	}
+	return ""
+}
+
+// confirm asks the store what it has, which takes as long as a message.
+func (m *member) confirm(c controller.Confirm) {
+	s, run := m.sim, m.run
+	s.at(s.now.Add(s.delay()), func() {
+		switch revision, err := s.store.Current(context.Background()); {
+		case m.run != run:
+		case m.deaf || err != nil:
+			s.at(s.now.Add(controller.StaleAfter), func() {
+				if m.run == run {
+					m.step(controller.Confirmed{Session: c.Session, Request: c.Request, Failed: true})
+				}
+			})
+		default:
+			m.doubts = append(m.doubts, doubt{revision, c})
+			m.resolve()
+		}
+	})
+}
+
+// checkReceipts holds what a complete receipt says against all switches but those of
+// hosts that it names: each enforces the latest revision.
+func (s *Sim) checkReceipts() {
+	if s.sole() || s.blind {
+		return
+	}
+	latest := s.World().Revision()
+	for _, m := range s.members {
+		if m.dead || m.frozen || m.settled >= latest || m.core.World().Revision() != latest || !m.core.Complete(latest) {
+			continue
+		}
+		m.settled = latest
+		r := m.core.Receipt(latest)
+		before := len(s.faults)
+		for _, h := range s.hosts {
+			if !slices.Contains(r.Unconfirmed, h.name) && s.busy(h) {
+				s.compareHost(h)
+			}
+		}
+		if len(s.faults) > before {
+			s.fault("and yet member %s says that the receipt of revision %d is complete: %+v", m.name, latest, r)
+		}
+	}
+}
+
+// busy reports whether a host has endpoints.
+func (s *Sim) busy(h *host) bool {
+	for range s.World().EndpointsOn(h.name) {
+		return true
+	}
+	return false
+}
+
+// at is the member that has a host's session, nil if it has none.
+func (h *host) at() *member {
+	if h.session == 0 {
+		return nil
+	}
+	return h.sim.served[h.session]
+}
+
+// memberAt finds a member by the address that hosts know.
+func (s *Sim) memberAt(address string) *member {
+	for _, m := range s.members {
+		if m.address() == address {
+			return m
+		}
+	}
+	return nil
+}
+
+// KillMember ends member number n, from 0, without a word, and starts it again at
+// once if it is to.
+func (s *Sim) KillMember(n int, again bool) error {
+	m := s.members[n]
+	m.dead, m.missed = true, nil
+	m.run++
+	s.dropPeerings(m)
+	for _, h := range s.hosts {
+		if h.at() == m {
+			s.broken(h, nil)
+		}
+	}
+	if !again {
+		return nil
+	}
+	return s.StartMember(n)
+}
+
+// StartMember starts a member that was killed.
+func (s *Sim) StartMember(n int) error {
+	if err := s.members[n].start(); err != nil {
+		return err
+	}
+	s.meet(s.members[n])
+	return nil
+}
+
+// FreezeMember stops a member's process; after a while those who wait for it give up.
+func (s *Sim) FreezeMember(n int) {
+	m := s.members[n]
+	m.frozen = true
+	run := m.run
+	s.at(s.now.Add(controller.PeerSilence), func() {
+		if m.run == run && m.frozen {
+			s.dropPeerings(m)
+		}
+	})
+	s.at(s.now.Add(silence), func() {
+		for _, h := range s.hosts {
+			if m.run == run && m.frozen && h.at() == m {
+				s.broken(h, nil)
+			}
+		}
+	})
+}
+
+// silence is how long a host waits for a word of a member.
+const silence = 30 * time.Second
+
+// ThawMember has a member go on with all that it missed.
+func (s *Sim) ThawMember(n int) {
+	m := s.members[n]
+	missed := m.missed
+	m.frozen, m.missed = false, nil
+	for _, act := range missed {
+		act()
+	}
+	s.meet(m)
+}
+
+// DeafenMember cuts a member from the store.
+func (s *Sim) DeafenMember(n int) { s.members[n].deaf = true }
+
+// HealMember has a member hear the store again, and others.
+func (s *Sim) HealMember(n int) {
+	m := s.members[n]
+	m.deaf = false
+	for len(m.feed) > 0 && !m.frozen {
+		m.eat()
+	}
+	s.meet(m)
+}
+
+// DrainMember has a member take no sessions, or take them again.
+func (s *Sim) DrainMember(n int, draining bool) error {
+	_, err := s.Edit(func(w *world.World) (dove.Txn, error) {
+		txn, _, err := edit.DrainMember(w, s.members[n].name, draining, nil)
+		return txn, err
+	})
+	return err
+}
+
+// meet has a member and all others speak again, and hosts without a session try.
+func (s *Sim) meet(m *member) {
+	for _, p := range s.peerings {
+		if p.a == m || p.b == m {
+			s.greet(p)
+		}
+	}
+	s.tryAgain()
+}
