@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"dove.network/dove"
 )
@@ -19,6 +20,9 @@ type Context struct {
 	Networks map[string]ExistingNetwork
 	// Routers are the tenant's existing ones by name.
 	Routers map[string]ExistingRouter
+	// Ended is the moment up to which policies of the checked blueprint's domain have
+	// ended for good: those contradict nothing any more.
+	Ended time.Time
 }
 
 // ExistingNetwork says whose a network is. Blueprint is "" if none makes it.

@@ -29,7 +29,7 @@ func (c *checker) checkPriorities() {
 			continue
 		}
 		for i, p := range b.Policies {
-			if p.Shadow {
+			if p.Shadow || !p.Until.IsZero() && !p.Until.After(c.ctx.Ended) {
 				continue
 			}
 			l, here := level{b.Tier, p.Priority}, &tiered{p, b, i}

@@ -3,6 +3,7 @@ package blueprint
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"dove.network/dove"
 )
@@ -51,6 +52,19 @@ groups: {a: {selector: {matchLabels: {app: a}}}, b: {selector: {matchLabels: {ap
 			tt.want = strings.NewReplacer("op/q and op/p", "op/q and zoo/p").Replace(tt.want)
 			said(Check(parse(t, head+tt.o), others))
 		})
+	}
+
+	// One that has ended contradicts nothing, one that will end does.
+	for ended, want := range map[string]bool{"2026-01-01T00:00:00Z": false, "2025-12-31T23:59:59Z": true} {
+		at, err := time.Parse(time.RFC3339, ended)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := parse(t, strings.Replace(head, "op", "zoo", 1)+line("p", "shop/c", "any", `allow: tcp/80, priority: 5, until: "2026-01-01T00:00:00Z"`))
+		err = Check(parse(t, head+line("q", "shop/c", "any", "deny: any, priority: 5")), Context{Blueprints: []*Blueprint{tenant("b"), other}, Ended: at})
+		if (err != nil) != want {
+			t.Errorf("ended up to %s: %v", ended, err)
+		}
 	}
 
 	// Nobody writes the policies, but the selectors that kept them apart.

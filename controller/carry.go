@@ -179,7 +179,7 @@ func (c *Core) needed(to *session, e world.Endpoint, vni dove.VNI, flows []contr
 	hasPeer, hasPair := map[control.PeerKey]bool{}, map[control.PairKey]bool{}
 	for _, f := range flows {
 		q := control.Question{VNI: vni, Local: f.Tuple.Src, Peer: f.Tuple.Dst, Outgoing: true}
-		if !slices.Contains(e.Addresses, q.Local) {
+		if f.UIDs[0] != e.UID {
 			q.Local, q.Peer, q.Outgoing = q.Peer, q.Local, false
 		}
 		if asked[q] {
@@ -188,7 +188,8 @@ func (c *Core) needed(to *session, e world.Endpoint, vni dove.VNI, flows []contr
 		asked[q] = true
 		a := c.view.Resolve(to.identity.Host, q)
 		for _, p := range a.Peers {
-			if !p.Absent && !hasPeer[p.Key] && p.VTEP != to.identity.VTEP {
+			_, own := c.world.EndpointOn(e.NetworkOf(), p.Key.Addr)
+			if !p.Absent && !hasPeer[p.Key] && (p.VTEP != to.identity.VTEP || !own) {
 				hasPeer[p.Key] = true
 				peers = append(peers, p)
 			}
@@ -231,5 +232,5 @@ func (c *Core) left(delta world.Delta, news map[control.SessionID][]control.Down
 // concerns reports whether a flow is one of the endpoint.
 func concerns(e world.Endpoint, vni dove.VNI, f control.FlowState) bool {
 	t := f.Tuple
-	return t.VNI == vni && (slices.Contains(e.Addresses, t.Src) && f.UIDs[0] == e.UID || slices.Contains(e.Addresses, t.Dst) && f.UIDs[1] == e.UID)
+	return t.VNI == vni && (f.UIDs[0] == e.UID && e.Has(t.Src) || f.UIDs[1] == e.UID && e.Has(t.Dst))
 }

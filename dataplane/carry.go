@@ -3,6 +3,8 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"dove.network/dove"
@@ -53,25 +55,30 @@ func (f FlowState) TimeOut() time.Duration {
 // addresses.
 func (f FlowState) Check(p Port) error {
 	t := f.Tuple
-	has := func(side int) bool {
-		for _, a := range p.Addresses {
-			if a.Addr == t.Src && side == 0 || a.Addr == t.Dst && side == 1 {
-				return f.UIDs[side] == p.UID
-			}
-		}
-		return false
-	}
 	switch {
 	case !t.Src.IsValid() || !t.Dst.IsValid() || t.Src.Is4() != t.Dst.Is4() || t.Src.Is4In6() || t.Dst.Is4In6() || t.Src == t.Dst:
 		return fmt.Errorf("flow %+v: two different addresses of one family are needed", t)
 	case t.VNI != p.VNI:
 		return fmt.Errorf("flow %+v: port %d is on network %d", t, p.ID, p.VNI)
-	case !has(0) && !has(1):
+	case !p.Speaks(t.Src, f.UIDs[0]) && !p.Speaks(t.Dst, f.UIDs[1]):
 		return fmt.Errorf("flow %+v between endpoints %v: neither end is port %d, of endpoint %d", t, f.UIDs, p.ID, p.UID)
 	case f.State >= flowBitsEnd || f.Idle < 0 || t.Protocol != dove.ProtocolTCP && f.State&^(FlowReplied|FlowConfirmed) != 0:
 		return fmt.Errorf("flow %+v: state %#x and %v of idleness cannot be", t, uint8(f.State), f.Idle)
 	}
 	return nil
+}
+
+// Speaks reports whether an end of a flow, an address and the life of who had it, is
+// the port's: its own address, or one that it is allowed.
+func (p Port) Speaks(addr netip.Addr, life dove.UID) bool {
+	if life != p.UID {
+		return false
+	}
+	if slices.ContainsFunc(p.Addresses, func(a Address) bool { return a.Addr == addr }) {
+		return true
+	}
+	_, allowed := p.Permits(addr)
+	return allowed
 }
 
 // ErrNoPort is what Carried and Adopt say of a port that is not there.

@@ -37,8 +37,6 @@ func (c Config) CheckPort(p Port) error {
 		fail("has its other binding at VTEP %v: another host's is needed", p.Other)
 	case p.Other.IsValid() && c.CheckVTEP(p.Other) != nil:
 		fail("has its other binding at %w", c.CheckVTEP(p.Other))
-	case p.Other.IsValid() && (p.Open || len(p.Allowed) > 0):
-		fail("is allowed more than its own addresses, which does not move with it: take that away first, or bind it to the other host at once")
 	}
 	if p.VLAN > dove.VLANMax {
 		fail("has VLAN %d: 1 to %d are possible", p.VLAN, dove.VLANMax)

@@ -39,9 +39,8 @@ func (s *seat) allowed() {
 	})
 }
 
-// settled refuses two bindings, and one to a foreign host, of an endpoint that may
-// send from more than its own addresses: switches hand on and take over only what
-// is of those, and a foreign host has no dSwitch that would check the rest.
+// settled refuses a binding to a foreign host of an endpoint that may send from more
+// than its own addresses: no dSwitch is there that would check the rest.
 func (s *seat) settled() {
 	if len(s.doc.Allowed) == 0 && !s.doc.Open {
 		return
@@ -49,9 +48,6 @@ func (s *seat) settled() {
 	what := "it is allowed more than its own addresses"
 	if s.doc.Open {
 		what = "its port security is off"
-	}
-	if s.doc.Standby != "" {
-		s.problems.add(dove.Conflict, "host", "bind it to the other host at once, which ends its flows", "%s, which a live move does not carry", what)
 	}
 	if h, _ := s.w.Host(s.doc.Host); h.Foreign {
 		s.problems.add(dove.Conflict, "host", "bind it to a host that runs one", "%s, and no dSwitch checks that on foreign host %q", what, h.Name)

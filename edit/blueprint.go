@@ -53,17 +53,23 @@ type decided struct {
 	doc       world.Blueprint
 }
 
-// putBlueprint decides all but what follows from the blueprints of a domain together,
-// which intend does.
+// putBlueprint reads a text and decides.
 func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now time.Time, ifMatch *dove.Revision) (decided, *change, error) {
-	none := func(err error) (decided, *change, error) { return decided{}, nil, err }
 	if _, exists := w.Tenant(t); !exists {
-		return none(missingTenant(t))
+		return decided{}, nil, missingTenant(t)
 	}
-	b, err := blueprint.Parse(t, text)
+	b, err := w.Parse(t, string(text))
 	if err != nil {
-		return none(err)
+		return decided{}, nil, err
 	}
+	return decide(w, b, name, text, now, ifMatch)
+}
+
+// decide decides all but what follows from the blueprints of a domain together,
+// which intend does.
+func decide(w *world.World, b *blueprint.Blueprint, name string, text []byte, now time.Time, ifMatch *dove.Revision) (decided, *change, error) {
+	none := func(err error) (decided, *change, error) { return decided{}, nil, err }
+	t := b.Tenant
 	if name != "" && b.Name != name {
 		var p problems
 		p.add(dove.Invalid, "name", "use one name for both", "the text is of blueprint %q, the request of %q", b.Name, name)
@@ -80,7 +86,7 @@ func putBlueprint(w *world.World, t dove.Tenant, name string, text []byte, now t
 	}
 	var p problems
 	p.join(refusal(blueprint.Uncarried(b)))
-	p.join(refusal(blueprint.Check(b, contextOf(w, t))))
+	p.join(refusal(blueprint.Check(b, contextOf(w, b.DomainOf()))))
 	overtaken(&p, w, b, now)
 	f.judge(&p, w, w.Parsed(t, b.Name))
 	if err := p.err(fmt.Sprintf("blueprint %q", b.Name)); err != nil {
@@ -107,7 +113,7 @@ func DeleteBlueprint(w *world.World, t dove.Tenant, name string, now time.Time, 
 	}
 	f := footprint{blueprint: &blueprint.Blueprint{Tenant: t, Name: name, Domain: old.Domain}}
 	var p problems
-	p.join(refusal(blueprint.CheckDelete(old, contextOf(w, t))))
+	p.join(refusal(blueprint.CheckDelete(old, contextOf(w, old.DomainOf()))))
 	f.judge(&p, w, old)
 	if err := p.err(fmt.Sprintf("deleting blueprint %q", name)); err != nil {
 		return dove.Txn{}, err
@@ -124,9 +130,10 @@ func DeleteBlueprint(w *world.World, t dove.Tenant, name string, now time.Time, 
 	return c.done()
 }
 
-// contextOf gathers what a blueprint of the tenant is checked against.
-func contextOf(w *world.World, t dove.Tenant) blueprint.Context {
-	ctx := blueprint.Context{Blueprints: slices.Collect(w.ParsedOf(t)), Networks: map[string]blueprint.ExistingNetwork{}, Routers: map[string]blueprint.ExistingRouter{}}
+// contextOf gathers what a blueprint of a domain is checked against.
+func contextOf(w *world.World, d dove.Domain) blueprint.Context {
+	t := d.Tenant
+	ctx := blueprint.Context{Ended: w.Edge(d), Blueprints: slices.Collect(w.ParsedOf(t)), Networks: map[string]blueprint.ExistingNetwork{}, Routers: map[string]blueprint.ExistingRouter{}}
 	for n := range w.Networks(t) {
 		ctx.Networks[n.Name] = blueprint.ExistingNetwork{Blueprint: n.Blueprint, Domain: n.Domain, Subnets: n.Subnets}
 	}

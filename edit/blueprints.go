@@ -67,15 +67,24 @@ func decideAll(w *world.World, t dove.Tenant, text []byte, now time.Time) ([]dec
 func decideEach(w *world.World, t dove.Tenant, parts []blueprint.Document, now time.Time) ([]decided, dove.Txn, error) {
 	all, errs := make([]decided, len(parts)), make([]*dove.Error, len(parts))
 	batch, names := NewBatch(w), map[string]bool{}
-	left := make([]int, len(parts))
-	for i := range left {
-		left[i] = i
+	blueprints := make([]*blueprint.Blueprint, len(parts))
+	var left []int
+	if _, exists := w.Tenant(t); !exists {
+		return nil, dove.Txn{}, missingTenant(t)
+	}
+	for i, part := range parts {
+		b, err := blueprint.Parse(t, part.Text)
+		if err != nil {
+			errs[i] = refusal(err)
+			continue
+		}
+		blueprints[i], left = b, append(left, i)
 	}
 	for before := len(left) + 1; len(left) < before && len(left) > 0; {
 		before = len(left)
 		var lacking []int
 		for _, i := range left {
-			d, err := decideOne(batch, names, t, parts[i].Text, now)
+			d, err := decideOne(batch, names, blueprints[i], parts[i].Text, now)
 			if err != nil {
 				e, ok := errors.AsType[*dove.Error](err)
 				if !ok {
@@ -98,12 +107,12 @@ func decideEach(w *world.World, t dove.Tenant, parts []blueprint.Document, now t
 }
 
 // decideOne adds a document to a batch that has those of some names.
-func decideOne(batch *Batch, names map[string]bool, t dove.Tenant, text []byte, now time.Time) (decided, error) {
+func decideOne(batch *Batch, names map[string]bool, b *blueprint.Blueprint, text []byte, now time.Time) (decided, error) {
 	w, err := batch.World()
 	if err != nil {
 		return decided{}, err
 	}
-	one, c, err := putBlueprint(w, t, "", text, now, nil)
+	one, c, err := decide(w, b, "", text, now, nil)
 	if err != nil {
 		return decided{}, err
 	}

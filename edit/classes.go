@@ -79,7 +79,7 @@ func (c *change) redomain(gone, made []*blueprint.Blueprint, now time.Time) erro
 			}
 		}
 		edge := c.edge(domain, all, now)
-		intent := policy.Compile(all, edge)
+		intent := c.w.Compile(all, edge)
 		if intent.Classifies(c.w.Domain(domain)) {
 			continue
 		}

@@ -108,7 +108,7 @@ func checkJoined(p *problems, w *world.World, n world.Network) bool {
 		checkGateways(p, w, r, f, n, "subnets")
 	}
 	if joined {
-		ctx := contextOf(w, n.Tenant)
+		ctx := contextOf(w, n.DomainOf())
 		ctx.Networks[n.Name] = blueprint.ExistingNetwork{Blueprint: n.Blueprint, Domain: n.Domain, Subnets: n.Subnets}
 		p.join(refusal(blueprint.CheckRouters(n.DomainOf(), ctx)))
 	}

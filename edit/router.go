@@ -55,7 +55,7 @@ func PutRouter(w *world.World, r RouterRequest, ifMatch *dove.Revision) (dove.Tx
 		return dove.Txn{}, old, nil
 	}
 	doc := routerDoc(w, r.Tenant, domain, "", says)
-	ctx := contextOf(w, r.Tenant)
+	ctx := contextOf(w, doc.DomainOf())
 	ctx.Routers[r.Name] = blueprint.ExistingRouter{Domain: domain, Router: says}
 	p.join(refusal(blueprint.CheckRouters(doc.DomainOf(), ctx)))
 	for _, i := range doc.Interfaces {
@@ -86,7 +86,7 @@ func DeleteRouter(w *world.World, name dove.Router, ifMatch *dove.Revision) (dov
 	if old.Blueprint != "" {
 		p.add(dove.Conflict, "", "take it out there", "router %q is made by blueprint %q", name, old.Blueprint)
 	}
-	ctx := contextOf(w, name.Tenant)
+	ctx := contextOf(w, old.DomainOf())
 	delete(ctx.Routers, name.Name)
 	p.join(refusal(blueprint.CheckRouters(old.DomainOf(), ctx)))
 	if err := p.err(fmt.Sprintf("deleting router %q", name)); err != nil {

@@ -52,6 +52,9 @@ func Find(w *world.World, t dove.Tenant, text string) (End, error) {
 	if says := Gateway(w, n, addr); says != "" {
 		return End{}, dove.Errorf(dove.NotFound, "%s", says)
 	}
+	if to, ok := w.Seen(n.VNI, addr); ok && to.NetworkOf() == network { // by what it is allowed
+		return End{Endpoint: to.Full(), Addr: addr}, nil
+	}
 	return End{}, dove.Errorf(dove.NotFound, "no endpoint has address %s on network %s", addr, network)
 }
 

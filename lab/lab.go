@@ -28,6 +28,7 @@ type Options struct {
 	Bin  string // folder with dpc, dswitch and dovectl
 	MTU  int    // of the underlay, bytes; 0 = 1500
 	IPv6 bool   // of the underlay
+	DPCs int    // members of the DPC; 0 = 1
 	Log  *slog.Logger
 }
 
@@ -42,6 +43,7 @@ type Lab struct {
 	hosts   []*Host
 	foreign []*Foreign
 	guests  []*Guest
+	members []*Member // of the DPC, beside the first
 	api     *client.Client
 	ports   int // devices made so far
 	pings   atomic.Uint32
@@ -63,7 +65,8 @@ type Host struct {
 }
 
 // The lab's underlay network is for documentation (RFC 5737, RFC 3849): the
-// last byte of host i is i, of foreign host i foreignNumber+i, that of the DPC dpcNumber.
+// last byte of host i is i, of foreign host i foreignNumber+i, that of the DPC's
+// first member dpcNumber, and of the others less.
 var (
 	underlay4 = netip.MustParsePrefix("192.0.2.0/24")
 	underlay6 = netip.MustParsePrefix("2001:db8::/64")
@@ -132,7 +135,15 @@ func New(ctx context.Context, opt Options) (_ *Lab, err error) {
 	if err := l.connect(l.dpcNS, "dpc", l.opt.addr(dpcNumber)); err != nil {
 		return nil, err
 	}
-	return l, l.startDPC(ctx)
+	if err := l.startDPC(ctx); err != nil {
+		return l, err
+	}
+	for range opt.DPCs - 1 {
+		if _, err := l.AddMember(ctx); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
 }
 
 func (l *Lab) bpf() string { return filepath.Join(l.dir, "bpf") }
@@ -348,6 +359,12 @@ func (l *Lab) Close() error {
 	}
 	for _, f := range l.foreign {
 		errs = append(errs, f.ns.Close())
+	}
+	for _, m := range l.members {
+		errs = append(errs, m.dpc.stop())
+		if m.ns != nil {
+			errs = append(errs, m.ns.Close())
+		}
 	}
 	errs = append(errs, l.dpc.stop())
 	for _, ns := range []*Namespace{l.dpcNS, l.fabric} {

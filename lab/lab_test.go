@@ -70,6 +70,11 @@ func newLabWith(t *testing.T, opt Options) *Lab {
 				}
 			}
 			t.Logf("log of dpc ends:\n%s", l.dpc.tail())
+			for _, m := range l.members {
+				if m.dpc != nil {
+					t.Logf("log of %s ends:\n%s", m.Name, m.dpc.tail())
+				}
+			}
 		}
 		if err := l.Close(); err != nil {
 			t.Error("close the lab:", err)
@@ -154,11 +159,18 @@ expect acme/web-1 -> acme/app-1 tcp/8080 allow rule=shop/web-app
 // played makes a lab in which the story small has been played.
 func played(t *testing.T, name string) (*Lab, *Stage, *scenario.Scenario) {
 	t.Helper()
-	s, err := scenario.Parse([]byte(small))
+	l := newLab(t, name)
+	st, s := playedIn(t, l, small)
+	return l, st, s
+}
+
+// playedIn plays a story in a new lab.
+func playedIn(t *testing.T, l *Lab, text string) (*Stage, *scenario.Scenario) {
+	t.Helper()
+	s, err := scenario.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLab(t, name)
 	st, err := NewStage(t.Context(), l, s)
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +183,7 @@ func played(t *testing.T, name string) (*Lab, *Stage, *scenario.Scenario) {
 	}); tally.Failed > 0 {
 		t.FailNow()
 	}
-	return l, st, s
+	return st, s
 }
 
 // TestStoppedSwitch stops one dswitch and changes what it holds: the receipt

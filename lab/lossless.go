@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -176,7 +177,7 @@ func (x *Lossless) build(ctx context.Context) (*Stage, error) {
 	}
 	for _, a := range []scenario.Action{
 		scenario.ApplyBlueprint{Tenant: losslessTenant, Text: x.blueprint()},
-		scenario.CreateEndpoint{Endpoint: losslessLeft, Host: "h1", Groups: x.groups(losslessLeft)},
+		scenario.CreateEndpoint{Endpoint: losslessLeft, Host: "h1", Groups: x.groups(losslessLeft), Allowed: []netip.Prefix{netip.PrefixFrom(losslessLent, 32)}},
 		scenario.CreateEndpoint{Endpoint: losslessRight, Host: "h2", Groups: x.groups(losslessRight)},
 	} {
 		if _, err := st.Do(ctx, a); err != nil {

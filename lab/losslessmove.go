@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"dove.network/dove"
 	"dove.network/scenario"
@@ -20,15 +21,26 @@ func (x *Lossless) hosts() []dove.HostName {
 	return losslessHosts[:2]
 }
 
+// losslessLent is what the guest on the left is allowed beside its own addresses.
+var losslessLent = netip.MustParseAddr("10.0.1.200")
+
 // neighbours adds, if the guest on the left moves, one more guest on each of the
 // other hosts than the second, and its flows with them: wherever it is, it talks
-// with a guest of its own host and with guests of both others. None of them may
+// with a guest of its own host and with guests of both others, and with that on the right from an address that it is allowed, too. None of them may
 // begin anything with it: what they send back passes because it began.
 func (x *Lossless) neighbours(ctx context.Context, st *Stage) error {
 	if x.Moves == 0 {
 		return nil
 	}
 	left := st.guest(losslessLeft)
+	lent, err := numberedFrom(ctx, left, st.guest(losslessRight), losslessLent, numberedPort+20, max(1, x.Rate/neighbourShare))
+	if err != nil {
+		return err
+	}
+	for _, f := range lent {
+		f.name += " allowed"
+		x.flows = append(x.flows, f)
+	}
 	for i, at := range []dove.HostName{"h1", "h3"} {
 		name := dove.Endpoint{Tenant: losslessTenant, ID: dove.EndpointID("at-" + at)}
 		if _, err := st.Do(ctx, scenario.CreateEndpoint{Endpoint: name, Host: at, Groups: x.groups(losslessRight)}); err != nil {
@@ -52,8 +64,8 @@ func (x *Lossless) neighbours(ctx context.Context, st *Stage) error {
 
 // ports are those that the guest on the left may talk to.
 func (x *Lossless) ports() string {
-	return fmt.Sprintf("udp/%d, tcp/%d, udp/%d-%d, tcp/%d-%d, udp/%d", numberedPort, checkedPort,
-		numberedPort+10, numberedPort+11, checkedPort+10, checkedPort+11, newcomerPort)
+	return fmt.Sprintf("udp/%d, tcp/%d, udp/%d-%d, tcp/%d-%d, udp/%d, udp/%d", numberedPort, checkedPort,
+		numberedPort+10, numberedPort+11, checkedPort+10, checkedPort+11, newcomerPort, numberedPort+20)
 }
 
 // move takes the guest on the left to the next host, and every fourth time back

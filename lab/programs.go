@@ -14,7 +14,6 @@ import (
 
 	"dove.network/agent"
 	"dove.network/api"
-	"dove.network/api/client"
 	"dove.network/daemon"
 	"dove.network/dove"
 )
@@ -37,7 +36,6 @@ func (l *Lab) program(name string) string { return filepath.Join(l.opt.Bin, name
 func (l *Lab) startDPC(ctx context.Context) error {
 	state := filepath.Join(l.dir, "dpc")
 	addr := l.opt.addr(dpcNumber)
-	admin := filepath.Join(state, "admin.yaml")
 	if err := runCmd(l.dpcNS.Command(ctx, l.program("dpc"), "init", "--state", state, "--name", "dpc-1",
 		"--advertise", netip.AddrPortFrom(addr, apiPort).String())); err != nil {
 		return err
@@ -45,12 +43,8 @@ func (l *Lab) startDPC(ctx context.Context) error {
 	if err := l.runDPC(); err != nil {
 		return err
 	}
-	config, err := client.Load(admin)
-	if err != nil {
-		return err
-	}
-	config.DialContext = l.dpcNS.DialContext
-	if l.api, err = client.New(config); err != nil {
+	var err error
+	if l.api, err = l.client(addr); err != nil {
 		return err
 	}
 	return l.waitDPC(ctx)

@@ -268,7 +268,13 @@ func (f *flow) close() error {
 // numbered makes flows of numbered datagrams both ways on one pair of sockets:
 // the way back is open only because the way forth is.
 func numbered(ctx context.Context, from, to *Guest, port uint16, v6 bool, rate int) ([]*flow, error) {
-	a, b := netip.AddrPortFrom(from.Addr(v6), port), netip.AddrPortFrom(to.Addr(v6), port)
+	return numberedFrom(ctx, from, to, from.Addr(v6), port, rate)
+}
+
+// numberedFrom is numbered from another address of a guest.
+func numberedFrom(ctx context.Context, from, to *Guest, addr netip.Addr, port uint16, rate int) ([]*flow, error) {
+	v6 := addr.Is6()
+	a, b := netip.AddrPortFrom(addr, port), netip.AddrPortFrom(to.Addr(v6), port)
 	left, err := from.peer(a, b)
 	if err != nil {
 		return nil, err

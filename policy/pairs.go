@@ -152,8 +152,11 @@ func (s *Shift) Side(of Signature) Side {
 	return out
 }
 
-// None reports whether no pair with this end can have another verdict.
-func (e Side) None() bool { return len(e.from)+len(e.to) == 0 }
+// From reports whether packets from this end can have another verdict than before.
+func (e Side) From() bool { return len(e.from) > 0 }
+
+// To reports whether packets to this end can.
+func (e Side) To() bool { return len(e.to) > 0 }
 
 // Differs reports whether packets from the one end to the other may have another
 // verdict than before.

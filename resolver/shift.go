@@ -43,8 +43,18 @@ type shift struct {
 	*policy.Shift
 	world  *world.World
 	domain dove.Domain
+	known  [1 << 16]role // by class
 	sides  map[dove.Class]policy.Side
 }
+
+// role says as what a class may be an end of pairs that differ.
+type role uint8
+
+const (
+	found  role = 1 << iota // it is known
+	source                  // as the source
+	target                  // as the target
+)
 
 // renew goes on with the domain as it is in the next world, and returns what changed.
 func (t *tables) renew(next *world.World, name dove.Domain) *shift {
@@ -53,23 +63,32 @@ func (t *tables) renew(next *world.World, name dove.Domain) *shift {
 		clear(t.members)
 	}
 	t.domain = after
-	s := &shift{t.pairs.Renew(after), next, name, map[dove.Class]policy.Side{}}
+	s := &shift{Shift: t.pairs.Renew(after), world: next, domain: name, sides: map[dove.Class]policy.Side{}}
 	if !s.None() {
 		t.forget(func(c classes) bool { return s.differs(c.src, c.dst) })
 	}
 	return s
 }
 
-// side is what the shift knows of a class; nothing of one that does not exist.
-func (s *shift) side(c dove.Class) policy.Side {
-	side, known := s.sides[c]
-	if !known {
-		if signature, ok := s.world.SignatureOf(s.domain, c); ok {
-			side = s.Side(signature)
-		}
-		s.sides[c] = side
+// role finds out the role of a class; that of one which does not exist is none.
+func (s *shift) role(c dove.Class) role {
+	if s.known[c] != 0 {
+		return s.known[c]
 	}
-	return side
+	s.known[c] = found
+	if signature, ok := s.world.SignatureOf(s.domain, c); ok {
+		side := s.Side(signature)
+		if side.From() {
+			s.known[c] |= source
+		}
+		if side.To() {
+			s.known[c] |= target
+		}
+		if s.known[c] != found {
+			s.sides[c] = side
+		}
+	}
+	return s.known[c]
 }
 
 // none reports whether all pairs have the tables that they had.
@@ -77,7 +96,7 @@ func (s *shift) none() bool { return s != nil && s.None() }
 
 // differs reports whether the pair may have another table than before.
 func (s *shift) differs(src, dst dove.Class) bool {
-	return s == nil || s.side(src).Differs(s.side(dst))
+	return s == nil || s.role(src)&source != 0 && s.role(dst)&target != 0 && s.sides[src].Differs(s.sides[dst])
 }
 
 // concerns reports whether a pair of a class with one of some others, either way,
@@ -86,7 +105,7 @@ func (s *shift) concerns(others []dove.Class, class dove.Class) bool {
 	if s == nil {
 		return true
 	}
-	if s.none() || s.side(class).None() {
+	if s.none() || s.role(class) == found {
 		return false
 	}
 	return slices.ContainsFunc(others, func(c dove.Class) bool { return s.differs(c, class) || s.differs(class, c) })

@@ -143,8 +143,6 @@ func (w *intent) step(a scenario.Action) error {
 			return dove.Errorf(dove.Conflict, "it moves between hosts %s and %s", e.host, e.standby)
 		case slices.Contains(w.foreign, a.Host):
 			return dove.Errorf(dove.Conflict, "%s is a foreign host", a.Host)
-		case len(e.allowed) > 0:
-			return dove.Errorf(dove.Conflict, "it is allowed more than its own addresses")
 		default:
 			e.standby = a.Host
 		}

@@ -19,6 +19,9 @@ func TestNothingIsLostOnTheWay(t *testing.T) {
 	sent := 0
 	for n := range *count {
 		w, err := newWalk(*seed+uint64(n), jitter)
+		if err == nil && n%2 == 1 {
+			err = w.lend()
+		}
 		if err != nil {
 			w.explain(t, err)
 		}

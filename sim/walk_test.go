@@ -34,6 +34,7 @@ type walk struct {
 	ids    int
 	// accidents may happen while a change is on its way.
 	accidents bool
+	lends     bool              // some endpoints are allowed more than their own addresses
 	cures     []scenario.Action // of what is stopped and cut
 	log       []string
 }
@@ -129,6 +130,41 @@ func address6(i int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 3+i))
 }
 
+// lend allows some endpoints an address and a prefix that are none of their own.
+func (w *walk) lend() error {
+	w.lends = true
+	for _, t := range tenants {
+		for _, e := range slices.Collect(w.World().Endpoints(t)) {
+			if w.r.IntN(3) > 0 {
+				continue
+			}
+			i := int(e.Addresses[0].As4()[3]) - 3
+			request := edit.EndpointRequest{Tenant: t, ID: e.ID, Allowed: []edit.AllowedRequest{
+				{Prefix: address4(pool + i).String()}, {Prefix: fmt.Sprintf("fd00:0:0:1:%x::/80", 3+i)}}}
+			chance := w.chance()
+			if err := w.commit("lend to "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
+				txn, _, err := edit.PutEndpoint(now, request, chance, nil)
+				return txn, err
+			}); err != nil {
+				return err
+			}
+			if err := w.plugIn(e.Full()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// speaksFrom are an endpoint's own addresses, and one of each prefix that it is allowed.
+func speaksFrom(e world.Endpoint) []netip.Addr {
+	all := slices.Clone(e.Addresses)
+	for _, a := range e.Allowed {
+		all = append(all, a.Prefix.Addr())
+	}
+	return all
+}
+
 // labelsOf and portsOf are what a request says of a member, empty rather than none.
 func labelsOf(m worlds.Member) map[string]string {
 	labels := map[string]string{}
@@ -196,14 +232,21 @@ func (w *walk) packets(t dove.Tenant) []Packet {
 			continue
 		}
 		for _, p := range worlds.Probes(now) {
-			for _, src := range e.Addresses {
-				for i := range pool {
+			for _, src := range speaksFrom(e) {
+				addresses := pool
+				if w.lends {
+					addresses = 2 * pool
+				}
+				for i := range addresses {
 					dst := address4(i)
 					if src.Is6() {
 						dst = address6(i)
 					}
+					if i >= pool && src.Is6() {
+						dst = netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1:%x::", 3+i-pool))
+					}
 					probe := scenario.Probe(p)
-					if _, _, ok := probe.Over(dst); !ok || dst == src || neighborDiscovery(p) {
+					if _, _, ok := probe.Over(dst); !ok || e.Has(dst) || neighborDiscovery(p) {
 						continue
 					}
 					packet := Packet{From: e.Full(), Src: src, Dst: dst, Probe: probe}

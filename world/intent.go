@@ -49,7 +49,7 @@ func (d *draft) compile() {
 		if len(all) == 0 {
 			d.intents.remove(&intent{domain: name})
 		} else {
-			d.intents.put(&intent{name, policy.Compile(all, d.Edge(name))})
+			d.intents.put(&intent{name, d.Compile(all, d.Edge(name))})
 		}
 		if after := d.Domain(name); !after.Classifies(before) {
 			d.reclass(name, before, after)

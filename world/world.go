@@ -22,6 +22,7 @@ type World struct {
 	revision   dove.Revision
 	generation uint64
 
+	memo         *memo
 	meta         held[Meta]    // revision 0: there is none
 	vniNext      held[VNINext] // likewise
 	tenants      tree[*held[Tenant]]
@@ -81,6 +82,7 @@ type membership struct {
 // New returns the world of an empty store.
 func New() *World {
 	return &World{
+		memo:       &memo{},
 		tenants:    newTree(byTenant),
 		blueprints: newTree(byBlueprint),
 		parsed: newTree(func(a, b *blueprint.Blueprint) int {

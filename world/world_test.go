@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"dove.network/blueprint"
 	"dove.network/dove"
+	"dove.network/policy"
 	"dove.network/world"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -251,5 +254,48 @@ func TestDraft(t *testing.T) {
 	}
 	if err := draft.Apply([]dove.Doc{{Key: world.TenantKey("x"), Value: []byte("{")}}); err == nil {
 		t.Error("what cannot be read is taken")
+	}
+}
+
+// What was read and compiled for a judgement serves the write, and another text,
+// tenant or moment does not get it.
+func TestMemo(t *testing.T) {
+	w := world.New()
+	text := "{apiVersion: dove/v1, kind: Blueprint, name: a, groups: {g: {}}, policies: [{name: p, from: g, to: g, allow: any}]}"
+	parse := func(tenant dove.Tenant, text string) *blueprint.Blueprint {
+		b, err := w.Parse(tenant, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	a := parse("acme", text)
+	next, _ := apply(t, w, 1, written(1, world.Tenant{Name: "acme"}, world.Blueprint{Tenant: "acme", Name: "a", Domain: "a", Text: text}))
+	if next.Parsed("acme", "a") != a || parse("acme", text) != a {
+		t.Error("a text is read twice")
+	}
+	if b := parse("bolt", text); b == a || b.Tenant != "bolt" {
+		t.Error("a text of another tenant is taken for one's own")
+	}
+	if b := parse("acme", text+" "); b == a {
+		t.Error("another text is the same blueprint")
+	}
+	if _, err := w.Parse("acme", "{}"); err == nil {
+		t.Error("a text that says nothing is a blueprint")
+	}
+	all, none := []*blueprint.Blueprint{a}, time.Time{}
+	d := next.Domain(dove.Domain{Tenant: "acme", Name: "a"})
+	if w.Compile(all, none) != d {
+		t.Error("a domain is compiled twice")
+	}
+	b := parse("acme", strings.Replace(text, "name: a,", "name: b, domain: a,", 1))
+	for _, other := range []*policy.Domain{w.Compile(all, none.Add(1)), w.Compile([]*blueprint.Blueprint{b}, none), w.Compile(nil, none)} {
+		if other == d {
+			t.Error("a domain is taken for another")
+		}
+	}
+	both := w.Compile([]*blueprint.Blueprint{a, b}, none)
+	if both == d || w.Compile([]*blueprint.Blueprint{b, a}, none) != both {
+		t.Error("the order of blueprints matters")
 	}
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -16,6 +17,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"dove.network/api"
@@ -31,6 +33,7 @@ const (
 // Client asks one DPC member.
 type Client struct {
 	base  *url.URL
+	name  string // of base, or of all that base stands for
 	token string
 	// once is the id of what is written, "" for none.
 	once string
@@ -40,9 +43,14 @@ type Client struct {
 // New makes a client. It does not connect yet. Errors are of kind dove.Invalid
 // or dove.Unauthorized.
 func New(c Config) (*Client, error) {
-	base, err := c.server()
+	servers, err := c.servers()
 	if err != nil {
 		return nil, err
+	}
+	var names, addresses []string
+	for _, u := range servers {
+		names = append(names, u.String())
+		addresses = append(addresses, net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443")))
 	}
 	token, err := auth.ParseAPIToken(c.Token)
 	if err != nil {
@@ -61,14 +69,45 @@ func New(c Config) (*Client, error) {
 		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
 	transport := &http.Transport{
-		DialContext: dial, TLSClientConfig: auth.ClientTLS(authority), TLSHandshakeTimeout: dialTimeout,
+		DialContext: first(addresses, dial), TLSClientConfig: auth.ClientTLS(authority), TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
 	}
-	return &Client{base: base, token: token.Text(), http: http.Client{
+	return &Client{base: servers[0], name: strings.Join(names, ","), token: token.Text(), http: http.Client{
 		Transport: transport,
 		// The API never redirects, and a token must not follow where it would.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
+}
+
+// soon is how long the connection to one of several members may take.
+const soon = 3 * time.Second
+
+// dialer is net.Dialer.DialContext.
+type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// first connects to the first member that can be reached, beginning with the one
+// that was the last time. All show certificates for one name, so it does not matter
+// which is asked for.
+func first(addresses []string, dial dialer) dialer {
+	if len(addresses) == 1 {
+		return dial
+	}
+	var last atomic.Int64
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var failed []error
+		for i := range addresses {
+			at := (int(last.Load()) + i) % len(addresses)
+			its, cancel := context.WithTimeout(ctx, soon)
+			conn, err := dial(its, network, addresses[at])
+			cancel()
+			if err == nil {
+				last.Store(int64(at))
+				return conn, nil
+			}
+			failed = append(failed, err)
+		}
+		return nil, errors.Join(failed...)
+	}
 }
 
 // Close lets go of idle connections.
@@ -84,8 +123,8 @@ func (c *Client) WithRequestID(id string) *Client {
 	return &named
 }
 
-// Server returns the address that the client asks.
-func (c *Client) Server() string { return c.base.String() }
+// Server returns the address that the client asks, or all that it tries.
+func (c *Client) Server() string { return c.name }
 
 // request is one call of the API.
 type request struct {
@@ -113,7 +152,7 @@ func do[T any](ctx context.Context, c *Client, r request) (T, error) {
 		return answer, dove.Errorf(dove.TooLarge, "the answer is longer than %d bytes", answerMax)
 	}
 	if err := json.Unmarshal(text, &answer); err != nil {
-		return answer, dove.Errorf(dove.Internal, "the answer of %s cannot be read: %v", c.base, err)
+		return answer, dove.Errorf(dove.Internal, "the answer of %s cannot be read: %v", c.name, err)
 	}
 	return answer, nil
 }
@@ -175,18 +214,18 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 // to errors.Is.
 func (c *Client) unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("no answer from %s: %w", c.base, context.Cause(ctx))
+		return fmt.Errorf("no answer from %s: %w", c.name, context.Cause(ctx))
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return dove.Errorf(dove.Unauthorized, "%s is not a DPC of the authority in ca: wrong server, wrong configuration, or somebody is in between", c.base)
+		return dove.Errorf(dove.Unauthorized, "%s is not a DPC of the authority in ca: wrong server, wrong configuration, or somebody is in between", c.name)
 	}
 	if strings.Contains(err.Error(), "certificate required") { // the other side's alert has no type
-		return dove.Errorf(dove.Unavailable, "%s asks for a host's certificate: it is a DPC's port for dswitch (7444), not for the API (7443)", c.base)
+		return dove.Errorf(dove.Unavailable, "%s asks for a host's certificate: it is a DPC's port for dswitch (7444), not for the API (7443)", c.name)
 	}
-	return dove.Errorf(dove.Unavailable, "no answer from %s: %v", c.base, err)
+	return dove.Errorf(dove.Unavailable, "no answer from %s: %v", c.name, err)
 }
 
 // refusal reads a problem document.

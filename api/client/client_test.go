@@ -262,6 +262,37 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// TestSeveralServers asks the first member that can be reached, and keeps to it.
+func TestSeveralServers(t *testing.T) {
+	conf := serve(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, api.Status{Member: "dpc-2"}) })
+	up := strings.TrimPrefix(conf.Server, "https://")
+	var dialled []string
+	conf.Server = "192.0.2.1:7443, https://" + up
+	conf.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dialled = append(dialled, address); address != up {
+			return nil, errors.New("no way there")
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	c := connect(t, conf)
+	for range 2 {
+		if s, err := c.Status(t.Context()); err != nil || s.Member != "dpc-2" {
+			t.Fatalf("status %+v, %v", s, err)
+		}
+		c.Close()
+	}
+	if !slices.Equal(dialled, []string{"192.0.2.1:7443", up, up}) {
+		t.Errorf("dialled %v", dialled)
+	}
+	if want := "https://192.0.2.1:7443,https://" + up; c.Server() != want {
+		t.Errorf("it says that it asks %s, not %s", c.Server(), want)
+	}
+	conf.Server += ",http://192.0.2.3"
+	if _, err := New(conf); dove.KindOf(err) != dove.Invalid {
+		t.Errorf("a wrong one among good ones: %v", err)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	good := serve(t, nil)
 	file := filepath.Join(t.TempDir(), "admin.yaml")

@@ -16,7 +16,9 @@ import (
 
 // Config says which DPC to ask, and who asks.
 type Config struct {
-	Server string // "https://host:port" or "host:port" of any member
+	// Server is "https://host:port" or "host:port" of any member, or of several,
+	// with commas between them: the first that can be reached is asked.
+	Server string
 	Token  string // "dove-admin.ID.SECRET", or of a tenant "dove-tenant.ID.SECRET"
 	CA     string // the authority's certificate, PEM
 	// DialContext replaces the ordinary way to connect, for example to dial from
@@ -28,7 +30,7 @@ type Config struct {
 func (c *Config) settings() *pflag.FlagSet {
 	f := pflag.NewFlagSet("client", pflag.ContinueOnError)
 	f.SortFlags = false
-	f.StringVar(&c.Server, "server", c.Server, "`ADDRESS` of a DPC member's API, https://host:port")
+	f.StringVar(&c.Server, "server", c.Server, "`ADDRESS` of a DPC member's API, https://host:port, or several with commas")
 	f.StringVar(&c.Token, "token", c.Token, "an administrator's `TOKEN`")
 	f.StringVar(&c.CA, "ca", c.CA, "`CERTIFICATE` of the authority, PEM")
 	return f
@@ -50,7 +52,7 @@ func Load(file string) (Config, error) {
 		if len(missing) > 0 {
 			return &dove.Error{Kind: dove.Invalid, Message: "settings are missing", Faults: missing}
 		}
-		_, err := c.server()
+		_, err := c.servers()
 		return err
 	})
 	return c, err
@@ -82,17 +84,23 @@ func (c Config) Save(file string) error {
 	return nil
 }
 
-// server is where requests go.
-func (c Config) server() (*url.URL, error) {
-	text := c.Server
-	if !strings.Contains(text, "://") {
-		text = "https://" + text
+// servers are where requests go.
+func (c Config) servers() ([]*url.URL, error) {
+	var all []*url.URL
+	var faults []dove.Fault
+	for text := range strings.SplitSeq(c.Server, ",") {
+		if text = strings.TrimSpace(text); !strings.Contains(text, "://") {
+			text = "https://" + text
+		}
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			faults = append(faults, dove.Fault{Path: "server", Message: fmt.Sprintf("%q is no address of a DPC", strings.TrimPrefix(text, "https://")), Hint: "write https://host:port"})
+			continue
+		}
+		all = append(all, &url.URL{Scheme: u.Scheme, Host: u.Host})
 	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return nil, &dove.Error{Kind: dove.Invalid, Message: "the server's address is not valid", Faults: []dove.Fault{{
-			Path: "server", Message: fmt.Sprintf("%q is no address of a DPC", c.Server), Hint: "write https://host:port",
-		}}}
+	if len(faults) > 0 {
+		return nil, &dove.Error{Kind: dove.Invalid, Message: "the server's address is not valid", Faults: faults}
 	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+	return all, nil
 }

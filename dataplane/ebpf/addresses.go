@@ -54,7 +54,7 @@ func (s *Switch) wanted(k dataplane.PeerKey) (dswitchDest, bool) {
 
 // peerDest is what one way of a peer should be in the kernel.
 func (s *Switch) peerDest(k dataplane.PeerKey, p dataplane.Peer) dswitchDest {
-	if p.VTEP == s.config.VTEP {
+	if p.VTEP == s.config.VTEP || !p.Routed() {
 		if d, ok := s.plugged(k, p); ok {
 			return d
 		}

@@ -198,7 +198,23 @@ func (s *Switch) putPermits(p *port, was dataplane.Port) error {
 	for mac := range macs {
 		err = errors.Join(err, s.putMAC(p.VNI, mac))
 	}
+	s.findLenders()
+	for k, peer := range s.peers { // rows of it lead to it, or no more
+		if k.VNI == p.VNI && (peer.UID == p.UID || peer.UID == was.UID) {
+			err = errors.Join(err, s.put(k))
+		}
+	}
 	return errors.Join(err, s.putHere(p.VNI))
+}
+
+// findLenders notes the lives of the ports that are allowed something.
+func (s *Switch) findLenders() {
+	clear(s.lenders)
+	for _, p := range s.ports {
+		if p.Open || len(p.Allowed) > 0 {
+			s.lenders[p.UID] = true
+		}
+	}
 }
 
 // putHere puts the peers of this host again that are on a network: they may lead
@@ -215,8 +231,11 @@ func (s *Switch) putHere(vni dove.VNI) error {
 	return errors.Join(errs...)
 }
 
-// byUID finds the port that has a peer of this host by what it is allowed.
+// byUID finds the port of a peer's life that has its address by what it is allowed.
 func (s *Switch) byUID(uid dove.UID, at dataplane.PeerKey) (first *port, by dataplane.Allowed) {
+	if !s.lenders[uid] {
+		return nil, by
+	}
 	for id, p := range s.ports {
 		if p.UID != uid || p.VNI != at.VNI || first != nil && id > first.ID {
 			continue
@@ -259,6 +278,7 @@ func (s *Switch) adoptAllowed(contents map[uint32]dswitchDest, taken map[uint32]
 	for _, key := range lost {
 		err = errors.Join(err, remove(s.maps.Permits, key))
 	}
+	s.findLenders()
 	if err != nil {
 		return fmt.Errorf("map permits: %w", err)
 	}

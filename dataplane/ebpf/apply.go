@@ -253,6 +253,11 @@ func (s *Switch) admit(a netip.Addr) error {
 			errs = append(errs, s.put(k))
 		}
 	}
+	for _, p := range s.ports {
+		if p.Other == a {
+			errs = append(errs, s.putAllowed(p, false))
+		}
+	}
 	return errors.Join(errs...)
 }
 

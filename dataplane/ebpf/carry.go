@@ -19,14 +19,10 @@ func (s *Switch) Carried(id dataplane.PortID) ([]dataplane.FlowState, error) {
 	if err != nil {
 		return nil, err
 	}
-	has := map[netip.Addr]bool{}
-	for _, a := range held.Addresses {
-		has[a.Addr] = true
-	}
 	var flows []dataplane.FlowState
 	now := uint32(monotonic() / tick)
 	err = s.eachOf(func(f *dswitchFlow, vni uint32, lo, hi netip.AddrPort, protocol uint8) {
-		if dove.VNI(vni) != held.VNI || !has[lo.Addr()] && !has[hi.Addr()] {
+		if dove.VNI(vni) != held.VNI || !held.Speaks(lo.Addr(), dove.UID(f.Uid[0])) && !held.Speaks(hi.Addr(), dove.UID(f.Uid[1])) {
 			return
 		}
 		c := dataplane.FlowState{State: dataplane.FlowBits(f.State & flowCarried), UIDs: [2]dove.UID{dove.UID(f.Uid[0]), dove.UID(f.Uid[1])}}

@@ -3,6 +3,7 @@ package ebpf
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -24,6 +25,13 @@ func (w *twins) byOther(o *packet.Outer, src, dst netip.Addr) {
 		for _, p := range w.ports {
 			if p.VNI == o.VNI && slices.ContainsFunc(p.Addresses, func(own dataplane.Address) bool { return own.Addr == a }) {
 				return p.Other
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(w.ports)) {
+			if p := w.ports[id]; p.VNI == o.VNI {
+				if _, allowed := p.Permits(a); allowed {
+					return p.Other
+				}
 			}
 		}
 		return netip.Addr{}
@@ -106,6 +114,60 @@ func handedOn(t testing.TB, o Options) {
 	outer.SrcMAC, outer.DstMAC, outer.SrcPort = dove.MAC{}, dove.MAC{}, 0
 	if err != nil || got.Action != dataplane.Tunneled || fault != packet.OK || outer != want || !bytes.Equal(inner, packet.UDP(back, 1, 2, nil)) {
 		t.Errorf("%+v, %v: %+v (%v), %x", got, err, outer, fault, inner)
+	}
+}
+
+func TestHandedAllowed(t *testing.T) { handedAllowed(t, Options{}) }
+
+// handedAllowed moves a port along with an address that it is allowed: while it is on
+// standby what is for that goes to the other host, and what that one hands on is
+// delivered, whether a row leads to the port or its MAC alone.
+func handedAllowed(t testing.TB, o Options) {
+	s := newLone(t, o)
+	shared := netip.MustParseAddr("10.0.0.100")
+	p := s.ports[1].Port
+	p.Other, p.Standby = twinVTEPs[2], true
+	p.Allowed = []dataplane.Allowed{{Prefix: netip.PrefixFrom(shared, 32), Class: guestClass(1)}}
+	k := dataplane.PairKey{Domain: testDomain, Src: guestClass(2), Dst: guestClass(1)}
+	row := dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: shared}, Peer: dataplane.Peer{
+		UID: p.UID, MAC: p.MAC, Class: guestClass(1), VTEP: twinVTEPs[2], Other: twinVTEPs[0]}}
+	if err := s.Apply([]dataplane.Op{dataplane.SetVTEP{Addr: twinVTEPs[2]}, dataplane.SetPort{Port: p},
+		dataplane.SetPair{Key: k, Table: allowing(allowed("udp", dove.ProtocolUDP, 0, 65535))}}); err != nil {
+		t.Fatal(err)
+	}
+	to := back
+	to.Dst = shared
+	frame := packet.UDP(to, 1, 2, nil)
+	in := packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], SrcPort: 0xc000, VNI: testVNI, Class: guestClass(2)}
+	handed := in
+	handed.Src, handed.Applied = twinVTEPs[2], true
+	from := out
+	from.Src = shared
+	for _, known := range []bool{false, true} {
+		if known {
+			if err := s.Apply([]dataplane.Op{row}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, left, err := s.FromWire(in.Encap(frame))
+		if outer, _, _ := packet.Decap(left); err != nil || got.Action != dataplane.Tunneled || got.VTEP != twinVTEPs[2] || !outer.Applied {
+			t.Errorf("known %v, for a port on standby: %+v, %v", known, got, err)
+		}
+		if got, left, err = s.FromWire(handed.Encap(frame)); err != nil || got != (dataplane.Outcome{Action: dataplane.Delivered, Port: 1}) || !bytes.Equal(left, frame) {
+			t.Errorf("known %v, handed on: %+v, %v", known, got, err)
+		}
+		if got := sends(t, s, packet.UDP(from, 2, 1, nil)); got.Action != dataplane.Tunneled || got.VTEP != twinVTEPs[1] {
+			t.Errorf("known %v, from the port on standby: %+v", known, got)
+		}
+		wrong := handed
+		wrong.Src = twinVTEPs[1]
+		if got, _, err := s.FromWire(wrong.Encap(frame)); err != nil || got.Reason != dataplane.BadOverlay {
+			t.Errorf("known %v, handed on by another host: %+v, %v", known, got, err)
+		}
+	}
+	flows, err := s.Carried(1)
+	if err != nil || len(flows) != 1 || flows[0].Tuple.Src != guestAddr4(2) || flows[0].Tuple.Dst != shared {
+		t.Errorf("carried %+v, %v", flows, err)
 	}
 }
 
@@ -200,6 +262,57 @@ func inherit(t testing.TB, o Options) {
 	}
 	if gone, heir := states(1), states(2); gone.Flows != 0 || gone.Unconfirmed != 0 || heir.Flows != 1 || heir.Unconfirmed != 0 {
 		t.Errorf("the moved port has %+v, who stays %+v", gone, heir)
+	}
+}
+
+func TestInheritAllowed(t *testing.T) { inheritAllowed(t, Options{}) }
+
+// inheritAllowed is inherit for an address that who moves is but allowed: the row of it
+// says where it is before the port goes.
+func inheritAllowed(t testing.TB, o Options) {
+	o.FlowsPerPort = 1
+	s := newLone(t, o)
+	shared := netip.MustParseAddr("10.0.0.100")
+	row := func(vtep netip.Addr) dataplane.Op {
+		return dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: shared}, Peer: dataplane.Peer{UID: 1, MAC: guestMAC(1), Class: guestClass(1), VTEP: vtep}}
+	}
+	stays := dataplane.Port{
+		ID: 2, UID: 3, VNI: testVNI, MAC: guestMAC(3), Kind: dataplane.Veth,
+		Addresses: []dataplane.Address{{Addr: guestAddr4(3), Class: guestClass(2)}},
+	}
+	goes := s.ports[1].Port
+	goes.Allowed = []dataplane.Allowed{{Prefix: netip.PrefixFrom(shared, 32), Class: guestClass(1)}}
+	moved := goes
+	moved.Other, moved.Standby = twinVTEPs[2], true
+	apply := func(ops ...dataplane.Op) {
+		t.Helper()
+		if err := s.Apply(ops); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(dataplane.SetVTEP{Addr: twinVTEPs[2]}, dataplane.SetPort{Port: goes}, dataplane.SetPort{Port: stays}, row(twinVTEPs[0]),
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: testDomain, Src: guestClass(2), Dst: guestClass(1)}, Table: allowing()})
+	ends := packet.Ends{SrcMAC: guestMAC(1), DstMAC: guestMAC(3), Src: shared, Dst: guestAddr4(3)}
+	if got, _, err := s.FromGuest(1, packet.UDP(ends, 1, 53, nil)); err != nil || got.Rule != "udp" {
+		t.Fatalf("a first packet: %+v, %v", got, err)
+	}
+	answers := func(want dataplane.Outcome) {
+		t.Helper()
+		if got, _, err := s.FromGuest(2, packet.UDP(ends.Reverse(), 53, 1, nil)); err != nil || got != want {
+			t.Errorf("an answer: %+v, %v, want %+v", got, err, want)
+		}
+	}
+	answers(dataplane.Outcome{Action: dataplane.Delivered, Port: 1})
+	apply(dataplane.SetPort{Port: moved})
+	there := dataplane.Outcome{Action: dataplane.Tunneled, VTEP: twinVTEPs[2], VNI: testVNI, Class: guestClass(2)}
+	answers(there)
+	apply(row(twinVTEPs[2]))
+	answers(there)
+	apply(dataplane.DelPort{ID: 1})
+	answers(there)
+	flows, err := s.Flows()
+	if err != nil || len(flows) != 1 {
+		t.Errorf("flows %+v, %v", flows, err)
 	}
 }
 

@@ -46,14 +46,22 @@ static __always_inline int over(struct flow *f, __u8 proto, __u32 vni, const __b
 		return STAYS;
 	int routed = 0, far = 0;
 	__u32 a = port_with(vni, lo, f->uid[0], &routed), b = port_with(vni, hi, f->uid[1], &far);
-	if (a != w->port && b != w->port)
-		return f->port == w->port ? OVER : STAYS;
+	if (a != w->port && b != w->port) { // who is here still may know already where it went
+		if (f->port != w->port)
+			return STAYS;
+		if (!w->moved || (a && b) || !(a | b) || routed | far)
+			return OVER;
+		inherit(f, a | b);
+		return STAYS;
+	}
 	__u32 heir = a == w->port ? b : a;
 	if (a == w->port)
 		routed = far;
 	if (!w->moved)
 		return OVER;
-	if (!heir || heir == w->port || routed)
+	if (!heir)
+		heir = f->port; // of who is but allowed its address
+	if (heir == w->port || routed)
 		return OVER_HERE;
 	inherit(f, heir);
 	return STAYS;

@@ -104,4 +104,9 @@ func (s *Switch) renewHops() {
 			_ = s.put(k) // a slot that is there can be written
 		}
 	}
+	for _, p := range s.ports {
+		if p.Other.IsValid() {
+			_ = s.putAllowed(p, false)
+		}
+	}
 }

@@ -24,6 +24,8 @@ __noinline int handed(struct __sk_buff *skb, struct packet *p, __u32 length, __u
 	if (fault)
 		return drop_for(p, length, fault);
 	struct dest *dst = dest_at(slot_of(p, p->dst));
+	if ((!dst || !is_port(dst) || dst->flags & DEST_ROUTED) && received(p))
+		dst = dest_at(permitted(p, p->receiver, 1));
 	if (!dst || !is_port(dst) || dst->flags & DEST_ROUTED || !by_other(p, dst))
 		return drop_for(p, length, BAD_OVERLAY);
 	if (p->wire && dst->flags & DEST_ON_TAP)

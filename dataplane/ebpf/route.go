@@ -105,7 +105,10 @@ func (s *Switch) putAll(k dataplane.PeerKey) error {
 // peerAt reads back a peer behind a router, or one that leads to a port.
 func (s *Switch) peerAt(d dswitchDest, r dswitchRoute) dataplane.Peer {
 	p := peerOf(d)
-	if d.Port != 0 {
+	switch {
+	case d.Kind == uint8(dswitchDestKindDEST_STANDBY) && d.Flags&destRouted == 0:
+		p.Other = s.config.VTEP
+	case d.Port != 0:
 		p.VTEP, p.Other = s.config.VTEP, netip.Addr{}
 	}
 	if d.Flags&destRouted == 0 {

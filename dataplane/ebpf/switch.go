@@ -56,6 +56,7 @@ type Switch struct {
 	vtepNumbers map[netip.Addr]uint32 // places in vtep_addrs, of all that ever were
 	ports       map[dataplane.PortID]*port
 	owners      map[dataplane.PeerKey]dataplane.PortID // addresses of ports
+	lenders     map[dove.UID]bool                      // lives of the ports that are allowed something
 	peers       map[dataplane.PeerKey]dataplane.Peer
 	places      map[dataplane.PeerKey]*place                     // what of these is in the kernel
 	renew       map[dataplane.PeerKey]bool                       // to get a new generation at the next put
@@ -112,6 +113,7 @@ func newSwitch(o Options) *Switch {
 		vtepNumbers: map[netip.Addr]uint32{},
 		ports:       map[dataplane.PortID]*port{},
 		owners:      map[dataplane.PeerKey]dataplane.PortID{},
+		lenders:     map[dove.UID]bool{},
 		peers:       map[dataplane.PeerKey]dataplane.Peer{},
 		places:      map[dataplane.PeerKey]*place{},
 		renew:       map[dataplane.PeerKey]bool{},

@@ -38,7 +38,8 @@ func (s *Switch) Carried(id dataplane.PortID) ([]dataplane.FlowState, error) {
 	now := s.clock()
 	var flows []dataplane.FlowState
 	for key, f := range s.flows {
-		if f.expired(key.protocol, now) || key.vni != s.ports[id].VNI || !s.has(id, key.vni, key.lo.addr) && !s.has(id, key.vni, key.hi.addr) {
+		p := s.ports[id]
+		if f.expired(key.protocol, now) || key.vni != p.VNI || !p.Speaks(f.initiator.addr, f.uids[0]) && !p.Speaks(f.responder.addr, f.uids[1]) {
 			continue
 		}
 		flows = append(flows, dataplane.FlowState{Tuple: f.tuple(key), State: f.bits(), Idle: now.Sub(f.last), UIDs: f.uids})
@@ -111,22 +112,39 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 }
 
 // inherit leaves a flow of a port that goes to the port of its other end, if that
-// is here: the end that goes from here lives on elsewhere.
+// is here: the end that goes from here lives on elsewhere, and may be known there already.
 func (s *Switch) inherit(f *flow, id dataplane.PortID) {
-	var kept []entry
-	for _, e := range f.entries {
-		s.charge(e.port, f, -1)
-		stays, goes := e.key.lo, e.key.hi
-		if s.leads(id, f, e.key.vni, stays, goes) {
-			stays, goes = goes, stays
+	heirs := make([]dataplane.PortID, len(f.entries)) // 0: that entry goes
+	for i, e := range f.entries {
+		heir, goes := s.portWith(f, e.key.vni, e.key.hi, e.key.lo), s.portWith(f, e.key.vni, e.key.lo, e.key.hi)
+		if heir.port == id || goes.port != id && heir.port == 0 {
+			heir, goes = goes, heir
 		}
-		heir, ok := s.locals[dataplane.PeerKey{VNI: e.key.vni, Addr: stays.addr}]
-		if !ok || heir.port == id || !s.leads(id, f, e.key.vni, goes, stays) {
+		switch {
+		case goes.port == id && (heir.port == id || heir.routed):
+		case goes.port == id && heir.port != 0:
+			heirs[i] = heir.port
+		case goes.port == id && e.port != id:
+			heirs[i] = e.port // of who is but allowed its address
+		case goes.port == id:
+		case e.port != id:
+			heirs[i] = e.port
+		case goes.port != 0 || heir.port == 0 || heir.routed:
+			s.forget(f)
+			return
+		default:
+			heirs[i] = heir.port
+		}
+	}
+	var kept []entry
+	for i, e := range f.entries {
+		s.charge(e.port, f, -1)
+		if heirs[i] == 0 {
 			delete(s.flows, e.key)
 			continue
 		}
-		s.charge(heir.port, f, 1)
-		kept = append(kept, entry{e.key, heir.port, e.open})
+		s.charge(heirs[i], f, 1)
+		kept = append(kept, entry{e.key, heirs[i], e.open})
 	}
 	f.entries = kept
 }

@@ -47,13 +47,21 @@ func (s *Switch) plug(e end, addr netip.Addr) end {
 	return p
 }
 
-// leads reports whether packets of a flow to one of its sides end at a port.
-func (s *Switch) leads(id dataplane.PortID, f *flow, vni dove.VNI, to, from side) bool {
+// portWith is what packets of a flow to one of its sides end at, if that is a port.
+func (s *Switch) portWith(f *flow, vni dove.VNI, to, from side) end {
 	e, ok := s.find(vni, to.addr)
 	if ok && len(e.further) > 0 {
 		e, ok = ofLife(s.ways(e, to.addr), f.life(from, true))
 	}
-	return ok && e.plugged() && e.port == id
+	if !ok || !e.plugged() {
+		return end{}
+	}
+	return e
+}
+
+// leads reports whether packets of a flow to one of its sides end at a port.
+func (s *Switch) leads(id dataplane.PortID, f *flow, vni dove.VNI, to, from side) bool {
+	return s.portWith(f, vni, to, from).port == id
 }
 
 // asked returns the gateway that a guest sent a packet to, if it did.

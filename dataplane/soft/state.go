@@ -72,7 +72,7 @@ func (s *Switch) find(vni dove.VNI, addr netip.Addr) (end, bool) {
 		return e, true
 	}
 	e, ok := s.peers[key]
-	if ok && e.where == unplugged {
+	if ok && (e.where == unplugged || !e.routed) {
 		return s.plug(e, addr), true
 	}
 	return e, ok
@@ -225,11 +225,6 @@ func (s *Switch) delPort(id dataplane.PortID) {
 		delete(s.locals, dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr})
 	}
 	delete(s.ports, id)
-}
-
-// has reports whether an address is a port's.
-func (s *Switch) has(id dataplane.PortID, vni dove.VNI, addr netip.Addr) bool {
-	return s.locals[dataplane.PeerKey{VNI: vni, Addr: addr}].port == id
 }
 
 func (s *Switch) setPeer(k dataplane.PeerKey, p dataplane.Peer) error {

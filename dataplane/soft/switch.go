@@ -301,7 +301,7 @@ func (s *Switch) fromWire(t *transit) (dataplane.Outcome, []byte) {
 		return s.drop(t, dataplane.Congested, "")
 	}
 	dst, ok := s.find(outer.VNI, t.Dst)
-	if !outer.Applied && (!ok || !dst.plugged() || dst.routed) {
+	if !ok || !dst.plugged() || dst.routed {
 		if t.again {
 			dst, ok = t.missed.permits(t.Dst)
 		} else {

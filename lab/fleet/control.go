@@ -74,6 +74,7 @@ type run struct {
 	*ControlBench
 	ctx    context.Context
 	fleet  *fleet
+	ovn    *ovn // nil: not here
 	report *bench.Report
 	begun  time.Time
 	random *rand.Rand // of one goroutine
@@ -122,6 +123,12 @@ func (b *ControlBench) Run(ctx context.Context) (report *bench.Report, err error
 		return nil, err
 	}
 	r.say("%d sessions are open", b.Hosts)
+	if ovnInstalled() {
+		if r.ovn, err = startOVN(ctx, dir); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, r.ovn.stop()) }()
+	}
 	for _, size := range sizes(b.Endpoints) {
 		if err := r.size(size); err != nil {
 			return nil, err
@@ -154,7 +161,7 @@ func (r *run) size(endpoints int) error {
 	if endpoints == r.Endpoints {
 		r.record(loadRate, float64(endpoints-before)/time.Since(begun).Seconds())
 	}
-	var took, policy []float64
+	var took, told, policy []float64
 	for range enforced {
 		n := r.random.IntN(endpoints)
 		for range holders {
@@ -165,7 +172,9 @@ func (r *run) size(endpoints int) error {
 		name, _, _ := f.endpoint(n)
 		to := f.hosts[r.random.IntN(len(f.hosts))].name
 		ms, err := r.enforce(func() (dove.Revision, error) {
+			begun := time.Now()
 			e, err := f.dpc.client.BindEndpoint(r.ctx, name, to, nil)
+			told = append(told, float64(time.Since(begun).Microseconds())/1000)
 			return e.Revision, err
 		})
 		if err != nil {
@@ -189,6 +198,30 @@ func (r *run) size(endpoints int) error {
 	r.record(of("enforce_p50_ms", "ms", endpoints), bench.Percentile(took, 50))
 	r.record(of("enforce_p99_ms", "ms", endpoints), bench.Percentile(took, 99))
 	r.record(of("enforce_policy_p50_ms", "ms", endpoints), bench.Percentile(policy, 50))
+	r.record(of("central_p50_ms", "ms", endpoints), bench.Percentile(told, 50))
+	return r.compare(endpoints)
+}
+
+// compare measures what OVN's central daemons, where they are installed, take until one
+// change of a port is worked out; no chassis takes part.
+func (r *run) compare(ports int) error {
+	if r.ovn == nil || ports > ovnMost {
+		return nil
+	}
+	if err := r.ovn.grow(r.ctx, r.fleet, ports); err != nil {
+		return err
+	}
+	var took []float64
+	for i := range enforced / 4 {
+		ms, err := r.ovn.change(r.ctx, r.fleet, r.random.IntN(ports), ports+i)
+		if err != nil {
+			return err
+		}
+		took = append(took, ms)
+	}
+	k := of("central_p50_ms", "ms", ports)
+	r.report.Record(k, OVN, bench.Percentile(took, 50))
+	r.say("%s of OVN: %s %s", k.Name, bench.Figure(bench.Percentile(took, 50)), k.Unit)
 	return nil
 }
 

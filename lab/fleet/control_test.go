@@ -17,23 +17,24 @@ func TestControlBench(t *testing.T) {
 		t.Fatalf("build dpc: %v\n%s", err, out)
 	}
 	var told strings.Builder
-	b := &ControlBench{Out: &told, Software: "test", DPC: bin, Endpoints: 2000, Hosts: 20, Seconds: 1}
+	b := &ControlBench{Out: &told, Software: "test", DPC: bin, Endpoints: 1000, Hosts: 20, Seconds: 1}
 	report, err := b.Run(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, told.String())
 	}
 	var seen []string
 	for _, m := range report.Metrics {
-		if len(m.Runs) != 1 || m.Median <= 0 || m.Unit == "" || m.Subject != Subject || (m.Better == "higher") != strings.HasSuffix(m.Unit, "/s") {
+		if len(m.Runs) != 1 || m.Median <= 0 || m.Unit == "" || (m.Better == "higher") != strings.HasSuffix(m.Unit, "/s") {
 			t.Errorf("%+v", m)
 		}
-		seen = append(seen, m.Name)
+		if m.Subject == Subject {
+			seen = append(seen, m.Name)
+		}
 	}
 	want := []string{
-		"enforce_p50_ms_1e3", "enforce_p99_ms_1e3", "enforce_policy_p50_ms_1e3", "made_per_s",
-		"enforce_p50_ms_2e3", "enforce_p99_ms_2e3", "enforce_policy_p50_ms_2e3",
+		"made_per_s", "enforce_p50_ms_1e3", "enforce_p99_ms_1e3", "enforce_policy_p50_ms_1e3", "central_p50_ms_1e3",
 		"new_questions_per_core_s", "questions_per_core_s", "question_p50_us", "question_p99_us", "changes_per_s", "changes_single_per_s",
-		"start_s_2e3", "rss_mib_2e3", "bytes_per_endpoint", "cold_start_s", "rss_sessions_mib_2e3",
+		"start_s_1e3", "rss_mib_1e3", "bytes_per_endpoint", "cold_start_s", "rss_sessions_mib_1e3",
 	}
 	if !slices.Equal(seen, want) {
 		t.Errorf("measured %q, want %q", seen, want)

@@ -73,9 +73,26 @@ func (h *host) close() {
 	}
 }
 
+// beatEvery is how often a host says that it is there, also while it says other things.
+const beatEvery = 5 * time.Second
+
 // listen does what the dpc says until the session ends.
 func (h *host) listen(conn control.HostConn, ready chan struct{}) {
 	defer close(h.left)
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		beat := time.NewTicker(beatEvery)
+		defer beat.Stop()
+		for {
+			select {
+			case <-beat.C:
+				_ = conn.Send(&control.Heartbeat{}) // if the session is over, Recv says why
+			case <-over:
+				return
+			}
+		}
+	}()
 	for {
 		m, err := conn.Recv()
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -55,8 +56,12 @@ func peerURL(address string) url.URL { return url.URL{Scheme: "https", Host: add
 
 // configure makes the configuration of a member that has peers.
 func (p *Peers) configure(ctx context.Context, c *embed.Config) error {
+	listen, err := bind(p.Listen)
+	if err != nil {
+		return err
+	}
 	c.Name = p.Name
-	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peerURL(p.Listen)}, []url.URL{peerURL(p.Advertise)}
+	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peerURL(listen)}, []url.URL{peerURL(p.Advertise)}
 	c.PeerTLSInfo, c.TlsMinVersion = p.tls(), "TLS1.3"
 	c.InitialCluster = p.Name + "=" + c.AdvertisePeerUrls[0].String()
 	c.InitialClusterToken = clusterToken + "-" + p.Seed
@@ -83,6 +88,24 @@ func (p *Peers) configure(ctx context.Context, c *embed.Config) error {
 		return dove.Errorf(dove.Forbidden, "the cluster of %s does not know of a member at %s: join again, in an empty folder", strings.Join(p.Join, ", "), p.Advertise)
 	}
 	return nil
+}
+
+// bind returns the address to listen on as etcd wants it, with an IP address.
+func bind(address string) (string, error) {
+	at, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return "", dove.Errorf(dove.Invalid, "nobody can listen on %q: %v", address, err)
+	}
+	if at.IP == nil { // all addresses of this machine
+		at.IP = net.IPv6unspecified
+		l, err := net.Listen("tcp6", "[::]:0")
+		if err != nil {
+			at.IP = net.IPv4zero
+		} else if err := l.Close(); err != nil {
+			return "", err
+		}
+	}
+	return at.String(), nil
 }
 
 // started reports whether a member ran in the folder before.

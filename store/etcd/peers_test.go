@@ -106,7 +106,13 @@ func TestGrow(t *testing.T) {
 	}
 	stop()
 
-	// The folder of one that was alone goes on as a cluster of one with an address.
+	// The folder of one that was alone goes on as a cluster of one with an address,
+	// and listens on all addresses.
+	_, port, err := net.SplitHostPort(alone.Peers.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone.Peers.Listen = ":" + port
 	one, _ := r.start(alone)
 	nodes := must[[]etcd.Node](t)(one.Nodes(t.Context()))
 	if len(nodes) != 1 || nodes[0].Address != alone.Peers.Advertise || nodes[0].Learner {
