@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"dove.network/blueprint"
 	"dove.network/dove"
 	"dove.network/policy"
+	"dove.network/verdict"
 	"dove.network/world"
 )
 
@@ -81,24 +83,68 @@ func (c *change) redomain(gone, made []*blueprint.Blueprint, now time.Time) erro
 		edge := c.edge(domain, all, now)
 		intent := c.w.Compile(all, edge)
 		if intent.Classifies(c.w.Domain(domain)) {
+			if err := c.fits(domain, intent, nil); err != nil {
+				return err
+			}
 			continue
 		}
-		keys := map[string]bool{}
+		keys := map[string]policy.Signature{}
 		for n := range c.w.Networks(domain.Tenant) {
 			if n.Domain != domain.Name {
 				continue
 			}
 			for e := range c.w.EndpointsIn(n.Full()) {
-				for key := range e.Signatures(intent) {
-					keys[key] = true
-				}
+				maps.Copy(keys, e.Signatures(intent))
 			}
+		}
+		if err := c.fits(domain, intent, keys); err != nil {
+			return err
 		}
 		if err := c.allocate(domain, slices.Sorted(maps.Keys(keys))); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// fits refuses what policies would say of a pair of classes and no switch could hold,
+// if it is not so already. Signatures are those of all endpoints, nil if they are
+// those that have classes.
+func (c *change) fits(domain dove.Domain, intent *policy.Domain, signatures map[string]policy.Signature) error {
+	if !intent.MayBeLarge() {
+		return nil
+	}
+	if signatures == nil {
+		signatures = map[string]policy.Signature{}
+		for a := range c.w.Classes(domain) {
+			if s, ok := c.w.SignatureOf(domain, a.Class); ok && a.FreedAt == nil {
+				signatures[a.Signature] = s
+			}
+		}
+	}
+	all := make([]policy.Signature, 0, len(signatures))
+	for _, key := range slices.Sorted(maps.Keys(signatures)) {
+		all = append(all, signatures[key])
+	}
+	src, dst, found := intent.TooLarge(all)
+	if !found || c.w.Domain(domain).Overflows(src, dst) {
+		return nil
+	}
+	return dove.Errorf(dove.TooLarge, "what policies say of packets from %s to %s fits no switch: more than %d ranges of ports, or %d bytes with the names of policies; let rules name ranges in place of many single ports",
+		inWords(src), inWords(dst), verdict.IntervalsMax, verdict.EncodedMax)
+}
+
+// inWords names the endpoints of a signature.
+func inWords(s policy.Signature) string {
+	names := make([]string, len(s.Groups))
+	for i, g := range s.Groups {
+		names[i] = g.Blueprint + "/" + g.Name
+	}
+	text := cmp.Or(strings.Join(names, "+"), "endpoints of no group")
+	if s.Prefix.IsValid() {
+		text += " in " + s.Prefix.String()
+	}
+	return text
 }
 
 // edge moves the edge of a domain to the last moment at which a policy ended, and

@@ -168,3 +168,36 @@ func TestSelectorsReclass(t *testing.T) {
 		}
 	}
 }
+
+// What no switch can hold is refused before, with the groups, and a plan of it too;
+// what was so before holds up nothing else.
+func TestTablesThatDoNotFit(t *testing.T) {
+	b := stocked(t)
+	b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "app-1", Groups: []string{"shop/app"}})
+	ports := func(n int, to string) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprintf("tcp/%d", 2*i+1), fmt.Sprintf("udp/%d", 2*i+1))
+		}
+		return strings.NewReplacer("to: app, allow: [tcp/8080]", "to: "+to+", allow: ["+strings.Join(list, ", ")+"]", "db: {network: back", "db: {network: front").Replace(shop)
+	}
+	const fit, over = 4000, 4200
+	put := func(text string) (dove.Txn, error) {
+		return first(edit.PutBlueprint(b.w, "acme", "", []byte(text), now, nil))
+	}
+	if _, err := put(ports(fit, "app")); err != nil {
+		t.Errorf("%d ranges: %v", 4*fit, err)
+	}
+	if _, err := put(ports(over, "db")); err != nil {
+		t.Errorf("nobody is in the group: %v", err)
+	}
+	const want = "what policies say of packets from shop/web to shop/app fits no switch: more than 16384 ranges"
+	_, err := put(ports(over, "app"))
+	refused(t, err, dove.TooLarge, want)
+	_, err = edit.Plan(b.w, "acme", []byte(ports(over, "app")), now)
+	refused(t, err, dove.TooLarge, want)
+
+	b.must(put(ports(over, "db")))
+	b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "db-1", Groups: []string{"shop/db"}})
+	b.must(put(ports(over, "db") + "  - {name: more, from: app, to: db, allow: [tcp/5432]}\n"))
+}
