@@ -295,7 +295,7 @@ func (d *draft) applyBlueprint(doc dove.Doc, tenant dove.Tenant, name string) er
 
 func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 	old, _ := d.endpoints.find(endpointAt(name))
-	new, err := read[Endpoint](doc)
+	new, err := readEndpoint(doc)
 	if err != nil {
 		return err
 	}
