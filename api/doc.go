@@ -17,6 +17,7 @@
 // JSON after the other.
 //
 // Who asks is told by a bearer token, except for joining hosts, whose join token
-// is in the request. The package knows no store and no session, only what the
+// is in the request. A tenant's token is good for operations that are registered for
+// tenants, where the path names that tenant; all else wants an administrator's. The package knows no store and no session, only what the
 // Backend says of them; what is allowed and what a write means is not decided here.
 package api

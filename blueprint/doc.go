@@ -2,7 +2,7 @@
 // JSON, reports every fault at once with its line, puts a document in canonical
 // order and compares two of them.
 //
-// Parse turns text into a Blueprint or a *dove.Error with all faults. Check
+// Split parts a text of several documents. Parse turns text into a Blueprint or a *dove.Error with all faults. Check
 // looks at a Blueprint together with the others of its tenant and the networks
 // that exist (a Context), where names may cross documents; CheckDelete asks the
 // same before one goes away. Inside the system a checked Blueprint is trusted.

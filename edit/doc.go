@@ -9,7 +9,7 @@
 // caller decides again on the newer World. A request that changes nothing gives
 // an empty transaction.
 //
-// A Batch makes one transaction of several writes, each decided on what those before it leave.
+// PutBlueprints takes several documents of one text as one write. A Batch makes one transaction of several writes, each decided on what those before it leave.
 //
 // A Request is a write that its client gave an id: Replay finds what came of it
 // before, and Keep adds to its transaction that the result is kept for a day.
@@ -28,5 +28,6 @@
 // documents that it names. A bind and the deletion of its host may both
 // succeed: then the endpoint is bound to a host that does not exist, and is nowhere.
 //
-// The package knows no store, clock, chance or session, and does not judge who may write.
+// The package knows no store, clock, chance or session, and does not judge who may write,
+// except which tier is a tenant's own (OwnTier).
 package edit
