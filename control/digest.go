@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"net/netip"
 
 	"dove.network/dove"
 )
@@ -70,6 +71,52 @@ func (p Pair) Digest() Digest {
 		return Digest{}
 	}
 	return Digest(p.Table.Digest())
+}
+
+// Digest names the content of an assignment, whatever its revision.
+func (a *Assign) Digest() Digest {
+	b := make([]byte, 0, 512)
+	prefix := func(p netip.Prefix) {
+		b = appendString(b, string(p.Addr().AsSlice()))
+		b = binary.AppendVarint(b, int64(p.Bits()))
+	}
+	flags := byte(0)
+	for i, f := range []bool{a.Standby, a.Open, a.Other.Foreign, a.Other.Plain} {
+		if f {
+			flags |= 1 << i
+		}
+	}
+	b = append(b, flags)
+	for _, s := range []string{
+		string(a.Endpoint.Tenant), string(a.Endpoint.ID), string(a.Network.Tenant), a.Network.Name, string(a.Domain.Tenant), a.Domain.Name,
+		a.Device, string(a.Parent), string(a.Other.Host), string(a.Other.VTEP.AsSlice()), string(a.MAC[:]),
+	} {
+		b = appendString(b, s)
+	}
+	for _, n := range []uint64{uint64(a.UID), uint64(a.Epoch), uint64(a.VNI), uint64(a.MTU), uint64(a.Class), uint64(a.VLAN), uint64(len(a.Address)), uint64(len(a.Subnets)), uint64(len(a.Gateways)), uint64(len(a.Allowed))} {
+		b = binary.AppendUvarint(b, n)
+	}
+	for _, x := range a.Address {
+		b = appendString(b, string(x.Addr.AsSlice()))
+		b = binary.AppendUvarint(b, uint64(x.Class))
+	}
+	for _, p := range a.Subnets {
+		prefix(p)
+	}
+	for _, g := range a.Gateways {
+		b = append(b, g.MAC[:]...)
+		b = binary.AppendUvarint(b, uint64(len(g.Addrs)))
+		for _, addr := range g.Addrs {
+			b = appendString(b, string(addr.AsSlice()))
+		}
+	}
+	for _, x := range a.Allowed {
+		prefix(x.Prefix)
+		b = append(b, x.MAC[:]...)
+		b = binary.AppendUvarint(b, uint64(x.Class))
+	}
+	sum := sha256.Sum256(b)
+	return Digest(sum[:16])
 }
 
 // appendString makes the fields of a digest self-delimiting.

@@ -16,15 +16,15 @@ func (c *Core) assignAll(s *session, attached []control.EndpointUpdate) []contro
 	var taken, given []control.Down
 	for e := range c.world.EndpointsOn(s.identity.Host) {
 		if a := assignment(c.world, e, s.identity.Host); a != nil {
-			s.assigned[a.Endpoint] = a
+			s.assigned[a.Endpoint] = givenOf(a)
 			given = append(given, a)
 		}
 	}
 	for _, u := range attached {
-		switch a := s.assigned[u.Endpoint]; {
-		case a == nil:
+		switch a, ok := s.assigned[u.Endpoint]; {
+		case !ok:
 			taken = append(taken, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
-		case a.Epoch == u.Epoch:
+		case a.epoch == u.Epoch:
 			s.states[u.Endpoint] = u
 		}
 	}
@@ -79,23 +79,23 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 		slices.Sort(hosts[name])
 		for _, host := range slices.Compact(hosts[name]) {
 			s := c.hosts[host]
-			was := s.assigned[name]
+			was, had := s.assigned[name]
 			var is *control.Assign
 			if e, ok := c.world.Endpoint(name); ok && e.BoundTo(host) {
 				is = assignment(c.world, e, host)
 			}
 			switch {
-			case is == nil && was != nil:
+			case is == nil && had:
 				delete(s.assigned, name)
 				delete(s.states, name)
 				delete(s.carries, name)
-				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: was.Epoch})
-			case is != nil && (was == nil || !same(was, is)):
-				if was != nil && was.Epoch != is.Epoch {
+				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: was.epoch})
+			case is != nil && (!had || was != givenOf(is)):
+				if had && was.epoch != is.Epoch {
 					delete(s.states, name)
 					delete(s.carries, name)
 				}
-				s.assigned[name] = is
+				s.assigned[name] = givenOf(is)
 				given[s.id] = append(given[s.id], is)
 			}
 		}
@@ -105,14 +105,15 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 	}
 }
 
-// same reports whether two assignments differ in nothing but the revision.
-func same(a, b *control.Assign) bool {
-	return a.Endpoint == b.Endpoint && a.UID == b.UID && a.Epoch == b.Epoch &&
-		a.VNI == b.VNI && a.Network == b.Network && a.Domain == b.Domain && a.MTU == b.MTU &&
-		a.MAC == b.MAC && a.Device == b.Device && a.Standby == b.Standby && a.Other == b.Other &&
-		a.Parent == b.Parent && a.VLAN == b.VLAN && a.Open == b.Open && a.Class == b.Class && slices.Equal(a.Allowed, b.Allowed) &&
-		slices.Equal(a.Address, b.Address) && slices.Equal(a.Subnets, b.Subnets) &&
-		slices.EqualFunc(a.Gateways, b.Gateways, func(x, y control.Gateway) bool { return x.MAC == y.MAC && slices.Equal(x.Addrs, y.Addrs) })
+// given is what is kept of an assignment that a session was sent: the world says the rest.
+type given struct {
+	epoch  dove.Epoch
+	moves  bool // the endpoint has another binding, to a host that can be reached
+	digest control.Digest
+}
+
+func givenOf(a *control.Assign) given {
+	return given{a.Epoch, a.Other != (control.Tunnel{}), a.Digest()}
 }
 
 // interfaces are those of a router, none of nil.

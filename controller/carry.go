@@ -121,7 +121,7 @@ func (c *Core) carried(s *session, m *control.Carry) {
 	e, ok := c.world.Endpoint(m.Endpoint)
 	k := s.carries[m.Endpoint]
 	if !ok || k == nil || k.epoch != m.Epoch || k.epoch != e.Epoch {
-		if a := s.assigned[m.Endpoint]; a == nil || a.Epoch <= m.Epoch { // else it was asked under bindings that are no more
+		if a, ok := s.assigned[m.Endpoint]; !ok || a.epoch <= m.Epoch { // else it was asked under bindings that are no more
 			deny("nobody asked for its flows under epoch %d", m.Epoch)
 		}
 		return

@@ -30,13 +30,13 @@ type claiming struct {
 
 // announced takes a host's word that one of its guests announced an address.
 func (c *Core) announced(s *session, m *control.Claim) {
-	a := s.assigned[m.Endpoint]
+	a, here := s.assigned[m.Endpoint]
 	e, ok := c.world.Endpoint(m.Endpoint)
 	switch {
-	case a == nil || !ok || e.Host != s.identity.Host:
+	case !here || !ok || e.Host != s.identity.Host:
 		c.effects = append(c.effects, Denied{Session: s.id, Host: s.identity.Host, Endpoint: m.Endpoint, Detail: "it claims " + m.Addr.String() + " for an endpoint that is not active there"})
 		return
-	case a.Epoch != m.Epoch || !edit.Claimable(c.world, e, m.Addr):
+	case a.epoch != m.Epoch || !edit.Claimable(c.world, e, m.Addr):
 		return // it is so already, or was overtaken
 	}
 	name := virtual{e.NetworkOf(), m.Addr}

@@ -208,7 +208,7 @@ type session struct {
 	software string
 	opened   time.Time
 	sent     time.Time // when it was last sent anything
-	assigned map[dove.Endpoint]*control.Assign
+	assigned map[dove.Endpoint]given
 	states   map[dove.Endpoint]control.EndpointUpdate
 	carries  map[dove.Endpoint]*carrying // what it was asked to carry
 	number   uint64                      // of its Hello

@@ -474,3 +474,13 @@ func newShop(t *testing.T) (r *rig, h1, h2, h3 *dswitch) {
 	}
 	return r, h1, h2, h3
 }
+
+// same reports whether two assignments differ in nothing but the revision.
+func same(a, b *control.Assign) bool {
+	return a.Endpoint == b.Endpoint && a.UID == b.UID && a.Epoch == b.Epoch &&
+		a.VNI == b.VNI && a.Network == b.Network && a.Domain == b.Domain && a.MTU == b.MTU &&
+		a.MAC == b.MAC && a.Device == b.Device && a.Standby == b.Standby && a.Other == b.Other &&
+		a.Parent == b.Parent && a.VLAN == b.VLAN && a.Open == b.Open && a.Class == b.Class && slices.Equal(a.Allowed, b.Allowed) &&
+		slices.Equal(a.Address, b.Address) && slices.Equal(a.Subnets, b.Subnets) &&
+		slices.EqualFunc(a.Gateways, b.Gateways, func(x, y control.Gateway) bool { return x.MAC == y.MAC && slices.Equal(x.Addrs, y.Addrs) })
+}

@@ -27,7 +27,7 @@ func (c *Core) open(e Opened) {
 	}
 	s := &session{
 		id: e.Session, identity: e.Identity, software: h.Software, opened: c.now,
-		assigned: map[dove.Endpoint]*control.Assign{}, states: map[dove.Endpoint]control.EndpointUpdate{},
+		assigned: map[dove.Endpoint]given{}, states: map[dove.Endpoint]control.EndpointUpdate{},
 		carries: map[dove.Endpoint]*carrying{}, number: h.Number,
 	}
 	c.sessions[s.id], c.hosts[s.identity.Host] = s, s
@@ -264,30 +264,32 @@ func (c *Core) expectFrom(asker dove.HostName, a control.Answered, host dove.Hos
 // claim notes what a host says of an endpoint, if it is the host's by the
 // present binding. An older message never wins: the host is told again what holds.
 func (c *Core) claim(s *session, u control.EndpointUpdate) {
-	a := s.assigned[u.Endpoint]
-	if a != nil && a.Epoch == u.Epoch {
+	a, ok := s.assigned[u.Endpoint]
+	if ok && a.epoch == u.Epoch {
 		if was := s.states[u.Endpoint]; was.Epoch == u.Epoch && was.Carried && u.Carried { // what follows late is a part
 			u.Flows, u.Detail = max(u.Flows, was.Flows), cmp.Or(u.Detail, was.Detail)
 		}
 		s.states[u.Endpoint] = u
-		if a.Other != (control.Tunnel{}) {
+		if a.moves {
 			c.tellState(u.Endpoint, s)
 			c.carry(u.Endpoint)
 		}
 		return
 	}
 	denied := Denied{Session: s.id, Host: s.identity.Host, Endpoint: u.Endpoint}
-	if a == nil {
+	if !ok {
 		denied.Detail = "the endpoint is not bound to the host"
 		c.effects = append(c.effects, denied)
 		c.send(s, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
 		return
 	}
-	denied.Detail = fmt.Sprintf("the binding has epoch %d, the claim %d", a.Epoch, u.Epoch)
+	denied.Detail = fmt.Sprintf("the binding has epoch %d, the claim %d", a.epoch, u.Epoch)
 	c.effects = append(c.effects, denied)
-	again := *a
-	again.Revision = c.world.Revision()
-	c.send(s, &again)
+	e, _ := c.world.Endpoint(u.Endpoint)
+	if again := assignment(c.world, e, s.identity.Host); again != nil {
+		s.assigned[u.Endpoint] = givenOf(again)
+		c.send(s, again)
+	}
 }
 
 // assignment is an endpoint as one of its hosts must plug it; nil if it has no network.
