@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -43,20 +42,24 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// Agent runs a Core: one goroutine owns it and the switch.
+// Agent runs a Core: who has something for it owns it and the switch in turn.
 type Agent struct {
-	options  Options
-	core     *Core
-	log      *slog.Logger
-	session  *liveSession // nil while there is none
-	news     chan news    // from the goroutine that keeps the session
-	calls    chan func()
+	options Options
+	log     *slog.Logger
+
+	turn    sync.Mutex
+	core    *Core
+	session *liveSession // nil while there is none
+	trouble string       // why the last attempt to open a session failed
+	drops   ring
+
+	stopped chan struct{} // closed by the last who steps
+
+	heard    chan struct{}  // closed by the first session, or attempt to open one
+	once     sync.Once      // closes it
 	flows    chan Event     // FlowsRead, CarriedRead and Adopted, one of each at a time
 	expired  chan expiry    // one at a time
 	reader   sync.WaitGroup // of flows, and their expiry
-	stopped  chan struct{}
-	drops    ring
-	trouble  string // why the last attempt to open a session failed
 	measures *measures
 }
 
@@ -80,12 +83,11 @@ func New(o Options) *Agent {
 		options:  o,
 		core:     NewCore(o.Config, o.Restored),
 		log:      o.Log,
-		news:     make(chan news, 64),
-		calls:    make(chan func()),
+		heard:    make(chan struct{}),
 		flows:    make(chan Event, 3),
 		expired:  make(chan expiry, 1),
-		stopped:  make(chan struct{}),
 		drops:    newRing(),
+		stopped:  make(chan struct{}),
 		measures: newMeasures(),
 	}
 }
@@ -108,7 +110,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	}()
 	a.loop(ctx)
 	cancel()
-	close(a.stopped)
 	<-kept
 	a.reader.Wait()
 	if server != nil {
@@ -129,12 +130,16 @@ func (a *Agent) loop(ctx context.Context) {
 	var misses <-chan dataplane.Miss // those of before the start wait for the session that answers them
 	started := time.NewTimer(startWait)
 	defer started.Stop()
+	heard := a.heard
 	devices, drops, hints, claims := a.options.Devices, a.options.Drops, a.options.Hints, a.options.Claims
 	for {
 		select {
 		case <-ctx.Done():
+			a.turn.Lock()
+			defer a.turn.Unlock()
 			a.step(a.stopping(misses)...)
 			a.endSession()
+			close(a.stopped)
 			return
 		case m, ok := <-misses:
 			if !ok {
@@ -143,47 +148,41 @@ func (a *Agent) loop(ctx context.Context) {
 			}
 			missed := moreMisses(m, misses)
 			a.measures.missed(missed)
-			a.step(missed...)
+			a.take(missed...)
 		case <-started.C:
 			misses = a.options.Misses
-		case n := <-a.news:
-			if started.Stop() {
+		case <-heard:
+			if heard = nil; started.Stop() {
 				misses = a.options.Misses
 			}
-			a.hear(n)
 		case e, ok := <-devices:
 			if !ok {
 				devices = nil // the watcher has ended, and said why
 				continue
 			}
-			a.step(e)
+			a.take(e)
 		case d, ok := <-drops:
 			if !ok {
 				drops = nil
 				continue
 			}
-			a.drops.add(a.dropRecord(d))
-			if a.core.Observes() {
-				a.step(Dropped{d})
-			}
+			a.refused(d)
 		case h, ok := <-hints:
 			if !ok {
 				hints = nil
 				continue
 			}
-			a.step(Hinted{h})
+			a.take(Hinted{h})
 		case claim, ok := <-claims:
 			if !ok {
 				claims = nil
 				continue
 			}
-			a.step(Claimed{claim})
+			a.take(Claimed{claim})
 		case e := <-a.flows:
-			a.step(e)
-		case call := <-a.calls:
-			call()
+			a.take(e)
 		case <-tick.C:
-			a.step(Tick{})
+			a.take(Tick{})
 		case now := <-expire.C:
 			if expireAfter.IsZero() || now.Before(expireAfter) {
 				continue
@@ -243,7 +242,24 @@ func (a *Agent) stopping(misses <-chan dataplane.Miss) []Event {
 	}
 }
 
-// step lets Core decide and does what it says.
+// take waits for its turn and takes a step.
+func (a *Agent) take(events ...Event) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	a.step(events...)
+}
+
+// refused keeps a drop, and tells Core of it if somebody wants to know.
+func (a *Agent) refused(d dataplane.Drop) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	a.drops.add(a.dropRecord(d))
+	if a.core.Observes() {
+		a.step(Dropped{d})
+	}
+}
+
+// step lets Core decide and does what it says. Who calls it has the turn.
 func (a *Agent) step(events ...Event) {
 	for len(events) > 0 {
 		effects := a.core.Step(time.Now(), events...)
@@ -339,25 +355,40 @@ func (a *Agent) send(m control.Up) {
 	if a.session == nil {
 		return
 	}
+	if err := a.session.send(m); err != nil {
+		a.session.cancel(err) // which is told as the reason why it ended
+		return
+	}
+	a.measures.sent(m, time.Now())
+}
+
+// call runs f as the owner of Core, if its turn comes before ctx is done.
+func (a *Agent) call(ctx context.Context, f func()) error {
+	done := make(chan error, 1)
+	go func() {
+		a.turn.Lock()
+		defer a.turn.Unlock()
+		if a.over() {
+			done <- errors.New("the dswitch is stopping")
+			return
+		}
+		f()
+		done <- nil
+	}()
 	select {
-	case a.session.out <- m:
-		a.measures.sent(m, time.Now())
-	default:
-		a.log.Error("the DPC reads too slowly; the session ends")
-		a.session.cancel(fmt.Errorf("%d messages wait to be sent", sendQueue))
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
-// call runs f in the goroutine that owns Core.
-func (a *Agent) call(ctx context.Context, f func()) error {
-	done := make(chan struct{})
+// over reports whether nothing is stepped any more. Who calls it has the turn.
+func (a *Agent) over() bool {
 	select {
-	case a.calls <- func() { f(); close(done) }:
-		<-done
-		return nil
 	case <-a.stopped:
-		return errors.New("the dswitch is stopping")
-	case <-ctx.Done():
-		return ctx.Err()
+		return true
+	default:
+		return false
 	}
 }

@@ -62,6 +62,8 @@ func (p *pipe) Recv() (control.Down, error) {
 	}
 }
 
+func (p *pipe) Waiting() bool { return len(p.down) > 0 }
+
 func (p *pipe) Close() error {
 	close(p.closed) // twice would panic: the agent must not
 	return nil
@@ -71,7 +73,8 @@ func (p *pipe) Close() error {
 type fixture struct {
 	t       *testing.T
 	sw      *soft.Switch
-	dials   chan *pipe // what Dial returns; nil is an error
+	dials   chan *pipe  // what Dial returns; nil is an error
+	dialled chan string // the first addresses that it was called with
 	devices chan Event
 	misses  chan dataplane.Miss
 	drops   chan dataplane.Drop
@@ -80,7 +83,7 @@ type fixture struct {
 }
 
 func newFixture(t *testing.T, socket string) *fixture {
-	f := &fixture{t: t, dials: make(chan *pipe), devices: make(chan Event), misses: make(chan dataplane.Miss), drops: make(chan dataplane.Drop)}
+	f := &fixture{t: t, dials: make(chan *pipe), dialled: make(chan string, 16), devices: make(chan Event), misses: make(chan dataplane.Miss), drops: make(chan dataplane.Drop)}
 	f.sw = soft.New(dataplane.Config{VTEP: addr("192.0.2.1"), Underlay: "u0"}, time.Now)
 	f.agent = New(Options{
 		Config:  Config{Host: "h1", VTEP: addr("192.0.2.1"), Software: "test"},
@@ -88,7 +91,11 @@ func newFixture(t *testing.T, socket string) *fixture {
 		Misses:  f.misses,
 		Drops:   f.drops,
 		Devices: f.devices,
-		Dial: func(ctx context.Context, _ string) (control.HostConn, error) {
+		Dial: func(ctx context.Context, address string) (control.HostConn, error) {
+			select {
+			case f.dialled <- address:
+			default:
+			}
 			select {
 			case p := <-f.dials:
 				if p == nil {
@@ -141,6 +148,14 @@ func next[M control.Up](f *fixture, p *pipe) M {
 	}
 }
 
+// appear returns once the agent knows of devices.
+func (f *fixture) appear(devices ...Event) {
+	for _, d := range devices {
+		f.devices <- d
+	}
+	f.devices <- Tick{} // is taken when they have been
+}
+
 func (f *fixture) welcome(p *pipe) {
 	f.t.Helper()
 	next[*control.Hello](f, p)
@@ -175,7 +190,7 @@ func TestFirstPacket(t *testing.T) {
 		f.dials <- nil // the first attempt fails
 		p := newPipe()
 		f.dials <- p
-		f.devices <- deviceOf("dvweb-1", 3)
+		f.appear(deviceOf("dvweb-1", 3))
 		f.welcome(p)
 
 		if o := f.guest("10.0.0.7", 80); o.Action != dataplane.Missed {
@@ -245,7 +260,7 @@ func TestRest(t *testing.T) {
 		}
 		p := newPipe()
 		f.dials <- p
-		f.devices <- deviceOf("dvweb-1", 3)
+		f.appear(deviceOf("dvweb-1", 3))
 		f.welcome(p)
 		<-waits
 		f.guest("10.0.0.7", 80)
@@ -304,8 +319,7 @@ func TestSocket(t *testing.T) {
 	f := newFixture(t, socket)
 	p := newPipe()
 	f.dials <- p
-	f.devices <- deviceOf("dvweb-1", 3)
-	f.devices <- deviceOf("dvbad", 4)
+	f.appear(deviceOf("dvweb-1", 3), deviceOf("dvbad", 4))
 	f.welcome(p)
 	f.guest("10.0.0.7", 80)
 	request := next[*control.PolicyRequest](f, p)

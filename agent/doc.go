@@ -31,9 +31,9 @@
 // table read, once a second if it is observed, and reports what it finds in it
 // and what the switch would do with a packet. It says nothing unasked.
 //
-// Agent is the shell around Core: one goroutine owns it and feeds it from the
-// switch, the devices, the session and the local socket, <state>/dswitch.sock
-// (HTTP and JSON, for which Client has the calls). It keeps the last drops with
+// Agent is the shell around Core: who has something for it, from the
+// switch, the devices, the session or the local socket, owns it in turn. The socket is
+// <state>/dswitch.sock (HTTP and JSON, for which Client has the calls). It keeps the last drops with
 // the names of their endpoints.
 //
 // The package does not know how policy is made, how a switch lays out its

@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"dove.network/control"
@@ -13,16 +15,27 @@ import (
 
 // liveSession is the session that Core speaks on now.
 type liveSession struct {
-	out    chan control.Up
-	cancel context.CancelCauseFunc
+	conn    control.HostConn
+	out     chan control.Up // what could not be sent at once
+	waiting atomic.Int64    // how much of it is not sent
+	cancel  context.CancelCauseFunc
 }
 
-// news is what the goroutine that keeps the session tells the loop: a session
-// is open, a message came, or (neither) the session or the attempt is over.
-type news struct {
-	session *liveSession
-	message control.Down
-	err     error
+// send sends a message after those before it, without waiting for the member: what
+// would have to is left to sendAll. Who calls it has the turn.
+func (s *liveSession) send(m control.Up) error {
+	if _, long := m.(*control.Hello); !long && s.waiting.Load() == 0 {
+		if sent, err := s.conn.TrySend(m); sent || err != nil {
+			return err
+		}
+	}
+	s.waiting.Add(1)
+	select {
+	case s.out <- m:
+		return nil
+	default:
+		return fmt.Errorf("the DPC reads too slowly: %d messages wait to be sent", sendQueue)
+	}
 }
 
 const (
@@ -35,9 +48,10 @@ func (a *Agent) keepSession(ctx context.Context) {
 	route := NewRoute(a.options.Config.Host, a.options.Members, a.options.Restored.Saved.Members, rand.N[time.Duration])
 	for ctx.Err() == nil {
 		welcomed, sent, err := a.dialAndConverse(ctx, route)
-		if ctx.Err() != nil || !a.tell(ctx, news{err: err}) {
+		if ctx.Err() != nil {
 			return
 		}
+		a.failed(err)
 		var pause time.Duration
 		switch {
 		case sent != nil:
@@ -80,11 +94,11 @@ var errLeft = dove.Errorf(dove.Unavailable, "the DPC member sends the session el
 // converse carries an open session; kill ends it out of order.
 func (a *Agent) converse(parent context.Context, conn control.HostConn, kill func(), route *Route) (welcomed bool, sent *control.Elsewhere, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
-	s := &liveSession{out: make(chan control.Up, sendQueue), cancel: cancel}
+	s := &liveSession{conn: conn, out: make(chan control.Up, sendQueue), cancel: cancel}
 	sender := make(chan struct{})
 	go func() {
 		defer close(sender)
-		cancel(sendAll(ctx, conn, s.out))
+		cancel(s.sendAll(ctx))
 	}()
 	closed := make(chan struct{})
 	go func() {
@@ -101,12 +115,14 @@ func (a *Agent) converse(parent context.Context, conn control.HostConn, kill fun
 		<-sender
 		<-closed
 	}()
-	if !a.tell(ctx, news{session: s}) {
-		return false, nil, context.Cause(ctx)
+	if !a.opened(s) {
+		return false, nil, dove.Errorf(dove.Unavailable, "the dswitch is stopping")
 	}
+	var messages []control.Down
 	for {
 		m, err := conn.Recv()
 		if err != nil {
+			a.hear(s, messages)
 			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, io.EOF) {
 				err = cause
 			}
@@ -131,80 +147,85 @@ func (a *Agent) converse(parent context.Context, conn control.HostConn, kill fun
 			}
 			sent = m
 		}
-		if !a.tell(ctx, news{session: s, message: m}) {
-			return welcomed, sent, context.Cause(ctx)
+		messages = append(messages, m)
+		if err == nil && len(messages) < messageBatch && conn.Waiting() {
+			continue // what belongs together is saved and applied together
 		}
+		a.hear(s, messages)
+		messages = nil
 		if err != nil {
 			return welcomed, sent, err // a Refusal is a session's last message
 		}
 	}
 }
 
-func sendAll(ctx context.Context, conn control.HostConn, out <-chan control.Up) error {
+// sendAll sends what could not be sent at once.
+func (s *liveSession) sendAll(ctx context.Context) error {
 	for {
 		select {
-		case m := <-out:
+		case m := <-s.out:
 			var err error
 			if h, ok := m.(*control.Hello); ok {
-				err = control.SendHello(conn, *h)
+				err = control.SendHello(s.conn, *h)
 			} else {
-				err = conn.Send(m)
+				err = s.conn.Send(m)
 			}
 			if err != nil {
 				return err
 			}
+			s.waiting.Add(-1)
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (a *Agent) tell(ctx context.Context, n news) bool {
-	select {
-	case a.news <- n:
-		return true
-	case <-ctx.Done():
+// opened has Core speak on a session, unless nothing is stepped any more.
+func (a *Agent) opened(s *liveSession) bool {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	if a.over() {
 		return false
 	}
+	a.session = s
+	a.step(Connected{})
+	a.once.Do(func() { close(a.heard) })
+	return true
 }
 
-// hear is the loop's side of tell. Messages that wait already are one step, so
-// that what belongs together is saved and applied together.
-func (a *Agent) hear(n news) {
-	var messages []Event
-	for {
-		switch {
-		case n.message != nil && n.session == a.session:
-			a.measures.heard(n.message, time.Now())
-			if w, ok := n.message.(*control.Welcome); ok {
-				a.trouble = ""
-				a.log.Info("session", "member", w.Member, "revision", w.Revision)
-			}
-			messages = append(messages, Received{n.message})
-		case n.message != nil: // of a session that is over
-		case n.session != nil:
-			a.session = n.session
-			a.step(Connected{})
-		default:
-			a.step(messages...)
-			messages = nil
-			a.measures.ended(n.err)
-			if n.err != nil && n.err.Error() != a.trouble {
-				a.trouble = n.err.Error()
-				a.log.Warn("no session with the DPC; what is held stays in force", "err", n.err)
-			}
-			a.endSession()
-		}
-		if len(messages) < messageBatch {
-			select {
-			case n = <-a.news:
-				continue
-			default:
-			}
-		}
-		a.step(messages...)
+// hear takes what came in a session, in one step.
+func (a *Agent) hear(s *liveSession, messages []control.Down) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	if s != a.session || len(messages) == 0 {
 		return
 	}
+	events := make([]Event, len(messages))
+	for i, m := range messages {
+		a.measures.heard(m, time.Now())
+		if w, ok := m.(*control.Welcome); ok {
+			a.trouble = ""
+			a.log.Info("session", "member", w.Member, "revision", w.Revision)
+		}
+		events[i] = Received{m}
+	}
+	a.step(events...)
+}
+
+// failed takes note that a session, or the attempt to open one, is over.
+func (a *Agent) failed(err error) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	if a.over() {
+		return
+	}
+	a.measures.ended(err)
+	if err != nil && err.Error() != a.trouble {
+		a.trouble = err.Error()
+		a.log.Warn("no session with the DPC; what is held stays in force", "err", err)
+	}
+	a.endSession()
+	a.once.Do(func() { close(a.heard) })
 }
 
 func (a *Agent) endSession() {

@@ -27,7 +27,7 @@ func TestMetrics(t *testing.T) {
 		f.dials <- nil // the first attempt fails
 		p := newPipe()
 		f.dials <- p
-		f.devices <- deviceOf("dvweb-1", 3)
+		f.appear(deviceOf("dvweb-1", 3))
 		if err := f.agent.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("without a session: %v", err)
 		}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -86,28 +85,22 @@ func TestRouteObeysElsewhere(t *testing.T) {
 func TestSentElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, "")
-		dialled := make(chan string, 10)
-		dial := f.agent.options.Dial
-		f.agent.options.Dial = func(ctx context.Context, address string) (control.HostConn, error) {
-			dialled <- address
-			return dial(ctx, address)
-		}
 		p := newPipe()
 		f.dials <- p
 		next[*control.Hello](f, p)
-		<-dialled
+		<-f.dialled
 		p.down <- &control.Welcome{Version: control.Version, Member: "m1", Incarnation: 1, Revision: 1}
 		p.down <- &control.Members{Addresses: []string{"m1:1", "m2:1"}}
 		p.down <- &control.Elsewhere{Addresses: []string{"m2:1"}, Reason: "m1 drains", After: 3 * time.Second}
 		synctest.Wait()
 		time.Sleep(2900 * time.Millisecond)
 		select {
-		case <-dialled:
+		case <-f.dialled:
 			t.Fatal("it left before it was time")
 		default:
 		}
 		time.Sleep(time.Second)
-		if address := <-dialled; address != "m2:1" {
+		if address := <-f.dialled; address != "m2:1" {
 			t.Errorf("it dials %q", address)
 		}
 		q := newPipe()

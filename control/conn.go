@@ -24,11 +24,12 @@ type MemberConn interface {
 }
 
 // HostConn is the dSwitch's end of one session. One may call Recv, and any number
-// Send and TrySend, at a time; Close while Recv runs.
+// Send and TrySend, at a time; Waiting by who calls Recv, Close while that runs.
 type HostConn interface {
 	Send(...Up) error            // in order; waits while the member reads nothing
 	TrySend(...Up) (bool, error) // sends all, or nothing if that would wait
 	Recv() (Down, error)
+	Waiting() bool // a message is there that Recv would return at once
 	Close() error
 }
 

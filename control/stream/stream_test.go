@@ -418,6 +418,31 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestWaiting tells what is there whole from what is not.
+func TestWaiting(t *testing.T) {
+	r := serve(t, anybody, func(_ context.Context, _ control.Identity, conn control.MemberConn) error {
+		w := conn.(*memberConn).wire
+		if err := w.send(refusalOf(1), refusalOf(2), refusalOf(readBuffer)); err != nil {
+			return err
+		}
+		_, err := conn.Recv()
+		return err
+	})
+	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.end(nil)
+	if w.waiting() {
+		t.Error("a message waits before one came")
+	}
+	for n, want := range []bool{true, false, false} { // the last is larger than what is looked at
+		if err := w.recv(&controlpb.Envelope{}); err != nil || w.waiting() != want {
+			t.Errorf("after message %d another one waits: %t, %v", n, !want, err)
+		}
+	}
+}
+
 // TestDeafHostHoldsNobodyUp ends a session with a host that reads nothing: the
 // member waits no longer than it says.
 func TestDeafHostHoldsNobodyUp(t *testing.T) {

@@ -135,6 +135,15 @@ func (w *wire) next() (kind byte, body []byte, err error) {
 	return kind, all.Bytes(), err
 }
 
+// waiting reports whether a whole frame is there.
+func (w *wire) waiting() bool {
+	if w.in.Buffered() < headerSize {
+		return false
+	}
+	header, _ := w.in.Peek(headerSize) // it is there
+	return w.in.Buffered() >= headerSize+int(binary.BigEndian.Uint32(header)&0xffffff)
+}
+
 // ending is what the peer's last frame says.
 func ending(body []byte) error {
 	if len(body) == 0 {
