@@ -88,13 +88,13 @@ func (c *change) redomain(gone, made []*blueprint.Blueprint, now time.Time) erro
 			}
 			continue
 		}
-		keys := map[string]policy.Signature{}
+		keys, signer := map[string]policy.Signature{}, policy.NewSigner(intent)
 		for n := range c.w.Networks(domain.Tenant) {
 			if n.Domain != domain.Name {
 				continue
 			}
 			for e := range c.w.EndpointsIn(n.Full()) {
-				maps.Copy(keys, e.Signatures(intent))
+				maps.Insert(keys, e.Signed(intent, signer))
 			}
 		}
 		if err := c.fits(domain, intent, keys); err != nil {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"dove.network/dove"
+	"dove.network/policy"
 	"dove.network/world"
 )
 
@@ -15,7 +16,7 @@ const sweepMax = 100
 // A sweep that deletes is a choice of ids: whoever relies on one that rests is not overtaken by it.
 func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error) {
 	intent := w.Domain(d)
-	used := map[string]bool{}
+	used, signer := map[string]bool{}, policy.NewSigner(intent)
 	networks := 0
 	for n := range w.Networks(d.Tenant) {
 		if n.Domain != d.Name {
@@ -23,7 +24,7 @@ func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error
 		}
 		networks++
 		for e := range w.EndpointsIn(n.Full()) {
-			for key := range e.Signatures(intent) {
+			for key := range e.Signed(intent, signer) {
 				used[key] = true
 			}
 		}

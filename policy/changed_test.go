@@ -165,3 +165,28 @@ func BenchmarkRenew(b *testing.B) {
 		ask()
 	}
 }
+
+// TestSigner: a signer that has seen many members says of each what the domain says.
+func TestSigner(t *testing.T) {
+	t.Logf("go test ./policy -run %s -seed %d", t.Name(), *seed)
+	r := rand.New(rand.NewPCG(*seed, 1))
+	for n := range 10 {
+		w := worlds.Rich(r, "acme")
+		d := policy.Compile(w.Blueprints, w.Edge)
+		s := policy.NewSigner(d)
+		for range 2 {
+			for _, m := range w.Members {
+				member := policy.Member{Groups: m.Groups, Labels: m.Labels, Ports: m.Ports, Open: m.Open}
+				for _, a := range worlds.Addrs {
+					for bits := range a.BitLen() + 1 {
+						within, _ := a.Prefix(bits)
+						want := d.SignatureIn(member, within)
+						if got, key := s.SignatureIn(member, within); key != want.Key() || got.Key() != key {
+							t.Fatalf("world %d, %+v in %s: %s, want %s", n, m, within, key, want.Key())
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -59,15 +59,23 @@ func (d *draft) compile() {
 
 // reclass notes as changed the endpoints of a domain that have other signatures now.
 func (d *draft) reclass(name dove.Domain, before, after *policy.Domain) {
+	was, is := policy.NewSigner(before), policy.NewSigner(after)
 	for n := range d.Networks(name.Tenant) {
 		if n.Domain != name.Name {
 			continue
 		}
 		for e := range d.byNetwork.within(func(e *held[Endpoint]) int { return compareNetwork(e.doc.NetworkOf(), n.Full()) }) {
-			was, is := e.doc.Signatures(before), e.doc.Signatures(after)
-			if !slices.Equal(slices.Sorted(maps.Keys(was)), slices.Sorted(maps.Keys(is))) || slices.ContainsFunc(e.doc.Addresses, func(a netip.Addr) bool {
-				return before.Signature(e.doc.Member(), a).Key() != after.Signature(e.doc.Member(), a).Key()
-			}) {
+			member := e.doc.Member()
+			differs := slices.ContainsFunc(e.doc.Addresses, func(a netip.Addr) bool {
+				within := netip.PrefixFrom(a, a.BitLen())
+				_, old := was.SignatureIn(member, within)
+				_, new := is.SignatureIn(member, within)
+				return old != new
+			})
+			if !differs && (e.doc.Open || len(e.doc.Allowed) > 0) {
+				differs = !maps.EqualFunc(maps.Collect(e.doc.Signed(before, was)), maps.Collect(e.doc.Signed(after, is)), func(_, _ policy.Signature) bool { return true })
+			}
+			if differs {
 				record(&d.delta.Endpoints, e, e)
 			}
 		}
@@ -234,15 +242,26 @@ func (e Endpoint) Spans() []netip.Prefix {
 // Signatures returns the signatures of all that an endpoint may send from, by
 // key, in a domain's words.
 func (e Endpoint) Signatures(intent *policy.Domain) map[string]policy.Signature {
-	all := map[string]policy.Signature{}
-	member := e.Member()
-	for _, span := range e.Spans() {
-		for _, part := range intent.Parts(span) {
-			s := intent.SignatureIn(member, part)
-			all[s.Key()] = s
+	return maps.Collect(e.Signed(intent, policy.NewSigner(intent)))
+}
+
+// Signed yields what Signatures returns, some perhaps twice, for one who asks about
+// many endpoints of a domain. The signer must be of the intent.
+func (e Endpoint) Signed(intent *policy.Domain, signer *policy.Signer) iter.Seq2[string, policy.Signature] {
+	return func(yield func(string, policy.Signature) bool) {
+		member := e.Member()
+		for _, span := range e.Spans() {
+			parts := []netip.Prefix{span}
+			if !span.IsSingleIP() {
+				parts = intent.Parts(span)
+			}
+			for _, part := range parts {
+				if s, key := signer.SignatureIn(member, part); !yield(key, s) {
+					return
+				}
+			}
 		}
 	}
-	return all
 }
 
 // AddressClass returns the class of an endpoint's address in the domain of its
