@@ -83,7 +83,13 @@ func (c *Core) aware(e world.Endpoint) bool {
 // late are the endpoints that moved away from a session's host, of whose flows those
 // are still to be carried that began there while not all knew.
 func (c *Core) late(s *session) (names []dove.Endpoint) {
-	for _, name := range sortedEndpoints(s.states) {
+	moving := map[dove.Endpoint]bool{}
+	for name := range s.states {
+		if c.moving[name] {
+			moving[name] = true
+		}
+	}
+	for _, name := range sortedEndpoints(moving) {
 		e, ok := c.world.Endpoint(name)
 		if !ok || !e.Activated || e.Standby != s.identity.Host || !enforces(s.states, e, s.identity.Host) {
 			continue
