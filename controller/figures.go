@@ -24,11 +24,22 @@ type Figures struct {
 	Unconfirmed int // that have endpoints and no session
 	Pending     int // revisions that some session has not acknowledged
 	Overdue     int // of these, older than OverdueAfter
+	Members     int // others that are reached
+	// Age is how long ago all was applied that the store had then, 0 if nobody ever said.
+	Age time.Duration
+	// Behind is how many revisions the slowest session here has not acknowledged.
+	Behind dove.Revision
 }
 
 // Figures sums up, in time proportional to hosts and sessions.
 func (c *Core) Figures(now time.Time) Figures {
-	f := Figures{Revision: c.world.Revision(), Sessions: len(c.sessions), Unconfirmed: len(c.unconfirmed())}
+	f := Figures{
+		Revision: c.world.Revision(), Sessions: len(c.sessions), Unconfirmed: len(c.unconfirmed()),
+		Members: len(c.fellows), Behind: c.world.Revision() - min(c.ledger.Own(), c.world.Revision()),
+	}
+	if !c.heardOf.IsZero() {
+		f.Age = max(0, now.Sub(c.heardOf))
+	}
 	for id := range c.sessions {
 		peers, absent, pairs := c.interest.Held(id)
 		f.Peers += peers - absent

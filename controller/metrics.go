@@ -19,6 +19,7 @@ type measures struct {
 	questions *prometheus.CounterVec // by status
 	told      *prometheus.CounterVec // by kind of row
 	expected  *prometheus.CounterVec // by kind of row
+	resumed   *prometheus.CounterVec // rows, by whether they differed
 	opened    prometheus.Counter
 	ended     *prometheus.CounterVec // by reason
 	denied    prometheus.Counter
@@ -33,6 +34,9 @@ const (
 	kindPeer   = "peer"
 	kindAbsent = "absent"
 	kindPair   = "pair"
+
+	resumedTold = "told"
+	resumedKept = "kept"
 
 	endedClosed    = "closed"    // by the host, or its connection broke
 	endedRefused   = "refused"   // by the member
@@ -74,6 +78,7 @@ func newMeasures() *measures {
 			statusNames[control.Found], statusNames[control.NoEndpoint], statusNames[control.Refused], statusNames[control.Retry]),
 		told:     counters("dove_dpc_rows_told_total", "Rows that dSwitches held and were told anew because they changed.", "kind", kindPeer, kindPair),
 		expected: counters("dove_dpc_rows_expected_total", "Rows that dSwitches were sent because they will need them, unasked.", "kind", kindPeer, kindPair),
+		resumed:  counters("dove_dpc_rows_resumed_total", "Rows that dSwitches held when they opened a session: told anew because they differ, or kept.", "state", resumedTold, resumedKept),
 		opened:   counter("dove_dpc_sessions_opened_total", "Sessions that dSwitches opened."),
 		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedElsewhere, endedSlow),
 		denied:   counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs."),
@@ -84,7 +89,7 @@ func newMeasures() *measures {
 }
 
 func (m *measures) all() []prometheus.Collector {
-	return []prometheus.Collector{m.steps, m.answer, m.questions, m.told, m.expected, m.opened, m.ended, m.denied, m.loads, m.receipts}
+	return []prometheus.Collector{m.steps, m.answer, m.questions, m.told, m.expected, m.resumed, m.opened, m.ended, m.denied, m.loads, m.receipts}
 }
 
 // step notes how long an event took, and what came of it.
@@ -94,10 +99,25 @@ func (m *measures) step(e Event, took time.Duration, effects []Effect) {
 		switch effect := effect.(type) {
 		case Send:
 			m.sent(effect.Messages)
+			if o, ok := e.(Opened); ok && o.Session == effect.Session {
+				m.resume(o.Hello, effect.Messages)
+			}
 		case Denied:
 			m.denied.Inc()
 		}
 	}
+}
+
+// resume counts what of a Hello differed.
+func (m *measures) resume(h *control.Hello, batch []control.Down) {
+	told := 0
+	for _, message := range batch {
+		if u, ok := message.(*control.Update); ok {
+			told += len(u.Peers) + len(u.Pairs)
+		}
+	}
+	m.resumed.WithLabelValues(resumedTold).Add(float64(told))
+	m.resumed.WithLabelValues(resumedKept).Add(float64(max(0, len(h.Peers)+len(h.Pairs)-told)))
 }
 
 func (m *measures) sent(messages []control.Down) {
@@ -202,8 +222,11 @@ var (
 	descSessions    = describe("dove_dpc_sessions", "Sessions of dSwitches that are open.")
 	descHeld        = describe("dove_dpc_held_rows", "Rows that the dSwitches in session hold, and are told of when they change.", "kind")
 	descHosts       = describe("dove_dpc_hosts", "Hosts that have joined.")
-	descUnconfirmed = describe("dove_dpc_hosts_unconfirmed", "Hosts that have endpoints and no session here: they enforce what they knew last.")
+	descUnconfirmed = describe("dove_dpc_hosts_unconfirmed", "Hosts that have endpoints and no session with any member: they enforce what they knew last.")
 	descPending     = describe("dove_dpc_receipts_pending", "Changes that some host in session has not acknowledged.")
+	descAge         = describe("dove_dpc_store_age_seconds", "How long ago all was applied that the store had then: answers are no older. Beyond three seconds there are none.")
+	descReached     = describe("dove_dpc_members_reached", "Other members with which a stream is up.")
+	descBehind      = describe("dove_dpc_sessions_behind_revisions", "Revisions that the slowest session has not acknowledged.")
 	descOverdue     = describe("dove_dpc_receipts_overdue", "Changes that some host in session has not acknowledged for more than ten seconds.")
 )
 
@@ -211,6 +234,7 @@ var (
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descFollowing, descStoreUp, descRevision, descLag, descSessions, descHeld, descHosts, descUnconfirmed, descPending, descOverdue,
+		descAge, descReached, descBehind,
 	} {
 		out <- d
 	}
@@ -252,6 +276,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(descUnconfirmed, float64(f.Unconfirmed))
 	gauge(descPending, float64(f.Pending))
 	gauge(descOverdue, float64(f.Overdue))
+	gauge(descAge, f.Age.Seconds())
+	gauge(descReached, float64(f.Members))
+	gauge(descBehind, float64(f.Behind))
 }
 
 func truth(b bool) float64 {

@@ -59,6 +59,7 @@ func TestMetrics(t *testing.T) {
 		daemontest.Gather(t, f.member.Collector()).Want(t, daemontest.Values{
 			"dove_dpc_receipts_pending":    0,
 			"dove_dpc_receipts_overdue":    0,
+			"dove_dpc_members_reached":     0,
 			"dove_dpc_receipt_seconds":     1,
 			"dove_dpc_receipt_seconds_sum": 11,
 			"dove_dpc_claims_denied_total": 1,
