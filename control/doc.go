@@ -20,6 +20,10 @@
 // it says (Carry) to the other, and keeps nothing of it; the other says with the
 // state of its port that it has them (EndpointUpdate).
 //
+// A member may send a session to another one (Elsewhere); Members says where they are.
+// What members say to each other (Across) makes one conversation of theirs: the Ledger
+// knows of the sessions with all of them.
+//
 // Encode and Decode turn messages into protobuf bytes and back; Decode is the
 // door: what it returns is well-formed, whatever the peer sent.
 //

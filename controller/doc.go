@@ -1,8 +1,8 @@
 // Package controller knows how a DPC member reacts.
 //
 // Core decides: a step function without I/O, clock or goroutine. Events come
-// in (documents of one revision, a session that opens, speaks or ends, a tick) and
-// effects come out (messages to send, sessions to end), always the same ones
+// in (documents of one revision, a session or a stream with another member that opens,
+// speaks or ends, a tick) and effects come out (messages to send, sessions to end), always the same ones
 // for the same events. It holds the world, what each session was assigned and
 // sent (resolver.Interest) and who acknowledged what (control.Ledger).
 //
@@ -13,6 +13,12 @@
 // The flows of an endpoint that moves are asked of the host that it moves from as
 // soon as both hosts have its port as its bindings want it, until the other host says that
 // it has them; what is carried is checked to be the endpoint's and handed on.
+//
+// Members tell each other which hosts have a session with them and how far those
+// are (control.Across). A host has one session with all of them, a receipt is complete
+// when all say so, and what concerns a host of another member goes through that. A
+// member that has lost touch with its store answers nobody; it sends its sessions
+// elsewhere, as one that is drained or has too many does.
 //
 // What hosts do now is asked through their sessions (Asked) and told to who asked
 // (Told) without being kept. The Core only leads questions and answers to each

@@ -1,5 +1,5 @@
-// Package sim runs a whole DOVE in one goroutine and in virtual time: the core
-// of a DPC member, and for each host the core of its agent and a switch in
+// Package sim runs a whole DOVE in one goroutine and in virtual time: the cores
+// of one or several DPC members, and for each host the core of its agent and a switch in
 // memory, with guests that answer whoever reaches them. The cores are those of
 // the real programs; only what carries messages, frames and time is made here.
 //
@@ -13,6 +13,12 @@
 // its host has seen, an acknowledgement of what is not in force, a switch that
 // holds other rows than the DPC's world says. Ask sends a first packet and tells
 // what became of it, end to end.
+//
+// Several members (NewFleet) have one store, of whose changes each hears with a delay
+// of its own, and streams among them; hosts go from one to the next by their agents'
+// routes. Members may be killed, stopped, drained, and cut from the store, from hosts and
+// from each other, one way too. Whenever a member says that the receipt of the latest
+// revision is complete, all hosts that it does not name must enforce that.
 //
 // Disturb ends programs, starts them again and cuts links. What a packet met on
 // its way, and who was told of a change, is said in sentences for a reader.
