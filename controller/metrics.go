@@ -71,7 +71,7 @@ func newMeasures() *measures {
 	}
 	return &measures{
 		steps: prometheus.NewHistogramVec(histogram("dove_dpc_step_seconds",
-			"How long the one goroutine that decides took for an event.", stepBuckets), []string{"event"}),
+			"How long the member took to decide what an event means, one at a time.", stepBuckets), []string{"event"}),
 		answer: prometheus.NewHistogram(histogram("dove_dpc_answer_seconds",
 			"From a request's arrival until its answer was ready to be sent.", answerBuckets)),
 		questions: counters("dove_dpc_questions_answered_total", "Questions of dSwitches that were answered.", "status",
@@ -179,7 +179,7 @@ func eventName(e Event) string {
 	panic(fmt.Sprintf("controller: event %T is not known", e))
 }
 
-// Alive returns nil if the member works: its owner of the Core reacts, or has
+// Alive returns nil if the member works: its Core reacts, or there is
 // none because the store is being loaded.
 func (m *Member) Alive(ctx context.Context) error {
 	if !m.following.Load() {
