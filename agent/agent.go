@@ -11,7 +11,7 @@ import (
 	"dove.network/dataplane"
 )
 
-// Options say what an Agent works with. Hints, Claims, Prepare, Expire, Rest and Save may be nil.
+// Options say what an Agent works with. Hints, Claims, Notes, Prepare, Expire, Rest and Save may be nil.
 type Options struct {
 	Config   Config
 	Restored Restored
@@ -20,6 +20,7 @@ type Options struct {
 	Drops    <-chan dataplane.Drop
 	Hints    <-chan dataplane.Hint
 	Claims   <-chan dataplane.Claim
+	Notes    <-chan dataplane.Note
 	Devices  <-chan Event // DeviceUp, DeviceGone and, once, DevicesListed
 	// Members are the addresses of DPC members that are known from the beginning.
 	// Sessions tell of others.
@@ -131,7 +132,7 @@ func (a *Agent) loop(ctx context.Context) {
 	started := time.NewTimer(startWait)
 	defer started.Stop()
 	heard := a.heard
-	devices, drops, hints, claims := a.options.Devices, a.options.Drops, a.options.Hints, a.options.Claims
+	devices, drops, hints, claims, notes := a.options.Devices, a.options.Drops, a.options.Hints, a.options.Claims, a.options.Notes
 	for {
 		select {
 		case <-ctx.Done():
@@ -173,6 +174,12 @@ func (a *Agent) loop(ctx context.Context) {
 				continue
 			}
 			a.take(Hinted{h})
+		case n, ok := <-notes:
+			if !ok {
+				notes = nil
+				continue
+			}
+			a.take(Noted{n})
 		case claim, ok := <-claims:
 			if !ok {
 				claims = nil
@@ -282,8 +289,7 @@ func (a *Agent) step(events ...Event) {
 				a.options.Switch.Discard(e.Miss, e.Reason)
 			case ReadFlows:
 				a.reader.Go(func() { // a full table takes a while to read
-					flows, err := a.options.Switch.Flows()
-					a.flows <- FlowsRead{flows, err}
+					a.flows <- ReadFlowsOf(a.options.Switch)
 				})
 			case ReadCarried:
 				a.reader.Go(func() {

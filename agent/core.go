@@ -174,6 +174,8 @@ func (c *Core) Step(now time.Time, events ...Event) []Effect {
 			c.adopted(e)
 		case Dropped:
 			c.dropped(e.Drop)
+		case Noted:
+			c.noted(e.Note)
 		case Tick:
 			c.tick()
 		case Stopping:

@@ -8,7 +8,7 @@ import (
 
 // Event is something that happened: Connected, Received, Disconnected,
 // DeviceUp, DeviceGone, DevicesListed, Missed, Hinted, Claimed, Applied, Plug, Unplug, FlowsRead,
-// CarriedRead, Adopted, Dropped, Tick or Stopping.
+// CarriedRead, Adopted, Dropped, Noted, Tick or Stopping.
 type Event interface{ event() }
 
 type (
@@ -46,11 +46,14 @@ type (
 	Unplug struct{ Endpoint dove.Endpoint }
 	// FlowsRead answers ReadFlows.
 	FlowsRead struct {
-		Flows []dataplane.Flow
-		Err   error
+		Flows   []dataplane.Flow
+		Shadows []dataplane.Shadow
+		Err     error
 	}
 	// Dropped is a packet that the switch refused. Only Observes wants it.
 	Dropped struct{ Drop dataplane.Drop }
+	// Noted is what verdicts want told.
+	Noted struct{ Note dataplane.Note }
 	// Tick says that time passed; a few times a second.
 	Tick struct{}
 	// Stopping is the last event: nothing is taken down. Held packets are discarded or,
@@ -72,6 +75,7 @@ func (Plug) event()          {}
 func (Unplug) event()        {}
 func (FlowsRead) event()     {}
 func (Dropped) event()       {}
+func (Noted) event()         {}
 func (Tick) event()          {}
 func (Stopping) event()      {}
 
@@ -98,7 +102,7 @@ type (
 		Miss   dataplane.Miss
 		Reason dataplane.Reason
 	}
-	// ReadFlows wants the flow table. The next one comes only after FlowsRead.
+	// ReadFlows wants the flow table, and the counts of rules in shadow. The next one comes only after FlowsRead.
 	ReadFlows struct{}
 	// Apply changes the switch. The next Apply comes only after its Applied.
 	Apply struct {

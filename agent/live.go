@@ -25,6 +25,7 @@ type live struct {
 	asks      []*control.Inspect // for the reading that is under way
 	later     []*control.Inspect // for the next one
 	observers map[uint64]*observer
+	examples  map[dove.Tenant]map[string][]control.FlowEvent // of what rules in shadow would change, by these; oldest first
 }
 
 // observer is told what happens to the flows of a tenant.
@@ -104,6 +105,8 @@ func (c *Core) flowsRead(e FlowsRead) {
 			c.send(&control.Report{ID: m.ID, Seen: c.seen, Finding: f})
 		case e.Err != nil:
 			c.refuse(m.ID, unreadable(e.Err))
+		case m.ShadowsOf != "":
+			c.listShadows(m, e.Shadows)
 		default:
 			c.listFlows(m, e.Flows)
 		}

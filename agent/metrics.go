@@ -186,6 +186,7 @@ var (
 	descFaults    = describe("dove_dswitch_faults", "Entries of the kernel's tables that could not be changed; while there are any, no change is acknowledged.")
 	descFlows     = describe("dove_dswitch_flows", "Entries of the flow table.")
 	descDropped   = describe("dove_dswitch_dropped_packets_total", "Packets that were refused since the agent started.", "reason")
+	descShadow    = describe("dove_dswitch_shadow_judged", "What was judged where a policy in shadow would decide, since there is one: it would allow what was denied, deny what was allowed, or decide the same.", "would")
 	descBytes     = describe("dove_dswitch_dropped_bytes_total", "Bytes of packets that were refused since the agent started.", "reason")
 )
 
@@ -219,7 +220,7 @@ func sums(s dataplane.Switch) ([dataplane.Reasons]dataplane.Count, error) {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSession, descSeen, descHeld, descVTEPs, descPorts, descQuestions, descPackets, descFaults, descFlows, descDropped, descBytes,
+		descSession, descSeen, descHeld, descVTEPs, descPorts, descQuestions, descPackets, descFaults, descFlows, descDropped, descBytes, descShadow,
 	} {
 		out <- d
 	}
@@ -239,6 +240,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	} else {
 		out <- prometheus.MustNewConstMetric(descFlows, prometheus.GaugeValue, float64(sizes.Flows))
 	}
+	c.shadows(out)
 	ctx, cancel := context.WithTimeout(context.Background(), collectWithin)
 	defer cancel()
 	var s Status
@@ -268,6 +270,23 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for state, n := range states {
 		gauge(descPorts, float64(n), state)
+	}
+}
+
+// shadows tells the counts of rules in shadow: a gauge, for they are forgotten with the
+// last table that has the rule.
+func (c *collector) shadows(out chan<- prometheus.Metric) {
+	all, err := c.agent.options.Switch.Shadows()
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(descShadow, err)
+		return
+	}
+	var sum dataplane.Shadow
+	for _, s := range all {
+		sum.Allow, sum.Deny, sum.Same = sum.Allow+s.Allow, sum.Deny+s.Deny, sum.Same+s.Same
+	}
+	for would, n := range map[string]uint64{"allow": sum.Allow, "deny": sum.Deny, "same": sum.Same} {
+		out <- prometheus.MustNewConstMetric(descShadow, prometheus.GaugeValue, float64(n), would)
 	}
 }
 

@@ -37,6 +37,7 @@ type rig struct {
 	carried    []dataplane.FlowState // of any port
 	adopts     []Adopt
 	refuses    error // of Adopt
+	shadows    []dataplane.Shadow
 	unreadable error // they are
 	reading    bool  // they are being read
 
@@ -122,7 +123,7 @@ func (r *rig) act(e Effect) Event {
 // read says what is in the flow table.
 func (r *rig) read() FlowsRead {
 	r.reading = false
-	return FlowsRead{slices.Clone(r.flows), r.unreadable}
+	return FlowsRead{Flows: slices.Clone(r.flows), Shadows: r.shadows, Err: r.unreadable}
 }
 
 func (r *rig) settled(m dataplane.Miss) {

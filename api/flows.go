@@ -57,9 +57,9 @@ type FlowFilter struct {
 }
 
 // FlowEvent is one line of a watch of flows. Event says which of the others are
-// there: new, ended and denied tell of a flow, host of Host and Answers, lost of Count.
+// there: new, ended, denied and logged tell of a flow, host of Host and Answers, lost of Count.
 type FlowEvent struct {
-	Event string    `json:"event" enum:"new,ended,denied,lost,host" doc:"new and ended: a flow, told by the host of the first sender if that answers. denied: a packet, told by the host that dropped it, at most about one a second for one flow. lost: events were left out. host: a host begins or stops to answer."`
+	Event string    `json:"event" enum:"new,ended,denied,logged,lost,host" doc:"new and ended: a flow, told by the host of the first sender if that answers. denied: a packet, told by the host that dropped it, at most about one a second for one flow. logged: a flow that a policy allows which wants it told. lost: events were left out. host: a host begins or stops to answer."`
 	At    time.Time `json:"at" doc:"When the DPC heard of it."`
 	FlowEnds
 	Rule    string        `json:"rule,omitempty" doc:"What allows the flow, or denied the packet."`

@@ -38,6 +38,7 @@ type backend struct {
 	inspect func(dove.HostName, control.Tuple) (control.Report, error)
 	flows   control.FlowList
 	news    chan control.FlowNews
+	shadows control.ShadowList
 	told    error // what Flows and Observe say, if not nil
 }
 
@@ -128,6 +129,10 @@ func (b *backend) Inspect(_ context.Context, host dove.HostName, t control.Tuple
 		return control.Report{}, dove.Errorf(dove.NotFound, "host %s has no session", host)
 	}
 	return b.inspect(host, t)
+}
+
+func (b *backend) Shadows(context.Context, dove.Tenant) (control.ShadowList, error) {
+	return b.shadows, b.told
 }
 
 func (b *backend) Flows(context.Context, dove.Tenant) (control.FlowList, error) {

@@ -15,7 +15,7 @@ import (
 // comes here by a decision, not by itself.
 var forTenants = []string{
 	"delete-blueprint", "delete-network", "delete-router", "get-blueprint", "get-endpoint", "get-network", "get-receipt", "get-router", "get-tenant",
-	"import", "list-blueprints", "list-endpoints", "list-flows", "list-networks", "list-routers", "plan", "put-blueprint", "put-blueprints", "put-network", "put-router",
+	"import", "list-blueprints", "list-endpoints", "list-flows", "list-networks", "list-routers", "list-shadows", "plan", "put-blueprint", "put-blueprints", "put-network", "put-router",
 	"validate", "watch-flows", "watch-tenant", "why",
 }
 

@@ -50,6 +50,8 @@ type Backend interface {
 	// Flows asks all hosts with endpoints of a tenant for its flows, and names
 	// those that do not answer in time.
 	Flows(context.Context, dove.Tenant) (control.FlowList, error)
+	// Shadows asks them what rules in shadow would say, and names those likewise.
+	Shadows(context.Context, dove.Tenant) (control.ShadowList, error)
 	// Observe yields what happens to a tenant's flows until the context is done
 	// or the member stops. The error, dove.Unavailable, is about too many who observe.
 	Observe(context.Context, dove.Tenant) (iter.Seq[control.FlowNews], error)
@@ -163,6 +165,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s.watch(api)
 	s.why(api)
 	s.flows(api)
+	s.shadows(api)
 	// huma describes its own errors, which asProblem replaces.
 	delete(registry.Map(), "ErrorModel")
 	delete(registry.Map(), "ErrorDetail")

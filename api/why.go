@@ -23,6 +23,7 @@ type Why struct {
 	Nearest   string        `json:"nearest,omitempty" doc:"Denied and no policy says so: the rule that came nearest to allowing it."`
 	Failed    string        `json:"failed,omitempty" doc:"The terms of that rule that it failed, such as: to, port."`
 	Because   []WhyFailed   `json:"because,omitempty" doc:"What each of those terms is."`
+	Shadow    *WhyShadow    `json:"shadow,omitempty" doc:"What a policy in shadow would say; missing if none would decide."`
 	Obstacles []string      `json:"obstacles" nullable:"false" doc:"What besides policy keeps packets from arriving."`
 	Protocol  string        `json:"protocol"`
 	Port      uint16        `json:"port" doc:"Destination port; for icmp and icmpv6 type*256+code; 0 for protocols without."`
@@ -33,6 +34,12 @@ type Why struct {
 	From      WhyPlace      `json:"from"`
 	To        WhyPlace      `json:"to"`
 	Live      []WhyLive     `json:"live,omitempty" doc:"What the switches of both ends do at this moment, the sender's first. Missing if nobody asked for it."`
+}
+
+// WhyShadow is what would be said if policies in shadow counted.
+type WhyShadow struct {
+	Allowed bool   `json:"allowed"`
+	Rule    string `json:"rule"`
 }
 
 // WhyFailed is a term of a rule that a packet fails.
@@ -147,6 +154,9 @@ func renderWhy(a explain.Answer) Why {
 		Revision: a.Revision, Reaches: a.Reaches(), Allowed: a.Allowed, Rule: a.Rule, Nearest: a.Near.Rule, Failed: a.Near.Terms(),
 		Obstacles: append([]string{}, a.Obstacles...), Protocol: a.Protocol.String(), Port: a.Port, Domain: a.Domain.Name, Router: a.Router,
 		From: renderPlace(a.From), To: renderPlace(a.To),
+	}
+	if a.Would != "" {
+		out.Shadow = &WhyShadow{a.WouldAllow, a.Would}
 	}
 	for _, f := range a.Near.Failed {
 		out.Because = append(out.Because, WhyFailed{f.Term, f.Words})

@@ -147,8 +147,14 @@ var (
 	})
 	anyFlowEvent = rapid.Custom(func(t *rapid.T) FlowEvent {
 		return FlowEvent{
-			What(rapid.IntRange(1, 3).Draw(t, "what")), anyTuple.Draw(t, "tuple"), anyText.Draw(t, "rule"),
+			What(rapid.IntRange(1, 4).Draw(t, "what")), anyTuple.Draw(t, "tuple"), anyText.Draw(t, "rule"),
 			anyName.Draw(t, "reason"), rapid.Uint64().Draw(t, "packets"), rapid.Uint64().Draw(t, "bytes"),
+		}
+	})
+	anyShadowReport = rapid.Custom(func(t *rapid.T) ShadowReport {
+		return ShadowReport{
+			Rule: anyText.Draw(t, "rule"), Age: anyDelay.Draw(t, "age"), Allow: rapid.Uint64().Draw(t, "allow"),
+			Deny: rapid.Uint64().Draw(t, "deny"), Same: rapid.Uint64().Draw(t, "same"), Examples: some(t, anyFlowEvent, "examples"),
 		}
 	})
 	anyReport = rapid.Custom(func(t *rapid.T) Report {
@@ -165,17 +171,20 @@ var (
 				r.Finding.Flow = new(anyFlowReport.Draw(t, "entry"))
 			}
 		}
+		r.Shadows = some(t, anyShadowReport, "shadows")
 		return r
 	})
 	anyInspect = rapid.Custom(func(t *rapid.T) Inspect {
 		m := Inspect{ID: rapid.Uint64().Draw(t, "id")}
-		switch rapid.IntRange(0, 3).Draw(t, "ask") {
+		switch rapid.IntRange(0, 4).Draw(t, "ask") {
 		case 0:
 			m.Probe = new(anyTuple.Draw(t, "probe"))
 		case 1:
 			m.FlowsOf = dove.Tenant(anyName.Draw(t, "tenant"))
 		case 2:
 			m.Observe = dove.Tenant(anyName.Draw(t, "tenant"))
+		case 3:
+			m.ShadowsOf = dove.Tenant(anyName.Draw(t, "tenant"))
 		default:
 			m.Stop = true
 		}

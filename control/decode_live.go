@@ -34,6 +34,8 @@ func (d *door) inspect(m *controlpb.Inspect) *Inspect {
 		out.FlowsOf = dove.Tenant(d.name("flows_of", ask.FlowsOf))
 	case *controlpb.Inspect_Observe:
 		out.Observe = dove.Tenant(d.name("observe", ask.Observe))
+	case *controlpb.Inspect_ShadowsOf:
+		out.ShadowsOf = dove.Tenant(d.name("shadows_of", ask.ShadowsOf))
 	case *controlpb.Inspect_Stop:
 		if out.Stop = ask.Stop; !ask.Stop {
 			d.fail("stop", "false asks for nothing")
@@ -54,6 +56,10 @@ func (d *door) report(m *controlpb.Report) *Report {
 	}
 	out.Flows = list(d, "flows", m.GetFlows(), d.flowReport)
 	out.Events = list(d, "events", m.GetEvents(), d.flowEvent)
+	if n := len(m.GetShadows()); n > ShadowsMax {
+		d.tooLarge("shadows", "%d elements, at most %d are allowed", n, ShadowsMax)
+	}
+	out.Shadows = list(d, "shadows", m.GetShadows(), d.shadowReport)
 	if f := m.GetFinding(); f != nil && d.err == nil {
 		out.Finding = d.finding(f)
 		d.within("finding")
@@ -87,9 +93,22 @@ func (d *door) flowReport(f *controlpb.FlowReport) FlowReport {
 	return out
 }
 
+func (d *door) shadowReport(s *controlpb.ShadowReport) ShadowReport {
+	out := ShadowReport{Rule: d.text("rule", s.GetRule()), Allow: s.GetAllow(), Deny: s.GetDeny(), Same: s.GetSame()}
+	if s.GetAgeMs() > IdleMax {
+		d.fail("age_ms", "%d is more than %d", s.GetAgeMs(), uint64(IdleMax))
+	}
+	out.Age = time.Duration(s.GetAgeMs()) * time.Millisecond
+	if n := len(s.GetExamples()); n > ExamplesMax {
+		d.tooLarge("examples", "%d elements, at most %d are allowed", n, ExamplesMax)
+	}
+	out.Examples = list(d, "examples", s.GetExamples(), d.flowEvent)
+	return out
+}
+
 func (d *door) flowEvent(e *controlpb.FlowEvent) FlowEvent {
 	out := FlowEvent{
-		What:  What(d.number("what", uint32(e.GetWhat()), uint32(FlowBegun), uint32(FlowDenied))),
+		What:  What(d.number("what", uint32(e.GetWhat()), uint32(FlowBegun), uint32(FlowLogged))),
 		Tuple: d.tuple("tuple", e.GetTuple()), Rule: d.text("rule", e.GetRule()),
 		Packets: e.GetPackets(), Bytes: e.GetBytes(),
 	}

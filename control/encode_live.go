@@ -22,6 +22,8 @@ func encodeInspect(m *Inspect) *controlpb.Inspect {
 		out.Ask = &controlpb.Inspect_FlowsOf{FlowsOf: string(m.FlowsOf)}
 	case m.Observe != "":
 		out.Ask = &controlpb.Inspect_Observe{Observe: string(m.Observe)}
+	case m.ShadowsOf != "":
+		out.Ask = &controlpb.Inspect_ShadowsOf{ShadowsOf: string(m.ShadowsOf)}
 	case m.Stop:
 		out.Ask = &controlpb.Inspect_Stop{Stop: true}
 	}
@@ -31,11 +33,12 @@ func encodeInspect(m *Inspect) *controlpb.Inspect {
 func encodeReport(m *Report) *controlpb.Report {
 	out := &controlpb.Report{
 		Id: m.ID, Seen: int64(m.Seen), More: m.More, Lost: m.Lost, Refused: printable(m.Refused),
-		Flows: each(m.Flows, encodeFlowReport),
-		Events: each(m.Events, func(e FlowEvent) *controlpb.FlowEvent {
-			return &controlpb.FlowEvent{
-				What: controlpb.FlowEvent_What(e.What), Tuple: encodeTuple(e.Tuple), Rule: printable(e.Rule),
-				Reason: e.Reason, Packets: e.Packets, Bytes: e.Bytes,
+		Flows:  each(m.Flows, encodeFlowReport),
+		Events: each(m.Events, encodeFlowEvent),
+		Shadows: each(m.Shadows, func(s ShadowReport) *controlpb.ShadowReport {
+			return &controlpb.ShadowReport{
+				Rule: printable(s.Rule), AgeMs: uint64(min(max(s.Age/time.Millisecond, 0), IdleMax)),
+				Allow: s.Allow, Deny: s.Deny, Same: s.Same, Examples: each(s.Examples, encodeFlowEvent),
 			}
 		}),
 	}
@@ -49,6 +52,13 @@ func encodeReport(m *Report) *controlpb.Report {
 		}
 	}
 	return out
+}
+
+func encodeFlowEvent(e FlowEvent) *controlpb.FlowEvent {
+	return &controlpb.FlowEvent{
+		What: controlpb.FlowEvent_What(e.What), Tuple: encodeTuple(e.Tuple), Rule: printable(e.Rule),
+		Reason: e.Reason, Packets: e.Packets, Bytes: e.Bytes,
+	}
 }
 
 func encodeFlowReport(f FlowReport) *controlpb.FlowReport {

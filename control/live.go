@@ -13,6 +13,8 @@ import (
 const (
 	ObserversMax  = 16      // observations of one host at a time
 	EventsMax     = 512     // events in one Report
+	ShadowsMax    = 256     // rules in shadow in one Report
+	ExamplesMax   = 4       // of one of them
 	HostFlowsMax  = 1 << 14 // flows that one host lists
 	IdleMax       = 1 << 40 // of a flow, ms
 	ReportAtLeast = 5 * time.Second
@@ -43,6 +45,7 @@ func (t Tuple) Compare(o Tuple) int {
 // the others is set:
 // Probe asks for one Finding (SrcPort 0: any);
 // FlowsOf asks for the flows on the networks of a tenant, once;
+// ShadowsOf asks what rules in shadow would say in a tenant's domains, once;
 // Observe asks for their events from now on: a Report every ReportAtLeast,
 // without events if there are none, until the session ends or Stop comes;
 // Stop ends the observation ID.
@@ -52,6 +55,8 @@ type Inspect struct {
 	FlowsOf dove.Tenant
 	Observe dove.Tenant
 	Stop    bool
+
+	ShadowsOf dove.Tenant
 }
 
 // Report answers Inspect, or goes on with an observation. Seen is the revision
@@ -68,6 +73,19 @@ type Report struct {
 	More    bool
 	Lost    uint64
 	Refused string
+	Shadows []ShadowReport // in order of Rule
+}
+
+// ShadowReport counts, for a rule in shadow, what the switch of the initiator judged
+// where it would decide, in the last Age: Allow was denied and would be allowed, Deny
+// the other way round, and of Same it would say the same. Examples are the newest of
+// the first two, in the initiator's direction: FlowBegun what was allowed, or FlowDenied,
+// with the rule that said so.
+type ShadowReport struct {
+	Rule              string
+	Age               time.Duration
+	Allow, Deny, Same uint64
+	Examples          []FlowEvent
 }
 
 // Finding is what a switch would do with the first packet of a flow, by what is
@@ -114,7 +132,8 @@ type FlowReport struct {
 
 // FlowEvent is something that happened in a switch. A begun flow has Rule, an
 // ended one the counts of its life too. A denied packet has Reason, and Rule
-// where that is "policy"; Tuple is in its own direction.
+// where that is "policy"; Tuple is in its own direction. Logged is a flow that a rule which
+// allows it wants told, in its initiator's direction.
 type FlowEvent struct {
 	What    What
 	Tuple   Tuple
@@ -132,9 +151,10 @@ const (
 	FlowBegun  What = 1
 	FlowEnded  What = 2
 	FlowDenied What = 3
+	FlowLogged What = 4
 )
 
-var whatNames = [...]string{"", "new", "ended", "denied"}
+var whatNames = [...]string{"", "new", "ended", "denied", "logged"}
 
 func (w What) String() string {
 	if int(w) < len(whatNames) && w > 0 {
@@ -149,6 +169,21 @@ type FlowList struct {
 	Flows      []LiveFlow
 	Unanswered []dove.HostName // that have endpoints of the tenant and did not answer
 	Lost       uint64          // flows left out, because they are too many
+}
+
+// ShadowList is what hosts say of the rules in shadow of a tenant, in order of Rule.
+type ShadowList struct {
+	Revision   dove.Revision // of the world that gave the names
+	Shadows    []LiveShadow
+	Unanswered []dove.HostName
+}
+
+// LiveShadow is what all hosts say of one rule in shadow; Age is the greatest.
+type LiveShadow struct {
+	Rule              string
+	Age               time.Duration
+	Allow, Deny, Same uint64
+	Examples          []FlowNews
 }
 
 // LiveFlow is a flow with the names that the world gives its ends. From or To

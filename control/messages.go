@@ -15,7 +15,8 @@ import (
 //	3: 2026-11-23: Expect; two bindings of an endpoint, CarryRequest and Carry; rows behind routers;
 //	   failures in Ack; foreign tunnels; what endpoints are allowed, Claim.
 //	4: 2026-11-23: sub-ports; tables of format 2, which say what shadow, log and replies are.
-//	5: 2026-11-23: Hello has a number; Members and Elsewhere; what members say to each other.
+//	5: 2026-11-23: Hello has a number; Members and Elsewhere; what members say to each other;
+//	   what a rule wants told, ShadowReport.
 const Version = 5
 
 // Limits of one message. What is longer is split by Parts and Split.

@@ -40,14 +40,16 @@ type (
 	// Closed says that a session is over.
 	Closed struct{ Session control.SessionID }
 	// Asked says that somebody wants to know what hosts do now: what Host would do
-	// with a packet (Probe), which flows a tenant has (FlowsOf), or what happens to
-	// them from now on (Observe). Asker is new.
+	// with a packet (Probe), which flows a tenant has (FlowsOf), what rules in shadow
+	// would say of them (ShadowsOf), or what happens to them from now on (Observe). Asker is new.
 	Asked struct {
 		Asker   uint64
 		Host    dove.HostName
 		Probe   *control.Tuple
 		FlowsOf dove.Tenant
 		Observe dove.Tenant
+
+		ShadowsOf dove.Tenant
 	}
 	// Polled says that somebody wants to know what other members know of the sessions
 	// of hosts, of all if none is named. Asker is new.

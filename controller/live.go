@@ -62,6 +62,8 @@ func (c *Core) asked(e Asked) {
 		c.question(e.Asker, []dove.HostName{e.Host}, control.Inspect{Probe: e.Probe})
 	case e.FlowsOf != "":
 		c.question(e.Asker, slices.Sorted(maps.Keys(hostsOf(c.world, e.FlowsOf))), control.Inspect{FlowsOf: e.FlowsOf})
+	case e.ShadowsOf != "":
+		c.question(e.Asker, slices.Sorted(maps.Keys(hostsOf(c.world, e.ShadowsOf))), control.Inspect{ShadowsOf: e.ShadowsOf})
 	default:
 		c.watch(e.Asker, e.Observe)
 	}

@@ -85,7 +85,6 @@ func decide(w *world.World, b *blueprint.Blueprint, name string, text []byte, no
 		return decided{f, old}, c, nil
 	}
 	var p problems
-	p.join(refusal(blueprint.Uncarried(b)))
 	p.join(refusal(blueprint.Check(b, contextOf(w, b.DomainOf()))))
 	overtaken(&p, w, b, now)
 	f.judge(&p, w, w.Parsed(t, b.Name))

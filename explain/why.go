@@ -59,6 +59,10 @@ type Answer struct {
 	Allowed bool
 	Rule    string
 	Near    policy.Near
+	// Would is what would give the verdict, WouldAllow, if policies in shadow counted; ""
+	// if it is none of these.
+	Would      string
+	WouldAllow bool
 	// Forth and Back name the tables of both directions, as switches hold them.
 	Forth, Back verdict.Digest
 	// Obstacles say what besides policy keeps packets from arriving.
@@ -112,6 +116,7 @@ func (a *Answer) judge(intent *policy.Domain, src, dst policy.Signature) {
 	a.Forth, a.Back = forth.Digest(), back.Digest()
 	v := forth.Lookup(a.Protocol, a.Port)
 	a.Allowed, a.Rule = v.Allow, forth.Name(v)
+	a.Would, a.WouldAllow = forth.WouldName(v), v.WouldAllow
 	a.Near = intent.Nearest(src, dst, a.Protocol, a.Port)
 }
 

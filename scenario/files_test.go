@@ -224,9 +224,6 @@ func (w *intent) check(a scenario.ApplyBlueprint) (*blueprint.Blueprint, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := blueprint.Uncarried(b); err != nil {
-		return nil, err
-	}
 	return b, blueprint.Check(b, w.context(a.Tenant))
 }
 

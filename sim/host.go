@@ -91,8 +91,7 @@ func (h *host) react(events ...agent.Event) {
 			core := h.core
 			h.sim.soon(func() {
 				if h.core == core {
-					flows, err := h.sw.Flows()
-					h.react(agent.FlowsRead{Flows: flows, Err: err})
+					h.react(agent.ReadFlowsOf(h.sw))
 				}
 			})
 		case agent.ReadCarried:
@@ -194,6 +193,9 @@ func (h *host) tick() {
 	h.sw.Expire()
 	for _, d := range h.sw.TakeDrops() {
 		h.react(agent.Dropped{Drop: d})
+	}
+	for _, n := range h.sw.TakeNotes() {
+		h.react(agent.Noted{Note: n})
 	}
 	h.react(agent.Tick{})
 }

@@ -73,6 +73,17 @@ func (c *Client) Flows(ctx context.Context, t dove.Tenant, filter api.FlowFilter
 	}
 }
 
+// Shadows asks what the tenant's policies in shadow would change.
+func (c *Client) Shadows(ctx context.Context, t dove.Tenant, filter api.ShadowFilter) (api.Shadows, error) {
+	query := url.Values{}
+	for key, value := range map[string]string{"blueprint": filter.Blueprint, "policy": filter.Policy} {
+		if value != "" {
+			query.Set(key, value)
+		}
+	}
+	return do[api.Shadows](ctx, c, request{method: http.MethodGet, path: []string{"tenants", string(t), "shadows"}, query: query})
+}
+
 // WatchFlows yields what happens to the tenant's flows from now on, until ctx is
 // done or the loop ends. The last item may be an error: why there is no more. If
 // ctx is done, errors.Is tells so.

@@ -121,7 +121,7 @@ Exit codes:
 	add("intent", a.tenantCommand(), a.tenantsCommand(), a.schemaCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.importCommand(),
 		a.blueprintCommand(), a.blueprintsCommand(), a.networkCommand(), a.networksCommand(), a.routerCommand(), a.routersCommand())
 	add("place", a.endpointCommand(), a.endpointsCommand(), a.hostCommand(), a.hostsCommand(), a.tokenCommand(), a.tokensCommand(), a.memberCommand(), a.membersCommand())
-	add("ask", a.waitCommand(), a.receiptCommand(), a.whyCommand(), a.resolveCommand(), a.flowsCommand(), a.watchCommand(), a.statusCommand(), a.versionCommand())
+	add("ask", a.waitCommand(), a.receiptCommand(), a.whyCommand(), a.resolveCommand(), a.flowsCommand(), a.shadowCommand(), a.watchCommand(), a.statusCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("ask")
 	root.SetCompletionCommandGroupID("ask")
 	root.AddCommand(manual.Command())

@@ -175,6 +175,13 @@ func (h *host) hear(d control.Down) error {
 		for _, t := range h.asked {
 			out.Flows = append(out.Flows, h.flow(t, rule))
 		}
+	case in.ShadowsOf != "":
+		for _, t := range h.asked {
+			out.Shadows = append(out.Shadows, control.ShadowReport{Rule: "shop/trial", Age: time.Hour, Allow: 2, Deny: 1, Same: 40, Examples: []control.FlowEvent{
+				{What: control.FlowBegun, Tuple: h.flow(t, rule).Tuple, Rule: rule},
+				{What: control.FlowDenied, Tuple: h.flow(t, rule).Tuple, Rule: "default-deny", Reason: "policy"},
+			}})
+		}
 	case in.Observe != "":
 		for _, t := range h.asked {
 			f := h.flow(t, rule)

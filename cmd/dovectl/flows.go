@@ -28,8 +28,9 @@ changed until its next packet, which is judged anew. Hosts that do not answer
 are named on standard error.
 
 With -f nothing is listed, and what happens from now on is told as it happens:
-new flows, ended ones, and denied packets with the reason or the rule (of a
-flow that tries again and again, about one a second). It ends when it is
+new flows, ended ones, denied packets with the reason or the rule (of a flow
+that tries again and again, about one a second), and flows that a policy with
+"log: true" allows, however short they live. It ends when it is
 interrupted, or nobody reads its output. With -o json each is one line.`,
 		Example: "  dovectl flows --endpoint web-1\n  dovectl flows -f\n  dovectl flows -f --rule default-deny -o json",
 		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
@@ -63,15 +64,20 @@ func flowRows(w io.Writer, all []api.LiveFlow) {
 	}
 }
 
-// warnFlows says what is not in a list of flows.
-func (a *app) warnFlows(all api.Flows) {
-	for _, host := range all.Unanswered {
+// warnUnanswered says what follows from each host that did not answer.
+func (a *app) warnUnanswered(hosts, noSession []dove.HostName, so string) {
+	for _, host := range hosts {
 		said := "did not answer"
-		if slices.Contains(all.NoSession, host) {
+		if slices.Contains(noSession, host) {
 			said = "has no session"
 		}
-		fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("%s %s: flows that only it carries are missing", host, said)))
+		fmt.Fprintln(a.err, paint(a.colourErr, yellow, fmt.Sprintf("%s %s: %s", host, said, so)))
 	}
+}
+
+// warnFlows says what is not in a list of flows.
+func (a *app) warnFlows(all api.Flows) {
+	a.warnUnanswered(all.Unanswered, all.NoSession, "flows that only it carries are missing")
 	for _, host := range all.Foreign {
 		fmt.Fprintf(a.err, "%s is foreign: of its flows those are listed that other hosts tell of\n", host)
 	}
@@ -120,6 +126,8 @@ func (a *app) flowLine(e api.FlowEvent) string {
 	case "ended":
 		what = "ended "
 		why += fmt.Sprintf(", %d packets, %d bytes", e.Packets, e.Bytes)
+	case "logged":
+		what = "logged"
 	case "denied":
 		what = paint(a.colourOut, red, "denied")
 		why = "by " + cmp.Or(e.Rule, e.Reason)

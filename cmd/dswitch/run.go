@@ -99,6 +99,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		Drops:    switcher.Drops(),
 		Hints:    switcher.Hints(),
 		Claims:   switcher.Claims(),
+		Notes:    switcher.Notes(),
 		Devices:  devices(changes),
 		Members:  s.DPC,
 		Dial: func(ctx context.Context, address string) (control.HostConn, error) {

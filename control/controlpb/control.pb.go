@@ -207,6 +207,7 @@ const (
 	FlowEvent_BEGUN            FlowEvent_What = 1
 	FlowEvent_ENDED            FlowEvent_What = 2
 	FlowEvent_DENIED           FlowEvent_What = 3
+	FlowEvent_LOGGED           FlowEvent_What = 4
 )
 
 // Enum value maps for FlowEvent_What.
@@ -216,12 +217,14 @@ var (
 		1: "BEGUN",
 		2: "ENDED",
 		3: "DENIED",
+		4: "LOGGED",
 	}
 	FlowEvent_What_value = map[string]int32{
 		"WHAT_UNSPECIFIED": 0,
 		"BEGUN":            1,
 		"ENDED":            2,
 		"DENIED":           3,
+		"LOGGED":           4,
 	}
 )
 
@@ -301,7 +304,7 @@ func (x Presence_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Presence_Phase.Descriptor instead.
 func (Presence_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{49, 0}
+	return file_control_proto_rawDescGZIP(), []int{50, 0}
 }
 
 // Envelope is what a session's messages travel in. Up go hello, held, policy_request,
@@ -3314,6 +3317,7 @@ type Inspect struct {
 	//	*Inspect_FlowsOf
 	//	*Inspect_Observe
 	//	*Inspect_Stop
+	//	*Inspect_ShadowsOf
 	Ask           isInspect_Ask `protobuf_oneof:"ask"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3399,6 +3403,15 @@ func (x *Inspect) GetStop() bool {
 	return false
 }
 
+func (x *Inspect) GetShadowsOf() string {
+	if x != nil {
+		if x, ok := x.Ask.(*Inspect_ShadowsOf); ok {
+			return x.ShadowsOf
+		}
+	}
+	return ""
+}
+
 type isInspect_Ask interface {
 	isInspect_Ask()
 }
@@ -3419,6 +3432,10 @@ type Inspect_Stop struct {
 	Stop bool `protobuf:"varint,5,opt,name=stop,proto3,oneof"` // always true
 }
 
+type Inspect_ShadowsOf struct {
+	ShadowsOf string `protobuf:"bytes,6,opt,name=shadows_of,json=shadowsOf,proto3,oneof"` // a tenant
+}
+
 func (*Inspect_Probe) isInspect_Ask() {}
 
 func (*Inspect_FlowsOf) isInspect_Ask() {}
@@ -3426,6 +3443,8 @@ func (*Inspect_FlowsOf) isInspect_Ask() {}
 func (*Inspect_Observe) isInspect_Ask() {}
 
 func (*Inspect_Stop) isInspect_Ask() {}
+
+func (*Inspect_ShadowsOf) isInspect_Ask() {}
 
 type Finding struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3885,6 +3904,7 @@ type Report struct {
 	More          bool                   `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
 	Lost          uint64                 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
 	Refused       string                 `protobuf:"bytes,8,opt,name=refused,proto3" json:"refused,omitempty"`
+	Shadows       []*ShadowReport        `protobuf:"bytes,9,rep,name=shadows,proto3" json:"shadows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3975,6 +3995,97 @@ func (x *Report) GetRefused() string {
 	return ""
 }
 
+func (x *Report) GetShadows() []*ShadowReport {
+	if x != nil {
+		return x.Shadows
+	}
+	return nil
+}
+
+type ShadowReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	AgeMs         uint64                 `protobuf:"varint,2,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	Allow         uint64                 `protobuf:"varint,3,opt,name=allow,proto3" json:"allow,omitempty"`
+	Deny          uint64                 `protobuf:"varint,4,opt,name=deny,proto3" json:"deny,omitempty"`
+	Same          uint64                 `protobuf:"varint,5,opt,name=same,proto3" json:"same,omitempty"`
+	Examples      []*FlowEvent           `protobuf:"bytes,6,rep,name=examples,proto3" json:"examples,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShadowReport) Reset() {
+	*x = ShadowReport{}
+	mi := &file_control_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShadowReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShadowReport) ProtoMessage() {}
+
+func (x *ShadowReport) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShadowReport.ProtoReflect.Descriptor instead.
+func (*ShadowReport) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ShadowReport) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ShadowReport) GetAgeMs() uint64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *ShadowReport) GetAllow() uint64 {
+	if x != nil {
+		return x.Allow
+	}
+	return 0
+}
+
+func (x *ShadowReport) GetDeny() uint64 {
+	if x != nil {
+		return x.Deny
+	}
+	return 0
+}
+
+func (x *ShadowReport) GetSame() uint64 {
+	if x != nil {
+		return x.Same
+	}
+	return 0
+}
+
+func (x *ShadowReport) GetExamples() []*FlowEvent {
+	if x != nil {
+		return x.Examples
+	}
+	return nil
+}
+
 // Across is what two DPC members say to each other.
 type Across struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3999,7 +4110,7 @@ type Across struct {
 
 func (x *Across) Reset() {
 	*x = Across{}
-	mi := &file_control_proto_msgTypes[46]
+	mi := &file_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +4122,7 @@ func (x *Across) String() string {
 func (*Across) ProtoMessage() {}
 
 func (x *Across) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[46]
+	mi := &file_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4024,7 +4135,7 @@ func (x *Across) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Across.ProtoReflect.Descriptor instead.
 func (*Across) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{46}
+	return file_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Across) GetMessage() isAcross_Message {
@@ -4230,7 +4341,7 @@ type Greeting struct {
 
 func (x *Greeting) Reset() {
 	*x = Greeting{}
-	mi := &file_control_proto_msgTypes[47]
+	mi := &file_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4242,7 +4353,7 @@ func (x *Greeting) String() string {
 func (*Greeting) ProtoMessage() {}
 
 func (x *Greeting) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[47]
+	mi := &file_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4255,7 +4366,7 @@ func (x *Greeting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Greeting.ProtoReflect.Descriptor instead.
 func (*Greeting) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{47}
+	return file_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Greeting) GetVersion() uint32 {
@@ -4297,7 +4408,7 @@ type Present struct {
 
 func (x *Present) Reset() {
 	*x = Present{}
-	mi := &file_control_proto_msgTypes[48]
+	mi := &file_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4309,7 +4420,7 @@ func (x *Present) String() string {
 func (*Present) ProtoMessage() {}
 
 func (x *Present) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[48]
+	mi := &file_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4322,7 +4433,7 @@ func (x *Present) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Present.ProtoReflect.Descriptor instead.
 func (*Present) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{48}
+	return file_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Present) GetFirst() bool {
@@ -4360,7 +4471,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_control_proto_msgTypes[49]
+	mi := &file_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4372,7 +4483,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[49]
+	mi := &file_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4385,7 +4496,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{49}
+	return file_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Presence) GetHost() string {
@@ -4441,7 +4552,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_control_proto_msgTypes[50]
+	mi := &file_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4453,7 +4564,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[50]
+	mi := &file_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4466,7 +4577,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{50}
+	return file_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Progress) GetApplied() int64 {
@@ -4501,7 +4612,7 @@ type Behind struct {
 
 func (x *Behind) Reset() {
 	*x = Behind{}
-	mi := &file_control_proto_msgTypes[51]
+	mi := &file_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4513,7 +4624,7 @@ func (x *Behind) String() string {
 func (*Behind) ProtoMessage() {}
 
 func (x *Behind) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[51]
+	mi := &file_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4526,7 +4637,7 @@ func (x *Behind) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Behind.ProtoReflect.Descriptor instead.
 func (*Behind) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{51}
+	return file_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Behind) GetRevision() int64 {
@@ -4560,7 +4671,7 @@ type Lag struct {
 
 func (x *Lag) Reset() {
 	*x = Lag{}
-	mi := &file_control_proto_msgTypes[52]
+	mi := &file_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4572,7 +4683,7 @@ func (x *Lag) String() string {
 func (*Lag) ProtoMessage() {}
 
 func (x *Lag) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[52]
+	mi := &file_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4585,7 +4696,7 @@ func (x *Lag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lag.ProtoReflect.Descriptor instead.
 func (*Lag) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{52}
+	return file_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Lag) GetHost() string {
@@ -4612,7 +4723,7 @@ type Ahead struct {
 
 func (x *Ahead) Reset() {
 	*x = Ahead{}
-	mi := &file_control_proto_msgTypes[53]
+	mi := &file_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4624,7 +4735,7 @@ func (x *Ahead) String() string {
 func (*Ahead) ProtoMessage() {}
 
 func (x *Ahead) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[53]
+	mi := &file_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4637,7 +4748,7 @@ func (x *Ahead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ahead.ProtoReflect.Descriptor instead.
 func (*Ahead) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{53}
+	return file_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Ahead) GetAsker() string {
@@ -4665,7 +4776,7 @@ type PortState struct {
 
 func (x *PortState) Reset() {
 	*x = PortState{}
-	mi := &file_control_proto_msgTypes[54]
+	mi := &file_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4677,7 +4788,7 @@ func (x *PortState) String() string {
 func (*PortState) ProtoMessage() {}
 
 func (x *PortState) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[54]
+	mi := &file_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4690,7 +4801,7 @@ func (x *PortState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortState.ProtoReflect.Descriptor instead.
 func (*PortState) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{54}
+	return file_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PortState) GetHost() string {
@@ -4725,7 +4836,7 @@ type Handover struct {
 
 func (x *Handover) Reset() {
 	*x = Handover{}
-	mi := &file_control_proto_msgTypes[55]
+	mi := &file_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4737,7 +4848,7 @@ func (x *Handover) String() string {
 func (*Handover) ProtoMessage() {}
 
 func (x *Handover) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[55]
+	mi := &file_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4750,7 +4861,7 @@ func (x *Handover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handover.ProtoReflect.Descriptor instead.
 func (*Handover) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{55}
+	return file_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Handover) GetHost() string {
@@ -4785,7 +4896,7 @@ type Relay struct {
 
 func (x *Relay) Reset() {
 	*x = Relay{}
-	mi := &file_control_proto_msgTypes[56]
+	mi := &file_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4797,7 +4908,7 @@ func (x *Relay) String() string {
 func (*Relay) ProtoMessage() {}
 
 func (x *Relay) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[56]
+	mi := &file_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4810,7 +4921,7 @@ func (x *Relay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relay.ProtoReflect.Descriptor instead.
 func (*Relay) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{56}
+	return file_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Relay) GetId() uint64 {
@@ -4845,7 +4956,7 @@ type Relayed struct {
 
 func (x *Relayed) Reset() {
 	*x = Relayed{}
-	mi := &file_control_proto_msgTypes[57]
+	mi := &file_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4857,7 +4968,7 @@ func (x *Relayed) String() string {
 func (*Relayed) ProtoMessage() {}
 
 func (x *Relayed) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[57]
+	mi := &file_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4870,7 +4981,7 @@ func (x *Relayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relayed.ProtoReflect.Descriptor instead.
 func (*Relayed) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{57}
+	return file_control_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Relayed) GetId() uint64 {
@@ -4904,7 +5015,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_control_proto_msgTypes[58]
+	mi := &file_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4916,7 +5027,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[58]
+	mi := &file_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4929,7 +5040,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{58}
+	return file_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StatusRequest) GetId() uint64 {
@@ -4957,7 +5068,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_control_proto_msgTypes[59]
+	mi := &file_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4969,7 +5080,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[59]
+	mi := &file_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4982,7 +5093,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{59}
+	return file_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *StatusReply) GetId() uint64 {
@@ -5029,7 +5140,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_control_proto_msgTypes[60]
+	mi := &file_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5041,7 +5152,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[60]
+	mi := &file_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5054,7 +5165,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{60}
+	return file_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Status) GetSession() uint64 {
@@ -5395,13 +5506,15 @@ const file_control_proto_rawDesc = "" +
 	"\x03dst\x18\x03 \x01(\fR\x03dst\x12\x1a\n" +
 	"\bprotocol\x18\x04 \x01(\rR\bprotocol\x12\x19\n" +
 	"\bsrc_port\x18\x05 \x01(\rR\asrcPort\x12\x19\n" +
-	"\bdst_port\x18\x06 \x01(\rR\adstPort\"\x9f\x01\n" +
+	"\bdst_port\x18\x06 \x01(\rR\adstPort\"\xc0\x01\n" +
 	"\aInspect\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12.\n" +
 	"\x05probe\x18\x02 \x01(\v2\x16.dove.control.v1.TupleH\x00R\x05probe\x12\x1b\n" +
 	"\bflows_of\x18\x03 \x01(\tH\x00R\aflowsOf\x12\x1a\n" +
 	"\aobserve\x18\x04 \x01(\tH\x00R\aobserve\x12\x14\n" +
-	"\x04stop\x18\x05 \x01(\bH\x00R\x04stopB\x05\n" +
+	"\x04stop\x18\x05 \x01(\bH\x00R\x04stop\x12\x1f\n" +
+	"\n" +
+	"shadows_of\x18\x06 \x01(\tH\x00R\tshadowsOfB\x05\n" +
 	"\x03ask\"\xd7\x02\n" +
 	"\aFinding\x12=\n" +
 	"\bstanding\x18\x01 \x01(\x0e2!.dove.control.v1.Finding.StandingR\bstanding\x12\x12\n" +
@@ -5428,20 +5541,22 @@ const file_control_proto_rawDesc = "" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x17\n" +
 	"\aidle_ms\x18\x03 \x01(\x04R\x06idleMs\x12\x18\n" +
 	"\apackets\x18\x04 \x01(\x04R\apackets\x12\x14\n" +
-	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\"\x8a\x02\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\"\x96\x02\n" +
 	"\tFlowEvent\x123\n" +
 	"\x04what\x18\x01 \x01(\x0e2\x1f.dove.control.v1.FlowEvent.WhatR\x04what\x12,\n" +
 	"\x05tuple\x18\x02 \x01(\v2\x16.dove.control.v1.TupleR\x05tuple\x12\x12\n" +
 	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
 	"\apackets\x18\x05 \x01(\x04R\apackets\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\">\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\"J\n" +
 	"\x04What\x12\x14\n" +
 	"\x10WHAT_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05BEGUN\x10\x01\x12\t\n" +
 	"\x05ENDED\x10\x02\x12\n" +
 	"\n" +
-	"\x06DENIED\x10\x03\"\xa4\x01\n" +
+	"\x06DENIED\x10\x03\x12\n" +
+	"\n" +
+	"\x06LOGGED\x10\x04\"\xa4\x01\n" +
 	"\tFlowState\x12,\n" +
 	"\x05tuple\x18\x01 \x01(\v2\x16.dove.control.v1.TupleR\x05tuple\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12\x17\n" +
@@ -5456,7 +5571,7 @@ const file_control_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
 	"\x05flows\x18\x03 \x03(\v2\x1a.dove.control.v1.FlowStateR\x05flows\x12\x12\n" +
 	"\x04lost\x18\x04 \x01(\x04R\x04lost\x12\x12\n" +
-	"\x04more\x18\x05 \x01(\bR\x04more\"\x89\x02\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"\xc2\x02\n" +
 	"\x06Report\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x03R\x04seen\x122\n" +
@@ -5465,7 +5580,15 @@ const file_control_proto_rawDesc = "" +
 	"\x06events\x18\x05 \x03(\v2\x1a.dove.control.v1.FlowEventR\x06events\x12\x12\n" +
 	"\x04more\x18\x06 \x01(\bR\x04more\x12\x12\n" +
 	"\x04lost\x18\a \x01(\x04R\x04lost\x12\x18\n" +
-	"\arefused\x18\b \x01(\tR\arefused\"\xc2\x05\n" +
+	"\arefused\x18\b \x01(\tR\arefused\x127\n" +
+	"\ashadows\x18\t \x03(\v2\x1d.dove.control.v1.ShadowReportR\ashadows\"\xaf\x01\n" +
+	"\fShadowReport\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x15\n" +
+	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\x12\x14\n" +
+	"\x05allow\x18\x03 \x01(\x04R\x05allow\x12\x12\n" +
+	"\x04deny\x18\x04 \x01(\x04R\x04deny\x12\x12\n" +
+	"\x04same\x18\x05 \x01(\x04R\x04same\x126\n" +
+	"\bexamples\x18\x06 \x03(\v2\x1a.dove.control.v1.FlowEventR\bexamples\"\xc2\x05\n" +
 	"\x06Across\x127\n" +
 	"\bgreeting\x18\x01 \x01(\v2\x19.dove.control.v1.GreetingH\x00R\bgreeting\x124\n" +
 	"\apresent\x18\x02 \x01(\v2\x18.dove.control.v1.PresentH\x00R\apresent\x127\n" +
@@ -5570,7 +5693,7 @@ func file_control_proto_rawDescGZIP() []byte {
 }
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_control_proto_goTypes = []any{
 	(EndpointUpdate_State)(0), // 0: dove.control.v1.EndpointUpdate.State
 	(Answer_Status)(0),        // 1: dove.control.v1.Answer.Status
@@ -5623,21 +5746,22 @@ var file_control_proto_goTypes = []any{
 	(*CarryRequest)(nil),      // 48: dove.control.v1.CarryRequest
 	(*Carry)(nil),             // 49: dove.control.v1.Carry
 	(*Report)(nil),            // 50: dove.control.v1.Report
-	(*Across)(nil),            // 51: dove.control.v1.Across
-	(*Greeting)(nil),          // 52: dove.control.v1.Greeting
-	(*Present)(nil),           // 53: dove.control.v1.Present
-	(*Presence)(nil),          // 54: dove.control.v1.Presence
-	(*Progress)(nil),          // 55: dove.control.v1.Progress
-	(*Behind)(nil),            // 56: dove.control.v1.Behind
-	(*Lag)(nil),               // 57: dove.control.v1.Lag
-	(*Ahead)(nil),             // 58: dove.control.v1.Ahead
-	(*PortState)(nil),         // 59: dove.control.v1.PortState
-	(*Handover)(nil),          // 60: dove.control.v1.Handover
-	(*Relay)(nil),             // 61: dove.control.v1.Relay
-	(*Relayed)(nil),           // 62: dove.control.v1.Relayed
-	(*StatusRequest)(nil),     // 63: dove.control.v1.StatusRequest
-	(*StatusReply)(nil),       // 64: dove.control.v1.StatusReply
-	(*Status)(nil),            // 65: dove.control.v1.Status
+	(*ShadowReport)(nil),      // 51: dove.control.v1.ShadowReport
+	(*Across)(nil),            // 52: dove.control.v1.Across
+	(*Greeting)(nil),          // 53: dove.control.v1.Greeting
+	(*Present)(nil),           // 54: dove.control.v1.Present
+	(*Presence)(nil),          // 55: dove.control.v1.Presence
+	(*Progress)(nil),          // 56: dove.control.v1.Progress
+	(*Behind)(nil),            // 57: dove.control.v1.Behind
+	(*Lag)(nil),               // 58: dove.control.v1.Lag
+	(*Ahead)(nil),             // 59: dove.control.v1.Ahead
+	(*PortState)(nil),         // 60: dove.control.v1.PortState
+	(*Handover)(nil),          // 61: dove.control.v1.Handover
+	(*Relay)(nil),             // 62: dove.control.v1.Relay
+	(*Relayed)(nil),           // 63: dove.control.v1.Relayed
+	(*StatusRequest)(nil),     // 64: dove.control.v1.StatusRequest
+	(*StatusReply)(nil),       // 65: dove.control.v1.StatusReply
+	(*Status)(nil),            // 66: dove.control.v1.Status
 }
 var file_control_proto_depIdxs = []int32{
 	14,  // 0: dove.control.v1.Envelope.hello:type_name -> dove.control.v1.Hello
@@ -5718,35 +5842,37 @@ var file_control_proto_depIdxs = []int32{
 	44,  // 75: dove.control.v1.Report.finding:type_name -> dove.control.v1.Finding
 	45,  // 76: dove.control.v1.Report.flows:type_name -> dove.control.v1.FlowReport
 	46,  // 77: dove.control.v1.Report.events:type_name -> dove.control.v1.FlowEvent
-	52,  // 78: dove.control.v1.Across.greeting:type_name -> dove.control.v1.Greeting
-	53,  // 79: dove.control.v1.Across.present:type_name -> dove.control.v1.Present
-	55,  // 80: dove.control.v1.Across.progress:type_name -> dove.control.v1.Progress
-	56,  // 81: dove.control.v1.Across.behind:type_name -> dove.control.v1.Behind
-	58,  // 82: dove.control.v1.Across.ahead:type_name -> dove.control.v1.Ahead
-	59,  // 83: dove.control.v1.Across.port_state:type_name -> dove.control.v1.PortState
-	60,  // 84: dove.control.v1.Across.handover:type_name -> dove.control.v1.Handover
-	61,  // 85: dove.control.v1.Across.relay:type_name -> dove.control.v1.Relay
-	62,  // 86: dove.control.v1.Across.relayed:type_name -> dove.control.v1.Relayed
-	63,  // 87: dove.control.v1.Across.status_request:type_name -> dove.control.v1.StatusRequest
-	64,  // 88: dove.control.v1.Across.status_reply:type_name -> dove.control.v1.StatusReply
-	22,  // 89: dove.control.v1.Across.heartbeat:type_name -> dove.control.v1.Heartbeat
-	54,  // 90: dove.control.v1.Present.hosts:type_name -> dove.control.v1.Presence
-	4,   // 91: dove.control.v1.Presence.phase:type_name -> dove.control.v1.Presence.Phase
-	20,  // 92: dove.control.v1.Presence.failed:type_name -> dove.control.v1.Failure
-	57,  // 93: dove.control.v1.Behind.hosts:type_name -> dove.control.v1.Lag
-	16,  // 94: dove.control.v1.Ahead.question:type_name -> dove.control.v1.Question
-	18,  // 95: dove.control.v1.PortState.update:type_name -> dove.control.v1.EndpointUpdate
-	49,  // 96: dove.control.v1.Handover.carry:type_name -> dove.control.v1.Carry
-	43,  // 97: dove.control.v1.Relay.inspect:type_name -> dove.control.v1.Inspect
-	50,  // 98: dove.control.v1.Relayed.report:type_name -> dove.control.v1.Report
-	65,  // 99: dove.control.v1.StatusReply.sessions:type_name -> dove.control.v1.Status
-	18,  // 100: dove.control.v1.Status.endpoints:type_name -> dove.control.v1.EndpointUpdate
-	7,   // 101: dove.control.v1.Status.late:type_name -> dove.control.v1.Endpoint
-	102, // [102:102] is the sub-list for method output_type
-	102, // [102:102] is the sub-list for method input_type
-	102, // [102:102] is the sub-list for extension type_name
-	102, // [102:102] is the sub-list for extension extendee
-	0,   // [0:102] is the sub-list for field type_name
+	51,  // 78: dove.control.v1.Report.shadows:type_name -> dove.control.v1.ShadowReport
+	46,  // 79: dove.control.v1.ShadowReport.examples:type_name -> dove.control.v1.FlowEvent
+	53,  // 80: dove.control.v1.Across.greeting:type_name -> dove.control.v1.Greeting
+	54,  // 81: dove.control.v1.Across.present:type_name -> dove.control.v1.Present
+	56,  // 82: dove.control.v1.Across.progress:type_name -> dove.control.v1.Progress
+	57,  // 83: dove.control.v1.Across.behind:type_name -> dove.control.v1.Behind
+	59,  // 84: dove.control.v1.Across.ahead:type_name -> dove.control.v1.Ahead
+	60,  // 85: dove.control.v1.Across.port_state:type_name -> dove.control.v1.PortState
+	61,  // 86: dove.control.v1.Across.handover:type_name -> dove.control.v1.Handover
+	62,  // 87: dove.control.v1.Across.relay:type_name -> dove.control.v1.Relay
+	63,  // 88: dove.control.v1.Across.relayed:type_name -> dove.control.v1.Relayed
+	64,  // 89: dove.control.v1.Across.status_request:type_name -> dove.control.v1.StatusRequest
+	65,  // 90: dove.control.v1.Across.status_reply:type_name -> dove.control.v1.StatusReply
+	22,  // 91: dove.control.v1.Across.heartbeat:type_name -> dove.control.v1.Heartbeat
+	55,  // 92: dove.control.v1.Present.hosts:type_name -> dove.control.v1.Presence
+	4,   // 93: dove.control.v1.Presence.phase:type_name -> dove.control.v1.Presence.Phase
+	20,  // 94: dove.control.v1.Presence.failed:type_name -> dove.control.v1.Failure
+	58,  // 95: dove.control.v1.Behind.hosts:type_name -> dove.control.v1.Lag
+	16,  // 96: dove.control.v1.Ahead.question:type_name -> dove.control.v1.Question
+	18,  // 97: dove.control.v1.PortState.update:type_name -> dove.control.v1.EndpointUpdate
+	49,  // 98: dove.control.v1.Handover.carry:type_name -> dove.control.v1.Carry
+	43,  // 99: dove.control.v1.Relay.inspect:type_name -> dove.control.v1.Inspect
+	50,  // 100: dove.control.v1.Relayed.report:type_name -> dove.control.v1.Report
+	66,  // 101: dove.control.v1.StatusReply.sessions:type_name -> dove.control.v1.Status
+	18,  // 102: dove.control.v1.Status.endpoints:type_name -> dove.control.v1.EndpointUpdate
+	7,   // 103: dove.control.v1.Status.late:type_name -> dove.control.v1.Endpoint
+	104, // [104:104] is the sub-list for method output_type
+	104, // [104:104] is the sub-list for method input_type
+	104, // [104:104] is the sub-list for extension type_name
+	104, // [104:104] is the sub-list for extension extendee
+	0,   // [0:104] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -5784,8 +5910,9 @@ func file_control_proto_init() {
 		(*Inspect_FlowsOf)(nil),
 		(*Inspect_Observe)(nil),
 		(*Inspect_Stop)(nil),
+		(*Inspect_ShadowsOf)(nil),
 	}
-	file_control_proto_msgTypes[46].OneofWrappers = []any{
+	file_control_proto_msgTypes[47].OneofWrappers = []any{
 		(*Across_Greeting)(nil),
 		(*Across_Present)(nil),
 		(*Across_Progress)(nil),
@@ -5805,7 +5932,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   61,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
