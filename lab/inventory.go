@@ -21,11 +21,12 @@ type Inventory struct {
 	// Metrics is where the dpc tells its metrics and health, by HTTP, to who
 	// asks from the underlay.
 	Metrics netip.AddrPort `json:"metrics"`
+	Members []Node         `json:"members,omitempty"` // further ones of the DPC
 	Hosts   []Node         `json:"hosts"`
 	Guests  []Entry        `json:"guests"`
 }
 
-// Node is a host.
+// Node is a host, or a member of the DPC.
 type Node struct {
 	Name  string     `json:"name"`
 	VTEP  netip.Addr `json:"vtep"`
@@ -47,6 +48,9 @@ func inventoryPath(name string) string { return filepath.Join(Root, name, "lab.j
 // SaveInventory writes what the lab has now.
 func (l *Lab) SaveInventory() error {
 	inv := Inventory{Name: l.opt.Name, PID: os.Getpid(), Metrics: netip.AddrPortFrom(l.opt.addr(dpcNumber), dpcMetricsPort)}
+	for _, m := range l.members {
+		inv.Members = append(inv.Members, Node{m.Name, m.Addr, m.state, netip.AddrPortFrom(m.Addr, dpcMetricsPort)})
+	}
 	for _, h := range l.hosts {
 		inv.Hosts = append(inv.Hosts, Node{h.Name, h.VTEP, h.dir, h.metrics()})
 	}
@@ -84,16 +88,16 @@ func Running() []string {
 }
 
 // NamespaceOf returns the name of the network namespace of a node: "dpc", a
-// host, or a guest as "tenant/endpoint".
+// further member of it, a host, or a guest as "tenant/endpoint".
 func (inv Inventory) NamespaceOf(node string) (string, error) {
 	switch {
-	case node == "dpc", slices.ContainsFunc(inv.Hosts, func(n Node) bool { return n.Name == node }):
+	case node == "dpc", slices.ContainsFunc(slices.Concat(inv.Members, inv.Hosts), func(n Node) bool { return n.Name == node }):
 		return prefix(inv.Name) + node, nil
 	case slices.ContainsFunc(inv.Guests, func(e Entry) bool { return e.Endpoint == node }):
 		return prefix(inv.Name) + guestNS(node), nil
 	}
 	known := []string{"dpc"}
-	for _, n := range inv.Hosts {
+	for _, n := range slices.Concat(inv.Members, inv.Hosts) {
 		known = append(known, n.Name)
 	}
 	for _, e := range inv.Guests {

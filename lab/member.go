@@ -12,8 +12,8 @@ import (
 	"dove.network/api/client"
 )
 
-// membersMax is how many members the lab's DPC has at most.
-const membersMax = 7
+// MembersMax is how many members the lab's DPC has at most.
+const MembersMax = 7
 
 // Member is a further member of the lab's DPC, a machine of its own. Member n has
 // the n-1st address below that of the first.
@@ -33,8 +33,8 @@ func (l *Lab) Members() []*Member { return l.members }
 // the lab's own client ask it too.
 func (l *Lab) AddMember(ctx context.Context) (_ *Member, err error) {
 	number := len(l.members) + 2
-	if number > membersMax {
-		return nil, fmt.Errorf("a lab's DPC has at most %d members", membersMax)
+	if number > MembersMax {
+		return nil, fmt.Errorf("a lab's DPC has at most %d members", MembersMax)
 	}
 	m := &Member{Name: fmt.Sprintf("dpc-%d", number), Addr: l.opt.addr(dpcNumber - byte(number-1))}
 	m.state = filepath.Join(l.dir, m.Name)
@@ -65,8 +65,15 @@ func (l *Lab) Join(ctx context.Context, m *Member) error {
 	if err := l.RunMember(ctx, m); err != nil {
 		return err
 	}
+	config, err := l.admin(l.running()...)
+	if err == nil {
+		err = config.Save(l.adminFile()) // dovectl asks them too
+	}
+	if err != nil {
+		return err
+	}
 	l.api.Close()
-	l.api, err = l.client(l.running()...)
+	l.api, err = client.New(config)
 	return err
 }
 
@@ -84,18 +91,29 @@ func (l *Lab) running() []netip.Addr {
 	return all
 }
 
+func (l *Lab) adminFile() string { return filepath.Join(l.dir, "dpc", "admin.yaml") }
+
 // client asks members as the administrator, the first that can be reached.
 func (l *Lab) client(members ...netip.Addr) (*client.Client, error) {
-	config, err := client.Load(filepath.Join(l.dir, "dpc", "admin.yaml"))
+	config, err := l.admin(members...)
 	if err != nil {
 		return nil, err
+	}
+	return client.New(config)
+}
+
+// admin is the configuration of that.
+func (l *Lab) admin(members ...netip.Addr) (client.Config, error) {
+	config, err := client.Load(l.adminFile())
+	if err != nil {
+		return config, err
 	}
 	var servers []string
 	for _, a := range members {
 		servers = append(servers, netip.AddrPortFrom(a, apiPort).String())
 	}
 	config.Server, config.DialContext = strings.Join(servers, ","), l.dpcNS.DialContext
-	return client.New(config)
+	return config, nil
 }
 
 // RunMember runs a member over the state that it has, until it serves.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,6 +25,10 @@ const defaultName = "lab"
 
 func nameFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("name", defaultName, "name of the lab")
+}
+
+func dpcsFlag(cmd *cobra.Command) *int {
+	return cmd.Flags().Int("dpcs", 1, "how many members the DPC has")
 }
 
 // inventory reads what a running lab has.
@@ -55,8 +60,11 @@ func upCommand() *cobra.Command {
 		Short: "Build the demo's world and leave it running",
 		Args:  cobra.NoArgs,
 	}
-	name, underlay := nameFlag(cmd), underlayFlag(cmd)
+	name, underlay, dpcs := nameFlag(cmd), underlayFlag(cmd), dpcsFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *dpcs < 1 || *dpcs > lab.MembersMax {
+			return fmt.Errorf("--dpcs %d is not from 1 to %d", *dpcs, lab.MembersMax)
+		}
 		if _, err := options(*name); err != nil {
 			return err
 		}
@@ -64,7 +72,7 @@ func upCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		holder := exec.Command(self, "hold", "--name", *name, "--underlay", underlay.String())
+		holder := exec.Command(self, "hold", "--name", *name, "--underlay", underlay.String(), "--dpcs", strconv.Itoa(*dpcs))
 		holder.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		out, err := holder.StdoutPipe()
 		if err != nil {
@@ -94,8 +102,11 @@ func explain(cmd *cobra.Command, name string) error {
 		return err
 	}
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "\nLab %q runs: one dpc, %d hosts, %d guests.\n\n", name, len(inv.Hosts), len(inv.Guests))
+	fmt.Fprintf(w, "\nLab %q runs: %d dpc, %d hosts, %d guests.\n\n", name, 1+len(inv.Members), len(inv.Hosts), len(inv.Guests))
 	fmt.Fprintf(w, "  dpc  metrics at http://%s/metrics\n", inv.Metrics)
+	for _, m := range inv.Members {
+		fmt.Fprintf(w, "  %s  metrics at http://%s/metrics\n", m.Name, m.Metrics)
+	}
 	for _, h := range inv.Hosts {
 		fmt.Fprintf(w, "  %s   metrics at http://%s/metrics; socket and logs in %s\n", h.Name, h.Metrics, h.State)
 		for _, g := range inv.Guests {
@@ -132,13 +143,13 @@ Try:
 // run in it.
 func holdCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "hold", Hidden: true, Args: cobra.NoArgs}
-	name, underlay := nameFlag(cmd), underlayFlag(cmd)
+	name, underlay, dpcs := nameFlag(cmd), underlayFlag(cmd), dpcsFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		opt, err := options(*name)
 		if err != nil {
 			return err
 		}
-		opt.IPv6 = *underlay == 6
+		opt.IPv6, opt.DPCs = *underlay == 6, *dpcs
 		l, st, _, err := lab.World(cmd.Context(), opt, func(s scenario.Step) {
 			line, _, _ := strings.Cut(s.Action.String(), "\n")
 			fmt.Println("  ", strings.TrimSuffix(line, " <<END"))
@@ -226,7 +237,7 @@ func execCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec NODE [--] COMMAND [ARG...]",
 		Short: "Run a command inside a node's network namespace",
-		Long:  "NODE is dpc, a host (h1) or a guest (acme/web-1).",
+		Long:  "NODE is dpc, a further member of it (dpc-2), a host (h1) or a guest (acme/web-1).",
 		Args:  cobra.MinimumNArgs(2),
 	}
 	name := nameFlag(cmd)
