@@ -21,6 +21,7 @@ const (
 	pageMax     = 1000 // documents that Load asks for at once
 	dialTimeout = 10 * time.Second
 	callTimeout = 10 * time.Second // of one request
+	readAgain   = 50 * time.Millisecond
 )
 
 // Config says where the documents are: in Dir or at Endpoints.
@@ -126,11 +127,25 @@ func (s *Store) get(ctx context.Context, key string, options ...clientv3.OpOptio
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	answer, err := s.client.Get(ctx, key, options...)
-	if err != nil {
-		return nil, said("reading", err)
+	for {
+		answer, err := s.client.Get(ctx, key, options...)
+		if err == nil {
+			return answer, nil
+		}
+		if !leaderless(err) {
+			return nil, said("reading", err)
+		}
+		select { // another one leads soon, and to read twice does no harm
+		case <-time.After(readAgain):
+		case <-ctx.Done():
+			return nil, said("reading", err)
+		}
 	}
-	return answer, nil
+}
+
+// leaderless reports whether an error says that nobody leads the cluster at this moment.
+func leaderless(err error) bool {
+	return errors.Is(err, rpctypes.ErrLeaderChanged) || errors.Is(err, rpctypes.ErrNoLeader) || errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail)
 }
 
 // usable looks before a call what etcd would not: the member inside the process
