@@ -30,6 +30,7 @@ change out, with at most 10,000 ports. It needs no root, and a file descriptor f
 	cmd.Flags().IntVar(&b.Endpoints, "endpoints", 100_000, "how many endpoints there are in the end")
 	cmd.Flags().IntVar(&b.Hosts, "hosts", 1000, "how many hosts have sessions")
 	cmd.Flags().IntVar(&b.Seconds, "seconds", 5, "how long each load runs")
+	cmd.Flags().BoolVar(&b.OVN, "ovn", true, "measure OVN's central daemons too, where they are installed")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for name, c := range map[string]struct{ is, least, most int }{
 			"endpoints": {b.Endpoints, max(1000, b.Hosts), fleet.EndpointsMax},

@@ -49,7 +49,8 @@ type ControlBench struct {
 	DPC       string    // the program
 	Endpoints int
 	Hosts     int
-	Seconds   int // of each load
+	Seconds   int  // of each load
+	OVN       bool // measure its central daemons too, where they are installed
 }
 
 // Limits of what can be asked for.
@@ -123,7 +124,7 @@ func (b *ControlBench) Run(ctx context.Context) (report *bench.Report, err error
 		return nil, err
 	}
 	r.say("%d sessions are open", b.Hosts)
-	if ovnInstalled() {
+	if b.OVN && ovnInstalled() {
 		if r.ovn, err = startOVN(ctx, dir); err != nil {
 			return nil, err
 		}

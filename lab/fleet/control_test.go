@@ -17,7 +17,7 @@ func TestControlBench(t *testing.T) {
 		t.Fatalf("build dpc: %v\n%s", err, out)
 	}
 	var told strings.Builder
-	b := &ControlBench{Out: &told, Software: "test", DPC: bin, Endpoints: 1000, Hosts: 20, Seconds: 1}
+	b := &ControlBench{Out: &told, Software: "test", DPC: bin, Endpoints: 1000, Hosts: 20, Seconds: 1, OVN: true}
 	report, err := b.Run(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, told.String())
