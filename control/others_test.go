@@ -1,0 +1,120 @@
+package control
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dove.network/dove"
+)
+
+// heard is a member of whose one session with h2 the ledger has heard.
+func heard(t *testing.T) *Ledger {
+	t.Helper()
+	l := NewLedger(10, nil)
+	l.Part("m2", at(0))
+	if got := l.Strangers(); !slices.Equal(got, []string{"m2"}) {
+		t.Fatalf("strangers %v", got)
+	}
+	l.Reach("m2", 7, at(0))
+	l.Hear("m2", &Present{First: true, Hosts: []Presence{{Host: "h2", Session: 5, Phase: PhaseLive}}}, at(0))
+	l.Advance("m2", &Progress{Applied: 10, Settled: 10}, at(0))
+	return l
+}
+
+func complete(t *testing.T, l *Ledger, revision dove.Revision, want Receipt, unconfirmed ...dove.HostName) {
+	t.Helper()
+	got := l.Receipt(revision, unconfirmed)
+	want.Revision, want.Unconfirmed = revision, unconfirmed
+	want.Committed, want.Completed, want.Took, want.Told = got.Committed, got.Completed, got.Took, got.Told
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("receipt of revision %d (-want +got):\n%s", revision, diff)
+	}
+}
+
+func TestReceiptsWaitForOtherMembers(t *testing.T) {
+	l := heard(t)
+	l.Commit(11, nil, at(1))
+	complete(t, l, 11, Receipt{Members: []string{"m2"}})
+	l.Advance("m2", &Progress{Applied: 11, Settled: 10}, at(2))
+	complete(t, l, 11, Receipt{Members: []string{"m2"}})
+	l.Lag("m2", &Behind{Revision: 11, Hosts: []Lag{{"h2", 11}}})
+	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}})
+	l.Advance("m2", &Progress{Applied: 11, Settled: 11}, at(3))
+	complete(t, l, 11, Receipt{Complete: true})
+}
+
+func TestHostsOfAMemberThatIsGoneAreUnknown(t *testing.T) {
+	l := heard(t)
+	l.Part("m2", at(1))
+	l.Commit(11, nil, at(1))
+	complete(t, l, 10, Receipt{Complete: true}) // it had said so
+	complete(t, l, 11, Receipt{Unknown: []UnknownHost{{"h2", "m2"}}})
+	if member, _ := l.Away("h2"); member != "" || !l.Astray("h2") {
+		t.Error("a member that is gone has a session")
+	}
+	// It comes here: until it acknowledges, it may lack what it was told there.
+	l.Open(1, "h2", 6, 11)
+	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}})
+	if err := l.Ack(1, 11, nil, at(2)); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, l, 11, Receipt{Complete: true})
+	// The member is back, and still says that it has the host, by an older session.
+	l.Reach("m2", 7, at(3))
+	l.Hear("m2", &Present{First: true, Hosts: []Presence{{Host: "h2", Session: 5, Phase: PhaseEnded, First: 11, Last: 11}}}, at(3))
+	l.Advance("m2", &Progress{Applied: 11, Settled: 11}, at(3))
+	complete(t, l, 11, Receipt{Complete: true})
+}
+
+func TestWhatASessionElsewhereLeftOpen(t *testing.T) {
+	l := heard(t)
+	l.Commit(11, nil, at(1))
+	l.Advance("m2", &Progress{Applied: 11, Settled: 10}, at(1))
+	l.Hear("m2", &Present{Hosts: []Presence{{Host: "h2", Session: 5, Phase: PhaseEnded, First: 11, Last: 11}}}, at(2))
+	l.Advance("m2", &Progress{Applied: 11, Settled: 11}, at(2))
+	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}}, "h2")
+	// A later session with any member makes up for it, an earlier one does not.
+	l.Reach("m3", 1, at(3))
+	l.Hear("m3", &Present{First: true, Hosts: []Presence{{Host: "h2", Session: 4, Phase: PhaseLive}}}, at(3))
+	l.Advance("m3", &Progress{Applied: 11, Settled: 11}, at(3))
+	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}}, "h2")
+	l.Hear("m3", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseOpening}}}, at(4))
+	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}})
+	l.Hear("m3", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive}}}, at(5))
+	complete(t, l, 11, Receipt{Complete: true})
+	// What it failed at there is known here, until it says otherwise.
+	l.Hear("m3", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive, Failed: []Failure{{11, "no room"}}}}}, at(6))
+	complete(t, l, 11, Receipt{Failed: []HostFailure{{"h2", "no room"}}})
+	l.Hear("m3", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive}}}, at(7))
+	complete(t, l, 11, Receipt{Complete: true})
+}
+
+func TestAMemberThatStartsAnewOrIsRemoved(t *testing.T) {
+	for name, gone := range map[string]func(l *Ledger){
+		"starts anew": func(l *Ledger) {
+			l.Reach("m2", 8, at(2))
+			l.Hear("m2", &Present{First: true}, at(2))
+			l.Advance("m2", &Progress{Applied: 11, Settled: 11}, at(2))
+		},
+		"is removed": func(l *Ledger) { l.Dismiss("m2", at(2)) },
+	} {
+		l := heard(t)
+		l.Part("m2", at(1))
+		l.Commit(11, nil, at(1))
+		gone(l)
+		// Nobody knows what the host was told: it is as if its session had ended.
+		complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}}, "h2")
+		if l.Astray("h2") {
+			t.Errorf("%s: the host is unknown for ever", name)
+		}
+	}
+	// One that was never reached holds up all, until it is presumed to have no sessions.
+	l := NewLedger(10, nil)
+	l.Part("m2", at(0))
+	l.Commit(11, nil, at(1))
+	complete(t, l, 11, Receipt{Members: []string{"m2"}})
+	l.Presume("m2", at(2))
+	complete(t, l, 11, Receipt{Complete: true})
+}
