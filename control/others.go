@@ -241,6 +241,27 @@ func (l *Ledger) Astray(host dove.HostName) bool {
 	return false
 }
 
+// Opening are the hosts whose session opens, with whichever member, in order: nobody
+// knows yet what they enforce.
+func (l *Ledger) Opening() (hosts []dove.HostName) {
+	if l.opening > 0 {
+		for _, s := range l.sessions {
+			if s.opening {
+				hosts = append(hosts, s.host)
+			}
+		}
+	}
+	for _, o := range l.others {
+		for host, a := range o.hosts {
+			if a.opening && o.reached {
+				hosts = append(hosts, host)
+			}
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
 // Count is how many sessions a member has, as far as is known.
 func (l *Ledger) Count(member string) int {
 	if o := l.others[member]; o != nil {

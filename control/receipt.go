@@ -39,7 +39,7 @@ type SessionStatus struct {
 // since the member started, for all before. It is not complete either while a
 // host says that it could not do something of it, which holds up no other
 // receipt. Unconfirmed hosts have endpoints
-// but no session, and enforce what they knew last. Unknown hosts had a session with
+// but no session, or one that only opens, and enforce what they knew last. Unknown hosts had a session with
 // a member that cannot be reached, and hold up what that member had not said of
 // them, until they open another. Members have not said yet what theirs enforce, or
 // which hosts those are.

@@ -67,6 +67,7 @@ func (c *Core) aware(e world.Endpoint) bool {
 		return false
 	}
 	hosts := slices.DeleteFunc(r.Pending, func(h dove.HostName) bool { _, ok := c.placeOf(h); return !ok })
+	hosts = append(hosts, c.ledger.Opening()...)
 	for _, u := range r.Unknown {
 		hosts = append(hosts, u.Host)
 	}

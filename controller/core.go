@@ -413,7 +413,22 @@ func tunnel(h *world.Host) control.Tunnel {
 
 // Receipt says how far a revision got.
 func (c *Core) Receipt(revision dove.Revision) control.Receipt {
-	return c.ledger.Receipt(revision, c.unconfirmed())
+	r := c.ledger.Receipt(revision, c.unconfirmed())
+	if !c.ledger.Settled(revision) {
+		return r
+	}
+	// It was settled without those that have begun to open a session since.
+	for _, h := range c.ledger.Opening() {
+		for range c.world.EndpointsOn(h) {
+			if !slices.Contains(r.Pending, h) {
+				r.Unconfirmed = append(r.Unconfirmed, h)
+			}
+			break
+		}
+	}
+	slices.Sort(r.Unconfirmed)
+	r.Unconfirmed = slices.Compact(r.Unconfirmed)
+	return r
 }
 
 // Complete reports whether a revision's receipt is complete.
