@@ -360,13 +360,15 @@ func (l *Lab) Close() error {
 	for _, f := range l.foreign {
 		errs = append(errs, f.ns.Close())
 	}
-	for _, m := range l.members {
-		errs = append(errs, m.dpc.stop())
+	errs = append(errs, l.dpc.stop())
+	for _, m := range l.members { // the last of several would wait for the others
+		if m.dpc != nil && !m.dpc.ended() {
+			errs = append(errs, m.dpc.kill())
+		}
 		if m.ns != nil {
 			errs = append(errs, m.ns.Close())
 		}
 	}
-	errs = append(errs, l.dpc.stop())
 	for _, ns := range []*Namespace{l.dpcNS, l.fabric} {
 		if ns != nil {
 			errs = append(errs, ns.Close())

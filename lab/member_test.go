@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -67,18 +69,14 @@ func TestMembers(t *testing.T) {
 	if _, err := l.api.DrainMember(t.Context(), "dpc-2", true, nil); err != nil {
 		t.Fatal(err)
 	}
-	own, err := l.client(l.members[0].Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer own.Close()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		status, err := own.Status(t.Context())
-		if err == nil && status.Sessions == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("a drained member has sessions: %+v, %v", status, err)
+	for _, h := range l.Hosts() {
+		within, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		err := h.sw.until(within, func() error {
+			s, err := h.sock.Status(within)
+			return errors.Join(err, unless(s.Session == "open" && s.Member != "dpc-2", "the session of %s is %s with %q", h.Name, s.Session, s.Member))
+		})
+		if cancel(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	e, err := l.api.PutTenant(t.Context(), "last", nil)

@@ -13,6 +13,7 @@ import (
 	"dove.network/controller"
 	"dove.network/daemon"
 	"dove.network/dove"
+	"dove.network/store/etcd"
 )
 
 // meter is what the program measures besides what its parts do.
@@ -48,9 +49,12 @@ func newMeter() *meter {
 
 // gatherer collects all metrics of the program. The etcd member inside the
 // process keeps its own in the default registry, with those of the Go runtime.
-func (m *meter) gatherer(member *controller.Member, facts []prometheus.Collector, etcdInside bool) prometheus.Gatherer {
+func (m *meter) gatherer(member *controller.Member, store *etcd.Store, facts []prometheus.Collector, etcdInside bool) prometheus.Gatherer {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(facts...)
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "dove_dpc_store_full_ratio", Help: "How full the store is, of what it can become: from 0.85 on tenants can add nothing.",
+	}, func() float64 { return float64(store.Noted().Full()) / 100 }))
 	registry.MustRegister(member.Collector(), m.seconds, m.failures, m.requests, m.waiting)
 	if etcdInside {
 		return prometheus.Gatherers{registry, prometheus.DefaultGatherer}

@@ -164,7 +164,7 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	metrics := meter.gatherer(member, daemon.Facts("dove_dpc", version, server.Leaf.NotAfter), where.Dir != "")
+	metrics := meter.gatherer(member, store, daemon.Facts("dove_dpc", version, server.Leaf.NotAfter), where.Dir != "")
 	defer context.AfterFunc(ctx, func() { supervisor.Tell(daemon.Stopping) })()
 	err = daemon.Together(ctx,
 		member.Run,

@@ -126,6 +126,14 @@ func (s *Store) Room() error {
 	return dove.Errorf(dove.Unavailable, "the store is full to %d %% (%s of %s): delete what is not needed, or give it more room; until then it takes deletions and bindings only", c.Full(), mebibytes(c.Size), mebibytes(c.Most))
 }
 
+// Noted returns the condition as Tend saw it last; nothing is known before it did.
+func (s *Store) Noted() Condition {
+	if c := s.condition.Load(); c != nil {
+		return *c
+	}
+	return Condition{}
+}
+
 // Tend looks after the store until ctx ends: it makes admitted members count once
 // they have what the others have, notes how full the store is, has this
 // process's member give back what it does not use, and ends the alarm that it
