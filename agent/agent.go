@@ -138,7 +138,7 @@ func (a *Agent) loop(ctx context.Context) {
 		case <-ctx.Done():
 			a.turn.Lock()
 			defer a.turn.Unlock()
-			a.step(a.stopping(misses)...)
+			a.step(a.stopping()...)
 			a.endSession()
 			close(a.stopped)
 			return
@@ -226,8 +226,9 @@ func moreMisses(first dataplane.Miss, misses <-chan dataplane.Miss) []Event {
 	return events
 }
 
-// stopping is what is told to Core last: what has missed until now, if it is kept.
-func (a *Agent) stopping(misses <-chan dataplane.Miss) []Event {
+// stopping is what is told to Core last: what has missed until now, if it is kept, also
+// where that waited for the first session.
+func (a *Agent) stopping() []Event {
 	if a.options.Rest == nil {
 		return []Event{Stopping{}}
 	}
@@ -238,7 +239,7 @@ func (a *Agent) stopping(misses <-chan dataplane.Miss) []Event {
 	var events []Event
 	for {
 		select {
-		case m, ok := <-misses:
+		case m, ok := <-a.options.Misses:
 			if ok {
 				events = append(events, Missed{m})
 				continue

@@ -277,6 +277,17 @@ func TestRest(t *testing.T) {
 			}
 		}
 	})
+	synctest.Test(t, func(t *testing.T) { // stopped before anybody answered
+		f := newFixture(t, "")
+		f.agent.options.Rest = func() error { return nil }
+		go func() { f.misses <- dataplane.Miss{Port: 99} }()
+		synctest.Wait()
+		f.stop()
+		counts, err := f.sw.Counts()
+		if sent := f.sw.TakeInjected(); err != nil || len(sent)+len(counts) != 1 {
+			t.Errorf("what waited for the first session: %d went back, %d are counted, %v", len(sent), len(counts), err)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) { // nobody answers: the wait has an end
 		f := newFixture(t, "")
 		began := time.Now()
