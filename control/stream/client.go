@@ -56,11 +56,14 @@ func dial(ctx context.Context, addr string, config *tls.Config, protocol string)
 	w, err := open(within, addr, config, protocol)
 	if within.Err() != nil {
 		err = errors.Join(context.Cause(within), err)
+		if w != nil { // it was too late
+			err = errors.Join(err, w.socket.Close())
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, func() { _ = w.socket.Close() })
+	w.socket.within(ctx)
 	return w, nil
 }
 

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -28,6 +29,7 @@ type socket struct {
 	flushing bool
 	pending  []byte // what the goroutine has not taken up
 	err      error  // of a write; the last one
+	leave    func() bool
 }
 
 func newSocket(c net.Conn) *socket {
@@ -113,6 +115,25 @@ func (s *socket) flush() {
 	if err != nil {
 		_ = s.Close() // whoever reads must hear of it
 	}
+}
+
+// within closes the connection when ctx is done. One that is closed before leaves nothing
+// of itself with ctx, which may go on for long.
+func (s *socket) within(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leave = context.AfterFunc(ctx, func() { _ = s.Close() })
+}
+
+// Close closes the connection.
+func (s *socket) Close() error {
+	s.mu.Lock()
+	leave := s.leave
+	s.mu.Unlock()
+	if leave != nil {
+		leave()
+	}
+	return s.Conn.Close()
 }
 
 // idle reports whether the kernel has taken everything.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -508,4 +509,54 @@ func TestSilence(t *testing.T) {
 		one.end(nil)
 		other.end(nil)
 	})
+}
+
+// watched is a context that counts who waits for its end.
+type watched struct {
+	context.Context
+	waiting atomic.Int64
+}
+
+// Value hides the context within, which would not ask this one.
+func (w *watched) Value(any) any { return nil }
+
+func (w *watched) AfterFunc(f func()) func() bool {
+	w.waiting.Add(1)
+	stop := context.AfterFunc(w.Context, f)
+	return func() bool {
+		stopped := stop()
+		if stopped {
+			w.waiting.Add(-1)
+		}
+		return stopped
+	}
+}
+
+// A session that is over leaves nothing with the context that it could have lived in,
+// whichever end ended it.
+func TestEndedSessionsAreForgotten(t *testing.T) {
+	r := serve(t, anybody, greet)
+	ctx := &watched{Context: t.Context()}
+	for _, speaksFor := range []dove.HostName{"h1", "h2"} { // the member ends the session of who lies
+		conn, err := Dial(ctx, []string{r.addr}, hostTLS(t, r.ca, "h1", time.Now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ctx.waiting.Load() != 1 {
+			t.Errorf("of an open session %d wait for the end of its context", ctx.waiting.Load())
+		}
+		if err := conn.Send(hello(speaksFor)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Recv(); (err != nil) != (speaksFor != "h1") {
+			t.Error(err)
+		}
+		go conn.Recv()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := ctx.waiting.Load(); n != 0 {
+			t.Errorf("%d wait for the end of a context whose sessions are over", n)
+		}
+	}
 }
