@@ -149,9 +149,12 @@ func (s *server) blueprints(api huma.API) {
 		TextBody
 	}) (*Written[Blueprint], error) {
 		return write(ctx, s, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Blueprint, error) {
+			if err := ownTier(ctx, w, in.Tenant, in.Blueprint, in.RawBody); err != nil {
+				return dove.Txn{}, world.Blueprint{}, err
+			}
 			txn, doc, err := edit.PutPlanned(w, in.Tenant, in.Blueprint, in.RawBody, s.Now(), ifMatch, in.Plan)
 			doc.Text = "" // it is the request's: there is no need to keep it twice
-			return txn, doc, cmp.Or(err, ownTier(ctx, w, in.Tenant, doc.Name, in.RawBody))
+			return txn, doc, err
 		}, func(doc world.Blueprint, r dove.Revision) Blueprint {
 			return Blueprint{Tenant: doc.Tenant, Name: doc.Name, Domain: doc.Domain, Text: string(in.RawBody), Revision: r}
 		})
@@ -172,8 +175,10 @@ func (s *server) blueprints(api huma.API) {
 		Conditions
 	}) (*Written[Done], error) {
 		return s.remove(ctx, in.key(), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, error) {
-			txn, err := edit.DeleteBlueprint(w, in.Tenant, in.Blueprint, s.Now(), ifMatch)
-			return txn, cmp.Or(err, ownTier(ctx, w, in.Tenant, in.Blueprint, nil))
+			if err := ownTier(ctx, w, in.Tenant, in.Blueprint, nil); err != nil {
+				return dove.Txn{}, err
+			}
+			return edit.DeleteBlueprint(w, in.Tenant, in.Blueprint, s.Now(), ifMatch)
 		})
 	})
 	registerTenant(api, huma.Operation{
@@ -189,10 +194,12 @@ func (s *server) blueprints(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
+		if err := ownTier(ctx, w, in.Tenant, "", in.RawBody); err != nil {
+			return nil, s.problem(err)
+		}
 		docs, err := edit.Validate(w, in.Tenant, in.RawBody, s.Now())
 		out := Valid{true, []ValidDocument{}}
 		for _, doc := range docs {
-			err = cmp.Or(err, ownTier(ctx, w, in.Tenant, doc.Name, []byte(doc.Text)))
 			out.Documents = append(out.Documents, ValidDocument{doc.Name, doc.Domain})
 		}
 		if err != nil {
@@ -212,9 +219,11 @@ func (s *server) putBlueprints(ctx context.Context, in *struct {
 	TextBody
 }) (*Written[Blueprints], error) {
 	return write(ctx, s, world.Ledger{Tenant: in.Tenant}.Key(), Conditions{IdempotencyKey: in.IdempotencyKey}, func(w *world.World, _ *dove.Revision) (dove.Txn, []world.Blueprint, error) {
+		if err := ownTier(ctx, w, in.Tenant, "", in.RawBody); err != nil {
+			return dove.Txn{}, nil, err
+		}
 		txn, docs, err := edit.PutBlueprints(w, in.Tenant, in.RawBody, s.Now(), in.Plan)
 		for i := range docs {
-			err = cmp.Or(err, ownTier(ctx, w, in.Tenant, docs[i].Name, []byte(docs[i].Text)))
 			docs[i].Text = "" // it is the request's
 		}
 		return txn, docs, err
@@ -227,20 +236,25 @@ func (s *server) putBlueprints(ctx context.Context, in *struct {
 	})
 }
 
-// ownTier refuses who acts for a tenant what is the administrators'. Text is what a
-// blueprint would be, and has no faults; nil if it is deleted.
+// ownTier refuses who acts for a tenant what is the administrators', before anything is
+// decided, for a decision may write class ids before the last word. Name is what the
+// request names, "" for nothing. Of a text the documents without faults are judged: the
+// others are refused for these.
 func ownTier(ctx context.Context, w *world.World, t dove.Tenant, name string, text []byte) error {
 	if !actsForTenant(ctx) {
 		return nil
 	}
-	var made *blueprint.Blueprint
-	if text != nil {
-		var err error
-		if made, err = blueprint.Parse(t, text); err != nil {
-			return err
+	err := edit.OwnTier(w, t, name, nil)
+	parts := blueprint.Split(text)
+	if len(parts) > edit.BlueprintsMax {
+		return err // it is refused for that
+	}
+	for _, part := range parts {
+		if made, fault := w.Parse(t, string(part.Text)); fault == nil {
+			err = cmp.Or(err, edit.OwnTier(w, t, made.Name, made))
 		}
 	}
-	return edit.OwnTier(w, t, name, made)
+	return err
 }
 
 // getBlueprint answers with the resource or with the text alone.

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -146,6 +147,38 @@ func TestFullStore(t *testing.T) {
 	r.refused(http.StatusServiceUnavailable, "PUT /v1/tenants/acme/blueprints/shop", shop+"\n", "Content-Type: application/yaml")
 	r.ok(nil, "PUT /v1/tenants/acme/endpoints/web-1/binding", `{"host": "h1"}`)
 	r.ok(nil, "DELETE /v1/tenants/acme/endpoints/web-1", "")
+}
+
+// TestRefusedBeforeItsFirstStep refuses what takes several transactions before the first of them.
+func TestRefusedBeforeItsFirstStep(t *testing.T) {
+	const yaml, endpoints, put = "Content-Type: application/yaml", 101, "PUT /v1/tenants/acme/blueprints/apart"
+	r := newRig(t)
+	r.ok(nil, "PUT /v1/tenants/acme", "")
+	r.ok(nil, "PUT /v1/tenants/acme/networks/wide", `{"domain": "shop", "subnets": ["10.8.0.0/24"]}`)
+	var items, outside, to []string
+	for i := range endpoints {
+		items = append(items, fmt.Sprintf(`{"id": "e%d", "groups": [], "network": "wide", "addresses": ["10.8.0.%d"]}`, i, i+2))
+		outside, to = append(outside, fmt.Sprintf("o%d: {prefixes: [10.8.0.%d/32]}", i, i+2)), append(to, fmt.Sprintf("o%d", i))
+	}
+	r.ok(nil, "POST /v1/tenants/acme/endpoints", `{"items": [`+strings.Join(items, ", ")+"]}")
+	text := func(tier string) string {
+		return fmt.Sprintf("{apiVersion: dove/v1, kind: Blueprint, name: apart, domain: shop, tier: %s, outside: {%s}, policies: [{name: p, from: any, to: [%s], deny: any%s}]}",
+			tier, strings.Join(outside, ", "), strings.Join(to, ", "), map[bool]string{true: ", priority: 1"}[tier != "tenant"])
+	}
+	acme := r.tokenOf("acme")
+	before := r.backend.World().Revision()
+	r.refused(http.StatusForbidden, put, text("provider"), yaml, acme)
+	r.refused(http.StatusForbidden, "POST /v1/tenants/acme/blueprints", text("provider"), yaml, acme)
+	r.store.full = dove.Errorf(dove.Unavailable, "the store is full to 90 %%")
+	r.refused(http.StatusServiceUnavailable, put, text("tenant"), yaml)
+	if now := r.backend.World().Revision(); now != before {
+		t.Errorf("what was refused moved the world from %d to %d", before, now)
+	}
+	r.store.full = nil
+	r.ok(nil, put, text("tenant"), yaml, acme)
+	if now := r.backend.World().Revision(); now < before+2 {
+		t.Errorf("it took %d revisions: this tests nothing", now-before)
+	}
 }
 
 // TestBackup takes one, and none of a store that fails meanwhile.

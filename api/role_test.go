@@ -102,6 +102,7 @@ func TestTiers(t *testing.T) {
 			"DELETE " + at("law-"+tier):            "",
 			"POST /v1/tenants/acme/plan":           text("mine", tier),
 			"POST /v1/tenants/acme/validate":       text("mine", tier),
+			"POST /v1/tenants/acme/blueprints":     text("other", "tenant") + "\n---\n" + text("mine", tier),
 		} {
 			if p := r.refused(403, what, body, yaml, acme); !strings.Contains(p.Detail, tier) {
 				t.Errorf("%s: %+v", what, p)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -117,8 +118,8 @@ func write[D, T any](
 func (s *server) edit(ctx context.Context, f func(*world.World) (dove.Txn, error)) (dove.Revision, error) {
 	return s.Backend.Edit(ctx, func(w *world.World) (dove.Txn, error) {
 		txn, err := f(w)
-		if err == nil && edit.Grows(txn) {
-			err = s.Store.Room()
+		if edit.Grows(txn, err) {
+			err = cmp.Or(s.Store.Room(), err)
 		}
 		return txn, err
 	})

@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -12,9 +13,15 @@ import (
 // full store is not among them.
 var tenants = []string{"tenants/", "blueprints/", "networks/", "routers/", "endpoints/"}
 
-// Grows reports whether a transaction adds to what tenants have: it makes one of
-// their documents, or writes a blueprint. Bindings and deletions do not.
-func Grows(txn dove.Txn) bool {
+// Grows reports whether a decision, a transaction or an error, adds to what tenants have: it makes one of
+// their documents, or writes a blueprint. Bindings and deletions do not. Of one that
+// needs class ids first the end counts: whatever comes before is for that.
+func Grows(txn dove.Txn, err error) bool {
+	if l, lacks := errors.AsType[*lacking](err); lacks {
+		txn = l.last
+	} else if err != nil {
+		return false
+	}
 	return slices.ContainsFunc(txn.Puts, func(p dove.Put) bool {
 		kind := strings.TrimPrefix(p.Key, world.Prefix)
 		switch {

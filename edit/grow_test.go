@@ -33,7 +33,7 @@ func TestGrows(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if edit.Grows(txn) != test.grows {
+		if edit.Grows(txn, nil) != test.grows {
 			t.Errorf("%s grows: %v, want %v", name, !test.grows, test.grows)
 		}
 	}

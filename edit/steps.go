@@ -14,7 +14,10 @@ const newClassesMax = 100
 
 // lacking is the error of a decision that needs more class ids than one
 // transaction can decide. Steps decides them before.
-type lacking []need
+type lacking struct {
+	needs []need
+	last  dove.Txn // what the decision comes to, but for the ids
+}
 
 // need is a signature, by key, that has no class id in a domain.
 type need struct {
@@ -23,15 +26,15 @@ type need struct {
 }
 
 func (l *lacking) Error() string {
-	return fmt.Sprintf("%d classes must be decided first, and %d fit one transaction: use edit.Steps", len(*l), newClassesMax)
+	return fmt.Sprintf("%d classes must be decided first, and %d fit one transaction: use edit.Steps", len(l.needs), newClassesMax)
 }
 
-func (c *change) lacks() *lacking {
-	l := make(lacking, len(c.classes))
+func (c *change) lacks(last dove.Txn) *lacking {
+	l := &lacking{make([]need, len(c.classes)), last}
 	for i, a := range c.classes {
-		l[i] = need{a.DomainOf(), a.Signature}
+		l.needs[i] = need{a.DomainOf(), a.Signature}
 	}
-	return &l
+	return l
 }
 
 // Steps is an edit that may need several transactions. All but the last only
@@ -39,7 +42,7 @@ func (c *change) lacks() *lacking {
 // next attempt finds them, or they come to rest.
 type Steps struct {
 	decide func(*world.World) (dove.Txn, error)
-	needs  lacking
+	needs  []need
 }
 
 // InSteps returns the steps of an edit, none of them made.
@@ -58,7 +61,7 @@ func (s *Steps) Next(w *world.World) (txn dove.Txn, last bool, err error) {
 		if !lacks {
 			return txn, true, err
 		}
-		s.needs = *l
+		s.needs = l.needs
 	}
 }
 

@@ -57,10 +57,11 @@ func (c *change) delete(keys ...string) {
 // it decides more class ids than fit, the error is a *lacking.
 func (c *change) done() (dove.Txn, error) {
 	if len(c.classes) > newClassesMax {
-		if _, err := c.finish(); err != nil { // what is left then
+		last, err := c.finish()
+		if err != nil {
 			return dove.Txn{}, err
 		}
-		return dove.Txn{}, c.lacks()
+		return dove.Txn{}, c.lacks(last)
 	}
 	c.settle()
 	return c.finish()
