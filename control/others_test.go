@@ -12,8 +12,8 @@ import (
 // heard is a member of whose one session with h2 the ledger has heard.
 func heard(t *testing.T) *Ledger {
 	t.Helper()
-	l := NewLedger(10, nil)
-	l.Part("m2", at(0))
+	l := NewLedger(10, nil, "m2")
+	complete(t, l, 10, Receipt{Members: []string{"m2"}})
 	if got := l.Strangers(); !slices.Equal(got, []string{"m2"}) {
 		t.Fatalf("strangers %v", got)
 	}

@@ -147,8 +147,9 @@ type entry struct {
 
 // NewLedger starts at the revision of the world that the member loaded. Hosts
 // are those with endpoints: whatever they were told by another member counts as
-// not acknowledged until they open a session and acknowledge.
-func NewLedger(current dove.Revision, hosts []dove.HostName) *Ledger {
+// not acknowledged until they open a session and acknowledge. Members are the other
+// ones: until they say how far theirs are, nothing is settled.
+func NewLedger(current dove.Revision, hosts []dove.HostName, members ...string) *Ledger {
 	l := &Ledger{
 		current: current, own: current, done: current,
 		sessions: map[SessionID]*frontiers{}, hosts: map[dove.HostName]SessionID{},
@@ -156,6 +157,10 @@ func NewLedger(current dove.Revision, hosts []dove.HostName) *Ledger {
 	}
 	for _, h := range hosts {
 		l.lost[h] = lost{last: current}
+	}
+	for _, name := range members {
+		l.others[name] = &other{hosts: map[dove.HostName]away{}}
+		l.done = 0
 	}
 	return l
 }

@@ -235,10 +235,11 @@ func NewCore(member string, w *world.World) *Core {
 func (c *Core) restart() {
 	c.view = resolver.NewView(c.world)
 	c.interest = resolver.NewInterest(c.view)
-	c.ledger = control.NewLedger(c.world.Revision(), c.unconfirmed())
+	var members []string
 	for _, m := range c.others() {
-		c.ledger.Part(m.Name, c.now)
+		members = append(members, m.Name)
 	}
+	c.ledger = control.NewLedger(c.world.Revision(), c.unconfirmed(), members...)
 	c.fellows, c.far, c.moving = map[string]*fellow{}, map[dove.HostName]*party{}, map[dove.Endpoint]bool{}
 	c.said = saying{progress: c.progress()}
 	for t := range c.world.Tenants() {
