@@ -22,9 +22,10 @@ import (
 // The world of the fleet: one tenant, whose one network is one domain. Groups are tiers,
 // each of which may talk to the next.
 const (
-	tenant  dove.Tenant = "acme"
-	network             = "net"
-	groups              = 16
+	network = "net"
+	groups  = 16
+
+	tenant dove.Tenant = "acme"
 )
 
 // How the world is made.

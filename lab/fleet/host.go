@@ -185,11 +185,3 @@ func (h *host) ask(ctx context.Context, questions []control.Question) (int, erro
 	}
 	return a.found, nil
 }
-
-// release says that the host holds none of the peers any more.
-func (h *host) release(peers []control.PeerKey) error {
-	h.mu.Lock()
-	conn := h.conn
-	h.mu.Unlock()
-	return conn.Send(&control.Release{Peers: peers})
-}

@@ -241,11 +241,10 @@ func TestFullQuota(t *testing.T) {
 	defer func() { cancel(); <-done }()
 
 	big := strings.Repeat("x", 256<<10)
-	var last dove.Revision
 	refused, full := false, error(nil)
 	for i := 0; full == nil && i < 100; i++ {
 		refused = refused || s.Room() != nil
-		last, full = s.Commit(t.Context(), dove.Txn{Puts: []dove.Put{{Key: fmt.Sprintf("/big/%d", i%8), Value: []byte(big)}}})
+		_, full = s.Commit(t.Context(), dove.Txn{Puts: []dove.Put{{Key: fmt.Sprintf("/big/%d", i%8), Value: []byte(big)}}})
 	}
 	if dove.KindOf(full) != dove.Unavailable {
 		t.Fatalf("full: %v", full)
@@ -258,7 +257,7 @@ func TestFullQuota(t *testing.T) {
 	if _, err := s.Commit(t.Context(), dove.Txn{Deletes: []string{"/big/0"}}); err != nil {
 		t.Errorf("a deletion: %v", err)
 	}
-	last, err = s.Current(t.Context())
+	last, err := s.Current(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
