@@ -383,7 +383,7 @@ func TestFaultsOfMembersAreNoticed(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			fired := 0
-			for n := range uint64(20) {
+			for n := range uint64(100) {
 				_, err := walkingFleet(*seed+n, jitter, *steps, 3, func(w *walk) { f.inject(w, &fired) })
 				if err == nil {
 					continue
