@@ -121,6 +121,7 @@ func (c *Core) leaveNetwork(a *assignment) {
 		c.freed.Pairs = append(c.freed.Pairs, control.PairKey{Domain: d.name, Src: k.src, Dst: k.dst})
 	}
 	delete(c.domains, d.name)
+	c.forgetExamples(d.name.Tenant)
 }
 
 func (k classes) compare(o classes) int {

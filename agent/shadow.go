@@ -59,6 +59,16 @@ func (c *Core) exemplify(tenant dove.Tenant, rule string, e control.FlowEvent) {
 	of[rule] = all[max(0, len(all)-control.ExamplesMax):]
 }
 
+// forgetExamples forgets those of a tenant that has nothing here any more.
+func (c *Core) forgetExamples(t dove.Tenant) {
+	for name := range c.domains {
+		if name.Tenant == t {
+			return
+		}
+	}
+	delete(c.live.examples, t)
+}
+
 // listShadows tells what rules in shadow would say in a tenant's domains. Of those that
 // are no more nothing is remembered.
 func (c *Core) listShadows(m *control.Inspect, shadows []dataplane.Shadow) {

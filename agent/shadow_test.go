@@ -88,4 +88,8 @@ func TestExamplesAreBounded(t *testing.T) {
 	if n := len(r.core.live.examples["red"]); n == 0 || n > shadesMax {
 		t.Errorf("%d rules are remembered, meant: at most %d", n, shadesMax)
 	}
+	r.step(Received{&control.Unassign{Endpoint: assignOf("web-1", 5, "10.0.0.1", 20).Endpoint, Epoch: 5}})
+	if len(r.core.domains) != 0 || len(r.core.live.examples) != 0 {
+		t.Errorf("of %d tenants examples are remembered where %d domains are", len(r.core.live.examples), len(r.core.domains))
+	}
 }
