@@ -560,3 +560,34 @@ func TestEndedSessionsAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// The reason for an end is cut where it is too long for a log, and of a peer that does not
+// cut its own nothing is told.
+func TestReasonsAreBounded(t *testing.T) {
+	long := strings.Repeat("\u00e4", reasonMax)
+	told, ended := make(chan error, 1), make(chan error, 1)
+	r := serve(t, anybody, func(_ context.Context, _ control.Identity, conn control.MemberConn) error {
+		_, err := conn.Recv()
+		told <- err
+		return dove.Errorf(dove.Conflict, "-%s", long)
+	})
+	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.end(nil)
+	go func() { ended <- w.recv(&controlpb.Envelope{}) }()
+	frame, err := appendFrame(nil, frameEnd, &controlpb.Refusal{Kind: uint32(dove.Forbidden), Message: long})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.tls.Write(frame); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-told; dove.KindOf(err) != dove.Invalid || len(err.Error()) > reasonMax {
+		t.Errorf("a reason of %d bytes is told: %s, %d bytes", len(long), dove.KindOf(err), len(err.Error()))
+	}
+	if err := <-ended; dove.KindOf(err) != dove.Conflict || len(err.Error()) > reasonMax+100 || !strings.HasPrefix(long, strings.TrimPrefix(err.Error(), "-")) {
+		t.Errorf("the session ended with %s, %d bytes", dove.KindOf(err), len(err.Error()))
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ const (
 	MessageMax = 8 << 20          // bytes of one message, either way
 	SilenceMax = 30 * time.Second // without a byte from the peer, then the end
 
+	reasonMax  = 4 << 10 // bytes of the reason for an end; who logs it does not choose it
 	headerSize = 4
 	readBuffer = 4 << 10
 	endGrace   = time.Second // for the end of a session to reach the peer
@@ -150,7 +152,7 @@ func ending(body []byte) error {
 		return io.EOF
 	}
 	var refusal controlpb.Refusal
-	if err := proto.Unmarshal(body, &refusal); err != nil || refusal.GetKind() > uint32(dove.Unavailable) {
+	if err := proto.Unmarshal(body, &refusal); err != nil || len(refusal.GetMessage()) > reasonMax || refusal.GetKind() > uint32(dove.Unavailable) {
 		return dove.Errorf(dove.Invalid, "the session ends without a reason that can be read")
 	}
 	return &dove.Error{Kind: dove.Kind(refusal.GetKind()), Message: refusal.GetMessage()}
@@ -266,7 +268,7 @@ func (w *wire) farewell(reason error) error {
 	refusal := &controlpb.Refusal{}
 	if reason != nil {
 		e := told(reason)
-		refusal.Kind, refusal.Message = uint32(e.Kind), e.Message
+		refusal.Kind, refusal.Message = uint32(e.Kind), strings.ToValidUTF8(e.Message[:min(len(e.Message), reasonMax)], "")
 	}
 	out, err := appendFrame(nil, frameEnd, refusal)
 	if err != nil {
