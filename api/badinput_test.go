@@ -138,8 +138,9 @@ func TestTooMuchPolicy(t *testing.T) {
 			if a.status != want || r.backend.World() != before || len(a.text) > 64<<10 {
 				t.Errorf("%s with %d MiB: %d, %d bytes of answer: %.300s", what, size>>20, a.status, len(a.text), a.text)
 			}
-			// Each byte of what is taken costs some bytes, and what is too long is not read to its end.
-			if allocated > 256 {
+			// Each byte of what is taken costs some bytes, ten times as many under the race
+			// detector, which empties pools; what is too long is not read to its end.
+			if allocated > 1024 {
 				t.Errorf("%s with %d MiB allocated %d MiB", what, size>>20, allocated)
 			}
 		}
