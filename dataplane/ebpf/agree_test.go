@@ -38,6 +38,7 @@ func TestAgree(t *testing.T) {
 	}
 	for _, seed := range seeds {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { newTwins(t, seed, Options{}).walk(4000) })
+		t.Run(fmt.Sprintf("ways, seed %d", seed), func(t *testing.T) { splitTwins(t, seed, Options{}).walk(2000) })
 	}
 }
 
@@ -60,6 +61,7 @@ type twins struct {
 	kinds     map[dataplane.Action]int
 	why       map[dataplane.Reason]int
 	told      map[dataplane.Action]int // of these, by a rule that wants it told
+	split     bool                     // nearly all peers are behind several next hops
 	near      dove.VNI                 // the network of who sent or receives the packet
 }
 
@@ -110,6 +112,13 @@ func newTwins(t testing.TB, seed uint64, o Options) *twins {
 	for range 6 {
 		w.tables = append(w.tables, verdict.Product(w.half(), w.half()))
 	}
+	return w
+}
+
+// splitTwins are twins nearly all of whose peers are behind several next hops.
+func splitTwins(t testing.TB, seed uint64, o Options) *twins {
+	w := newTwins(t, seed, o)
+	w.split = true
 	return w
 }
 

@@ -151,6 +151,14 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 			errs = append(errs, s.put(key))
 		}
 	}
+	for key, p := range s.peers { // so do rows that lead to ports
+		if key.VNI == n.VNI && s.lenders[p.UID] {
+			if old.Domain != n.Domain {
+				s.renew[key] = true
+			}
+			errs = append(errs, s.put(key))
+		}
+	}
 	if old.Domain != n.Domain {
 		errs = append(errs, s.recount(old.Domain), s.recount(n.Domain))
 	}

@@ -168,7 +168,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"a next hop here may not send what comes back", "ways.h", "own |= returns_at(p, slot, i);", ";"},
 	{"anybody here may send what comes back", "ways.h", "is_port(d) && d->port == p->port && w->vni == p->vni", "is_port(d) && w->vni == p->vni"},
 	{"what comes to a MAC of several ports is its flow's", "ends.h", "if (target && d->lent == LENT_SEVERAL)\n\t\treturn 0;\n", ""},
-	{"a next hop's packets do not say which it is", "forward.h", "if (src->lent && !is_local(dst))\n\t\t\tfrom = src->mac;", ";"},
+	{"a next hop's packets do not say which it is", "forward.h", "if (src->lent && p->direction == IN_GUEST && !is_local(dst))\n\t\t\tfrom = src->mac;", ";"},
 	{"later fragments take a way of their own", "ways.h", "return first ? way_of_life(slot, first->uid[target & 1]) : 0;", "return 0;"},
 	{"errors take a way of their own", "ways.h", "\tif (p->about) {", "\tif (0) {"},
 	{"flows of a way are forgotten with the port of another", "anew.h", "if (!at || !ways_at(*at))\n\t\treturn d;", "return d;"},
@@ -239,6 +239,8 @@ var checks = []struct {
 	{"rejoin", rejoin},
 	{"hints beside drops", hintsBesideDrops},
 	{"agree, seed 2", func(t testing.TB, o Options) { newTwins(t, 2, o).walk(4000) }},
+	{"agree on ways, seed 1", func(t testing.TB, o Options) { splitTwins(t, 1, o).walk(40000) }},
+	{"agree, seed 3", func(t testing.TB, o Options) { newTwins(t, 3, o).walk(40000) }},
 }
 
 // TestFaults builds the programs with one fault at a time and expects a check to

@@ -174,7 +174,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, __u3
 			return drop_for(p, length, MALFORMED);
 		from = p->from;
 		vni = p->to_vni;
-		if (src->lent && !is_local(dst))
+		if (src->lent && p->direction == IN_GUEST && !is_local(dst))
 			from = src->mac; // it says by which way, see way
 	}
 	if (dst->kind == DEST_REMOTE || dst->kind == DEST_STANDBY) {

@@ -97,4 +97,18 @@ func lent(t testing.TB, o Options) {
 		}
 		answer(dataplane.Outcome{Action: dataplane.Delivered, Port: 1})
 	}
+	// The network's MTU is that of the port, also where a row says that it has the address.
+	err = s.Apply([]dataplane.Op{
+		dataplane.SetPeer{Key: row, Peer: dataplane.Peer{UID: 1, MAC: guestMAC(1), Class: guestClass(1), VTEP: twinVTEPs[0]}},
+		dataplane.SetNetwork{Network: dataplane.Network{VNI: testVNI, Domain: testDomain, MTU: 100, Gateways: []dataplane.Gateway{routers[testVNI]}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer(dataplane.Outcome{Action: dataplane.Delivered, Port: 1})
+	big := packet.UDP(packet.Ends{SrcMAC: guestMAC(2), DstMAC: guestMAC(1), Src: to, Dst: allowed4}, 80, 1000, make([]byte, 100))
+	got, _, err := s.FromWire(packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: guestClass(2)}.Encap(big))
+	if want := (dataplane.Outcome{Reason: dataplane.TooBig}); got != want || err != nil {
+		t.Errorf("over the network's MTU: %+v, %v, want %+v", got, err, want)
+	}
 }

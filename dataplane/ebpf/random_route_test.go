@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"maps"
 	"net/netip"
 
 	"dove.network/dataplane"
@@ -38,7 +39,7 @@ func (w *twins) route(k dataplane.PeerKey, p *dataplane.Peer) {
 	if w.chance(60) {
 		p.VTEP, p.Other = w.vteps[0], netip.Addr{}
 	}
-	if !w.chance(40) {
+	if !w.chance(40) && !w.split {
 		return
 	}
 	for n := range w.r.IntN(4) + w.r.IntN(5) { // a UID that is another way's is refused, now and then
@@ -48,6 +49,42 @@ func (w *twins) route(k dataplane.PeerKey, p *dataplane.Peer) {
 			VTEP: one(w.r, w.vteps[0], w.vteps[0], w.vteps[1], w.vteps[2], w.vteps[2], w.vteps[3], netip.Addr{}), VNI: vni, Far: twinGateway(vni).MAC,
 		})
 	}
+}
+
+// canBe reports whether each row's ways would lead to lives of their own after an op. The
+// DPC never says otherwise: nobody is a next hop to an address that its network has an
+// endpoint with, and which of two ways to one life a flow takes is nowhere said.
+func (w *twins) canBe(op dataplane.Op) bool {
+	ports, peers := maps.Clone(w.ports), maps.Clone(w.peers)
+	switch op := op.(type) {
+	case dataplane.SetPort:
+		ports[op.Port.ID] = op.Port
+	case dataplane.SetPeer:
+		if (dataplane.Config{VTEP: w.vteps[0]}).CheckPeer(op.Key, op.Peer) != nil {
+			return true // nothing changes by it
+		}
+		peers[op.Key] = op.Peer
+	}
+	owners := map[dataplane.PeerKey]dove.UID{}
+	for _, p := range ports {
+		for _, a := range p.Addresses {
+			owners[dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}] = p.UID
+		}
+	}
+	for k, p := range peers {
+		lives := map[dove.UID]bool{}
+		for way := range waysOf(p) {
+			life := way.UID
+			if own, ok := owners[dataplane.PeerKey{VNI: way.Network(k), Addr: k.Addr}]; ok && way.VTEP == w.vteps[0] {
+				life = own
+			}
+			if lives[life] {
+				return false
+			}
+			lives[life] = true
+		}
+	}
+	return true
 }
 
 // number is one of the six that ports and peers are made of, or one that is but

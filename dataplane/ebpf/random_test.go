@@ -43,7 +43,16 @@ func (w *twins) class() dove.Class { return one[dove.Class](w.r, 10, 11, 12) }
 func (w *twins) uid() dove.UID     { return one[dove.UID](w.r, 1, 1, 1, 2) }
 func twinMAC(n int) dove.MAC       { return dove.MAC{2, 0, 0, 0, 0, byte(n)} }
 
+// op draws one after which the world is one that can be.
 func (w *twins) op() dataplane.Op {
+	for {
+		if op := w.anyOp(); w.canBe(op) {
+			return op
+		}
+	}
+}
+
+func (w *twins) anyOp() dataplane.Op {
 	switch n := w.r.IntN(100); {
 	case n < 3:
 		return dataplane.SetNetwork{Network: w.network(one(w.r, twinVNIs...), one[uint32](w.r, 1, 1, 1, 2), one[uint16](w.r, 1450, 1450, 1450, 100))}
@@ -80,7 +89,7 @@ func (w *twins) op() dataplane.Op {
 	if w.chance(25) {
 		p.Other = one(w.r, w.vteps...)
 	}
-	if w.chance(40) {
+	if w.split || w.chance(40) {
 		w.route(k, &p)
 	}
 	return dataplane.SetPeer{Key: k, Peer: p}
@@ -90,6 +99,9 @@ func (w *twins) port(id dataplane.PortID) dataplane.Port {
 	p := dataplane.Port{
 		ID: id, UID: w.uid(), VNI: one(w.r, twinVNIs[0], twinVNIs[0], twinVNIs[1]), MAC: twinMAC(int(id)),
 		Kind: one(w.r, dataplane.Veth, dataplane.Tap),
+	}
+	if w.split { // its life is that of some ways, and of no other port
+		p.UID = dove.UID(id) + 8*dove.UID(w.r.IntN(5)/4)
 	}
 	if w.chance(40) {
 		p.Other, p.Standby = one(w.r, w.vteps[1:]...), w.chance(50)

@@ -65,6 +65,7 @@ __noinline int also(struct packet *p, const struct flow *f, __u32 length)
 		twin->table = f->table;
 		twin->rule = f->rule;
 		twin->mark = f->mark;
+		twin->pair_gen = 0; // what its own next packet is judged by may be another
 	}
 	touch(p, twin, length, now_ticks());
 	return 0;
