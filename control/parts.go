@@ -94,6 +94,92 @@ func chunks(pairs []Pair) iter.Seq[[]Pair] {
 	}
 }
 
+// Presents makes the messages that tell other members of sessions, each within the
+// limits: with first they begin the list of all, and there is at least one.
+func Presents(first bool, hosts []Presence) []*Present {
+	var parts []*Present
+	if first {
+		parts = append(parts, &Present{First: true})
+	}
+	size := 0
+	for _, p := range hosts {
+		s := presenceBytes
+		for _, f := range p.Failed {
+			s += failureBytes + len(f.Text)
+		}
+		if size += s; len(parts) == 0 || len(parts[len(parts)-1].Hosts) == RowsMax || size > partBytes && size > s {
+			if first && len(parts) > 0 {
+				parts[len(parts)-1].More = true
+			}
+			parts, size = append(parts, &Present{}), s
+		}
+		last := parts[len(parts)-1]
+		last.Hosts = append(last.Hosts, p)
+	}
+	return parts
+}
+
+// StatusReplies makes the reply to one StatusRequest: at least one message, each within the
+// limits. A session with much to say comes in several parts, one after the other, which
+// JoinStatuses puts together.
+func StatusReplies(id uint64, sessions []SessionStatus) []*StatusReply {
+	parts := []*StatusReply{{ID: id}}
+	size := 0
+	add := func(s SessionStatus, n int) {
+		if size += n; size > partBytes && size > n {
+			parts[len(parts)-1].More = true
+			parts, size = append(parts, &StatusReply{ID: id}), n
+		}
+		last := parts[len(parts)-1]
+		last.Sessions = append(last.Sessions, s)
+	}
+	for _, s := range sessions {
+		endpoints, late := s.Endpoints, s.Late
+		for begun := false; !begun || len(endpoints)+len(late) > 0; begun = true {
+			n, m := min(len(endpoints), statusEndpoints), min(len(late), statusEndpoints)
+			s.Endpoints, endpoints = endpoints[:n:n], endpoints[n:]
+			s.Late, late = late[:m:m], late[m:]
+			bytes := statusBytes + m*endpointBytes
+			for _, u := range s.Endpoints {
+				bytes += endpointBytes + len(u.Detail)
+			}
+			add(s, bytes)
+		}
+	}
+	return parts
+}
+
+// JoinStatuses adds what a StatusReply brings to what came before.
+func JoinStatuses(all, more []SessionStatus) []SessionStatus {
+	if len(more) == 0 {
+		return all
+	}
+	at := len(all) - 1
+	for at >= 0 && (all[at].Member != more[0].Member || all[at].Session != more[0].Session) {
+		at-- // other members reply meanwhile
+	}
+	for _, s := range more {
+		if at < 0 || all[at].Member != s.Member || all[at].Session != s.Session {
+			all, at = append(all, s), len(all)
+			continue
+		}
+		all[at].Endpoints = append(all[at].Endpoints, s.Endpoints...)
+		all[at].Late = append(all[at].Late, s.Late...)
+	}
+	return all
+}
+
+// statusEndpoints is how many endpoints a part of a session's status has at most.
+const statusEndpoints = 64
+
+// The most that these take when encoded, without their texts.
+const (
+	presenceBytes = 256
+	failureBytes  = 32
+	endpointBytes = 256
+	statusBytes   = 512 + 2*TextMax
+)
+
 // The most that rows take when encoded: names of dove.NameMax bytes and all.
 const (
 	answerBytes = 256 + TextMax

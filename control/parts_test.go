@@ -2,11 +2,13 @@ package control
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
@@ -196,5 +198,39 @@ func TestReceiveHelloRefuses(t *testing.T) {
 	}
 	if _, err := ReceiveHello(memberEnd{pipe: &pipe{[]Up{&Hello{More: true}}}}); !errors.Is(err, io.EOF) {
 		t.Errorf("a session that ends early: %v", err)
+	}
+}
+
+func TestStatusesInParts(t *testing.T) {
+	var all []SessionStatus
+	detail := strings.Repeat("x", TextMax)
+	for n, endpoints := range []int{0, 1, RowsMax + 100, 200, 0} {
+		s := SessionStatus{Session: SessionID(n + 1), Member: "dpc-2", Host: "h", VTEP: netip.MustParseAddr("192.0.2.1"), Opened: time.Unix(1, 0)}
+		for i := range endpoints {
+			name := dove.Endpoint{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i))}
+			s.Endpoints = append(s.Endpoints, EndpointUpdate{Endpoint: name, Epoch: 1, State: EndpointActive, Detail: detail})
+			s.Late = append(s.Late, name)
+		}
+		all = append(all, s)
+	}
+	other := SessionStatus{Session: 1, Member: "dpc-3"}
+	var joined []SessionStatus
+	for i, part := range StatusReplies(7, all) {
+		wire := EncodeAcross(part)
+		if n := proto.Size(wire); n > 1<<20 {
+			t.Errorf("a part has %d bytes", n)
+		}
+		m, err := DecodeAcross(wire)
+		if err != nil {
+			t.Fatal(err)
+		}
+		joined = JoinStatuses(joined, m.(*StatusReply).Sessions)
+		if i == 3 {
+			joined = JoinStatuses(joined, []SessionStatus{other})
+		}
+	}
+	joined = slices.DeleteFunc(joined, func(s SessionStatus) bool { return s.Member == other.Member })
+	if diff := cmp.Diff(all, joined, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("%d sessions come as %d: %.500s", len(all), len(joined), diff)
 	}
 }

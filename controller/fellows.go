@@ -87,11 +87,8 @@ func (c *Core) peerOpened(e PeerOpened) {
 	for _, s := range c.inOrder() {
 		all = append(all, c.ledger.Presence(s.id))
 	}
-	first := true
-	for first || len(all) > 0 {
-		n := min(len(all), control.RowsMax)
-		c.tellFellow(e.Member, &control.Present{First: first, Hosts: all[:n], More: n < len(all)})
-		all, first = all[n:], false
+	for _, part := range control.Presents(true, all) {
+		c.tellFellow(e.Member, part)
 	}
 	c.said.presences = nil // they are in the list
 	progress := c.progress()
@@ -261,8 +258,8 @@ func (c *Core) present(p control.Presence) {
 func (c *Core) tellFellows() {
 	progress := c.progress()
 	var news []control.Across
-	for part := range slices.Chunk(c.said.presences, control.RowsMax) {
-		news = append(news, &control.Present{Hosts: part})
+	for _, part := range control.Presents(false, c.said.presences) {
+		news = append(news, part)
 	}
 	if progress != c.said.progress {
 		news = append(news, &progress)

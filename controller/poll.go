@@ -8,9 +8,6 @@ import (
 	"dove.network/dove"
 )
 
-// statusesAt is how many statuses go into one message.
-const statusesAt = 64
-
 // polled asks what members know of sessions. Who asks hears first which members it
 // will hear of, then of each: its statuses, in one or several parts.
 func (c *Core) polled(e Polled) {
@@ -45,13 +42,9 @@ func (c *Core) statusRequest(name string, m *control.StatusRequest) {
 	if len(m.Hosts) > 0 {
 		all = c.SessionsOf(m.Hosts)
 	}
-	reply := &control.StatusReply{ID: m.ID}
-	for len(all) > statusesAt {
-		c.tellFellow(name, &control.StatusReply{ID: m.ID, Sessions: all[:statusesAt], More: true})
-		all = all[statusesAt:]
+	for _, part := range control.StatusReplies(m.ID, all) {
+		c.tellFellow(name, part)
 	}
-	reply.Sessions = all
-	c.tellFellow(name, reply)
 }
 
 func (c *Core) statusReply(name string, m *control.StatusReply) {

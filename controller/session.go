@@ -157,7 +157,10 @@ func (c *Core) received(s *session, m control.Up) {
 		was := c.ledger.Presence(s.id)
 		if err := c.ledger.Ack(s.id, m.Revision, m.Failed, c.now); err != nil {
 			c.end(s, dove.Invalid, err.Error())
-		} else if is := c.ledger.Presence(s.id); is.Phase != was.Phase || !slices.Equal(is.Failed, was.Failed) {
+		} else if is := c.ledger.Presence(s.id); is.Phase != was.Phase {
+			c.present(is)
+		} else if !slices.Equal(is.Failed, was.Failed) {
+			is.Failed = m.Failed // the others know the rest, and it may be much
 			c.present(is)
 		}
 	case *control.Release:

@@ -354,7 +354,7 @@ func (m *Member) standing(e Standing) {
 	if p == nil || !p.waits[e.Member] {
 		return
 	}
-	p.sessions = append(p.sessions, e.Sessions...)
+	p.sessions = control.JoinStatuses(p.sessions, e.Sessions)
 	if !e.More {
 		delete(p.waits, e.Member)
 		if len(p.waits) == 0 {
