@@ -240,6 +240,7 @@ var checks = []struct {
 	{"hints beside drops", hintsBesideDrops},
 	{"agree, seed 2", func(t testing.TB, o Options) { newTwins(t, 2, o).walk(4000) }},
 	{"agree on ways, seed 1", func(t testing.TB, o Options) { splitTwins(t, 1, o).walk(40000) }},
+	{"agree on ways, seed 5", func(t testing.TB, o Options) { splitTwins(t, 5, o).walk(10000) }},
 	{"agree, seed 3", func(t testing.TB, o Options) { newTwins(t, 3, o).walk(40000) }},
 }
 
