@@ -216,6 +216,7 @@ type session struct {
 	number   uint64                      // of its Hello
 	members  []string                    // addresses that it was told
 	leaves   time.Time                   // when it is to go elsewhere; zero if it may stay
+	doubts   int                         // requests that wait for the store
 }
 
 // NewCore returns a Core of the member with the name, for a world that was loaded.

@@ -134,6 +134,9 @@ func (c *Core) hesitate(s *session, m *control.PolicyRequest, why string) {
 	}
 }
 
+// doubtsMax is how many requests of one session wait for the store.
+const doubtsMax = 64
+
 // doubtful reports whether a request asks for what the session holds as it is: a
 // dSwitch does so before it denies what the sender's host has let out.
 func (c *Core) doubtful(s *session, m *control.PolicyRequest) bool {
@@ -159,8 +162,11 @@ func (c *Core) doubtful(s *session, m *control.PolicyRequest) bool {
 // confirmed answers a request after the store has confirmed the world.
 func (c *Core) confirmed(e Confirmed) {
 	s := c.sessions[e.Session]
+	if s == nil {
+		return
+	}
+	s.doubts--
 	switch {
-	case s == nil:
 	case e.Failed || c.stale:
 		c.hesitate(s, e.Request, "the store does not confirm what is known here")
 	default:

@@ -73,6 +73,9 @@ type Member struct {
 	polls   map[uint64]*polling
 	streams map[string]*stream // with other members
 	touched []*outbox          // in this turn
+	doubts  []Confirm          // that wait for the store
+	// confirming: somebody asks the store for them.
+	confirming bool
 
 	start atomic.Uint64 // of the Core
 	dial  func(context.Context, world.Member) (control.PeerConn, error)

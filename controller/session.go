@@ -147,6 +147,11 @@ func (c *Core) received(s *session, m control.Up) {
 		case c.stale:
 			c.hesitate(s, m, "the member has lost touch with its store")
 		case len(c.others()) > 0 && c.doubtful(s, m):
+			if s.doubts == doubtsMax {
+				c.hesitate(s, m, "too many requests wait for the store")
+				return
+			}
+			s.doubts++
 			c.effects = append(c.effects, Confirm{s.id, m})
 		default:
 			c.answer(s, m)

@@ -125,17 +125,25 @@ func (m *Member) peer(ctx context.Context, name string, conn control.PeerConn) (
 		cancel(dove.Errorf(dove.Unavailable, "nothing was heard for %s", PeerSilence))
 	})
 	defer silence.Stop()
-	start, err := m.greet(name, conn)
+	own := m.start.Load()
+	start, err := m.greet(name, own, conn)
 	if err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	s := &stream{out: make(chan []control.Across, peerQueue), conn: conn}
+	anew := false
 	if err := m.post(ctx, func() {
+		if anew = own != m.start.Load(); anew {
+			return // this run knows nothing of what the one that greeted had told
+		}
 		m.endPeer(name) // one before
 		m.streams[name] = s
 		m.mustStep(PeerOpened{name, start})
 	}); err != nil {
 		return err
+	}
+	if anew {
+		return dove.Errorf(dove.Unavailable, "the world was loaded anew while the stream was opened")
 	}
 	m.log.Info("a stream with another member", "member", name)
 	defer func() {
@@ -173,11 +181,11 @@ func (m *Member) peer(ctx context.Context, name string, conn control.PeerConn) (
 	}
 }
 
-// greet exchanges the first messages of a stream. Members speak only if they are of
+// greet exchanges the first messages of a stream; own numbers the run here. Members speak only if they are of
 // one store and speak one version.
-func (m *Member) greet(name string, conn control.PeerConn) (start uint64, err error) {
+func (m *Member) greet(name string, own uint64, conn control.PeerConn) (start uint64, err error) {
 	incarnation := m.World().Incarnation()
-	if err := conn.Send(&control.Greeting{Version: control.Version, Member: m.name, Start: m.start.Load(), Incarnation: incarnation}); err != nil {
+	if err := conn.Send(&control.Greeting{Version: control.Version, Member: m.name, Start: own, Incarnation: incarnation}); err != nil {
 		return 0, err
 	}
 	message, err := conn.Recv()
@@ -292,12 +300,37 @@ func (m *Member) hearStore(ctx context.Context) error {
 	return err
 }
 
-// confirm has a request answered once all is applied that the store has now.
+// confirm has a request answered once all is applied that the store has now. The store
+// is asked once at a time, for all requests that wait.
 func (m *Member) confirm(c Confirm) {
-	go func() {
-		err := m.hearStore(context.Background())
-		_ = m.post(context.Background(), func() { m.mustStep(Confirmed{c.Session, c.Request, err != nil}) })
-	}()
+	m.doubts = append(m.doubts, c)
+	if !m.confirming {
+		m.confirming = true
+		go m.confirmAll()
+	}
+}
+
+func (m *Member) confirmAll() {
+	ctx := context.Background() // hearStore bounds it, and the end of the member
+	for going := true; going; {
+		var asked []Confirm
+		if m.post(ctx, func() { asked, m.doubts = m.doubts, nil }) != nil {
+			return
+		}
+		err := m.hearStore(ctx)
+		if m.post(ctx, func() {
+			if err != nil { // those that came since need not wait as long
+				asked, m.doubts = append(asked, m.doubts...), nil
+			}
+			for _, c := range asked {
+				m.mustStep(Confirmed{c.Session, c.Request, err != nil})
+			}
+			going = len(m.doubts) > 0
+			m.confirming = going
+		}) != nil {
+			return
+		}
+	}
 }
 
 // polling is somebody who waits for what other members know of sessions.

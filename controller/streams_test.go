@@ -223,3 +223,35 @@ func TestAMemberThatIsNone(t *testing.T) {
 		}
 	})
 }
+
+// Another run of a member must not be taken for the one before: what that one's
+// hosts had not acknowledged would count as if they had.
+func TestAStreamIsOfOneRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, cut := newCluster(t)
+		time.Sleep(time.Second)
+		cut(true)
+		time.Sleep(time.Second)
+		near, far := newPeerPipe()
+		if err := far.Send(&control.Greeting{Version: control.Version, Member: "dpc-2", Start: 1, Incarnation: 1}); err != nil {
+			t.Fatal(err)
+		}
+		f.member.pause() // the store cannot be followed
+		ended := make(chan error, 1)
+		go func() {
+			ended <- f.member.ConversePeer(t.Context(), control.PeerIdentity{Member: "dpc-2", Serial: "a1"}, near)
+		}()
+		time.Sleep(time.Second)
+		f.member.begin(f.member.World())
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			if dove.KindOf(err) != dove.Unavailable {
+				t.Error(err)
+			}
+		default:
+			t.Error("the stream that the run before greeted goes on")
+			near.Close()
+		}
+	})
+}
