@@ -193,7 +193,8 @@ func (s *server) createMemberToken(ctx context.Context, in *struct {
 }
 
 // joinMember makes place in the store's cluster first, and takes it back if the
-// document is refused: a place that nobody takes counts for nothing.
+// document is refused, unless it is another's by now: the same token may have been shown
+// twice at once. A place that nobody takes counts for nothing.
 func (s *server) joinMember(ctx context.Context, in *struct{ Body auth.MemberJoinRequest }) (*Written[auth.MemberJoinReply], error) {
 	token, err := auth.ParseToken(auth.MemberToken, in.Body.Token)
 	if err != nil {
@@ -246,10 +247,20 @@ func (s *server) joinMember(ctx context.Context, in *struct{ Body auth.MemberJoi
 			Etcd: append([]string{}, others...), Revision: r,
 		}
 	})
-	if err != nil && len(others) > 0 {
+	if err != nil && len(others) > 0 && !s.hasEtcd(in.Body.Etcd) {
 		if err := s.Store.Dismiss(context.WithoutCancel(ctx), in.Body.Etcd); err != nil {
 			s.Log.Warn("an etcd member that did not join is left over; it is forgotten when one joins at its address", "address", in.Body.Etcd, "error", err)
 		}
 	}
 	return out, err
+}
+
+// hasEtcd reports whether a member has its etcd member at an address.
+func (s *server) hasEtcd(address string) bool {
+	for m := range s.Backend.World().Members() {
+		if m.Etcd == address {
+			return true
+		}
+	}
+	return false
 }

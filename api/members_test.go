@@ -76,6 +76,26 @@ func TestMemberJoins(t *testing.T) {
 	if len(r.store.nodes) != 1 {
 		t.Errorf("etcd members %v", r.store.nodes)
 	}
+	// Who shows a token twice at once does not take the place from who was first.
+	r.ok(&token, "POST /v1/members/dpc2/token", "")
+	if parsed, err = auth.ParseToken(auth.MemberToken, token.Token); err != nil {
+		t.Fatal(err)
+	}
+	r.backend.meanwhile = func() {
+		if _, err := r.backend.Edit(r.t.Context(), func(w *world.World) (dove.Txn, error) {
+			txn, _, err := edit.PutMember(w, world.Member{Name: "dpc2", UID: 9, Serial: "ab", Etcd: ask.Etcd}, true)
+			return txn, err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := auth.JoinMember(t.Context(), r.server.Listener.Addr().String(), parsed, ask, nil); dove.KindOf(err) != dove.Exists || len(r.store.nodes) != 2 {
+		t.Errorf("the same at once: %v, etcd members %v", err, r.store.nodes)
+	}
+	r.ok(nil, "DELETE /v1/members/dpc2", "")
+	if len(r.store.nodes) != 1 {
+		t.Errorf("etcd members %v", r.store.nodes)
+	}
 
 	r.ok(&token, "POST /v1/members/dpc2/token", `{"seconds": 60}`)
 	if parsed, err = auth.ParseToken(auth.MemberToken, token.Token); err != nil {
