@@ -47,8 +47,8 @@ type Answer struct {
 	Shadow string
 	Would  bool
 	// NoReply: as a reply of a flow that the other end opened the packet does not
-	// pass either, for a stateless end denies it.
-	NoReply bool
+	// pass either, for a stateless end denies it. Stateless: an end keeps no state.
+	NoReply, Stateless bool
 }
 
 // opinion is what one end says.
@@ -63,6 +63,7 @@ func Decide(blueprints []*blueprint.Blueprint, edge time.Time, p Packet) Answer 
 	out, in := p.side(blueprints, edge, false, false), p.side(blueprints, edge, true, false)
 	a := both(out, in)
 	a.NoReply = out.stateless && !out.allow || in.stateless && !in.allow
+	a.Stateless = out.stateless || in.stateless
 	out, in = p.side(blueprints, edge, false, true), p.side(blueprints, edge, true, true)
 	if would := both(out, in); out.shadow && (would.Allow || would.Rule == out.rule && !out.allow) || in.shadow && (would.Allow || would.Rule == in.rule && !in.allow) {
 		a.Shadow, a.Would = would.Rule, would.Allow

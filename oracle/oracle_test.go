@@ -187,8 +187,8 @@ func TestDecideInFull(t *testing.T) {
 		"both sides, by two policies":    {web, old, 17, 53, edge, Answer{Allow: true, Rule: "shop/out & shop/in"}},
 		"one side only":                  {web, no, 17, 53, edge, Answer{Rule: DefaultDeny}},
 		"a label too many":               {web, newer, 17, 53, edge, Answer{Rule: DefaultDeny}},
-		"before it ends":                 {no, end("", "10.0.0.9", "plain"), 6, 22, edge, Answer{Allow: true, Rule: "shop/ssh"}},
-		"when it ends":                   {no, end("", "10.0.0.9", "plain"), 6, 22, edge.Add(time.Second), Answer{Rule: DefaultDeny, NoReply: true}},
+		"before it ends":                 {no, end("", "10.0.0.9", "plain"), 6, 22, edge, Answer{Allow: true, Rule: "shop/ssh", Stateless: true}},
+		"when it ends":                   {no, end("", "10.0.0.9", "plain"), 6, 22, edge.Add(time.Second), Answer{Rule: DefaultDeny, NoReply: true, Stateless: true}},
 		"what a shadow would allow":      {web, web, 6, 1, edge, Answer{Rule: DefaultDeny, Shadow: "shop/trial", Would: true}},
 		"passed to a tenant's deny":      {web, web, 6, 9, edge, Answer{Rule: "shop/no-nine"}},
 		"the provider's first":           {web, web, 6, 10, edge, Answer{Allow: true, Rule: "first/yes"}},
@@ -197,7 +197,7 @@ func TestDecideInFull(t *testing.T) {
 		"open after baseline":            {end("", "10.0.0.8", "easy"), end("", "10.0.0.9", "easy"), 6, 8, edge, Answer{Rule: "last/no"}},
 		"open where nothing decides":     {end("", "10.0.0.8", "easy"), end("", "10.0.0.9", "easy"), 6, 6, edge, Answer{Allow: true, Rule: "shop/easy/default"}},
 		"port security off at one end":   {open, end("", "10.0.0.9", "easy"), 6, 6, edge, Answer{Allow: true, Rule: "port-security-off & shop/easy/default"}},
-		"a stateless end denies a reply": {end("", "10.0.0.8", "easy"), end("", "10.0.0.9", "plain"), 6, 6, edge, Answer{Rule: DefaultDeny, NoReply: true}},
+		"a stateless end denies a reply": {end("", "10.0.0.8", "easy"), end("", "10.0.0.9", "plain"), 6, 6, edge, Answer{Rule: DefaultDeny, NoReply: true, Stateless: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if a := Decide(all, c.edge, Packet{Src: c.src, Dst: c.dst, Protocol: c.protocol, Port: c.port}); a != c.want {

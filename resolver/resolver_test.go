@@ -157,19 +157,22 @@ func (j *judge) ask(vni dove.VNI, host dove.HostName, local, peer int) {
 			src, dst = peer, local
 		}
 		for _, probe := range j.probes {
-			allow, rule := j.decide(src, dst, probe)
-			if v := p.Table.Lookup(probe.Protocol, probe.Port); v.Allow != allow || p.Table.Name(v) != rule {
-				j.t.Errorf("%v, %+v: %v by %s, the oracle says %v by %s", p.Key, probe, v.Allow, p.Table.Name(v), allow, rule)
+			want, v := j.decide(src, dst, probe), p.Table.Lookup(probe.Protocol, probe.Port)
+			is := oracle.Answer{
+				Allow: v.Allow, Rule: p.Table.Name(v), Log: v.Log, Shadow: p.Table.WouldName(v), Would: v.WouldAllow,
+				NoReply: v.NoReply, Stateless: !p.Table.Stateful(),
+			}
+			if is != want {
+				j.t.Errorf("%v, %+v: %+v, the oracle says %+v", p.Key, probe, is, want)
 			}
 		}
 	}
 }
 
-func (j *judge) decide(src, dst int, p worlds.Probe) (bool, string) {
-	a := oracle.Decide(j.intent.Blueprints, j.intent.Edge, oracle.Packet{
+func (j *judge) decide(src, dst int, p worlds.Probe) oracle.Answer {
+	return oracle.Decide(j.intent.Blueprints, j.intent.Edge, oracle.Packet{
 		Src: j.intent.Members[src].End(address(src)), Dst: j.intent.Members[dst].End(address(dst)), Protocol: p.Protocol, Port: p.Port,
 	})
-	return a.Allow, a.Rule
 }
 
 // talk reports whether any endpoint of a host may talk with the peer.
@@ -179,9 +182,7 @@ func (j *judge) talk(host dove.HostName, peer int) bool {
 			continue
 		}
 		for _, probe := range j.probes {
-			forth, _ := j.decide(n, peer, probe)
-			back, _ := j.decide(peer, n, probe)
-			if forth || back {
+			if j.decide(n, peer, probe).Allow || j.decide(peer, n, probe).Allow {
 				return true
 			}
 		}

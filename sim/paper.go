@@ -148,9 +148,16 @@ func permitted(w *world.World, n world.Network, addr netip.Addr) (found world.En
 
 // byOracle reads the blueprints.
 func byOracle(w *world.World, p Packet, from, to world.Endpoint) (bool, string) {
+	protocol, port, _ := p.Probe.Over(p.Dst)
+	a := asks(w, p, from, to, protocol, port)
+	return a.Allow, a.Rule
+}
+
+// asks puts to the oracle what a packet asks for.
+func asks(w *world.World, p Packet, from, to world.Endpoint, protocol dove.Protocol, port uint16) oracle.Answer {
 	n, ok := w.Network(from.NetworkOf())
 	if !ok {
-		return false, "no network"
+		return oracle.Answer{Rule: "no network"}
 	}
 	var intent []*blueprint.Blueprint
 	for b := range w.ParsedOf(from.Tenant) {
@@ -158,9 +165,7 @@ func byOracle(w *world.World, p Packet, from, to world.Endpoint) (bool, string) 
 			intent = append(intent, b)
 		}
 	}
-	protocol, port, _ := p.Probe.Over(p.Dst)
-	a := oracle.Decide(intent, w.Edge(n.DomainOf()), oracle.Packet{Src: end(from, p.Src), Dst: end(to, p.Dst), Protocol: protocol, Port: port})
-	return a.Allow, a.Rule
+	return oracle.Decide(intent, w.Edge(n.DomainOf()), oracle.Packet{Src: end(from, p.Src), Dst: end(to, p.Dst), Protocol: protocol, Port: port})
 }
 
 func end(e world.Endpoint, a netip.Addr) oracle.End {

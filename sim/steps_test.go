@@ -205,7 +205,7 @@ func (w *walk) talk(e world.Endpoint) (flows func() error, err error) {
 			break
 		}
 		if !exists || p.From != e.Full() && to.Full() != e.Full() || !answerable(protocol, port) || !protocol.HasPorts() ||
-			!allowed(judge(w.World(), byOracle, w.Plugged, p)) {
+			!allowed(judge(w.World(), byOracle, w.Plugged, p)) || w.stateless(p) { // whose answers may be denied
 			continue
 		}
 		c, _, err := simulated{w.Sim}.open(p)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dove.network/blueprint"
+	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/oracle/worlds"
@@ -273,13 +274,17 @@ func neighborDiscovery(p worlds.Probe) bool {
 // must be allowed unless both ends are cut off.
 func (w *walk) check(p Packet) error {
 	meant := judge(w.World(), byOracle, w.Plugged, p)
+	may := allowed(meant)
 	seen, x, err := w.ask(p)
 	w.note("%s: %s", p, seen)
+	if rule := w.silenced(p); may && rule != "" && len(x.reached) == 1 {
+		meant = unanswered(x, rule)
+	}
 	if err != nil || seen == meant {
 		return err
 	}
 	if !w.whole() {
-		if len(x.reached) == 0 || allowed(meant) && w.meant(p, x.reached[0]) {
+		if len(x.reached) == 0 || may && w.meant(p, x.reached[0]) {
 			return nil
 		}
 		if !x.from.host.current() && !x.reached[0].host.current() {
@@ -287,6 +292,45 @@ func (w *walk) check(p Packet) error {
 		}
 	}
 	return fmt.Errorf("%s: %s, the oracle says: %s", p, seen, meant)
+}
+
+// unanswered is what a packet comes to whose answer a rule denies where it begins.
+func unanswered(x *exchange, rule string) Finding {
+	refused := drop{host: x.reached[0].at(), reason: dataplane.Policy, rule: rule}
+	return Finding{Instead: fmt.Sprintf("reached %s, but %s", x.reached[0].endpoint, refused)}
+}
+
+// stateless reports whether an end of a packet's pair keeps no state.
+func (w *walk) stateless(p Packet) bool {
+	protocol, port, _ := p.Probe.Over(p.Dst)
+	from, _ := w.World().Endpoint(p.From)
+	to, ok := whose(w.World(), from, p.Dst)
+	return ok && asks(w.World(), p, from, to, protocol, port).Stateless
+}
+
+// silenced names the rule by which an end that keeps no state denies the answer to
+// the packet that was sent last, "" if none does or there is no answer.
+func (w *walk) silenced(p Packet) string {
+	protocol, port, _ := p.Probe.Over(p.Dst)
+	from, _ := w.World().Endpoint(p.From)
+	to, ok := whose(w.World(), from, p.Dst)
+	if !ok || !answerable(protocol, port) {
+		return ""
+	}
+	switch {
+	case protocol.HasPorts():
+		port = w.port
+	case protocol == dove.ProtocolICMP:
+		port = 0
+	case protocol == dove.ProtocolICMPv6:
+		port = 129 << 8
+	}
+	back := p
+	back.Src, back.Dst = p.Dst, p.Src
+	if a := asks(w.World(), back, to, from, protocol, port); a.NoReply {
+		return a.Rule
+	}
+	return ""
 }
 
 func allowed(f Finding) bool { return f.Instead == "" && f.Outcome == scenario.Allow }

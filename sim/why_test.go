@@ -74,6 +74,9 @@ func (w *walk) explained(p Packet) (what string, err error) {
 	fail := func() (string, error) {
 		return "", fmt.Errorf("%s: %s, drops %v, but why says %+v, %v", p, seen, x.drops, why, findErr)
 	}
+	if rule := w.silenced(p); rule != "" && len(x.reached) == 1 && seen == unanswered(x, rule) {
+		seen, x.drops = judge(w.World(), byOracle, w.Plugged, p), nil // why is asked about the packet, not about its answer
+	}
 	if len(x.drops) == 0 {
 		if !allowed(seen) || findErr != nil || !why.Reaches() || why.Rule != seen.Rule || why.Near.Rule != "" {
 			return fail()

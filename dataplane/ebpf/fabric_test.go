@@ -35,6 +35,7 @@ type fabric struct {
 	eager     bool                            // switches are told all at once, rather than when they ask
 	probes    []worlds.Probe                  // of this world, before its edits too
 	flows     map[question]*talk
+	asking    *talk // of the question that is put
 	edits     int
 }
 
@@ -46,7 +47,8 @@ type site struct {
 	sw      *Switch
 	peers   map[netip.Addr]bool // that the switch was told of
 	pairs   map[dataplane.PairKey]bool
-	dropped map[string]uint64 // what the switch should have counted
+	dropped map[string]uint64           // what the switch should have counted
+	shadows map[string]dataplane.Shadow // the same of rules in shadow, by these
 }
 
 const (
@@ -213,6 +215,7 @@ func (f *fabric) tell() {
 		}
 		f.r.Shuffle(len(ops), func(i, j int) { ops[i], ops[j] = ops[j], ops[i] })
 		f.apply(h, ops)
+		h.shadows = f.shadows(h)
 	}
 }
 
@@ -221,7 +224,9 @@ func (f *fabric) tellUnasked(h *site) {
 	for i := range f.members() {
 		h.peers[f.other(h).address(i, false)], h.peers[f.other(h).address(i, true)] = true, true
 		for j := range f.members() {
-			h.pairs[f.pair(i, j, false)], h.pairs[f.pair(i, j, true)] = true, true
+			for _, k := range []dataplane.PairKey{f.pair(i, j, false), f.pair(i, j, true)} {
+				h.pairs[k], h.pairs[backwards(k)] = true, true
+			}
 		}
 	}
 }
@@ -229,6 +234,10 @@ func (f *fabric) tellUnasked(h *site) {
 // pair is that of a near member and a far one.
 func (f *fabric) pair(from, to int, v6 bool) dataplane.PairKey {
 	return dataplane.PairKey{Domain: worldDomain, Src: f.class(f.near, from, v6), Dst: f.class(f.far, to, v6)}
+}
+
+func backwards(k dataplane.PairKey) dataplane.PairKey {
+	return dataplane.PairKey{Domain: k.Domain, Src: k.Dst, Dst: k.Src}
 }
 
 func (f *fabric) setPair(k dataplane.PairKey) dataplane.Op {
@@ -306,8 +315,8 @@ func (f *fabric) undeclared(name dove.Group) bool {
 	return name != blueprint.Any
 }
 
-// reclass has groups of a rich world select others and outsides be elsewhere, as
-// in another world, and policies end.
+// reclass has groups of a rich world select others, keep state or keep none, and
+// outsides be elsewhere, as in another world, and policies end.
 func (f *fabric) reclass(b *blueprint.Blueprint, from *worlds.World) {
 	if f.world.Edge.Before(from.Edge) {
 		f.world.Edge = from.Edge
@@ -315,7 +324,7 @@ func (f *fabric) reclass(b *blueprint.Blueprint, from *worlds.World) {
 	for _, o := range from.Blueprints {
 		for i := range b.Groups {
 			if at := slices.IndexFunc(o.Groups, func(g blueprint.Group) bool { return g.Name == b.Groups[i].Name }); at >= 0 {
-				b.Groups[i].Selector = o.Groups[at].Selector
+				b.Groups[i].Selector, b.Groups[i].Stateless = o.Groups[at].Selector, o.Groups[at].Stateless
 			}
 		}
 		for i := range b.Outside {

@@ -219,7 +219,7 @@ var checks = []struct {
 	run  func(testing.TB, Options)
 }{
 	{"agree, seed 1", func(t testing.TB, o Options) { newTwins(t, 1, o).walk(4000) }},
-	{"worlds, seed 3", func(t testing.TB, o Options) { newFabric(t, 3, o).walk(2) }},
+	{"worlds, seed 6", func(t testing.TB, o Options) { newFabric(t, 6, o).walk(3) }},
 	{"lifetimes", lifetimes},
 	{"stamps", stamps},
 	{"turns", turns},

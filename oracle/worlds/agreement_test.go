@@ -83,7 +83,7 @@ func (c compiler) disagreement(w judged) string {
 				}
 				want := w.oracle(i, j, k, src, dst)
 				v := table.Lookup(p.Protocol, p.Port)
-				is := oracle.Answer{Allow: v.Allow, Rule: table.Name(v), Log: v.Log, Shadow: table.WouldName(v), Would: v.WouldAllow, NoReply: v.NoReply}
+				is := oracle.Answer{Allow: v.Allow, Rule: table.Name(v), Log: v.Log, Shadow: table.WouldName(v), Would: v.WouldAllow, NoReply: v.NoReply, Stateless: !table.Stateful()}
 				if is != want {
 					return fmt.Sprintf("endpoint %d at %s to %d at %s, %s/%d: oracle says %+v, table says %+v\n%s",
 						i, src.Addr, j, dst.Addr, p.Protocol, p.Port, want, is, table)

@@ -198,19 +198,14 @@ func name(r *rand.Rand, list []blueprint.Traffic) {
 }
 
 // Settle takes from a world what cannot be applied: policies of one priority that
-// disagree, and what switches do not carry yet. Members have port security, which
-// is given with the endpoint and not by a blueprint.
+// disagree. Members have port security, which is given with the endpoint and not by
+// a blueprint.
 func (w *World) Settle() {
 	for _, b := range w.Blueprints {
 		for i := range b.Policies {
-			p := &b.Policies[i]
 			if b.Tier != blueprint.Tenant {
-				p.Priority = uint32(i)
+				b.Policies[i].Priority = uint32(i)
 			}
-			p.Log, p.Shadow = false, false
-		}
-		for i := range b.Groups {
-			b.Groups[i].Stateless = false
 		}
 	}
 	for i := range w.Members {
