@@ -158,10 +158,15 @@ func (m *member) tick() {
 	if m.frozen || m.dead {
 		return
 	}
+	m.hear()
+	m.step(controller.Tick{})
+}
+
+// hear tells the core that the store has nothing that it lacks, if that is so.
+func (m *member) hear() {
 	if !m.sim.sole() && !m.deaf && len(m.feed) == 0 {
 		m.step(controller.Fresh{At: m.sim.now})
 	}
-	m.step(controller.Tick{})
 }
 
 // step has the member's core react.
@@ -173,6 +178,10 @@ func (m *member) step(e controller.Event) {
 	case m.frozen:
 		m.missed = append(m.missed, func() { m.step(e) })
 		return
+	}
+	switch e.(type) {
+	case controller.Opened, controller.Received: // time may have gone on by more than a tick
+		m.hear()
 	}
 	effects, err := m.core.Step(s.now, e)
 	if err != nil {
@@ -366,6 +375,7 @@ func (s *Sim) HealMember(n int) {
 	for len(m.feed) > 0 && !m.frozen {
 		m.eat()
 	}
+	m.hear()
 	s.meet(m)
 }
 
