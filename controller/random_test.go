@@ -223,6 +223,9 @@ func (w *walk) carryAll() {
 				continue
 			}
 			a := d.assigned[request.Endpoint]
+			if a == nil {
+				continue // it was taken from the host meanwhile, which has nothing to carry then
+			}
 			carry := &control.Carry{Endpoint: request.Endpoint, Epoch: request.Epoch}
 			for f := range d.flows {
 				if slices.ContainsFunc(a.Address, func(x control.Address) bool { return f.vni == a.VNI && x.Addr == f.local }) {

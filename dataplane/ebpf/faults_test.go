@@ -139,6 +139,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"what was handed on has a source of our own", "move.h", "copy_mac(e->src, p->mac);", "copy_mac(e->src, dst->mac);"},
 	{"a carried flow sets back one that goes on", "move.h", "(held->packets[0] || held->packets[1]) && ", "0 && "},
 	{"what an older layout noted of two guests here is left", "move.h", "(!a->join && (", "(("},
+	{"a carried flow is left whose other end is on standby here", "move.h", "return d && is_local(d) && d->port", "return d && is_port(d) && d->port"},
 	{"a flow is adopted that is over", "move.h", "expired(&new, a->proto, now) ||", "0 ||"},
 	{"who stays loses the flows of who moves", "gc.h", "if (heir == w->port || routed)", "if (1)"},
 	{"flows of who moves are nobody's", "gc.h", "\tinherit(f, heir);\n", ""},

@@ -66,16 +66,16 @@ struct adopt_args {
 
 volatile const struct adopt_args named_adopt_args = {};
 
-// elsewhere reports whether an address is of another port of this host.
+// elsewhere reports whether an address is of another port of this host, active here.
 static __always_inline int elsewhere(const struct packet *p, const __be32 *addr, __u64 life)
 {
 	struct dest *d = end_at(p->vni, addr, life);
-	return d && is_port(d) && d->port != p->port;
+	return d && is_local(d) && d->port != p->port;
 }
 
 // adopt begins a carried flow whose generations no slot has, unless it is over
 // or has had a packet here; or gives it the state that it had elsewhere. A flow
-// whose other end is here too is left: of that end this host knows better than
+// whose other end is active here too is left: of that end this host knows better than
 // the one that carries; but for what programs of an older layout noted, which was here.
 SEC("syscall")
 int adopt(struct adopt_args *a)

@@ -87,13 +87,14 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 	if f.expired(key.protocol, now) {
 		return dataplane.NotDropped
 	}
-	// What an end has said that is here, this host knows better than the one that carries.
+	// What an end has said that is active here, this host knows better than the one that
+	// carries. On standby it has said nothing here, or what is noted here.
 	for i, addr := range []netip.Addr{c.Tuple.Src, c.Tuple.Dst} {
 		e, ok := s.find(key.vni, addr)
 		if ok && len(e.further) > 0 {
 			e, ok = ofLife(s.ways(e, addr), f.uids[i])
 		}
-		if ok && e.plugged() && e.port != p.ID {
+		if ok && e.where == local && e.port != p.ID {
 			return dataplane.NotDropped
 		}
 	}

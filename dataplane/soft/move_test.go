@@ -245,6 +245,36 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 }
 
+// TestAdoptBetweenMoving has alice and bob, who talk to each other at one host, both on
+// their way to another: bob takes their flow along though alice is not active there yet.
+// Of alice who is, that host knows better what she has said.
+func TestAdoptBetweenMoving(t *testing.T) {
+	from := newWorld(t)
+	answer := packet.UDP(v4(bob, alice), 53, 1, nil)
+	from.guest(alice, packet.UDP(v4(alice, bob), 1, 53, nil), delivered(bob, "dns"))
+	from.guest(bob, answer, delivered(alice, ""))
+	flows, err := from.Carried(bob)
+	if err != nil || len(flows) != 1 {
+		t.Fatalf("%+v, %v", flows, err)
+	}
+	for _, standby := range []bool{true, false} {
+		to := newWorld(t)
+		a := portOf(alice, 1001, 10)
+		a.Other, a.Standby = third, standby
+		to.apply(dataplane.SetPort{Port: a})
+		if err := to.Adopt(bob, flows); err != nil {
+			t.Fatal(err)
+		}
+		if !standby {
+			to.guest(bob, answer, denied("default-deny"))
+			to.flows(0)
+			continue
+		}
+		to.guest(bob, answer, dataplane.Outcome{Action: dataplane.Tunneled, VTEP: third, VNI: vni, Class: 20})
+		to.flows(1)
+	}
+}
+
 // TestInherit moves alice away from bob: her flow with him goes on, and takes
 // room of his.
 func TestInherit(t *testing.T) {
