@@ -80,7 +80,7 @@ func (f *fabric) ofRouter(r Router) []objection {
 				continue
 			}
 			s := subnets[at]
-			if a == s.Addr() || a.Is4() && a == lastOf(s) {
+			if a == s.Addr() || a.Is4() && a == LastOf(s) {
 				object(i.Network, "", "address %s of router %q is the first or last of subnet %s, which nobody can have", a, r.Name, s)
 			}
 			if other, twice := taken[s]; twice {
@@ -219,8 +219,8 @@ func routersWord(names []string) string {
 	return "routers " + strings.Join(quoted, " and ")
 }
 
-// lastOf returns the last address of a prefix.
-func lastOf(p netip.Prefix) netip.Addr {
+// LastOf returns the last address of a prefix.
+func LastOf(p netip.Prefix) netip.Addr {
 	b := p.Addr().AsSlice()
 	for i := p.Bits(); i < len(b)*8; i++ {
 		b[i/8] |= 0x80 >> (i % 8)

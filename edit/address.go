@@ -42,7 +42,7 @@ func (s *seat) address(path, text string) {
 		s.problems.add(dove.Invalid, path, "its subnets are "+prefixes(s.on.Subnets), "address %s is in no subnet of network %q", addr, s.on.Name)
 		return
 	}
-	if subnet := s.on.Subnets[i]; addr == subnet.Addr() || addr.Is4() && addr == lastOf(subnet) {
+	if subnet := s.on.Subnets[i]; addr == subnet.Addr() || addr.Is4() && addr == blueprint.LastOf(subnet) {
 		s.problems.add(dove.Invalid, path, "", "address %s is the first or last of subnet %s, which no endpoint can have", addr, subnet)
 		return
 	}
@@ -71,7 +71,7 @@ func (s *seat) allocate() {
 		if found[v4] {
 			continue
 		}
-		last := lastOf(p)
+		last := blueprint.LastOf(p)
 		if v4 {
 			last = last.Prev()
 		}
@@ -131,16 +131,6 @@ func madeMAC(n uint64) dove.MAC {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], n)
 	return dove.MAC{0x02, b[3], b[4], b[5], b[6], b[7]}
-}
-
-// lastOf returns the last address of a prefix.
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	last, _ := netip.AddrFromSlice(b)
-	return last
 }
 
 func prefixes(all []netip.Prefix) string {

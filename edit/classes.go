@@ -88,15 +88,7 @@ func (c *change) redomain(gone, made []*blueprint.Blueprint, now time.Time) erro
 			}
 			continue
 		}
-		keys, signer := map[string]policy.Signature{}, policy.NewSigner(intent)
-		for n := range c.w.Networks(domain.Tenant) {
-			if n.Domain != domain.Name {
-				continue
-			}
-			for e := range c.w.EndpointsIn(n.Full()) {
-				maps.Insert(keys, e.Signed(intent, signer))
-			}
-		}
+		keys := c.w.Signatures(domain, intent)
 		if err := c.fits(domain, intent, keys); err != nil {
 			return err
 		}

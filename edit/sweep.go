@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"dove.network/dove"
-	"dove.network/policy"
 	"dove.network/world"
 )
 
@@ -15,18 +14,15 @@ const sweepMax = 100
 // deletes those that rested long enough. One that is in use again is called back.
 // A sweep that deletes is a choice of ids: whoever relies on one that rests is not overtaken by it.
 func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error) {
-	intent := w.Domain(d)
-	used, signer := map[string]bool{}, policy.NewSigner(intent)
+	signatures := w.Signatures(d, w.Domain(d))
+	used := func(a world.ClassAlloc) bool {
+		_, is := signatures[a.Signature]
+		return is
+	}
 	networks := 0
 	for n := range w.Networks(d.Tenant) {
-		if n.Domain != d.Name {
-			continue
-		}
-		networks++
-		for e := range w.EndpointsIn(n.Full()) {
-			for key := range e.Signed(intent, signer) {
-				used[key] = true
-			}
+		if n.Domain == d.Name {
+			networks++
 		}
 	}
 	c := begin(w)
@@ -37,13 +33,13 @@ func SweepClasses(w *world.World, d dove.Domain, now time.Time) (dove.Txn, error
 			break
 		}
 		switch {
-		case used[a.Signature] && a.FreedAt != nil:
+		case used(a) && a.FreedAt != nil:
 			a.FreedAt = nil
 			c.put(a)
-		case !used[a.Signature] && a.FreedAt == nil:
+		case !used(a) && a.FreedAt == nil:
 			a.FreedAt = new(now.UTC())
 			c.put(a)
-		case !used[a.Signature] && rested(a.FreedAt, now):
+		case !used(a) && rested(a.FreedAt, now):
 			c.delete(a.Key())
 		default:
 			continue

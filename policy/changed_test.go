@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -166,27 +167,44 @@ func BenchmarkRenew(b *testing.B) {
 	}
 }
 
-// TestSigner: a signer that has seen many members says of each what the domain says.
-func TestSigner(t *testing.T) {
+// TestAlikeUntil: from an address up to where it says, and not beyond, policies mention the same.
+func TestAlikeUntil(t *testing.T) {
 	t.Logf("go test ./policy -run %s -seed %d", t.Name(), *seed)
 	r := rand.New(rand.NewPCG(*seed, 1))
-	for n := range 10 {
+	further := 0
+	for n := range 30 {
 		w := worlds.Rich(r, "acme")
 		d := policy.Compile(w.Blueprints, w.Edge)
-		s := policy.NewSigner(d)
-		for range 2 {
-			for _, m := range w.Members {
-				member := policy.Member{Groups: m.Groups, Labels: m.Labels, Ports: m.Ports, Open: m.Open}
-				for _, a := range worlds.Addrs {
-					for bits := range a.BitLen() + 1 {
-						within, _ := a.Prefix(bits)
-						want := d.SignatureIn(member, within)
-						if got, key := s.SignatureIn(member, within); key != want.Key() || got.Key() != key {
-							t.Fatalf("world %d, %+v in %s: %s, want %s", n, m, within, key, want.Key())
-						}
+		var addrs []netip.Addr // at which something may begin or end
+		for _, all := range []string{"0.0.0.0/0", "::/0"} {
+			for _, p := range d.Parts(netip.MustParsePrefix(all)) {
+				last := blueprint.LastOf(p)
+				for _, a := range []netip.Addr{p.Addr().Prev(), p.Addr(), p.Addr().Next(), last.Prev(), last, last.Next()} {
+					if a.IsValid() {
+						addrs = append(addrs, a)
 					}
 				}
 			}
 		}
+		for _, a := range addrs {
+			last, is := d.AlikeUntil(a), d.Mentioned(a)
+			if last.Less(a) || last.Is4() != a.Is4() {
+				t.Fatalf("world %d: from %s until %s", n, a, last)
+			}
+			for _, b := range addrs {
+				if !b.Less(a) && !last.Less(b) && d.Mentioned(b) != is {
+					t.Fatalf("world %d: %s is in %s, and %s in %s, alike until %s", n, a, is, b, d.Mentioned(b), last)
+				}
+			}
+			if next := last.Next(); next.IsValid() {
+				further++
+				if d.Mentioned(next) == is && d.Mentioned(next).IsValid() && d.Mentioned(next).Addr() != next {
+					t.Fatalf("world %d: %s is alike until %s, and so is what follows", n, a, last)
+				}
+			}
+		}
+	}
+	if further == 0 {
+		t.Error("nothing ever ended")
 	}
 }

@@ -143,6 +143,20 @@ func (m *mentions) longest(p netip.Prefix) netip.Prefix {
 	return netip.Prefix{}
 }
 
+// until returns the last address, from one on, up to which the longest prefix that is mentioned is the same.
+func (m *mentions) until(addr netip.Addr) netip.Addr {
+	around := m.longest(netip.PrefixFrom(addr, addr.BitLen()))
+	if !around.IsValid() {
+		around, _ = addr.Prefix(0)
+	}
+	last := blueprint.LastOf(around)
+	next, _ := slices.BinarySearchFunc(m.prefixes, addr, func(p netip.Prefix, a netip.Addr) int { return cmp.Or(p.Addr().Compare(a), -1) })
+	if next < len(m.prefixes) && !last.Less(m.prefixes[next].Addr()) {
+		last = m.prefixes[next].Addr().Prev()
+	}
+	return last
+}
+
 // around returns the outsides that hold the addresses of which a prefix is the
 // longest that is mentioned.
 func (m *mentions) around(p netip.Prefix) []dove.Group {

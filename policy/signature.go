@@ -57,6 +57,9 @@ func (d *Domain) Mentioned(addr netip.Addr) netip.Prefix {
 	return d.mention.longest(netip.PrefixFrom(addr, addr.BitLen()))
 }
 
+// AlikeUntil returns the last address, from one on, up to which Mentioned is the same.
+func (d *Domain) AlikeUntil(addr netip.Addr) netip.Addr { return d.mention.until(addr) }
+
 // SignatureIn returns that of the addresses of a prefix which are in no smaller
 // one that policies mention (Parts).
 func (d *Domain) SignatureIn(m Member, within netip.Prefix) Signature {

@@ -132,7 +132,7 @@ func (w *World) draft(rev dove.Revision) *draft {
 	n.networks, n.byVNI = n.networks.edit(g), n.byVNI.edit(g)
 	n.claims, n.byAllowed = n.claims.edit(g), n.byAllowed.edit(g)
 	n.routers, n.byInterface = n.routers.edit(g), n.byInterface.edit(g)
-	n.endpoints, n.byNetwork, n.byHost = n.endpoints.edit(g), n.byNetwork.edit(g), n.byHost.edit(g)
+	n.endpoints, n.byNetwork, n.byKind, n.byHost = n.endpoints.edit(g), n.byNetwork.edit(g), n.byKind.edit(g), n.byHost.edit(g)
 	n.byAddress, n.numbers, n.byMAC, n.byGroup = n.byAddress.edit(g), n.numbers.edit(g), n.byMAC.edit(g), n.byGroup.edit(g)
 	n.byParent = n.byParent.edit(g)
 	n.hosts, n.byVTEP = n.hosts.edit(g), n.byVTEP.edit(g)
@@ -317,9 +317,13 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 		for i := range old.doc.Groups {
 			d.byGroup.remove(membership{old, i})
 		}
+		for i := range old.doc.spans() {
+			d.byKind.remove(spot{old, i})
+		}
 	}
 	if new != nil {
 		new.doc.intern()
+		d.likeOthers(new)
 		if new.doc.Parent != "" {
 			d.byParent.put(new)
 		}
@@ -334,6 +338,9 @@ func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
 		}
 		for i := range new.doc.Groups {
 			d.byGroup.put(membership{new, i})
+		}
+		for i := range new.doc.spans() {
+			d.byKind.put(spot{new, i})
 		}
 	}
 	return nil

@@ -3,9 +3,7 @@ package world
 import (
 	"cmp"
 	"iter"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"dove.network/blueprint"
@@ -32,7 +30,7 @@ func byClass(a, b classified) int {
 	if c := compareDomain(a.alloc.doc.DomainOf(), b.alloc.doc.DomainOf()); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(a.alloc.doc.Class, b.alloc.doc.Class), cmp.Compare(a.alloc.digest, b.alloc.digest))
+	return cmp.Or(cmp.Compare(a.alloc.doc.Class, b.alloc.doc.Class), cmp.Compare(a.alloc.sort, b.alloc.sort))
 }
 
 // compile makes anew the intents of the domains whose blueprints or edges changed.
@@ -57,31 +55,6 @@ func (d *draft) compile() {
 	}
 }
 
-// reclass notes as changed the endpoints of a domain that have other signatures now.
-func (d *draft) reclass(name dove.Domain, before, after *policy.Domain) {
-	was, is := policy.NewSigner(before), policy.NewSigner(after)
-	for n := range d.Networks(name.Tenant) {
-		if n.Domain != name.Name {
-			continue
-		}
-		for e := range d.byNetwork.within(func(e *held[Endpoint]) int { return compareNetwork(e.doc.NetworkOf(), n.Full()) }) {
-			member := e.doc.Member()
-			differs := slices.ContainsFunc(e.doc.Addresses, func(a netip.Addr) bool {
-				within := netip.PrefixFrom(a, a.BitLen())
-				_, old := was.SignatureIn(member, within)
-				_, new := is.SignatureIn(member, within)
-				return old != new
-			})
-			if !differs && (e.doc.Open || len(e.doc.Allowed) > 0) {
-				differs = !maps.EqualFunc(maps.Collect(e.doc.Signed(before, was)), maps.Collect(e.doc.Signed(after, is)), func(_, _ policy.Signature) bool { return true })
-			}
-			if differs {
-				record(&d.delta.Endpoints, e, e)
-			}
-		}
-	}
-}
-
 // applyClass puts the decision about one class id in its place.
 func (d *draft) applyClass(doc dove.Doc, domain dove.Domain, digest string) error {
 	old, _ := d.classes.find(classAt(domain, digest))
@@ -93,7 +66,7 @@ func (d *draft) applyClass(doc dove.Doc, domain dove.Domain, digest string) erro
 		d.byClass.remove(classified{alloc: old})
 	}
 	if new != nil {
-		new.digest = digest
+		new.sort = digest
 		signature, err := policy.ParseSignature(new.doc.Signature)
 		if err != nil {
 			return dove.Errorf(dove.Internal, "document %s at revision %d: %v", doc.Key, doc.Revision, err)
@@ -242,26 +215,14 @@ func (e Endpoint) Spans() []netip.Prefix {
 // Signatures returns the signatures of all that an endpoint may send from, by
 // key, in a domain's words.
 func (e Endpoint) Signatures(intent *policy.Domain) map[string]policy.Signature {
-	return maps.Collect(e.Signed(intent, policy.NewSigner(intent)))
-}
-
-// Signed yields what Signatures returns, some perhaps twice, for one who asks about
-// many endpoints of a domain. The signer must be of the intent.
-func (e Endpoint) Signed(intent *policy.Domain, signer *policy.Signer) iter.Seq2[string, policy.Signature] {
-	return func(yield func(string, policy.Signature) bool) {
-		member := e.Member()
-		for _, span := range e.Spans() {
-			parts := []netip.Prefix{span}
-			if !span.IsSingleIP() {
-				parts = intent.Parts(span)
-			}
-			for _, part := range parts {
-				if s, key := signer.SignatureIn(member, part); !yield(key, s) {
-					return
-				}
-			}
+	all, member := map[string]policy.Signature{}, e.Member()
+	for _, span := range e.Spans() {
+		for _, part := range intent.Parts(span) {
+			s := intent.SignatureIn(member, part)
+			all[s.Key()] = s
 		}
 	}
+	return all
 }
 
 // AddressClass returns the class of an endpoint's address in the domain of its

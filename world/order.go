@@ -65,7 +65,7 @@ func byDigest(a, b *held[ClassAlloc]) int {
 	if c := compareDomain(a.doc.DomainOf(), b.doc.DomainOf()); c != 0 {
 		return c
 	}
-	return cmp.Compare(a.digest, b.digest)
+	return cmp.Compare(a.sort, b.sort)
 }
 
 func byClassNext(a, b *held[ClassNext]) int {
@@ -133,7 +133,7 @@ func classAt(d dove.Domain, digest string) func(*held[ClassAlloc]) int {
 		if c := compareDomain(h.doc.DomainOf(), d); c != 0 {
 			return c
 		}
-		return cmp.Compare(h.digest, digest)
+		return cmp.Compare(h.sort, digest)
 	}
 }
 

@@ -37,6 +37,7 @@ type World struct {
 	byAllowed    tree[permitted]
 	endpoints    tree[*held[Endpoint]]
 	byNetwork    tree[*held[Endpoint]]
+	byKind       tree[spot]
 	byHost       tree[bound]
 	byAddress    tree[located]
 	numbers      tree[numbered]
@@ -64,7 +65,7 @@ type World struct {
 type held[D any] struct {
 	doc      D
 	revision dove.Revision
-	digest   string // of the signature, only in class ids: their key has it
+	sort     string // what an index has it under beside its name: the digest of a class id's signature, the kind of an endpoint
 }
 
 // bound is an endpoint under a host of one of its bindings.
@@ -107,6 +108,7 @@ func New() *World {
 		}),
 		endpoints: newTree(byEndpoint),
 		byNetwork: newTree(ordered(func(a, b *Endpoint) int { return compareNetwork(a.NetworkOf(), b.NetworkOf()) }, byEndpoint)),
+		byKind:    newTree(bySpot),
 		byHost: newTree(func(a, b bound) int {
 			if c := strings.Compare(string(a.host), string(b.host)); c != 0 {
 				return c
