@@ -62,6 +62,7 @@ var layers = map[string]int{
 	"cmd/dovelab":        7,
 	"config":             1,
 	"daemon":             1,
+	"lobby":              1,
 	"manual":             1,
 	"daemon/daemontest":  1,
 	"privtest":           1,

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"dove.network/control/stream"
 	"dove.network/controller"
 	"dove.network/daemon"
 	"dove.network/dove"
@@ -22,6 +23,7 @@ type meter struct {
 	failures *prometheus.CounterVec
 	requests *prometheus.CounterVec // to the API
 	waiting  prometheus.Gauge
+	refused  *prometheus.CounterVec // connections
 }
 
 func newMeter() *meter {
@@ -40,11 +42,33 @@ func newMeter() *meter {
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "dove_dpc_api_requests_in_flight", Help: "Requests to the API that are being answered, those that wait for something too.",
 		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "dove_dpc_connections_refused_total",
+			Help: "Connections that were not let in, and for the API those that asked nothing and made room for others, by reason.",
+		}, []string{"port", "reason"}),
+	}
+	m.refused.WithLabelValues(apiPort, string(stream.Crowded))
+	for _, port := range []string{controlPort, peerPort} {
+		for _, reason := range stream.Reasons() {
+			m.refused.WithLabelValues(port, string(reason))
+		}
 	}
 	for _, operation := range []string{loading, watching, committing, asking} {
 		m.failures.WithLabelValues(operation, dove.Unavailable.String()) // so that it is there before it happens
 	}
 	return m
+}
+
+// Values of the label port.
+const (
+	apiPort     = "api"
+	controlPort = "control"
+	peerPort    = "peer"
+)
+
+// refusedAt counts connections that are not let in at a port.
+func (m *meter) refusedAt(port string) func(stream.Reason) {
+	return func(r stream.Reason) { m.refused.WithLabelValues(port, string(r)).Inc() }
 }
 
 // gatherer collects all metrics of the program. The etcd member inside the
@@ -55,7 +79,7 @@ func (m *meter) gatherer(member *controller.Member, store *etcd.Store, facts []p
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "dove_dpc_store_full_ratio", Help: "How full the store is, of what it can become: from 0.85 on tenants can add nothing.",
 	}, func() float64 { return float64(store.Noted().Full()) / 100 }))
-	registry.MustRegister(member.Collector(), m.seconds, m.failures, m.requests, m.waiting)
+	registry.MustRegister(member.Collector(), m.seconds, m.failures, m.requests, m.waiting, m.refused)
 	if etcdInside {
 		return prometheus.Gatherers{registry, prometheus.DefaultGatherer}
 	}

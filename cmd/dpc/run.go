@@ -146,11 +146,12 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	member.DialPeers(func(ctx context.Context, its world.Member) (control.PeerConn, error) {
 		return stream.DialPeer(ctx, its.Peer, control.PeerIdentity{Member: its.Name, Serial: its.Serial}, peerTLS)
 	})
-	peers := &stream.PeerServer{TLS: peerTLS, Admit: member.AdmitPeer, Converse: member.ConversePeer, Log: log}
+	peers := &stream.PeerServer{TLS: peerTLS, Admit: member.AdmitPeer, Converse: member.ConversePeer, Refused: meter.refusedAt(peerPort), Log: log}
 	hosts := &stream.Server{
 		TLS:      auth.ControlTLS(server, authority.Certificate()),
 		Admit:    admit(member),
 		Converse: member.Converse,
+		Refused:  meter.refusedAt(controlPort),
 		Log:      log,
 	}
 	public := &http.Server{
@@ -159,7 +160,9 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 			Now: time.Now, Random: rand.Reader, Log: log,
 		})),
 		TLSConfig:         auth.APITLS(server),
+		ConnState:         newIdle(meter.refusedAt(apiPort)).note,
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      api.WaitMax + time.Minute, // what streams has its own
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

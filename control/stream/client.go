@@ -73,7 +73,7 @@ func open(ctx context.Context, addr string, config *tls.Config, protocol string)
 	if err != nil {
 		return nil, dove.Errorf(dove.Unavailable, "%v", err)
 	}
-	w, err := shake(ctx, c, config, protocol, tls.Client)
+	w, err := shake(ctx, c, config, protocol, tls.Client, nil)
 	if err != nil {
 		return nil, cut(err)
 	}

@@ -25,12 +25,17 @@ type PeerServer struct {
 	Admit func(context.Context, control.PeerIdentity) error
 	// Converse serves one stream, as Server.Converse serves a session.
 	Converse func(context.Context, control.PeerIdentity, control.PeerConn) error
-	Log      *slog.Logger
+	// Refused hears of each connection that is not let in; it may be nil.
+	Refused func(Reason)
+	Log     *slog.Logger
 }
 
 // Serve is Server.Serve for streams of members.
 func (s *PeerServer) Serve(ctx context.Context, l net.Listener) error {
-	d := door{tls: s.TLS, protocol: peerProtocol, log: s.Log, serve: s.member}
+	d := newDoor(s.TLS, peerProtocol, s.Log, s.Refused)
+	d.serve = func(ctx context.Context, w *wire, cert *x509.Certificate) error {
+		return s.member(ctx, w, cert, d.refused)
+	}
 	if err := d.run(ctx, l); err != nil {
 		return fmt.Errorf("serve streams of members on %s: %w", l.Addr(), err)
 	}
@@ -38,12 +43,13 @@ func (s *PeerServer) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // member serves one member.
-func (s *PeerServer) member(ctx context.Context, w *wire, cert *x509.Certificate) error {
+func (s *PeerServer) member(ctx context.Context, w *wire, cert *x509.Certificate, refused func(Reason)) error {
 	id, err := peerIdentity(cert)
 	if err == nil {
 		err = s.Admit(ctx, id)
 	}
 	if err != nil {
+		refused(NotAdmitted)
 		s.Log.Warn("stream of a member refused", "from", w.socket.RemoteAddr().String(), "member", id.Member, "serial", id.Serial, "error", err)
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"dove.network/control"
 	"dove.network/control/controlpb"
 	"dove.network/dove"
+	"dove.network/lobby"
 )
 
 // hostProtocol is what both ends of a host's session agree on in the handshake (ALPN). It
@@ -23,8 +25,8 @@ const hostProtocol = "dove-host/1"
 
 // Limits of handshakes.
 const (
-	HandshakesMax    = 64               // at once; more wait for their turn
-	HandshakeTimeout = 10 * time.Second // waiting included
+	HandshakesMax    = 2048             // under way; who opens more of them than others loses some
+	HandshakeTimeout = 10 * time.Second // waiting for a turn included
 
 	stopGrace   = 3 * time.Second // for sessions to end in order when Serve stops
 	acceptAgain = 100 * time.Millisecond
@@ -41,13 +43,32 @@ type Server struct {
 	// Converse serves one session. It returns when the session is over or ctx is
 	// done; the kind and message of a dove.Error it returns reach the host.
 	Converse func(ctx context.Context, id control.Identity, conn control.MemberConn) error
-	Log      *slog.Logger
+	// Refused hears of each connection that is not let in; it may be nil.
+	Refused func(Reason)
+	Log     *slog.Logger
 }
+
+// Reason is why a connection is not let in.
+type Reason string
+
+// Reasons.
+const (
+	Crowded     Reason = "crowded"     // too many handshakes, most of them from its source
+	TooLate     Reason = "late"        // the handshake took longer than HandshakeTimeout
+	NoHandshake Reason = "handshake"   // no certificate, one that is not good, or no TLS at all
+	NotAdmitted Reason = "certificate" // it is good, and not that of who may come in now
+)
+
+// Reasons lists all.
+func Reasons() []Reason { return []Reason{Crowded, TooLate, NoHandshake, NotAdmitted} }
 
 // Serve accepts sessions on l, which it closes, until ctx is done. It then ends
 // all sessions and returns nil once they have ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	d := door{tls: s.TLS, protocol: hostProtocol, log: s.Log, serve: s.host}
+	d := newDoor(s.TLS, hostProtocol, s.Log, s.Refused)
+	d.serve = func(ctx context.Context, w *wire, cert *x509.Certificate) error {
+		return s.host(ctx, w, cert, d.refused)
+	}
 	if err := d.run(ctx, l); err != nil {
 		return fmt.Errorf("serve control sessions on %s: %w", l.Addr(), err)
 	}
@@ -55,13 +76,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // host serves one host.
-func (s *Server) host(ctx context.Context, w *wire, cert *x509.Certificate) error {
+func (s *Server) host(ctx context.Context, w *wire, cert *x509.Certificate, refused func(Reason)) error {
 	from := w.socket.RemoteAddr().String()
 	id, err := auth.HostIdentity(cert)
 	if err == nil {
 		err = s.Admit(ctx, id)
 	}
 	if err != nil {
+		refused(NotAdmitted)
 		s.Log.Warn("control session refused", "from", from, "host", string(id.Host), "serial", id.Serial, "error", err)
 		return err
 	}
@@ -80,9 +102,24 @@ type door struct {
 	tls      *tls.Config
 	protocol string
 	log      *slog.Logger
+	refused  func(Reason)
+	lobby    *lobby.Lobby // of handshakes
+	turns    *lobby.Turns // to compute them
 	// serve serves one connection until it is over or ctx is done. What it
 	// returns is the reason that the other end is told.
 	serve func(ctx context.Context, w *wire, cert *x509.Certificate) error
+}
+
+// newDoor returns a door that serves nobody yet. Handshakes compute on half of the
+// processors, so that sessions have the others.
+func newDoor(tls *tls.Config, protocol string, log *slog.Logger, refused func(Reason)) *door {
+	if refused == nil {
+		refused = func(Reason) {}
+	}
+	return &door{
+		tls: tls, protocol: protocol, log: log, refused: refused,
+		lobby: lobby.New(HandshakesMax), turns: lobby.NewTurns(max(1, runtime.GOMAXPROCS(0)/2)),
+	}
 }
 
 // run accepts until ctx is done and all are served. It closes l.
@@ -92,13 +129,16 @@ func (d *door) run(ctx context.Context, l net.Listener) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-	turns := make(chan struct{}, HandshakesMax)
 	var all sync.WaitGroup
 	for {
 		c, err := l.Accept()
 		switch {
 		case err == nil:
-			all.Go(func() { d.let(ctx, c, turns) })
+			if guest := d.lobby.Enter(lobby.SourceOf(c.RemoteAddr()), c); guest != nil {
+				all.Go(func() { d.let(ctx, c, guest) })
+			} else {
+				d.refuse(c, errors.Join(errCrowded, c.Close()))
+			}
 			continue
 		case ctx.Err() != nil:
 			err = nil
@@ -116,11 +156,28 @@ func (d *door) run(ctx context.Context, l net.Listener) error {
 	}
 }
 
+var errCrowded = errors.New("too many handshakes are under way")
+
+// refuse notes that a connection is not let in.
+func (d *door) refuse(c net.Conn, err error) {
+	reason := NoHandshake
+	switch {
+	case errors.Is(err, errCrowded):
+		reason = Crowded
+	case errors.Is(err, context.DeadlineExceeded):
+		reason = TooLate
+	case errors.Is(err, context.Canceled):
+		return // the member stops
+	}
+	d.refused(reason)
+	d.log.Debug("a handshake failed", "from", c.RemoteAddr().String(), "reason", string(reason), "error", err)
+}
+
 // let takes one connection through the door.
-func (d *door) let(ctx context.Context, c net.Conn, turns chan struct{}) {
-	w, err := handshake(ctx, c, d.tls, d.protocol, turns)
+func (d *door) let(ctx context.Context, c net.Conn, guest *lobby.Guest) {
+	w, err := d.handshake(ctx, c, guest)
 	if err != nil {
-		d.log.Debug("a handshake failed", "from", c.RemoteAddr().String(), "error", err)
+		d.refuse(c, err)
 		return
 	}
 	// Who does not take leave is cut off.
@@ -134,17 +191,18 @@ func (d *door) let(ctx context.Context, c net.Conn, turns chan struct{}) {
 	w.end(err)
 }
 
-// handshake waits for its turn. It closes the connection if it fails.
-func handshake(ctx context.Context, c net.Conn, config *tls.Config, protocol string, turns chan struct{}) (*wire, error) {
+// handshake closes the connection if it fails.
+func (d *door) handshake(ctx context.Context, c net.Conn, guest *lobby.Guest) (*wire, error) {
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
-	select {
-	case turns <- struct{}{}:
-		defer func() { <-turns }()
-		return shake(ctx, c, config, protocol, tls.Server)
-	case <-ctx.Done():
-		return nil, errors.Join(errors.New("too many handshakes at once"), c.Close())
+	w, err := shake(ctx, c, d.tls, d.protocol, tls.Server, d.turns)
+	if !guest.Leave() {
+		return nil, errors.Join(errCrowded, c.Close())
 	}
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(ctx.Err(), err)
+	}
+	return w, err
 }
 
 // memberConn is a control.MemberConn.

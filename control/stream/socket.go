@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"dove.network/lobby"
 )
 
 // Bounds of what waits for the kernel to take it.
@@ -24,6 +26,9 @@ type socket struct {
 	net.Conn
 	raw syscall.RawConn // nil if there is none: all is left to the goroutine
 
+	// While others dial in: who reads here has a turn, and not while it waits.
+	turns *lobby.Turns
+
 	mu       sync.Mutex
 	moved    sync.Cond // when flushing ends
 	flushing bool
@@ -39,6 +44,16 @@ func newSocket(c net.Conn) *socket {
 		s.raw, _ = sc.SyscallConn() // nil with an error
 	}
 	return s
+}
+
+// Read reads as net.Conn does.
+func (s *socket) Read(p []byte) (int, error) {
+	if s.turns == nil {
+		return s.Conn.Read(p)
+	}
+	s.turns.Give()
+	defer s.turns.Take(lobby.SourceOf(s.RemoteAddr()))
+	return s.Conn.Read(p)
 }
 
 // Write takes all of p, or fails for good.

@@ -36,6 +36,11 @@ type rig struct {
 
 func serve(t *testing.T, admit func(context.Context, control.Identity) error, converse func(context.Context, control.Identity, control.MemberConn) error) *rig {
 	t.Helper()
+	return serveRefusing(t, admit, converse, nil)
+}
+
+func serveRefusing(t *testing.T, admit func(context.Context, control.Identity) error, converse func(context.Context, control.Identity, control.MemberConn) error, refused func(Reason)) *rig {
+	t.Helper()
 	ca := newCA(t)
 	server, err := ca.IssueServer("dpc1", nil, time.Now(), rand.Reader)
 	if err != nil {
@@ -51,6 +56,7 @@ func serve(t *testing.T, admit func(context.Context, control.Identity) error, co
 		TLS:      auth.ControlTLS(server, ca.Certificate()),
 		Admit:    admit,
 		Converse: converse,
+		Refused:  refused,
 		Log:      slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	go func() { r.served <- s.Serve(ctx, l) }()
@@ -488,7 +494,7 @@ func TestSilence(t *testing.T) {
 				side = tls.Server
 			}
 			go func() {
-				w, err := shake(t.Context(), c, config, hostProtocol, side)
+				w, err := shake(t.Context(), c, config, hostProtocol, side, nil)
 				if err != nil {
 					t.Error(err)
 				}

@@ -21,6 +21,7 @@ import (
 
 	"dove.network/control/controlpb"
 	"dove.network/dove"
+	"dove.network/lobby"
 )
 
 // Limits and times of every session.
@@ -57,14 +58,21 @@ type wire struct {
 }
 
 // shake returns the wire of a connection once TLS is done and both ends speak
-// the protocol. It closes the connection if that fails.
-func shake(ctx context.Context, c net.Conn, config *tls.Config, protocol string, side func(net.Conn, *tls.Config) *tls.Conn) (*wire, error) {
+// the protocol. It closes the connection if that fails. What it computes takes turns, unless
+// they are nil.
+func shake(ctx context.Context, c net.Conn, config *tls.Config, protocol string, side func(net.Conn, *tls.Config) *tls.Conn, turns *lobby.Turns) (*wire, error) {
 	config = config.Clone()
 	config.NextProtos = []string{protocol}
 	config.DynamicRecordSizingDisabled = true // a message is of use when all of it is there
 	s := newSocket(c)
+	if turns != nil {
+		turns.Take(lobby.SourceOf(c.RemoteAddr()))
+		defer turns.Give()
+		s.turns = turns
+	}
 	t := side(s, config)
 	err := t.HandshakeContext(ctx)
+	s.turns = nil
 	if err == nil && t.ConnectionState().NegotiatedProtocol != protocol {
 		err = dove.Errorf(dove.Unavailable, "the other end does not speak %s", protocol)
 	}
