@@ -360,30 +360,6 @@ func TestAPairWalksOnlyPoliciesThatTouchIt(t *testing.T) {
 	}
 }
 
-func BenchmarkTable(b *testing.B) {
-	for _, n := range []int{10, 10000} {
-		b.Run(fmt.Sprintf("policies=%d", n), func(b *testing.B) {
-			d := hub(n)
-			src, dst := in("hub/all"), in("hub/g00007")
-			b.ReportAllocs()
-			for b.Loop() {
-				d.Table(src, dst)
-			}
-		})
-	}
-}
-
-func BenchmarkCompile(b *testing.B) {
-	h := hub(10000)
-	bp := &blueprint.Blueprint{Tenant: "acme", Name: "hub", Domain: "hub"}
-	for i, r := range h.rules {
-		bp.Policies = append(bp.Policies, blueprint.Policy{Name: fmt.Sprint(i), From: r.from, To: r.to, Allow: r.Allow})
-	}
-	for b.Loop() {
-		Compile([]*blueprint.Blueprint{bp}, time.Time{})
-	}
-}
-
 func BenchmarkPairs(b *testing.B) {
 	p := NewPairs(hub(100))
 	src, dst := in("hub/all"), in("hub/g00007")

@@ -72,6 +72,15 @@ func plainEndpoint(text []byte, e *Endpoint) bool {
 	if p.may(`,"device":`) {
 		e.Device = p.text()
 	}
+	if p.may(`,"labels":{`) {
+		e.Labels = map[string]string{}
+		for more := true; more && !p.bad; more = p.may(`,`) {
+			key := p.text()
+			p.must(`:`)
+			e.Labels[key] = p.text()
+		}
+		p.must(`}`)
+	}
 	p.must(`}`)
 	return !p.bad && len(p.rest) == 0
 }

@@ -30,8 +30,11 @@ func TestPlainEndpoint(t *testing.T) {
 		for i := range random.IntN(3) {
 			e.Groups = append(e.Groups, dove.Group{Tenant: "acme", Blueprint: "shop", Name: fmt.Sprintf("g%d", i)})
 		}
-		if random.IntN(9) == 0 {
-			e.Labels = map[string]string{"app": "web"}
+		for range random.IntN(4) * random.IntN(2) {
+			if e.Labels == nil {
+				e.Labels = map[string]string{}
+			}
+			e.Labels[one("app", "app", "example.com/tier", "app", "", "ä")] = one("web", "web", "", "db", "a<b")
 		}
 		put := Put(e)
 		text := put.Value
