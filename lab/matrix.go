@@ -25,7 +25,8 @@ type Check struct {
 	From, To *Guest
 	Addr     netip.Addr
 	Probe    scenario.Probe
-	Size     uint16 // bytes that the packet carries, 0 for a few
+	Size     uint16        // bytes that the packet carries, 0 for a few
+	Wait     time.Duration // for an answer or a drop, 0 for some seconds
 }
 
 // String says what a check is, for a person.
@@ -167,7 +168,7 @@ func forget(results []Result) error {
 
 func (l *Lab) check(ctx context.Context, c Check, in Intent, drops *dropLog) Result {
 	r := Result{Check: c, Intent: in}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Wait, answerTimeout))
 	defer cancel()
 	id := uint16(l.pings.Add(1))
 	if in.Outcome == scenario.Allow {

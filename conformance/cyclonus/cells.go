@@ -21,29 +21,47 @@ type cell struct {
 type answer struct {
 	loop          bool // to itself: no packet leaves the pod
 	packet        said
-	dpc, switches *said // nil where nobody was asked
+	dpc, switches *said  // nil where nobody was asked
+	tries         int    // how often it was asked again
+	first         string // why, the first time
 }
 
-// said is one answer, and in whose words.
+// said is one answer, and in whose words. An unclear one is none: neither a
+// verdict to let pass nor one to drop was seen in time.
 type said struct {
-	allowed bool
-	detail  string
+	allowed, unclear bool
+	detail           string
 }
 
-// judge lists what was not as the truth table has it.
+// why says who has not answered, or by another rule; "" if all have.
+func (a answer) why() string {
+	switch {
+	case a.loop:
+	case a.packet.unclear:
+		return "packet: " + a.packet.detail
+	case a.switches != nil && a.switches.unclear:
+		return "dSwitches: " + a.switches.detail
+	}
+	return ""
+}
+
+func (a answer) unclear() bool { return a.why() != "" }
+
+// judge lists what was not as the truth table has it. An answer that is none is wrong.
 func (a answer) judge(truth bool) []string {
 	var wrong []string
 	for name, s := range map[string]*said{"packet": &a.packet, "DPC": a.dpc, "dSwitches": a.switches} {
-		if s != nil && (s.allowed != truth || strings.HasPrefix(s.detail, unclear)) {
+		switch {
+		case s == nil:
+		case s.unclear:
+			wrong = append(wrong, fmt.Sprintf("%s: unclear (%s)", name, s.detail))
+		case s.allowed != truth:
 			wrong = append(wrong, fmt.Sprintf("%s: allowed %t (%s)", name, s.allowed, s.detail))
 		}
 	}
 	slices.Sort(wrong)
 	return wrong
 }
-
-// unclear heads the detail of an answer that is none.
-const unclear = "unclear: "
 
 // skip is a case that was not run.
 type skip struct {
@@ -59,9 +77,10 @@ type tally struct {
 	Skipped []skip  `json:"skipped"`
 	Seconds float64 `json:"seconds"`
 
-	Steps   int `json:"steps"`
-	Packets int `json:"packets"` // cells that a packet answered
-	Passed  int `json:"passed"`  // cases without a wrong cell
+	steps  int
+	passed int // cases without a wrong cell
+	again  int // cells that were asked again, as nobody had answered in time
+	mute   int // of those, cells that nobody ever answered: they are wrong
 }
 
 // choose lists the cases to run and those that are not. With most > 0 it takes as many, spread evenly.
@@ -98,7 +117,7 @@ func play(c *cluster, interpreter *connectivity.Interpreter, test *generator.Tes
 	t.Cases++
 	before := t.Wrong
 	for i, step := range result.Steps {
-		t.Steps++
+		t.steps++
 		truth := step.SimulatedProbe
 		for _, key := range truth.Wrapped.Keys() {
 			for _, r := range truth.Get(key.From, key.To).JobResults {
@@ -112,8 +131,14 @@ func play(c *cluster, interpreter *connectivity.Interpreter, test *generator.Tes
 				t.Cells++
 				wrong := []string{"nobody answered"}
 				if ok {
-					t.Packets++
 					wrong = a.judge(r.Combined == probe.ConnectivityAllowed)
+				}
+				if a.tries > 0 {
+					t.again++
+					say(fmt.Sprintf("  step %d: %s -> %s %s/%d asked again %d times: %s", i+1, key.From, key.To, r.Job.Protocol, r.Job.ResolvedPort, a.tries, a.first))
+				}
+				if a.unclear() {
+					t.mute++
 				}
 				if len(wrong) > 0 {
 					t.Wrong++
@@ -123,7 +148,7 @@ func play(c *cluster, interpreter *connectivity.Interpreter, test *generator.Tes
 		}
 	}
 	if t.Wrong == before {
-		t.Passed++
+		t.passed++
 	}
 	return nil
 }

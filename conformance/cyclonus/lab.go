@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mattfenwick/cyclonus/pkg/worker"
 	v1 "k8s.io/api/core/v1"
@@ -112,8 +113,8 @@ func (g *guests) checks(from string, questions []worker.Request) ([]lab.Check, e
 	return all, nil
 }
 
-// packets sends what the questions are about. A denied one ends with the switch's
-// word of the drop, an allowed one may take seconds.
+// packets sends what the questions are about. A denied one ends with a switch's
+// word that policy dropped it; silence is no answer, nor is a drop for another reason.
 func (g *guests) packets(ctx context.Context, checks []lab.Check, flat bool) ([]answer, error) {
 	answers := make([]answer, len(checks))
 	var real []lab.Check
@@ -137,27 +138,36 @@ func (g *guests) packets(ctx context.Context, checks []lab.Check, flat bool) ([]
 		if answers[i].loop {
 			continue
 		}
-		r := results[0]
-		results = results[1:]
-		p := &answers[i].packet
-		p.allowed = r.Reply.From == c.To.Name() && r.Reply.Err == nil
-		switch {
-		case p.allowed:
-			p.detail = "answered"
-		case r.Drop != nil:
-			p.detail = strings.TrimSpace(fmt.Sprintf("dropped on %s as %s %s", r.Drop.Host, r.Drop.Reason, r.Drop.Rule))
-		default:
-			p.detail = fmt.Sprintf("%sneither an answer nor a drop: %v", unclear, r.Reply.Err)
+		if r := results[0].Reply; r.From != "" && r.From != c.To.Name() {
+			return nil, fmt.Errorf("%s: answered by %s", c, r.From)
 		}
+		answers[i].packet, results = fate(c, results[0]), results[1:]
 	}
 	return answers, nil
 }
+
+// fate is what became of a packet.
+func fate(c lab.Check, r lab.Result) said {
+	switch {
+	case r.Reply.From == c.To.Name() && r.Reply.Err == nil:
+		return said{allowed: true, detail: "answered"}
+	case r.Drop != nil && r.Drop.Reason == policyDrop:
+		return said{detail: r.Drop.Rule}
+	case r.Drop != nil:
+		return said{unclear: true, detail: fmt.Sprintf("dropped on %s as %s", r.Drop.Host, r.Drop.Reason)}
+	}
+	return said{unclear: true, detail: fmt.Sprintf("neither an answer nor a drop: %v", r.Reply.Err)}
+}
+
+// policyDrop is the reason of a drop that is a verdict; all others may be a busy machine's.
+const policyDrop = "policy"
 
 // real is a world of three hosts with DOVE.
 type real struct {
 	guests
 	applied map[string]string // text of each blueprint
 	latest  dove.Revision     // of what was written
+	turn    sync.RWMutex      // many ask at once, or one alone
 }
 
 func newReal(ctx context.Context, l *lab.Lab, v6 bool) (*real, error) {
@@ -201,7 +211,16 @@ func (w *real) relabel(ctx context.Context, pod v1.Pod, labels map[string]string
 		return err
 	}
 	w.latest = e.Revision
-	_, err = w.lab.WaitReceipt(ctx, w.latest)
+	return w.settled(ctx)
+}
+
+// settled waits until what was written last is enforced.
+func (w *real) settled(ctx context.Context) (err error) {
+	for range receiptTries {
+		if _, err = w.lab.WaitReceipt(ctx, w.latest); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
 	return err
 }
 
@@ -223,15 +242,46 @@ func (w *real) enforce(ctx context.Context, documents []imports.Document) (err e
 		}
 		w.applied[name], w.latest = string(d.Text), b.Revision
 	}
-	_, err = w.lab.WaitReceipt(ctx, w.latest)
-	return err
+	return w.settled(ctx)
 }
+
+// A question that had no answer is asked again, when nobody else asks and with
+// more time: a busy machine makes this slow, and a switch that loses packets wrong.
+const (
+	againTries   = 3
+	againWait    = 20 * time.Second
+	receiptTries = 12 // of some seconds each
+)
 
 func (w *real) ask(ctx context.Context, from string, questions []worker.Request) ([]answer, error) {
 	checks, err := w.checks(from, questions)
 	if err != nil {
 		return nil, err
 	}
+	w.turn.RLock()
+	answers, err := w.askAll(ctx, checks)
+	w.turn.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range checks {
+		c.Wait = againWait
+		for try := 1; try <= againTries && answers[i].unclear(); try++ {
+			w.turn.Lock()
+			again, err := w.askAll(ctx, []lab.Check{c})
+			w.turn.Unlock()
+			if err != nil {
+				return nil, err
+			}
+			again[0].tries, again[0].first = try, cmp.Or(answers[i].first, answers[i].why())
+			answers[i] = again[0]
+		}
+	}
+	return answers, nil
+}
+
+// askAll asks by packets, then the DPC and the switches.
+func (w *real) askAll(ctx context.Context, checks []lab.Check) ([]answer, error) {
 	answers, err := w.packets(ctx, checks, false)
 	if err != nil {
 		return nil, err
@@ -245,30 +295,32 @@ func (w *real) ask(ctx context.Context, from string, questions []worker.Request)
 		if err != nil {
 			return nil, err
 		}
-		answers[i].dpc = &said{why.Reaches, why.Rule}
-		answers[i].switches = standing(why.Live)
+		answers[i].dpc = &said{allowed: why.Reaches, detail: why.Rule}
+		answers[i].switches = standing(why.Live, why.Rule)
+		if p := &answers[i].packet; !p.allowed && !p.unclear && p.detail != why.Rule {
+			p.unclear, p.detail = true, fmt.Sprintf("dropped by %s, which is not the DPC's rule", p.detail)
+		}
 	}
 	return answers, nil
 }
 
-// standing is what the switches of both ends do together: one that drops suffices.
-func standing(live []api.WhyLive) *said {
+// standing is what the switches of both ends do together: one that drops
+// suffices. Each cites the DPC's rule, or it has not caught up.
+func standing(live []api.WhyLive, rule string) *said {
 	var words []string
-	allowing, dropping := 0, false
+	allowing, dropping, other := 0, false, len(live) == 0
 	for _, l := range live {
-		words = append(words, strings.TrimSpace(fmt.Sprintf("%s: %s %s %s", l.Host, l.State, l.Standing, l.Rule)))
-		switch l.Standing {
-		case "allow":
+		words = append(words, strings.TrimSpace(fmt.Sprintf("%s: %s %s %s %s", l.Host, l.State, l.Standing, l.Rule, l.Detail)))
+		switch {
+		case l.Standing == "allow" && l.Rule == rule:
 			allowing++
-		case "deny", "hidden":
+		case l.Standing == "deny" && l.Rule == rule:
 			dropping = true
+		case l.Standing != "would-ask":
+			other = true
 		}
 	}
-	out := &said{allowed: allowing == len(live) && len(live) > 0, detail: strings.Join(words, ", ")}
-	if !out.allowed && !dropping {
-		out.detail = unclear + out.detail
-	}
-	return out
+	return &said{allowed: allowing == len(live), unclear: other || !dropping && allowing < len(live), detail: strings.Join(words, ", ")}
 }
 
 // flat is a world without DOVE.

@@ -33,6 +33,7 @@ type options struct {
 	v6      bool
 	most    int      // cases, 0: all
 	only    string   // cases whose description contains it
+	numbers []string // of the cases to run; none: all
 	exclude []string // tags
 	out     io.Writer
 }
@@ -41,6 +42,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o := options{name: fmt.Sprintf("truth-%d", os.Getpid()), out: os.Stdout}
+	numbers := flag.String("numbers", "", "run cases of these `NUMBERS` in the list, such as 92,105")
 	exclude := flag.String("exclude", "", "`TAGS` of cases that are not run")
 	results := flag.String("results", "", "`FILE` for the figures, as JSON")
 	flag.StringVar(&o.bin, "bin", "bin", "`FOLDER` with dpc, dswitch and dovectl")
@@ -49,7 +51,7 @@ func main() {
 	flag.IntVar(&o.most, "cases", 0, "run so `MANY` cases, spread evenly; 0: all")
 	flag.StringVar(&o.only, "only", "", "run cases whose description contains the `TEXT`")
 	flag.Parse()
-	o.exclude = slices.DeleteFunc(strings.Split(*exclude, ","), func(s string) bool { return s == "" })
+	o.exclude, o.numbers = list(*exclude), list(*numbers)
 	t, err := run(ctx, o)
 	if err == nil && *results != "" {
 		err = save(*results, t)
@@ -60,6 +62,10 @@ func main() {
 	if err != nil || t.Wrong > 0 || t.Cells == 0 {
 		os.Exit(1)
 	}
+}
+
+func list(s string) []string {
+	return slices.DeleteFunc(strings.Split(s, ","), func(s string) bool { return s == "" })
 }
 
 func save(file string, t tally) error {
@@ -116,7 +122,7 @@ func run(ctx context.Context, o options) (t tally, err error) {
 	tests, skipped := choose(last, o.exclude, o.most)
 	t.Skipped = skipped
 	for i, test := range tests {
-		if !strings.Contains(test.Description, o.only) {
+		if !strings.Contains(test.Description, o.only) || len(o.numbers) > 0 && !slices.Contains(o.numbers, fmt.Sprint(i+1)) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -131,7 +137,8 @@ func run(ctx context.Context, o options) (t tally, err error) {
 		if t.Wrong > wrong {
 			verdict = fmt.Sprintf("%d WRONG", t.Wrong-wrong)
 		}
-		fmt.Fprintf(o.out, "%3d of %d  %-9s %4.1f s  %s\n", i+1, len(tests), verdict, time.Since(began).Seconds(), test.Description)
+		left := time.Since(started) / time.Duration(i+1) * time.Duration(len(tests)-i-1)
+		fmt.Fprintf(o.out, "%3d of %d  %-9s %4.1f s, %.0f min left  %s\n", i+1, len(tests), verdict, time.Since(began).Seconds(), left.Minutes(), test.Description)
 		const most = 8 // lines of a case
 		slices.Sort(lines)
 		for _, line := range lines[:min(len(lines), most)] {
@@ -139,7 +146,7 @@ func run(ctx context.Context, o options) (t tally, err error) {
 		}
 	}
 	t.Seconds = time.Since(started).Seconds()
-	fmt.Fprintf(o.out, "%d cases, %d steps, %d cells, %d wrong; %d cases without a wrong cell; %d skipped; %.0f s\n",
-		t.Cases, t.Steps, t.Cells, t.Wrong, t.Passed, len(t.Skipped), t.Seconds)
+	fmt.Fprintf(o.out, "%d cases, %d steps, %d cells, %d wrong; %d cases without a wrong cell; %d skipped; %d cells asked again, of which %d had no answer at last; %.0f s\n",
+		t.Cases, t.steps, t.Cells, t.Wrong, t.passed, len(t.Skipped), t.again, t.mute, t.Seconds)
 	return t, nil
 }

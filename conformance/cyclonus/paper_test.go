@@ -100,7 +100,7 @@ func (w *paper) ask(_ context.Context, from string, questions []worker.Request) 
 		verdict := table.Lookup(protocol, uint16(q.Port))
 		obvious := oracle.Decide(w.texts, time.Time{}, oracle.Packet{Protocol: protocol, Port: uint16(q.Port),
 			Src: oracle.End{Addr: src.addr, Labels: src.labels, Ports: src.ports}, Dst: oracle.End{Addr: dst.addr, Labels: dst.labels, Ports: dst.ports}})
-		all = append(all, answer{loop: src.addr == dst.addr, packet: said{obvious.Allow, obvious.Rule}, dpc: &said{verdict.Allow, table.Name(verdict)}})
+		all = append(all, answer{loop: src.addr == dst.addr, packet: said{allowed: obvious.Allow, detail: obvious.Rule}, dpc: &said{allowed: verdict.Allow, detail: table.Name(verdict)}})
 	}
 	return all, nil
 }
@@ -127,7 +127,7 @@ func TestPaper(t *testing.T) {
 				t.Errorf("%s: %d cells are wrong, such as\n%s", test.Description, got.Wrong-before, lines[0])
 			}
 		}
-		t.Logf("%d cases, %d steps, %d cells, %d wrong", got.Cases, got.Steps, got.Cells, got.Wrong)
+		t.Logf("%d cases, %d steps, %d cells, %d wrong", got.Cases, got.steps, got.Cells, got.Wrong)
 		if got.Cases < 230 || got.Cells < 109_000 {
 			t.Errorf("only %d cases and %d cells", got.Cases, got.Cells)
 		}

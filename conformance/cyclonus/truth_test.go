@@ -46,7 +46,7 @@ func TestTruthTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if flat.Cells != got.Cells || flat.Passed > short/10 {
-		t.Errorf("on a flat bridge %d of %d cases are right, %d cells", flat.Passed, flat.Cases, flat.Cells)
+	if flat.Cells != got.Cells || flat.passed > short/10 {
+		t.Errorf("on a flat bridge %d of %d cases are right, %d cells", flat.passed, flat.Cases, flat.Cells)
 	}
 }
