@@ -205,8 +205,9 @@ var faults = []struct{ name, file, is, be string }{
 	{"later fragments of answers are asked about by their number", "related.h", ".own = p->asked,", ".own = 0,"},
 	{"errors about a flow pass an end without state", "related.h", "q->answers = 1;", "q->answers = 0;"},
 	{"what rules want told is told twice", "verdict.h", "(j == FORWARD && !q->by_own && q->mark == q->told) || ", ""},
-	{"both ends tell what rules want told", "verdict.h", " || !(is_port(initiator) || initiator->flags & DEST_FOREIGN))", ")"},
-	{"who is behind a foreign VTEP is not told of", "verdict.h", "is_port(initiator) || initiator->flags & DEST_FOREIGN", "is_port(initiator)"},
+	{"both ends tell what rules want told", "verdict.h", " || !(here || initiator->flags & DEST_FOREIGN))", ")"},
+	{"while the initiator moves both ends tell", "verdict.h", " && (p->backwards || p->direction != IN_OVERLAY)", ""},
+	{"who is behind a foreign VTEP is not told of", "verdict.h", "here || initiator->flags & DEST_FOREIGN", "here"},
 	{"what rules in shadow say is not counted", "report.h", "\t\tcount(&k, 0);", "\t\t;"},
 	{"ICMPv6 echo is taken for ICMP's", "parse.h", "p->v6 ? 128 : 8", "8"},
 }

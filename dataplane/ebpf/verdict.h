@@ -139,9 +139,11 @@ __noinline int between(struct packet *p, const struct dest *src, const struct de
 	if (j == FORWARD && dst->kind == DEST_HERE)
 		return refuse(p, NOT_HERE);
 	// It is told by the switch that has the flow's initiator, or, where that is behind
-	// a foreign VTEP, by the one that it asks; of a live flow once.
+	// a foreign VTEP, by the one that it asks; of a live flow once. What the initiator
+	// sends from elsewhere while it moves is told there.
 	const struct dest *initiator = p->backwards ? dst : src;
-	if (!q->tells || j == MISS || (j == FORWARD && !q->by_own && q->mark == q->told) || !(is_port(initiator) || initiator->flags & DEST_FOREIGN))
+	int here = is_port(initiator) && (p->backwards || p->direction != IN_OVERLAY);
+	if (!q->tells || j == MISS || (j == FORWARD && !q->by_own && q->mark == q->told) || !(here || initiator->flags & DEST_FOREIGN))
 		q->says = 0;
 	p->said = q->says & RULE_TOLD;
 	return j;

@@ -78,7 +78,9 @@ func (s *Switch) ask(t *transit, src, dst end, q question) (r ruling, o dataplan
 	if t.answers = q.backwards && !r.byOwn; t.answers {
 		initiator = dst
 	}
-	if t.told = (said{}); q.tells && (initiator.plugged() || initiator.where == remote && s.vteps[initiator.vtep].Foreign) {
+	// What the initiator sends from elsewhere while it moves is told there.
+	here := initiator.plugged() && (t.answers || t.direction != dataplane.FromOverlay)
+	if t.told = (said{}); q.tells && (here || initiator.where == remote && s.vteps[initiator.vtep].Foreign) {
 		t.told = r.said
 	}
 	switch {
