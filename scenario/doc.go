@@ -37,6 +37,8 @@
 //	expect acme/web-1 -> 10.9.0.7 udp/53 allow by=nat-1,nat-2   # many flows, by each of these
 //	expect acme/web-1 -> acme/app-1 ping allow size=8000   # bytes, in fragments
 //	expect acme/web-1 -> acme/app-1 udp/53 too-big size=8000   # in one piece
+//	expect acme/web-1 -> acme/app-1 tcp/22 allow log=yes would=deny shadow=shop/no-ssh
+//	expect acme/web-1 -> acme/app-1 udp/53 no-reply rule=default-deny   # arrives, and its answer does not
 //	expect matrix tcp/8080 udp/53 ping
 //
 //	flow sale acme/web-1 -> acme/app-1 tcp/8080

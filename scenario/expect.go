@@ -72,7 +72,7 @@ func (p *parser) expect(l *line) Action {
 			return f
 		}
 	}
-	o := l.options("rule", "over", "size", "at", "by")
+	o := l.options("rule", "over", "size", "at", "by", "log", "would", "shadow")
 	e := Expect{Rule: o["rule"].text, Over: l.over(o)}
 	if w, given := o["rule"]; given && w.text == "" {
 		l.fault(w, "leave rule= out if any will do", "the rule has no name")
@@ -92,18 +92,22 @@ func (p *parser) expect(l *line) Action {
 	}
 	e.Probe = l.probe()
 	e.Size = l.size(o, e.Probe)
-	w := l.next("allow, deny, no-endpoint, no-answer or too-big")
+	w := l.next("allow, deny, no-endpoint, no-answer, too-big or no-reply")
 	i := slices.Index(outcomes, w.text)
 	if i < 0 {
-		l.fault(w, "write allow, deny, no-endpoint, no-answer or too-big", "%s is no outcome", shorten(w.text))
+		l.fault(w, "write allow, deny, no-endpoint, no-answer, too-big or no-reply", "%s is no outcome", shorten(w.text))
 	} else {
 		e.Outcome = Outcome(i)
 	}
 	if by, given := o["by"]; given {
 		e.By = l.by(by, e)
 	}
+	l.told(o, &e)
 	switch {
 	case l.bad || e.Outcome == Allow || e.Outcome == Deny:
+	case e.Outcome == NoReply && (e.To == dove.Endpoint{} || !e.Probe.answered()):
+		l.fault(w, "expect it of tcp/PORT, udp/PORT, sctp/PORT or ping, between endpoints", "nobody answers %s there", e.Probe)
+	case e.Outcome == NoReply:
 	case e.Outcome == TooBig && (e.Size == 0 || e.Probe.Protocol != dove.ProtocolUDP):
 		l.fault(w, "expect it of udp/PORT, with size=BYTES", "%s is not too big", e.Probe)
 	case e.Outcome == TooBig && e.Rule != "":
@@ -117,6 +121,35 @@ func (p *parser) expect(l *line) Action {
 	}
 	return e
 }
+
+// told reads log=, would= and shadow=.
+func (l *line) told(o map[string]word, e *Expect) {
+	choose := func(key string, of ...string) uint8 {
+		w, given := o[key]
+		if !given {
+			return 0
+		}
+		i := slices.Index(of, w.text)
+		if i < 0 {
+			l.fault(w, "write "+strings.Join(of, ", "), "%s is not what %s= may be", shorten(w.text), key)
+		} else if e.Outcome != Allow && e.Outcome != Deny && e.Outcome != NoReply {
+			l.fault(w, "expect it of allow, deny or no-reply", "nothing is told where no policy decides")
+		}
+		return uint8(i + 1)
+	}
+	e.Log = Tells(choose("log", tells...))
+	e.Would = Would(choose("would", woulds...))
+	w, given := o["shadow"]
+	if e.Shadow = w.text; given && e.Would <= WouldNothing {
+		l.fault(w, "write would=allow or would=deny with it", "what would the policy in shadow do?")
+	}
+}
+
+// What Tells and Would are written as, from 1.
+var (
+	tells  = []string{"yes", "no"}
+	woulds = []string{"nothing", "allow", "deny"}
+)
 
 // by reads by=ENDPOINT,ENDPOINT, of the sender's tenant.
 func (l *line) by(w word, e Expect) (all []dove.Endpoint) {
@@ -152,7 +185,7 @@ func (l *line) size(options map[string]word, p Probe) uint16 {
 	return uint16(n)
 }
 
-var outcomes = []string{"allow", "deny", "no-endpoint", "no-answer", "too-big"}
+var outcomes = []string{"allow", "deny", "no-endpoint", "no-answer", "too-big", "no-reply"}
 
 // isAddress tells an address from tenant/endpoint.
 func isAddress(s string) bool { return !strings.Contains(s, "/") && strings.ContainsAny(s, ".:") }

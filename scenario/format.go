@@ -131,6 +131,15 @@ func (a Expect) String() string {
 	if a.Size != 0 {
 		s += fmt.Sprintf(" size=%d", a.Size)
 	}
+	if a.Log != AnyTells {
+		s += " log=" + tells[a.Log-1]
+	}
+	if a.Would != AnyWould {
+		s += " would=" + woulds[a.Would-1]
+	}
+	if a.Shadow != "" {
+		s += " shadow=" + a.Shadow
+	}
 	if len(a.By) > 0 {
 		s += " by=" + join(a.By, func(e dove.Endpoint) string { return string(e.ID) })
 	}

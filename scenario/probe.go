@@ -43,6 +43,9 @@ func (p Probe) Over(a netip.Addr) (protocol dove.Protocol, port uint16, ok bool)
 	return p.Protocol, p.Port, true
 }
 
+// answered reports whether who gets the probe answers it.
+func (p Probe) answered() bool { return p == Ping || p.Protocol.HasPorts() }
+
 func (p Probe) String() string {
 	switch {
 	case p == Ping:

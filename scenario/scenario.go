@@ -140,6 +140,31 @@ const (
 	// TooBig: the packet is larger than the network's MTU, and its sender lets nobody
 	// cut it up. It is dropped, and the sender is told the MTU.
 	TooBig
+	// NoReply: the probe arrives, and what answers it is denied by an end that keeps
+	// no state: the drop is counted under the rule.
+	NoReply
+)
+
+// Tells is whether a rule wants a probe told that it decides about.
+type Tells uint8
+
+// What is expected of it. AnyTells is nothing.
+const (
+	AnyTells Tells = iota
+	Logged
+	Unlogged
+)
+
+// Would is what would become of a probe if policies in shadow counted.
+type Would uint8
+
+// What is expected of it. AnyWould is nothing; WouldNothing is that no policy in shadow
+// would decide.
+const (
+	AnyWould Would = iota
+	WouldNothing
+	WouldAllow
+	WouldDeny
 )
 
 // Expect sends a first packet from an endpoint to another, or to an address on
@@ -150,7 +175,8 @@ const (
 // a few; the sender's kernel cuts up what is larger than the MTU. Echo requests, UDP
 // and TCP have one, which is what goes each way; TCP sends it in segments. By are
 // the next hops of a static route to Address: of many flows each takes some, and no
-// other endpoint gets any.
+// other endpoint gets any. Log is whether the probe is told of, Would what policies in
+// shadow would have made of it, and Shadow the one that would, "" for any.
 type Expect struct {
 	From, To dove.Endpoint
 	Address  netip.Addr
@@ -160,6 +186,9 @@ type Expect struct {
 	Rule     string
 	Size     uint16
 	By       []dove.Endpoint
+	Log      Tells
+	Would    Would
+	Shadow   string
 }
 
 // ExpectMatrix sends each probe from every plugged endpoint to every address

@@ -61,6 +61,8 @@ announce acme/app-1 10.9.0.1
 expect acme/db-1 -> acme/app-1 ping allow at=10.9.0.1
 network acme/slow domain=shop subnets=10.0.9.0/24,fd00:9::/64 mtu=1300
 expect acme/db-1 -> 10.9.0.2 tcp/80 allow by=app-1,db-1 over=v4
+expect acme/db-1 -> acme/app-1 tcp/80 deny log=yes would=allow shadow=shop/trial
+expect acme/db-1 -> acme/app-1 ping no-reply rule=default-deny log=no would=nothing
 `
 
 func TestParse(t *testing.T) {
@@ -109,6 +111,8 @@ func TestParse(t *testing.T) {
 			{44, Expect{From: db, To: app, Address: netip.MustParseAddr("10.9.0.1"), Probe: Ping}},
 			{45, CreateNetwork{dove.Network{Tenant: "acme", Name: "slow"}, "shop", []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24"), netip.MustParsePrefix("fd00:9::/64")}, 1300}},
 			{46, Expect{From: db, Address: netip.MustParseAddr("10.9.0.2"), Probe: Probe{dove.ProtocolTCP, 80}, Over: IPv4, By: []dove.Endpoint{app, db}}},
+			{47, Expect{From: db, To: app, Probe: Probe{dove.ProtocolTCP, 80}, Outcome: Deny, Log: Logged, Would: WouldAllow, Shadow: "shop/trial"}},
+			{48, Expect{From: db, To: app, Probe: Ping, Outcome: NoReply, Rule: "default-deny", Log: Unlogged, Would: WouldNothing}},
 		},
 	}
 	got, err := Parse([]byte(all))
@@ -186,7 +190,13 @@ func TestFaults(t *testing.T) {
 		"expect a/w -> fd00::1 tcp/80 deny":                                   "7:1: tcp/80 cannot be sent",
 		"expect a/w -> a/v tcp/0 deny":                                        `7:19: "tcp/0" is no probe`,
 		"expect a/w -> a/v tcp/80 maybe":                                      `7:26: "maybe" is no outcome`,
-		"expect a/w -> a/v tcp/80":                                            "7:25: allow, deny, no-endpoint, no-answer or too-big is missing",
+		"expect a/w -> a/v tcp/80":                                            "7:25: allow, deny, no-endpoint, no-answer, too-big or no-reply is missing",
+		"expect a/w -> 10.0.0.9 tcp/80 no-reply":                              "7:31: nobody answers tcp/80 there",
+		"expect a/w -> a/v proto/47 no-reply":                                 "7:28: nobody answers proto/47 there",
+		"expect a/w -> a/v tcp/80 deny log=maybe":                             `7:35: "maybe" is not what log= may be`,
+		"expect a/w -> a/v tcp/80 no-answer would=deny":                       "7:42: nothing is told where no policy decides",
+		"expect a/w -> a/v tcp/80 deny shadow=x":                              "7:38: what would the policy in shadow do?",
+		"expect a/w -> a/v tcp/80 deny would=nothing shadow=x":                "7:52: what would the policy in shadow do?",
 		"expect a/w -> a/v tcp/80 no-endpoint":                                "7:26: a/v is an endpoint",
 		"expect a/w -> 10.0.0.9 ping no-endpoint rule=x":                      "7:46: no rule decides",
 		"expect a/w -> 10.0.0.9 ping deny by=v":                               "7:37: only what is allowed to an address behind next hops is by them",

@@ -22,6 +22,7 @@ type exchange struct {
 	reached  []*guest // whom the packet reached
 	answered []uint64 // serials of those whose answer came back
 	rules    []string // that let the packet pass, one for each switch that said so
+	told     []Told   // of the packet, by switches
 	drops    []drop   // while it was under way
 	lost     []string // where its packets ended without a drop
 	asked    []dove.HostName
@@ -34,6 +35,7 @@ type drop struct {
 	rule   string
 	from   dataplane.Direction
 	flood  bool // it was sent to all hosts, since nobody knew which one has the address
+	answer bool // policy denied what answers a packet
 }
 
 func (d drop) String() string {
@@ -46,10 +48,11 @@ func (d drop) String() string {
 
 // Finding is what became of a first packet. Its end is one of the
 // outcomes, unless Instead says what was seen instead. Rule is what let it pass
-// or refused it.
+// or refused it, or its answer.
 type Finding struct {
 	Outcome scenario.Outcome
 	Rule    string
+	Told
 	Instead string
 }
 
@@ -57,10 +60,33 @@ func (f Finding) String() string {
 	switch {
 	case f.Instead != "":
 		return f.Instead
-	case f.Rule == "" || f.Outcome == scenario.NoEndpoint || f.Outcome >= scenario.NoAnswer:
+	case f.Rule == "" || f.Outcome == scenario.NoEndpoint || f.Outcome == scenario.NoAnswer || f.Outcome == scenario.TooBig:
 		return f.Outcome.String()
 	}
-	return fmt.Sprintf("%s (%s)", f.Outcome, f.Rule)
+	return fmt.Sprintf("%s (%s)%s", f.Outcome, f.Rule, f.Told)
+}
+
+// Told is what switches tell of a packet as rules want it: that it is logged, and
+// the rule that would decide if those in shadow counted, "" if it is none of these.
+type Told struct {
+	Log    bool
+	Shadow string
+	Would  bool // what it would say: allow
+}
+
+// String says it behind what became of the packet.
+func (t Told) String() string {
+	says := ""
+	if t.Log {
+		says = ", and it is logged"
+	}
+	switch {
+	case t.Shadow != "" && t.Would:
+		says += fmt.Sprintf("; in shadow %s would allow it", t.Shadow)
+	case t.Shadow != "":
+		says += fmt.Sprintf("; in shadow %s would deny it", t.Shadow)
+	}
+	return says
 }
 
 // Packet is a first packet: who sends it, from which of its addresses, to which
@@ -75,6 +101,25 @@ type Packet struct {
 
 func (p Packet) String() string {
 	return fmt.Sprintf("%s (%s) -> %s %s", p.From, p.Src, p.Dst, p.Probe)
+}
+
+// contradicts says what a step expects to be told, "" if that was.
+func (t Told) contradicts(a scenario.Expect) string {
+	switch {
+	case a.Log == scenario.Logged && !t.Log:
+		return "it is logged"
+	case a.Log == scenario.Unlogged && t.Log:
+		return "it is not logged"
+	case a.Would == scenario.WouldNothing && t.Shadow != "":
+		return "nothing in shadow would decide"
+	case a.Would == scenario.WouldAllow && (t.Shadow == "" || !t.Would):
+		return "what is in shadow would allow it"
+	case a.Would == scenario.WouldDeny && (t.Shadow == "" || t.Would):
+		return "what is in shadow would deny it"
+	case a.Shadow != "" && t.Shadow != a.Shadow:
+		return a.Shadow + " in shadow would decide"
+	}
+	return ""
 }
 
 // pace is how long an exchange takes: it keeps a port's misses below their limit.
@@ -150,6 +195,18 @@ func (s *Sim) pathMTU(p Packet) uint16 {
 
 // found says what an exchange came to.
 func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
+	f := s.end(p, x, answerable)
+	switch {
+	case f.Instead == "" && len(x.told) > 1:
+		return Finding{Instead: fmt.Sprintf("told %d times: %v", len(x.told), x.told)}
+	case f.Instead == "" && len(x.told) == 1:
+		f.Told = x.told[0]
+	}
+	return f
+}
+
+// end is found without what was told.
+func (s *Sim) end(p Packet, x *exchange, answerable bool) Finding {
 	rules := slices.Compact(slices.Clone(x.rules))
 	drops := x.drops
 	if p.Size > 0 && len(drops) > 0 { // the later pieces of what was refused are dropped, too
@@ -161,6 +218,8 @@ func (s *Sim) found(p Packet, x *exchange, answerable bool) Finding {
 		return Finding{Instead: fmt.Sprintf("arrived %d times, first at %s", len(x.reached), x.reached[0].endpoint)}
 	case len(x.reached) == 1 && !s.meant(p, x.reached[0]):
 		return Finding{Instead: "went astray to " + x.reached[0].endpoint.String()}
+	case len(x.reached) == 1 && len(drops) == 1 && len(x.answered) == 0 && drops[0].answer:
+		return Finding{Outcome: scenario.NoReply, Rule: drops[0].rule}
 	case len(x.reached) == 1 && len(drops) > 0:
 		return Finding{Instead: "reached " + x.reached[0].endpoint.String() + ", but " + drops[0].String()}
 	case len(x.reached) == 1 && answerable && !slices.Equal(x.answered, []uint64{x.reached[0].serial}):
@@ -288,10 +347,27 @@ func (s *Sim) watch(g *guest, silent bool) (x *exchange, done func() error) {
 
 // judged notes the rule by which a switch let the packet of an exchange pass.
 func (s *Sim) judged(inner []byte, rule string) {
-	m, ok := markOf(inner)
-	if x := s.talks[m.talk]; ok && x != nil && rule != "" && (x.from == nil || x.from.serial == m.sender) {
+	if x, asks := s.ofAsker(inner); asks && rule != "" {
 		x.rules = append(x.rules, rule)
 	}
+}
+
+// noted notes what a switch tells of the packet of an exchange.
+func (s *Sim) noted(frame []byte, out dataplane.Outcome) {
+	t := Told{out.Log, out.Would, out.WouldAllow}
+	if x, asks := s.ofAsker(frame); asks && t != (Told{}) {
+		x.told = append(x.told, t)
+	}
+}
+
+// ofAsker returns the exchange that a frame is of, nil if nobody watches it, and whether
+// it is of who asks in it.
+func (s *Sim) ofAsker(frame []byte) (x *exchange, asks bool) {
+	m, ok := markOf(frame)
+	if x = s.talks[m.talk]; !ok || x == nil {
+		return nil, false
+	}
+	return x, x.from == nil || x.from.serial == m.sender
 }
 
 // tally is what one switch has counted.

@@ -86,7 +86,7 @@ func (h *host) react(events ...agent.Event) {
 			h.inject(e.Miss)
 		case agent.Discard:
 			h.sw.Discard(e.Miss, e.Reason)
-			h.dropped(e.Reason, "", e.Miss.Direction)
+			h.dropped(drop{reason: e.Reason, from: e.Miss.Direction})
 		case agent.ReadFlows:
 			core := h.core
 			h.sim.soon(func() {
@@ -249,9 +249,11 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 		s.soon(func() { s.byVTEP[outer.Dst].fromWire(left) })
 		return
 	}
+	s.noted(frame, out)
 	switch out.Action {
 	case dataplane.Dropped:
-		h.dropped(out.Reason, out.Rule, from)
+		x, asks := s.ofAsker(frame)
+		h.dropped(drop{reason: out.Reason, rule: out.Rule, from: from, answer: x != nil && !asks && out.Reason == dataplane.Policy})
 	case dataplane.Passed:
 		s.fault("%s leaves a frame to its own stack: % x", h.name, frame)
 	case dataplane.Missed:
@@ -301,6 +303,7 @@ func (h *host) untag(at slot, frame []byte) []byte {
 }
 
 // dropped notes a drop for the exchange that is watched.
-func (h *host) dropped(reason dataplane.Reason, rule string, from dataplane.Direction) {
-	h.sim.dropped = append(h.sim.dropped, drop{h.name, reason, rule, from, h.sim.flooding})
+func (h *host) dropped(d drop) {
+	d.host, d.flood = h.name, h.sim.flooding
+	h.sim.dropped = append(h.sim.dropped, d)
 }

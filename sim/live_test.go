@@ -65,8 +65,8 @@ func (w *walk) foretell(p Packet) (foretold, flows int, err error) {
 	}
 	tuple := w.tuple(p)
 	before := w.Inspect(from.Host, tuple)
-	seen, x, err := w.ask(p)
-	if rule := w.silenced(p); rule != "" && len(x.reached) == 1 && seen == unanswered(x, rule) {
+	seen, err := w.Ask(p)
+	if seen.Outcome == scenario.NoReply && seen == judgeWhole(w.World(), byOracle, w.Plugged, p, w.port) {
 		seen = judge(w.World(), byOracle, w.Plugged, p) // a switch says what becomes of the packet, not of its answer
 	}
 	after := w.Inspect(from.Host, tuple)
@@ -180,7 +180,7 @@ func TestFlowsAreToldAsTheyAre(t *testing.T) {
 		fmt.Sprintf("%s denied %s-%s", denier.Host, refused.Src, refused.Dst),
 	}
 	protocol, port, _ := passing.Probe.Over(passing.Dst)
-	if asks(w.World(), passing, from, to, protocol, port).Log {
+	if byOracle(w.World(), passing, from, to, protocol, port).Log {
 		want = append(want, fmt.Sprintf("%s logged %s-%s", from.Host, passing.Src, passing.Dst))
 	}
 	slices.Sort(want)

@@ -17,8 +17,9 @@ import (
 	"dove.network/world"
 )
 
-// decider says whether an endpoint may open a flow to another, and by which rule.
-type decider func(w *world.World, p Packet, from, to world.Endpoint) (bool, string)
+// decider says whether an endpoint may open a flow to another by a packet of the
+// protocol to the port, and what is told of it.
+type decider func(w *world.World, p Packet, from, to world.Endpoint, protocol dove.Protocol, port uint16) oracle.Answer
 
 // judge says what should become of a packet, given who is plugged in.
 func judge(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p Packet) Finding {
@@ -30,15 +31,45 @@ func judge(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p P
 	if !ok || to.Host == "" {
 		return Finding{Outcome: scenario.NoEndpoint}
 	}
-	switch allow, rule := decide(w, p, from, to); {
-	case !allow:
-		return Finding{Outcome: scenario.Deny, Rule: rule}
-	case !plugged(to.Full()):
+	protocol, port, _ := p.Probe.Over(p.Dst)
+	a := decide(w, p, from, to, protocol, port)
+	f := Finding{Outcome: scenario.Deny, Rule: a.Rule, Told: Told{a.Log, a.Shadow, a.Would}}
+	switch {
+	case a.Allow && !plugged(to.Full()):
 		return Finding{Instead: to.Full().String() + " is not plugged in"}
-	default:
-		return Finding{Outcome: scenario.Allow, Rule: rule}
+	case a.Allow:
+		f.Outcome = scenario.Allow
 	}
+	return f
 }
+
+// judgeWhole is judge of a packet from a port, and of its answer: what is allowed
+// comes to NoReply where an end that keeps no state denies that.
+func judgeWhole(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p Packet, sport uint16) Finding {
+	f := judge(w, decide, plugged, p)
+	protocol, port, _ := p.Probe.Over(p.Dst)
+	if !allowed(f) || !answerable(protocol, port) {
+		return f
+	}
+	switch {
+	case protocol.HasPorts():
+		port = sport
+	case protocol == dove.ProtocolICMP:
+		port = 0
+	case protocol == dove.ProtocolICMPv6:
+		port = 129 << 8
+	}
+	from, _ := w.Endpoint(p.From)
+	to, _ := whose(w, from, p.Dst)
+	back := p
+	back.Src, back.Dst = p.Dst, p.Src
+	if a := decide(w, back, to, from, protocol, port); a.NoReply {
+		f.Outcome, f.Rule = scenario.NoReply, a.Rule
+	}
+	return f
+}
+
+func allowed(f Finding) bool { return f.Instead == "" && f.Outcome == scenario.Allow }
 
 // whose finds who has an address as an endpoint sees it, the slow obvious way: on
 // its own network, or on one that a router joins with it; of several next hops of a
@@ -147,14 +178,7 @@ func permitted(w *world.World, n world.Network, addr netip.Addr) (found world.En
 }
 
 // byOracle reads the blueprints.
-func byOracle(w *world.World, p Packet, from, to world.Endpoint) (bool, string) {
-	protocol, port, _ := p.Probe.Over(p.Dst)
-	a := asks(w, p, from, to, protocol, port)
-	return a.Allow, a.Rule
-}
-
-// asks puts to the oracle what a packet asks for.
-func asks(w *world.World, p Packet, from, to world.Endpoint, protocol dove.Protocol, port uint16) oracle.Answer {
+func byOracle(w *world.World, p Packet, from, to world.Endpoint, protocol dove.Protocol, port uint16) oracle.Answer {
 	n, ok := w.Network(from.NetworkOf())
 	if !ok {
 		return oracle.Answer{Rule: "no network"}
@@ -174,27 +198,26 @@ func end(e world.Endpoint, a netip.Addr) oracle.End {
 
 // byTable goes the way of the compiled tables: from the addresses' class ids to
 // what these stand for, to the table of the pair, over its encoding.
-func byTable(w *world.World, p Packet, from, to world.Endpoint) (bool, string) {
+func byTable(w *world.World, p Packet, from, to world.Endpoint, protocol dove.Protocol, port uint16) oracle.Answer {
 	n, ok := w.Network(from.NetworkOf())
 	if !ok {
-		return false, "no network"
+		return oracle.Answer{Rule: "no network"}
 	}
 	domain := n.DomainOf()
 	src, ok := w.SignatureOf(domain, w.AddressClass(from, p.Src))
 	if !ok {
-		return false, fmt.Sprintf("no class for %s", p.Src)
+		return oracle.Answer{Rule: fmt.Sprintf("no class for %s", p.Src)}
 	}
 	dst, ok := w.SignatureOf(domain, w.AddressClass(to, p.Dst))
 	if !ok {
-		return false, fmt.Sprintf("no class for %s", p.Dst)
+		return oracle.Answer{Rule: fmt.Sprintf("no class for %s", p.Dst)}
 	}
 	table, err := verdict.Decode(w.Domain(domain).Table(src, dst).Encode())
 	if err != nil {
-		return false, err.Error()
+		return oracle.Answer{Rule: err.Error()}
 	}
-	protocol, port, _ := p.Probe.Over(p.Dst)
 	v := table.Lookup(protocol, port)
-	return v.Allow, table.Name(v)
+	return oracle.Answer{Allow: v.Allow, Rule: table.Name(v), Log: v.Log, Shadow: table.WouldName(v), Would: v.WouldAllow, NoReply: v.NoReply, Stateless: !table.Stateful()}
 }
 
 // paper is a level without hosts: a change is in force as soon as it is made,
@@ -267,10 +290,15 @@ func (l *paper) unplug(e dove.Endpoint) (string, error) {
 	return "", nil
 }
 
+// ephemeral is a port that packets on paper come from.
+const ephemeral = 49152
+
 func (l *paper) ask(p Packet) (Finding, string, error) {
-	seen := judge(l.world, l.decide, func(e dove.Endpoint) bool { return l.plugged[e] != 0 }, p)
+	seen := judgeWhole(l.world, l.decide, func(e dove.Endpoint) bool { return l.plugged[e] != 0 }, p, ephemeral)
 	return seen, tellOnPaper(l.world, p, seen), nil
 }
+
+func (l *paper) sport() uint16 { return ephemeral }
 
 // spread looks whom flows of a packet may reach.
 func (l *paper) spread(p Packet) (reached []dove.Endpoint, seen Finding, says string, err error) {

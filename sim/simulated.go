@@ -93,6 +93,8 @@ func (l simulated) ask(p Packet) (Finding, string, error) {
 	return seen, l.tell(p, seen, x), err
 }
 
+func (l simulated) sport() uint16 { return l.port }
+
 // flowsSpread is how many flows are sent to see by which next hops they go: that
 // one of eight gets none of so many by chance is not to be seen.
 const flowsSpread = 200

@@ -29,6 +29,7 @@ type level interface {
 	plug(world.Endpoint) (says string, err error)
 	unplug(dove.Endpoint) (says string, err error)
 	ask(Packet) (seen Finding, says string, err error)
+	sport() uint16 // that the packet asked about last came from
 	spread(Packet) (reached []dove.Endpoint, seen Finding, says string, err error) // of many flows alike, all of whom they reached
 	open(Packet) (flow conversation, says string, err error)
 	forge(scenario.Forge) (says string, err error)
@@ -36,6 +37,8 @@ type level interface {
 	disturb(scenario.Action) (says string, err error) // Kill, Stop, Start, Cut, Heal
 	Sleep(time.Duration)
 }
+
+func (st *stage) isPlugged(e dove.Endpoint) bool { return st.plugged[e] }
 
 // conversation is a flow of one family that was opened. It passes both ways or
 // not at all; anything between is an error.
@@ -279,6 +282,13 @@ func (st *stage) expect(a scenario.Expect) (string, error) {
 		if meant.Rule == "" && seen.Instead == "" && seen.Outcome == meant.Outcome {
 			meant.Rule = seen.Rule
 		}
+		meant.Told = seen.Told
+		if policy := a.Outcome == scenario.Allow || a.Outcome == scenario.Deny || a.Outcome == scenario.NoReply; policy && seen.Instead == "" && st.outage.Any() == "" && len(a.By) == 0 {
+			meant.Told = judge(st.World(), byOracle, st.isPlugged, p).Told
+		}
+		if wrong := seen.contradicts(a); wrong != "" {
+			errs = append(errs, fmt.Errorf("%s: %s, meant: %s", p, seen, wrong))
+		}
 		if seen != meant {
 			errs = append(errs, fmt.Errorf("%s: %s, meant: %s", p, seen, meant))
 		}
@@ -338,13 +348,13 @@ func (st *stage) matrix(a scenario.ExpectMatrix) (string, error) {
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	addresses = slices.Compact(addresses)
 	var errs []error
-	var outcomes [scenario.NoEndpoint + 1]int
+	var outcomes [scenario.NoReply + 1]int
 	for _, from := range plugged {
 		for _, probe := range a.Probes {
 			for p := range st.packets(from, addresses, probe) {
-				meant := judge(w, byOracle, func(e dove.Endpoint) bool { return st.plugged[e] }, p)
 				seen, _, err := st.ask(p)
 				errs = append(errs, err)
+				meant := judgeWhole(w, byOracle, st.isPlugged, p, st.sport())
 				if seen != meant {
 					errs = append(errs, fmt.Errorf("%s: %s, the oracle says: %s", p, seen, meant))
 				} else if seen.Instead == "" {

@@ -160,9 +160,11 @@ func (s *Sim) tell(p Packet, seen Finding, x *exchange) string {
 	switch {
 	case seen.Instead != "":
 	case seen.Outcome == scenario.Allow:
-		says = fmt.Sprintf("%s on %s reached %s on %s: %s allows it", p.From, x.from.at(), x.reached[0].endpoint, x.reached[0].at(), seen.Rule)
+		says = fmt.Sprintf("%s on %s reached %s on %s: %s allows it%s", p.From, x.from.at(), x.reached[0].endpoint, x.reached[0].at(), seen.Rule, seen.Told)
 	case seen.Outcome == scenario.Deny:
-		says = fmt.Sprintf("denied on %s by %s", x.drops[0].host, because(s.World(), p, seen.Rule))
+		says = fmt.Sprintf("denied on %s by %s%s", x.drops[0].host, because(s.World(), p, seen.Rule), seen.Told)
+	case seen.Outcome == scenario.NoReply:
+		says = fmt.Sprintf("%s on %s reached %s on %s, and the answer is denied on %s by %s%s", p.From, x.from.at(), x.reached[0].endpoint, x.reached[0].at(), x.drops[0].host, seen.Rule, seen.Told)
 	case seen.Outcome == scenario.NoEndpoint:
 		says = fmt.Sprintf("nobody has %s on that network: dropped on %s", p.Dst, x.drops[0].host)
 	case seen.Outcome == scenario.TooBig:
@@ -192,9 +194,11 @@ func tellOnPaper(w *world.World, p Packet, seen Finding) string {
 	switch {
 	case seen.Instead != "":
 	case seen.Outcome == scenario.Allow:
-		return seen.Rule + " allows it"
+		return seen.Rule + " allows it" + seen.Told.String()
 	case seen.Outcome == scenario.Deny:
-		return "denied by " + because(w, p, seen.Rule)
+		return "denied by " + because(w, p, seen.Rule) + seen.Told.String()
+	case seen.Outcome == scenario.NoReply:
+		return fmt.Sprintf("it arrives, and the answer is denied by %s%s", seen.Rule, seen.Told)
 	case seen.Outcome == scenario.NoEndpoint:
 		return fmt.Sprintf("nobody has %s on that network", p.Dst)
 	}

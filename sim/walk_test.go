@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"dove.network/blueprint"
-	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/oracle/worlds"
@@ -273,14 +272,11 @@ func neighborDiscovery(p worlds.Probe) bool {
 // hosts are cut off, they may refuse what they do not know, and what passes
 // must be allowed unless both ends are cut off.
 func (w *walk) check(p Packet) error {
-	meant := judge(w.World(), byOracle, w.Plugged, p)
-	may := allowed(meant)
+	may := allowed(judge(w.World(), byOracle, w.Plugged, p))
 	seen, x, err := w.ask(p)
 	w.note("%s: %s", p, seen)
-	if rule := w.silenced(p); may && rule != "" && len(x.reached) == 1 {
-		meant = unanswered(x, rule)
-	}
-	if err != nil || seen == meant {
+	meant := judgeWhole(w.World(), byOracle, w.Plugged, p, w.port)
+	if err != nil || seen == meant && (seen.Outcome != scenario.NoReply || x.drops[0].host == x.reached[0].at()) {
 		return err
 	}
 	if !w.whole() {
@@ -294,46 +290,13 @@ func (w *walk) check(p Packet) error {
 	return fmt.Errorf("%s: %s, the oracle says: %s", p, seen, meant)
 }
 
-// unanswered is what a packet comes to whose answer a rule denies where it begins.
-func unanswered(x *exchange, rule string) Finding {
-	refused := drop{host: x.reached[0].at(), reason: dataplane.Policy, rule: rule}
-	return Finding{Instead: fmt.Sprintf("reached %s, but %s", x.reached[0].endpoint, refused)}
-}
-
 // stateless reports whether an end of a packet's pair keeps no state.
 func (w *walk) stateless(p Packet) bool {
 	protocol, port, _ := p.Probe.Over(p.Dst)
 	from, _ := w.World().Endpoint(p.From)
 	to, ok := whose(w.World(), from, p.Dst)
-	return ok && asks(w.World(), p, from, to, protocol, port).Stateless
+	return ok && byOracle(w.World(), p, from, to, protocol, port).Stateless
 }
-
-// silenced names the rule by which an end that keeps no state denies the answer to
-// the packet that was sent last, "" if none does or there is no answer.
-func (w *walk) silenced(p Packet) string {
-	protocol, port, _ := p.Probe.Over(p.Dst)
-	from, _ := w.World().Endpoint(p.From)
-	to, ok := whose(w.World(), from, p.Dst)
-	if !ok || !answerable(protocol, port) {
-		return ""
-	}
-	switch {
-	case protocol.HasPorts():
-		port = w.port
-	case protocol == dove.ProtocolICMP:
-		port = 0
-	case protocol == dove.ProtocolICMPv6:
-		port = 129 << 8
-	}
-	back := p
-	back.Src, back.Dst = p.Dst, p.Src
-	if a := asks(w.World(), back, to, from, protocol, port); a.NoReply {
-		return a.Rule
-	}
-	return ""
-}
-
-func allowed(f Finding) bool { return f.Instead == "" && f.Outcome == scenario.Allow }
 
 // sample checks some packets of all tenants.
 func (w *walk) sample(n int) error {

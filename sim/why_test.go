@@ -74,7 +74,7 @@ func (w *walk) explained(p Packet) (what string, err error) {
 	fail := func() (string, error) {
 		return "", fmt.Errorf("%s: %s, drops %v, but why says %+v, %v", p, seen, x.drops, why, findErr)
 	}
-	if rule := w.silenced(p); rule != "" && len(x.reached) == 1 && seen == unanswered(x, rule) {
+	if seen.Outcome == scenario.NoReply && seen == judgeWhole(w.World(), byOracle, w.Plugged, p, w.port) {
 		seen, x.drops = judge(w.World(), byOracle, w.Plugged, p), nil // why is asked about the packet, not about its answer
 	}
 	if len(x.drops) == 0 {
