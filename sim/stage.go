@@ -29,7 +29,7 @@ type level interface {
 	plug(world.Endpoint) (says string, err error)
 	unplug(dove.Endpoint) (says string, err error)
 	ask(Packet) (seen Finding, says string, err error)
-	sport() uint16 // that the packet asked about last came from
+	sport() uint16                                                                 // that the packet asked about last came from
 	spread(Packet) (reached []dove.Endpoint, seen Finding, says string, err error) // of many flows alike, all of whom they reached
 	open(Packet) (flow conversation, says string, err error)
 	forge(scenario.Forge) (says string, err error)
