@@ -446,7 +446,12 @@ func (w *twins) walk(steps int) {
 	for range 60 {
 		w.give(w.op())
 	}
+	began := time.Now()
 	for range steps {
+		if time.Since(began) > 2*time.Second { // for the switch in memory no time passes
+			age(w, w.kernel, 0)
+			began = time.Now()
+		}
 		switch n := w.r.IntN(20); {
 		case n == 0 && w.chance(50):
 			w.give(w.op())

@@ -15,7 +15,7 @@ import (
 )
 
 // sendRaw puts frames on a device as they are.
-func (n *namespace) sendRaw(t *testing.T, device string, frames ...[]byte) {
+func (n *namespace) sendRaw(t testing.TB, device string, frames ...[]byte) {
 	t.Helper()
 	err := n.do(func() error {
 		d, err := net.InterfaceByName(device)
@@ -40,7 +40,7 @@ func (n *namespace) sendRaw(t *testing.T, device string, frames ...[]byte) {
 	}
 }
 
-func (n *namespace) mac(t *testing.T, device string) (mac dove.MAC) {
+func (n *namespace) mac(t testing.TB, device string) (mac dove.MAC) {
 	t.Helper()
 	err := n.do(func() error {
 		d, err := net.InterfaceByName(device)

@@ -78,12 +78,18 @@ var (
 // age has every flow's last packet lie so long back.
 func age(t testing.TB, s *Switch, d time.Duration) {
 	t.Helper()
-	var key dswitchFlow4Key
+	ageIn[dswitchFlow4Key](t, s.maps.Flows4, d)
+	ageIn[dswitchFlow6Key](t, s.maps.Flows6, d)
+}
+
+func ageIn[K any](t testing.TB, flows *ebpf.Map, d time.Duration) {
+	t.Helper()
+	var key K
 	var f dswitchFlow
-	entries := s.maps.Flows4.Iterate()
+	entries := flows.Iterate()
 	for entries.Next(&key, &f) {
 		f.Last = uint32((monotonic() - uint64(d)) / tick)
-		if err := s.maps.Flows4.Update(key, f, ebpf.UpdateExist); err != nil {
+		if err := flows.Update(key, f, ebpf.UpdateExist); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -96,6 +96,7 @@ type host struct {
 	vtep     netip.Addr
 	mtu      int        // of guests
 	fabric   *namespace // with a bridge of that name, nil between two
+	options  Options    // of its switch, beside where it works
 	sw       *Switch
 	pins     string
 	answers  func(dataplane.Miss) []dataplane.Op
@@ -127,7 +128,7 @@ func testPinDir(t testing.TB, name string) string {
 // bridge in a namespace of its own.
 func newHosts(t testing.TB, n int) []*host {
 	t.Helper()
-	return newHostsOver(t, underlays["IPv4"], n)
+	return newHostsOver(t, underlays["IPv4"], n, Options{})
 }
 
 // underlays are the networks that hosts may be on.
@@ -137,7 +138,7 @@ var underlays = map[string]netip.Prefix{"IPv4": netip.MustParsePrefix("192.0.2.0
 func overEach(t *testing.T, run func(t *testing.T, hosts []*host)) {
 	privtest.Require(t)
 	for name, prefix := range underlays {
-		t.Run(name, func(t *testing.T) { run(t, newHostsOver(t, prefix, 2)) })
+		t.Run(name, func(t *testing.T) { run(t, newHostsOver(t, prefix, 2, Options{})) })
 	}
 }
 
@@ -149,12 +150,12 @@ func numbered(p netip.Prefix, last byte) netip.Addr {
 	return addr
 }
 
-func newHostsOver(t testing.TB, underlay netip.Prefix, n int) []*host {
+func newHostsOver(t testing.TB, underlay netip.Prefix, n int, o Options) []*host {
 	t.Helper()
 	privtest.Require(t)
 	var hosts []*host
 	for i := range n {
-		h := &host{namespace: newNamespace(t, fmt.Sprint("h", i+1)), vtep: numbered(underlay, byte(i+1))}
+		h := &host{namespace: newNamespace(t, fmt.Sprint("h", i+1)), vtep: numbered(underlay, byte(i+1)), options: o}
 		h.mtu = 1500 - packet.OverlaySize(h.vtep)
 		h.pins = testPinDir(t, h.name)
 		hosts = append(hosts, h)
@@ -202,7 +203,8 @@ func newHostsOver(t testing.TB, underlay netip.Prefix, n int) []*host {
 func (h *host) open(t testing.TB) {
 	t.Helper()
 	err := h.do(func() (err error) {
-		o := Options{Config: dataplane.Config{VTEP: h.vtep, Underlay: "under"}, PinDir: h.pins, Kept: h.tap}
+		o := h.options
+		o.Config, o.PinDir, o.Kept = dataplane.Config{VTEP: h.vtep, Underlay: "under"}, h.pins, h.tap
 		if h.keeps {
 			h.tap, o.Keep = nil, func(f *os.File) { h.tap = duplicate(t, f) }
 		}

@@ -135,7 +135,7 @@ func TestForeignPeer(t *testing.T) {
 		{"Open vSwitch", "IPv4", true, func(f *foreigner, t *testing.T, h *host) { f.openVSwitch(t, h) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHostsOver(t, underlays[c.underlay], 1)[0]
+			h := newHostsOver(t, underlays[c.underlay], 1, Options{})[0]
 			f := newForeigner(t, h, 2)
 			c.set(f, t, h)
 			foreignPeer(t, h, f, c.plain)
