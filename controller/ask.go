@@ -81,14 +81,14 @@ func (m *Member) deliver(askers []uint64, e Effect) {
 func (m *Member) inquire(ctx context.Context, a Asked) (box *mailbox, release func(), err error) {
 	a.Asker = m.ids.Add(1)
 	box = newMailbox(a)
-	if err := m.post(ctx, func() {
+	if err := m.postIn(ctx, laneAsked, func() {
 		m.boxes[a.Asker] = box
 		m.mustStep(a)
 	}); err != nil {
 		return nil, nil, err
 	}
 	return box, func() {
-		_ = m.post(context.WithoutCancel(ctx), func() { // if the member has stopped, there is nothing to forget
+		_ = m.postIn(context.WithoutCancel(ctx), laneAsked, func() { // if the member has stopped, there is nothing to forget
 			delete(m.boxes, a.Asker)
 			m.mustStep(Ceased{a.Asker})
 		})
@@ -282,7 +282,7 @@ func (f *flowWatch) read(box *mailbox, now time.Time) (news []control.FlowNews) 
 // deny notes what hosts told that was not theirs to tell.
 func (m *Member) deny(denied map[dove.HostName]int) {
 	for _, d := range claims(denied) {
-		_ = m.post(context.Background(), func() { // if the member has stopped, nobody reads its log
+		_ = m.postIn(context.Background(), laneAsked, func() { // if the member has stopped, nobody reads its log
 			if s := m.core.hosts[d.Host]; s != nil {
 				d.Session = s.id
 			}

@@ -27,7 +27,7 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 
 	session := control.SessionID(m.ids.Add(1))
 	out := &outbox{host: id.Host, conn: conn}
-	if err := m.post(ctx, func() {
+	if err := m.postIn(ctx, laneOpening, func() {
 		m.outbox[session] = out
 		m.measures.opened.Inc()
 		m.mustStep(Opened{session, id, hello})
@@ -40,7 +40,7 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 	err = m.read(ctx, session, conn)
 	err = out.ended(cmp.Or(ctx.Err(), err))
 	// Whoever ended it, the Core forgets it. If the member stopped, it has.
-	if m.post(context.WithoutCancel(ctx), func() {
+	if m.postIn(context.WithoutCancel(ctx), laneSaid, func() {
 		if m.outbox[session] == out {
 			delete(m.outbox, session)
 			m.measures.ended.WithLabelValues(endedClosed).Inc()
@@ -75,7 +75,7 @@ func (m *Member) catchUp(ctx context.Context, h *control.Hello) {
 }
 
 // read hands on what the dSwitch says, one message at a time: if the Core is
-// busy, the dSwitch waits.
+// busy, the dSwitch waits, but for answers.
 func (m *Member) read(ctx context.Context, session control.SessionID, conn control.MemberConn) error {
 	for {
 		message, err := conn.Recv()
@@ -85,13 +85,12 @@ func (m *Member) read(ctx context.Context, session control.SessionID, conn contr
 		if err != nil {
 			return err
 		}
-		arrived := time.Now()
-		if err := m.post(ctx, func() {
-			m.mustStep(Received{session, message})
-			if _, asks := message.(*control.PolicyRequest); asks {
-				m.measures.answer.Observe(time.Since(arrived).Seconds())
-			}
-		}); err != nil {
+		if r, asks := message.(*control.PolicyRequest); asks {
+			err = m.question(ctx, session, r, time.Now())
+		} else {
+			err = m.postIn(ctx, laneSaid, func() { m.mustStep(Received{session, message}) })
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // HeartbeatEvery is how long a session may be quiet before the member says so.
 const HeartbeatEvery = 5 * time.Second
 
-// Event is what happens to a Core: Changed, Opened, Received, Closed, Asked,
+// Event is what happens to a Core: Changed, Opened, Received, Flooded, Closed, Asked,
 // Polled, Ceased, PeerOpened, PeerReceived, PeerClosed, Fresh, Confirmed or Tick.
 type Event interface{ event() }
 
@@ -36,6 +36,11 @@ type (
 	Received struct {
 		Session control.SessionID
 		Message control.Up
+	}
+	// Flooded brings a request of a session of which too many wait already.
+	Flooded struct {
+		Session control.SessionID
+		Request *control.PolicyRequest
 	}
 	// Closed says that a session is over.
 	Closed struct{ Session control.SessionID }
@@ -89,6 +94,7 @@ type (
 func (Changed) event()  {}
 func (Opened) event()   {}
 func (Received) event() {}
+func (Flooded) event()  {}
 func (Closed) event()   {}
 func (Asked) event()    {}
 func (Polled) event()   {}
@@ -271,6 +277,10 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 	case Received:
 		if s := c.sessions[e.Session]; s != nil {
 			c.received(s, e.Message)
+		}
+	case Flooded:
+		if s := c.sessions[e.Session]; s != nil {
+			c.hesitate(s, e.Request, "too many questions of the host wait")
 		}
 	case Closed:
 		c.forget(c.sessions[e.Session])

@@ -123,11 +123,20 @@ func (c *Core) spreadOut() {
 	c.sendAway(all[len(all)-n:], LeaveWithin, fmt.Sprintf("member %s has %d sessions, others fewer", c.member, stay))
 }
 
-// hesitate answers none of a request, which is to be asked again.
+// Bounds of when what was not answered is to be asked again.
+const (
+	hesitateLeast = 250 * time.Millisecond
+	hesitateMost  = time.Second
+)
+
+// hesitate answers none of a request, which is to be asked again. Requests that came at
+// once do not come again at once.
 func (c *Core) hesitate(s *session, m *control.PolicyRequest, why string) {
+	mixed := (uint64(s.id)<<32 ^ m.ID) * 0x9e3779b97f4a7c15
+	after := hesitateLeast + time.Duration(mixed>>44)*(hesitateMost-hesitateLeast)>>20
 	answered := make([]control.Answered, 0, len(m.Questions))
 	for _, q := range m.Questions {
-		answered = append(answered, control.Answered{Answer: control.Answer{Question: q, Status: control.Retry, Detail: why, After: time.Second}})
+		answered = append(answered, control.Answered{Answer: control.Answer{Question: q, Status: control.Retry, Detail: why, After: after.Truncate(time.Millisecond)}})
 	}
 	for _, part := range control.Parts(m.ID, c.world.Revision(), answered) {
 		c.send(s, part)

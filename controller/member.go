@@ -63,8 +63,11 @@ type Member struct {
 	edits  edits
 	claims chan edit.ClaimRequest // to be written
 
+	turn  sync.Mutex // guards the next two
+	taken bool       // somebody has the turn
+	line  line       // for it
+
 	// Owned by who has the turn.
-	turn    sync.Mutex
 	began   chan struct{} // closed when there is a Core again; nil while there is one
 	core    *Core
 	outbox  map[control.SessionID]*outbox
@@ -124,9 +127,7 @@ func (m *Member) Run(ctx context.Context) error {
 	}
 	for {
 		err := m.follow(ctx)
-		m.turn.Lock()
-		m.endAll("the member stops following the store")
-		m.leave()
+		m.inTurn(laneOwn, func() { m.endAll("the member stops following the store") })
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -185,28 +186,28 @@ func (m *Member) follow(ctx context.Context) error {
 
 // begin lets a new Core react.
 func (m *Member) begin(w *world.World) {
-	m.turn.Lock()
-	defer m.leave()
-	m.core = NewCore(m.name, w)
-	m.start.Store(uint64(time.Now().UnixNano()))
-	for name := range m.streams { // the other end is to know that this is another run
-		m.endPeer(name)
-	}
-	m.measures.loads.Inc()
-	m.measures.settled = w.Revision()
-	m.resume()
-	m.publish(w)
-	m.following.Store(true)
-	close(m.began)
-	m.began = nil
+	m.inTurn(laneOwn, func() {
+		m.core = NewCore(m.name, w)
+		m.start.Store(uint64(time.Now().UnixNano()))
+		for name := range m.streams { // the other end is to know that this is another run
+			m.endPeer(name)
+		}
+		m.measures.loads.Inc()
+		m.measures.settled = w.Revision()
+		m.resume()
+		m.publish(w)
+		m.following.Store(true)
+		close(m.began)
+		m.began = nil
+	})
 }
 
 // pause has those who want the Core wait for the next.
 func (m *Member) pause() {
-	m.turn.Lock()
-	defer m.leave()
-	m.following.Store(false)
-	m.began = make(chan struct{})
+	m.inTurn(laneOwn, func() {
+		m.following.Store(false)
+		m.began = make(chan struct{})
+	})
 }
 
 // load reads all documents.
@@ -259,65 +260,6 @@ func (m *Member) watch(ctx context.Context, after dove.Revision) error {
 }
 
 var errStopped = dove.Errorf(dove.Unavailable, "the member stops: ask another one")
-
-// post does something as the owner of the Core, once it is its turn and there is a
-// Core that reacts. Act must not block.
-func (m *Member) post(ctx context.Context, act func()) error {
-	for {
-		m.turn.Lock()
-		began := m.began
-		if began == nil {
-			act()
-			m.leave()
-			return nil
-		}
-		m.turn.Unlock()
-		select {
-		case <-began:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-m.stopped:
-			return errStopped
-		}
-	}
-}
-
-// ask is post for who does not wait for a turn any longer than ctx lasts.
-func (m *Member) ask(ctx context.Context, act func()) error {
-	done := make(chan error, 1)
-	go func() { done <- m.post(ctx, act) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// leave ends the turn, and then sends what the Core said in it. To many sessions
-// others send it, all at once.
-func (m *Member) leave() {
-	if m.began == nil {
-		m.wake()
-	}
-	var few [directMax]*outbox
-	n := 0
-	for _, out := range m.touched {
-		out.touched = false
-		if len(m.touched) <= directMax {
-			few[n] = out
-			n++
-		} else {
-			go func() { out.send(out.begin()) }()
-		}
-	}
-	clear(m.touched)
-	m.touched = m.touched[:0]
-	m.turn.Unlock()
-	for _, out := range few[:n] {
-		out.push()
-	}
-}
 
 // step lets the Core react and does what it wants done.
 func (m *Member) step(e Event) error {
@@ -415,7 +357,7 @@ func (m *Member) enqueue(s Send) {
 	m.mustStep(Closed{s.Session})
 }
 
-// touch has leave push what an outbox got.
+// touch has who ends the turn push what an outbox got.
 func (m *Member) touch(out *outbox) {
 	if !out.touched {
 		out.touched = true

@@ -155,6 +155,8 @@ func eventName(e Event) string {
 		return "opened"
 	case Received:
 		return "received"
+	case Flooded:
+		return "flooded"
 	case Closed:
 		return "closed"
 	case Asked:

@@ -52,7 +52,7 @@ func (m *Member) Receipt(revision dove.Revision) control.Receipt {
 // stands when ctx ends.
 func (m *Member) WaitReceipt(ctx context.Context, revision dove.Revision) control.Receipt {
 	w := waiter{ctx, revision, make(chan struct{})}
-	if m.post(ctx, func() { m.waiters = append(m.waiters, w) }) == nil {
+	if m.postIn(ctx, laneAsked, func() { m.waiters = append(m.waiters, w) }) == nil {
 		select {
 		case <-w.done:
 		case <-ctx.Done():

@@ -348,7 +348,7 @@ const statusWithin = 2 * time.Second
 func (m *Member) poll(hosts []dove.HostName) []control.SessionStatus {
 	p := &polling{done: make(chan struct{})}
 	id := m.ids.Add(1)
-	if m.post(context.Background(), func() {
+	if m.postIn(context.Background(), laneAsked, func() {
 		m.polls[id] = p
 		m.mustStep(Polled{id, hosts})
 	}) != nil {
