@@ -21,6 +21,7 @@ type Drop struct {
 	Src, Dst netip.Addr
 	Protocol dove.Protocol
 	Port     uint16 // destination
+	SrcPort  uint16
 }
 
 // dropKey is what a denied check waits for.
@@ -72,7 +73,7 @@ func (d *dropLog) add(host string, records []agent.DropRecord) {
 	for _, r := range records {
 		protocol, _ := dove.ParseProtocol(r.Protocol)
 		drop := Drop{At: r.At, Host: host, Reason: r.Reason, Rule: r.Rule, From: split(r.From),
-			Src: r.Src, Dst: r.Dst, Protocol: protocol, Port: r.DstPort}
+			Src: r.Src, Dst: r.Dst, Protocol: protocol, Port: r.DstPort, SrcPort: r.SrcPort}
 		d.drops[dropKey{drop.From, drop.Dst, drop.Protocol, drop.Port}] = drop
 		if r.Protocol == "any" { // ARP and neighbour discovery: nobody has the address
 			d.drops[dropKey{From: drop.From, Dst: drop.Dst}] = drop
@@ -92,6 +93,26 @@ func (d *dropLog) err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.fault
+}
+
+// find returns a drop that is as wanted, or nil when ctx ends.
+func (d *dropLog) find(ctx context.Context, wanted func(Drop) bool) *Drop {
+	for {
+		d.mu.Lock()
+		changed := d.changed
+		for _, drop := range d.drops {
+			if wanted(drop) {
+				d.mu.Unlock()
+				return &drop
+			}
+		}
+		d.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
 }
 
 // wait returns the drop of that key that happened after since, or nil when ctx ends.

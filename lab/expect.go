@@ -26,6 +26,14 @@ func (st *Stage) meant(c Check) Intent {
 }
 
 func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) {
+	if a.Log == scenario.AnyTells && a.Would == scenario.AnyWould {
+		return st.meet(ctx, a)
+	}
+	return st.told(ctx, a, func() (string, error) { return st.meet(ctx, a) })
+}
+
+// meet sends what a step is about, and says what became of it.
+func (st *Stage) meet(ctx context.Context, a scenario.Expect) (string, error) {
 	if !canAsk(a.Probe) {
 		return "", fmt.Errorf("a guest has no socket for %s: %w", a.Probe, scenario.ErrCannot)
 	}
@@ -53,6 +61,9 @@ func (st *Stage) expect(ctx context.Context, a scenario.Expect) (string, error) 
 	}
 	if a.Outcome == scenario.TooBig {
 		return st.Lab.tooBig(ctx, checks)
+	}
+	if a.Outcome == scenario.NoReply {
+		return st.Lab.noReply(ctx, checks, a.Rule)
 	}
 	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)
 	lines := make([]string, len(results))

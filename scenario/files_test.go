@@ -1,6 +1,7 @@
 package scenario_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -189,7 +190,11 @@ func (w *intent) step(a scenario.Action) error {
 			}
 			return nil
 		}
-		if err := w.expect(e); (err == nil) != a.Passes {
+		err := w.expect(e)
+		if e.Outcome = scenario.NoReply; err == nil && w.expect(e) == nil {
+			err = errors.New("its answers are denied")
+		}
+		if (err == nil) != a.Passes {
 			return fmt.Errorf("flow %s: passes is %t: %v", a.Name, a.Passes, err)
 		}
 	}
@@ -288,6 +293,9 @@ func (w *intent) create(a scenario.CreateEndpoint) error {
 	return nil
 }
 
+// ephemeral is a port that packets come from.
+const ephemeral = 49152
+
 // find returns the endpoint that has an address on a network, or nil.
 func (w *intent) find(t dove.Tenant, network string, a netip.Addr) *placed {
 	for id, e := range w.endpoints {
@@ -357,6 +365,28 @@ func (w *intent) expect(a scenario.Expect) error {
 				answer := oracle.Decide(w.domain(a.From.Tenant, from.network), w.now, oracle.Packet{Src: from.end(src), Dst: to.end(dst), Protocol: protocol, Port: port})
 				if allow, rule = answer.Allow, answer.Rule; allow {
 					outcome = scenario.Allow
+				}
+				if allow && a.Outcome == scenario.NoReply {
+					back := oracle.Packet{Src: to.end(dst), Dst: from.end(src), Protocol: protocol, Port: ephemeral}
+					switch protocol {
+					case dove.ProtocolICMP:
+						back.Port = 0
+					case dove.ProtocolICMPv6:
+						back.Port = 129 << 8
+					}
+					if reply := oracle.Decide(w.domain(a.From.Tenant, from.network), w.now, back); reply.NoReply {
+						outcome, rule = scenario.NoReply, reply.Rule
+					}
+				}
+				if log := map[bool]scenario.Tells{false: scenario.Unlogged, true: scenario.Logged}[answer.Log]; a.Log != scenario.AnyTells && a.Log != log {
+					return fmt.Errorf("%v: the oracle says that it is logged: %t", a, answer.Log)
+				}
+				would := scenario.WouldNothing
+				if answer.Shadow != "" {
+					would = map[bool]scenario.Would{false: scenario.WouldDeny, true: scenario.WouldAllow}[answer.Would]
+				}
+				if a.Would != scenario.AnyWould && a.Would != would || a.Shadow != "" && a.Shadow != answer.Shadow {
+					return fmt.Errorf("%v: the oracle says of what is in shadow: %q, allow %t", a, answer.Shadow, answer.Would)
 				}
 			}
 			if outcome != a.Outcome || a.Rule != "" && rule != a.Rule {

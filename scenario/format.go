@@ -135,7 +135,7 @@ func (a Expect) String() string {
 		s += " log=" + tells[a.Log-1]
 	}
 	if a.Would != AnyWould {
-		s += " would=" + woulds[a.Would-1]
+		s += " would=" + a.Would.String()
 	}
 	if a.Shadow != "" {
 		s += " shadow=" + a.Shadow
@@ -144,6 +144,14 @@ func (a Expect) String() string {
 		s += " by=" + join(a.By, func(e dove.Endpoint) string { return string(e.ID) })
 	}
 	return s + a.Over.option()
+}
+
+// String returns what is written behind would=, "" for AnyWould.
+func (w Would) String() string {
+	if w == AnyWould {
+		return ""
+	}
+	return woulds[w-1]
 }
 
 func (a ExpectMatrix) String() string {

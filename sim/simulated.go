@@ -168,6 +168,8 @@ func (c opened) passes(back bool) (passes bool, says string, err error) {
 			return false, "", err
 		case slices.Equal(x.reached, []*guest{c.to}) && slices.Equal(x.answered, []uint64{c.to.serial}) && len(x.drops) == 0:
 			return true, fmt.Sprintf("goes both ways between %s on %s and %s on %s", c.From, c.from.at(), c.to.endpoint, c.to.at()), nil
+		case len(x.reached) == 1 && len(x.answered) == 0 && len(x.drops) == 1 && x.drops[0].answer:
+			return false, "it arrives, and the answer is " + x.end(), nil
 		case len(x.reached) > 0:
 			return false, "", fmt.Errorf("%s: a packet of the flow reached %s, %d answers came back: %v", c.Packet, x.reached[0].endpoint, len(x.answered), x.drops)
 		case len(x.drops) == 0 && len(x.lost) == 0:

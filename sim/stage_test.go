@@ -129,14 +129,33 @@ func opposites(a scenario.Action) []scenario.Action {
 			return []scenario.Action{a}
 		}
 		var out []scenario.Action
-		for o := range scenario.NoAnswer + 1 {
+		for o := range scenario.NoReply + 1 {
+			if o == scenario.TooBig {
+				continue
+			}
 			if wrong := a; o != a.Outcome {
 				wrong.Outcome, wrong.Rule = o, ""
 				out = append(out, wrong)
 			}
 		}
 		if a.Rule != "" {
-			a.Rule = "shop/another"
+			wrong := a
+			wrong.Rule = "shop/another"
+			out = append(out, wrong)
+		}
+		if a.Log != scenario.AnyTells {
+			wrong := a
+			wrong.Log = scenario.Logged + scenario.Unlogged - a.Log
+			out = append(out, wrong)
+		}
+		for w := scenario.WouldNothing; a.Would != scenario.AnyWould && w <= scenario.WouldDeny; w++ {
+			if wrong := a; w != a.Would {
+				wrong.Would = w
+				out = append(out, wrong)
+			}
+		}
+		if a.Shadow != "" {
+			a.Shadow = "shop/another"
 			out = append(out, a)
 		}
 		return out
