@@ -16,8 +16,22 @@ import (
 // dSwitch ended it in order.
 func (m *Member) Converse(ctx context.Context, id control.Identity, conn control.MemberConn) error {
 	defer context.AfterFunc(ctx, conn.Stop)()
-	hello, err := receiveHello(conn)
+	done, err := m.openings.begin(id.Host, time.Now(), conn.Stop)
 	if err != nil {
+		m.measures.unopened.WithLabelValues(unopenedOften).Inc()
+		return errors.Join(err, conn.Send(&control.Refusal{Kind: dove.KindOf(err), Message: err.Error()}))
+	}
+	hello, err := m.openings.receiveHello(ctx, conn)
+	rows := 0
+	if err == nil {
+		rows = len(hello.Peers) + len(hello.Pairs) + len(hello.Attached)
+	}
+	if done(rows) {
+		m.measures.unopened.WithLabelValues(unopenedOvertaken).Inc()
+		return dove.Errorf(dove.Conflict, "host %s opened another session", id.Host)
+	}
+	if err != nil {
+		m.measures.unopened.WithLabelValues(unopenedHello).Inc()
 		if kind := dove.KindOf(err); kind != dove.Internal && kind != dove.Unavailable {
 			return errors.Join(err, conn.Send(&control.Refusal{Kind: kind, Message: err.Error()}))
 		}
@@ -43,24 +57,13 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 	if m.postIn(context.WithoutCancel(ctx), laneSaid, func() {
 		if m.outbox[session] == out {
 			delete(m.outbox, session)
-			m.measures.ended.WithLabelValues(endedClosed).Inc()
+			m.measures.ended.WithLabelValues(endedBecause(err)).Inc()
 			m.mustStep(Closed{session})
 		}
 	}) == nil {
 		m.log.Info("a session ended", "host", id.Host, "session", session, "error", err)
 	}
 	return err
-}
-
-// receiveHello waits HelloTimeout for all of a Hello: until a session opens,
-// nothing else ends one that says no more.
-func receiveHello(conn control.MemberConn) (*control.Hello, error) {
-	timeout := time.AfterFunc(HelloTimeout, conn.Stop)
-	hello, err := control.ReceiveHello(conn)
-	if !timeout.Stop() {
-		return nil, dove.Errorf(dove.Unavailable, "the Hello was not complete after %s", HelloTimeout)
-	}
-	return hello, err
 }
 
 // catchUp gives the member a moment to reach what the dSwitch has seen.

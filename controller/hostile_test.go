@@ -21,13 +21,20 @@ func TestAnEndlessHelloEnds(t *testing.T) {
 		s := f.open(2, 0, 100)
 		next[*control.Welcome](t, s)
 
-		idle := &testSession{newConn(s.ctx, 1, 0), nil, make(chan error, 1)}
-		idle.up <- &control.Hello{Version: control.Version, Host: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), More: true}
-		began := time.Now()
-		go func() { idle.ended <- f.member.Converse(t.Context(), control.Identity{Host: "h1"}, idle.conn) }()
-		err := <-idle.ended
-		if took := time.Since(began); took != HelloTimeout || dove.KindOf(err) != dove.Unavailable {
-			t.Errorf("after %s: %v", took, err)
+		id := control.Identity{Host: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Serial: "01"}
+		for within, says := range map[time.Duration][]control.Up{
+			HelloTimeout: nil,
+			largeWithin:  {&control.Hello{Version: control.Version, Host: id.Host, VTEP: id.VTEP, More: true}},
+		} {
+			idle := newConn(t.Context(), 1, 0)
+			for _, m := range says {
+				idle.up <- m
+			}
+			began := time.Now()
+			err := f.member.Converse(t.Context(), id, idle)
+			if took := time.Since(began); took != within || dove.KindOf(err) != dove.Unavailable {
+				t.Errorf("after %d messages and %s: %v", len(says), took, err)
+			}
 		}
 		s.cancel()
 	})

@@ -40,9 +40,8 @@ const (
 	editPause = time.Millisecond       // before the second attempt, at most; doubles, up to 64 times
 	tickEvery = time.Second
 
-	HelloTimeout = 30 * time.Second // for all messages of a Hello
-	deniedLogged = 16               // claims of one session that are logged; all are counted
-	directMax    = 4                // sessions that who steps the Core sends to himself
+	deniedLogged = 16 // claims of one session that are logged; all are counted
+	directMax    = 4  // sessions that who steps the Core sends to himself
 )
 
 // Member is a DPC member: the Core, and who owns it in turn.
@@ -60,8 +59,9 @@ type Member struct {
 	// Places of those who ask what hosts do now.
 	watchers, listers, probers chan struct{}
 
-	edits  edits
-	claims chan edit.ClaimRequest // to be written
+	openings *openings
+	edits    edits
+	claims   chan edit.ClaimRequest // to be written
 
 	turn  sync.Mutex // guards the next two
 	taken bool       // somebody has the turn
@@ -105,6 +105,7 @@ func NewMember(name string, store Store, log *slog.Logger) *Member {
 		outbox: map[control.SessionID]*outbox{}, measures: newMeasures(),
 		boxes: map[uint64]*mailbox{},
 		polls: map[uint64]*polling{}, streams: map[string]*stream{},
+		openings: newOpenings(),
 		claims:   make(chan edit.ClaimRequest, claimsQueue),
 		watchers: make(chan struct{}, WatchersMax), listers: make(chan struct{}, ListersMax), probers: make(chan struct{}, ProbersMax),
 	}

@@ -21,6 +21,7 @@ type measures struct {
 	expected  *prometheus.CounterVec // by kind of row
 	resumed   *prometheus.CounterVec // rows, by whether they differed
 	opened    prometheus.Counter
+	unopened  *prometheus.CounterVec // by reason
 	ended     *prometheus.CounterVec // by reason
 	denied    prometheus.Counter
 	loads     prometheus.Counter
@@ -42,7 +43,21 @@ const (
 	endedRefused   = "refused"   // by the member
 	endedElsewhere = "elsewhere" // by the member, which named others
 	endedSlow      = "slow"      // by the member: the host did not read
+	endedInvalid   = "invalid"   // by the member: what the host said is no message
+
+	unopenedOften     = "often"     // the host opened too many before
+	unopenedOvertaken = "overtaken" // the host opened another connection before its Hello was there
+	unopenedHello     = "hello"     // it is malformed, too long, or did not come in time
 )
+
+// endedBecause is why a session ended that the Core did not end.
+func endedBecause(err error) string {
+	switch dove.KindOf(err) {
+	case dove.Invalid, dove.TooLarge, dove.Forbidden:
+		return endedInvalid
+	}
+	return endedClosed
+}
 
 var statusNames = map[control.Status]string{
 	control.Found: "found", control.NoEndpoint: "no-endpoint", control.Refused: "refused", control.Retry: "retry",
@@ -80,7 +95,8 @@ func newMeasures() *measures {
 		expected: counters("dove_dpc_rows_expected_total", "Rows that dSwitches were sent because they will need them, unasked.", "kind", kindPeer, kindPair),
 		resumed:  counters("dove_dpc_rows_resumed_total", "Rows that dSwitches held when they opened a session: told anew because they differ, or kept.", "state", resumedTold, resumedKept),
 		opened:   counter("dove_dpc_sessions_opened_total", "Sessions that dSwitches opened."),
-		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedElsewhere, endedSlow),
+		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedElsewhere, endedSlow, endedInvalid),
+		unopened: counters("dove_dpc_sessions_not_opened_total", "Connections of dSwitches that became no session.", "reason", unopenedOften, unopenedOvertaken, unopenedHello),
 		denied:   counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs."),
 		loads:    counter("dove_dpc_world_loads_total", "Times that all documents were read from the store."),
 		receipts: prometheus.NewHistogram(histogram("dove_dpc_receipt_seconds",
@@ -89,7 +105,7 @@ func newMeasures() *measures {
 }
 
 func (m *measures) all() []prometheus.Collector {
-	return []prometheus.Collector{m.steps, m.answer, m.questions, m.told, m.expected, m.resumed, m.opened, m.ended, m.denied, m.loads, m.receipts}
+	return []prometheus.Collector{m.steps, m.answer, m.questions, m.told, m.expected, m.resumed, m.opened, m.unopened, m.ended, m.denied, m.loads, m.receipts}
 }
 
 // step notes how long an event took, and what came of it.

@@ -1,0 +1,104 @@
+package controller
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dove"
+)
+
+// A host opens sessions as fast as it can, with ever so many rows: it is let in as often as
+// its time allows, others whenever they like.
+func TestOpeningsAreBounded(t *testing.T) {
+	for rows, each := range map[int]time.Duration{0: openEvery, control.HeldMax: (1 + control.HeldMax/openRows) * openEvery} {
+		o := newOpenings()
+		now := start
+		opened := 0
+		const seconds = 1000
+		for range seconds * 10 {
+			now = now.Add(100 * time.Millisecond)
+			if done, err := o.begin("h1", now, func() { t.Error("it is over already") }); err == nil {
+				opened++
+				done(rows)
+			} else if dove.KindOf(err) != dove.Unavailable {
+				t.Fatal(err)
+			}
+			if opened%7 == 0 {
+				done, err := o.begin(dove.HostName("other-"+now.String()), now, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				done(0)
+			}
+		}
+		most := int(seconds*time.Second/each) + openBurst + 2
+		if opened > most || opened < most-openBurst-2 {
+			t.Errorf("with %d rows a host opened %d sessions in %d s, at most %d are right", rows, opened, seconds, most)
+		}
+		if len(o.hosts) > openHosts+1 {
+			t.Errorf("%d hosts are remembered", len(o.hosts))
+		}
+	}
+}
+
+// A host opens a hundred connections and says nothing on them: one is left, and the next
+// that says Hello is its session.
+func TestOneConnectionOfAHostOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, nil)
+		id := control.Identity{Host: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Serial: "01"}
+		const idle = openBurst - 2
+		ended := make(chan error, idle)
+		for range idle {
+			go func() { ended <- f.member.Converse(t.Context(), id, newConn(t.Context(), 1, 1)) }()
+			synctest.Wait()
+		}
+		s := f.open(1, 0, 100)
+		next[*control.Welcome](t, s)
+		for range idle {
+			if err := <-ended; dove.KindOf(err) != dove.Conflict || !strings.Contains(err.Error(), "another session") {
+				t.Error(err)
+			}
+		}
+		s.cancel()
+	})
+}
+
+// More hosts than have places begin a long Hello and do not end it: another one has its
+// session once they are cut off, and who says all at once needs no place.
+func TestLargeHellosWaitForAPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, nil)
+		for range LargeHellos {
+			f.member.openings.large <- struct{}{}
+		}
+		began := time.Now()
+		s := f.open(2, 0, 100)
+		next[*control.Welcome](t, s)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("a short Hello took %s", took)
+		}
+		go func() {
+			time.Sleep(largeWithin)
+			<-f.member.openings.large
+		}()
+		id := control.Identity{Host: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Serial: "01"}
+		long := newConn(t.Context(), 2, 100)
+		long.up <- &control.Hello{Version: control.Version, Host: id.Host, VTEP: id.VTEP, More: true}
+		long.up <- &control.Held{}
+		go f.member.Converse(t.Context(), id, long)
+		if _, ok := (<-long.down).(*control.Welcome); !ok || time.Since(began) != largeWithin {
+			t.Errorf("a long Hello took %s", time.Since(began))
+		}
+		synctest.Wait()
+		if n := len(f.member.openings.large); n != LargeHellos-1 {
+			t.Errorf("%d places are taken", n)
+		}
+		s.cancel()
+		long.Stop()
+	})
+}
