@@ -213,20 +213,21 @@ func (m *Member) pause() {
 
 // load reads all documents.
 func (m *Member) load(ctx context.Context) (*world.World, error) {
-	w := world.New()
+	all := world.NewLoader()
 	revision, err := m.store.Load(ctx, world.Prefix, func(docs []dove.Doc) error {
-		next, _, err := w.Apply(0, docs)
-		if err != nil {
+		if err := all.Add(docs); err != nil {
 			return fmt.Errorf("%w: %w", errUnreadable, err)
 		}
-		w = next
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	w, _, err = w.Apply(revision, nil)
-	return w, err
+	w, err := all.World(revision)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return w, nil
 }
 
 // watch hands the store's changes to the Core. A watch that

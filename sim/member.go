@@ -85,14 +85,12 @@ func (s *Sim) assemble() error {
 
 // start gives the member a core that knows what the store holds now.
 func (m *member) start() error {
-	w := world.New()
-	revision, err := m.sim.store.Load(context.Background(), world.Prefix, func(docs []dove.Doc) (err error) {
-		w, _, err = w.Apply(0, docs)
+	all := world.NewLoader()
+	revision, err := m.sim.store.Load(context.Background(), world.Prefix, all.Add)
+	if err != nil {
 		return err
-	})
-	if err == nil {
-		w, _, err = w.Apply(revision, nil)
 	}
+	w, err := all.World(revision)
 	if err != nil {
 		return err
 	}

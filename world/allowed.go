@@ -11,15 +11,15 @@ import (
 
 // permitted is an endpoint under one of the prefixes that it is allowed, by index.
 type permitted struct {
-	endpoint *held[Endpoint]
+	endpoint *packed
 	i        int
 }
 
-func (p permitted) prefix() netip.Prefix { return p.endpoint.doc.Allowed[p.i].Prefix }
+func (p permitted) prefix() netip.Prefix { return p.endpoint.rare.allowed[p.i].Prefix }
 
 // at orders by network and prefix.
 func (p permitted) at(n dove.Network, prefix netip.Prefix) int {
-	if c := compareNetwork(p.endpoint.doc.NetworkOf(), n); c != 0 {
+	if c := p.endpoint.on(n); c != 0 {
 		return c
 	}
 	is := p.prefix()
@@ -55,7 +55,7 @@ func (e Endpoint) MACFor(addr netip.Addr) dove.MAC {
 func (w *World) AllowedOn(n dove.Network, prefix netip.Prefix) iter.Seq[Endpoint] {
 	return func(yield func(Endpoint) bool) {
 		for p := range w.byAllowed.within(func(p permitted) int { return p.at(n, prefix) }) {
-			if !yield(p.endpoint.doc) {
+			if !yield(p.endpoint.doc()) {
 				return
 			}
 		}
@@ -111,7 +111,7 @@ func (w *World) holder(n Network, addr netip.Addr) (Endpoint, bool) {
 // address, of several the first by name, and the prefix. Only prefixes of at
 // least so many bits count.
 func (w *World) covering(n Network, addr netip.Addr, least int) (Endpoint, netip.Prefix, bool) {
-	if _, any := w.byAllowed.find(func(p permitted) int { return compareNetwork(p.endpoint.doc.NetworkOf(), n.Full()) }); !any {
+	if _, any := w.byAllowed.find(func(p permitted) int { return p.endpoint.on(n.Full()) }); !any {
 		return Endpoint{}, netip.Prefix{}, false
 	}
 	for bits := addr.BitLen() - 1; bits >= least; bits-- {

@@ -1,10 +1,8 @@
 package world
 
 import (
-	"slices"
 	"strconv"
 	"strings"
-	"unique"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -29,7 +27,8 @@ func (w *World) Apply(rev dove.Revision, docs []dove.Doc) (*World, Delta, error)
 	}
 	d.compile()
 	d.delta.settle()
-	return &d.World, d.delta, nil
+	next := d.World // alone: who holds it does not hold what changed
+	return &next, d.delta, nil
 }
 
 // DocRevision returns the revision that wrote the document with the key, 0 if
@@ -48,7 +47,10 @@ func (w *World) DocRevision(key string) dove.Revision {
 	case kind == "routers" && len(parts) == 2:
 		return revisionOf(w.routers.find(routerAt(dove.Router{Tenant: dove.Tenant(parts[0]), Name: parts[1]})))
 	case kind == "endpoints" && len(parts) == 2:
-		return revisionOf(w.endpoints.find(endpointAt(dove.Endpoint{Tenant: dove.Tenant(parts[0]), ID: dove.EndpointID(parts[1])})))
+		if p, ok := w.endpoints.find(endpointAt(dove.Endpoint{Tenant: dove.Tenant(parts[0]), ID: dove.EndpointID(parts[1])})); ok {
+			return p.revision
+		}
+		return 0
 	case kind == "claims" && len(parts) == 3:
 		return revisionOf(w.claims.find(claimAt(dove.Network{Tenant: dove.Tenant(parts[0]), Name: parts[1]}, parts[2])))
 	case kind == "hosts" && len(parts) == 1:
@@ -119,6 +121,7 @@ func revisionOf[D any](h *held[D], ok bool) dove.Revision {
 type draft struct {
 	World
 	delta   Delta
+	quiet   bool                 // nobody asks what changed
 	changed map[dove.Domain]bool // whose intent must be compiled
 }
 
@@ -291,73 +294,4 @@ func (d *draft) applyBlueprint(doc dove.Doc, tenant dove.Tenant, name string) er
 	record(&d.delta.Blueprints, old, new)
 	exchange(old, new, &d.blueprints)
 	return nil
-}
-
-func (d *draft) applyEndpoint(doc dove.Doc, name dove.Endpoint) error {
-	old, _ := d.endpoints.find(endpointAt(name))
-	new, err := readEndpoint(doc)
-	if err != nil {
-		return err
-	}
-	record(&d.delta.Endpoints, old, new)
-	exchange(old, new, &d.endpoints, &d.byNetwork, &d.byMAC)
-	if old != nil {
-		if old.doc.Parent != "" {
-			d.byParent.remove(old)
-		}
-		for _, h := range old.doc.Bindings() {
-			d.byHost.remove(bound{h, old})
-		}
-		for _, a := range old.doc.Addresses {
-			d.byAddress.remove(d.located(old, a))
-		}
-		for i := range old.doc.Allowed {
-			d.byAllowed.remove(permitted{old, i})
-		}
-		for i := range old.doc.Groups {
-			d.byGroup.remove(membership{old, i})
-		}
-		for i := range old.doc.spans() {
-			d.byKind.remove(spot{old, i})
-		}
-	}
-	if new != nil {
-		new.doc.intern()
-		d.likeOthers(new)
-		if new.doc.Parent != "" {
-			d.byParent.put(new)
-		}
-		for _, h := range new.doc.Bindings() {
-			d.byHost.put(bound{h, new})
-		}
-		for _, a := range new.doc.Addresses {
-			d.byAddress.put(d.located(new, a))
-		}
-		for i := range new.doc.Allowed {
-			d.byAllowed.put(permitted{new, i})
-		}
-		for i := range new.doc.Groups {
-			d.byGroup.put(membership{new, i})
-		}
-		for i := range new.doc.spans() {
-			d.byKind.put(spot{new, i})
-		}
-	}
-	return nil
-}
-
-// intern lets the names that many endpoints repeat share their bytes, and cuts
-// what decoding left unused.
-func (e *Endpoint) intern() {
-	e.Tenant = unique.Make(e.Tenant).Value()
-	e.Network = unique.Make(e.Network).Value()
-	e.Host = unique.Make(e.Host).Value()
-	e.Standby = unique.Make(e.Standby).Value()
-	e.Parent = unique.Make(e.Parent).Value()
-	e.Addresses = slices.Clip(e.Addresses)
-	e.Groups = slices.Clip(e.Groups)
-	e.Allowed = slices.Clip(e.Allowed)
-	for i, g := range e.Groups {
-		e.Groups[i] = unique.Make(g).Value()
-	}
 }

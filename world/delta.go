@@ -33,8 +33,11 @@ type Delta struct {
 	Domains []dove.Domain
 }
 
-// record notes a change.
+// record notes a change, if it is one.
 func record[D any](to *[]Change[D], old, new *held[D]) {
+	if old == nil && new == nil {
+		return
+	}
 	c := Change[D]{}
 	if old != nil {
 		c.Old = &old.doc
@@ -71,12 +74,15 @@ func settle[D any](changes []Change[D], order func(a, b *D) int) []Change[D] {
 		return order(cmp.Or(a.New, a.Old), cmp.Or(b.New, b.Old))
 	})
 	kept := changes[:0]
+	var last *D
 	for _, c := range changes {
-		if n := len(kept); n > 0 && order(cmp.Or(kept[n-1].New, kept[n-1].Old), cmp.Or(c.New, c.Old)) == 0 {
-			kept[n-1].New = c.New
+		is := cmp.Or(c.New, c.Old)
+		if last != nil && order(last, is) == 0 {
+			kept[len(kept)-1].New = c.New
 		} else {
 			kept = append(kept, c)
 		}
+		last = is
 	}
 	return slices.DeleteFunc(kept, func(c Change[D]) bool { return c.Old == nil && c.New == nil })
 }

@@ -228,7 +228,9 @@ func NetworkKey(n dove.Network) string { return Prefix + "networks/" + n.String(
 func RouterKey(r dove.Router) string { return Prefix + "routers/" + r.String() }
 
 // EndpointKey is the key of an endpoint.
-func EndpointKey(e dove.Endpoint) string { return Prefix + "endpoints/" + e.String() }
+func EndpointKey(e dove.Endpoint) string { return endpointFolder + e.String() }
+
+const endpointFolder = Prefix + "endpoints/"
 
 // ClaimKey is the key of the claim to a virtual address of a network.
 func ClaimKey(n dove.Network, a netip.Addr) string {

@@ -7,7 +7,11 @@ import "dove.network/dove"
 type Draft struct{ d *draft }
 
 // Draft returns a draft that is as the World is.
-func (w *World) Draft() *Draft { return &Draft{w.draft(w.revision)} }
+func (w *World) Draft() *Draft {
+	d := w.draft(w.revision)
+	d.quiet = true
+	return &Draft{d}
+}
 
 // World returns the draft as it stands. It is what it is until the next Apply.
 func (d *Draft) World() *World { return &d.d.World }

@@ -60,7 +60,7 @@ func (w *World) AddressesIn(n dove.Network, within netip.Prefix) iter.Seq2[netip
 			}
 			return l.compare(first)
 		}) {
-			if !yield(l.addr(), l.endpoint.doc.Full()) {
+			if !yield(l.addr(), l.endpoint.full()) {
 				return
 			}
 		}

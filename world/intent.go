@@ -30,7 +30,7 @@ func byClass(a, b classified) int {
 	if c := compareDomain(a.alloc.doc.DomainOf(), b.alloc.doc.DomainOf()); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(a.alloc.doc.Class, b.alloc.doc.Class), cmp.Compare(a.alloc.sort, b.alloc.sort))
+	return cmp.Or(cmp.Compare(a.alloc.doc.Class, b.alloc.doc.Class), cmp.Compare(a.alloc.digest, b.alloc.digest))
 }
 
 // compile makes anew the intents of the domains whose blueprints or edges changed.
@@ -49,7 +49,7 @@ func (d *draft) compile() {
 		} else {
 			d.intents.put(&intent{name, d.Compile(all, d.Edge(name))})
 		}
-		if after := d.Domain(name); !after.Classifies(before) {
+		if after := d.Domain(name); !d.quiet && !after.Classifies(before) {
 			d.reclass(name, before, after)
 		}
 	}
@@ -66,7 +66,7 @@ func (d *draft) applyClass(doc dove.Doc, domain dove.Domain, digest string) erro
 		d.byClass.remove(classified{alloc: old})
 	}
 	if new != nil {
-		new.sort = digest
+		new.digest = digest
 		signature, err := policy.ParseSignature(new.doc.Signature)
 		if err != nil {
 			return dove.Errorf(dove.Internal, "document %s at revision %d: %v", doc.Key, doc.Revision, err)

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"unique"
 
 	"dove.network/dove"
 	"dove.network/policy"
@@ -15,46 +14,60 @@ import (
 
 // spot is an endpoint under one of the prefixes that it may send from: number i of its Spans.
 type spot struct {
-	endpoint *held[Endpoint]
+	endpoint *packed
 	i        int
 }
 
 func (s spot) prefix() netip.Prefix {
-	e := &s.endpoint.doc
-	switch n := s.i - len(e.Addresses); {
+	e := s.endpoint
+	addresses, allowed := e.addresses(), e.allowed()
+	switch n := s.i - len(addresses); {
 	case n < 0:
-		return netip.PrefixFrom(e.Addresses[s.i], e.Addresses[s.i].BitLen())
-	case n < len(e.Allowed):
-		return e.Allowed[n].Prefix
-	case n == len(e.Allowed):
+		return netip.PrefixFrom(addresses[s.i], addresses[s.i].BitLen())
+	case n < len(allowed):
+		return allowed[n].Prefix
+	case n == len(allowed):
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	}
 	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
 // spans says how many spots an endpoint has.
-func (e *Endpoint) spans() int {
-	n := len(e.Addresses) + len(e.Allowed)
-	if e.Open {
+func (p *packed) spans() int {
+	n := len(p.addresses()) + len(p.allowed())
+	if p.alike.open {
 		n += 2
 	}
 	return n
 }
 
+func (p *packed) spot(i int) spot { return spot{p, i} }
+
 // at orders by network, kind, length and prefix, so that addresses of one kind are neighbours.
 func (s spot) at(n dove.Network, kind string, p netip.Prefix) int {
-	if c := compareNetwork(s.endpoint.doc.NetworkOf(), n); c != 0 {
+	if c := s.endpoint.on(n); c != 0 {
 		return c
 	}
-	if c := strings.Compare(s.endpoint.sort, kind); c != 0 {
+	if c := strings.Compare(s.endpoint.alike.kind, kind); c != 0 {
 		return c
 	}
+	return s.along(p)
+}
+
+// along orders by length and prefix.
+func (s spot) along(p netip.Prefix) int {
 	is := s.prefix()
 	return cmp.Or(cmp.Compare(is.Bits(), p.Bits()), is.Addr().Compare(p.Addr()))
 }
 
 func bySpot(a, b spot) int {
-	if c := a.at(b.endpoint.doc.NetworkOf(), b.endpoint.sort, b.prefix()); c != 0 {
+	var c int
+	if a.endpoint.alike == b.endpoint.alike {
+		c = a.along(b.prefix())
+	} else {
+		c = a.at(b.endpoint.networkOf(), b.endpoint.alike.kind, b.prefix())
+	}
+	if c != 0 {
 		return c
 	}
 	return cmp.Or(byEndpoint(a.endpoint, b.endpoint), cmp.Compare(a.i, b.i))
@@ -84,22 +97,22 @@ func (e *Endpoint) kind() string {
 		part('p', name)
 		part('=', e.Ports[name].String())
 	}
-	return unique.Make(b.String()).Value()
+	return b.String()
 }
 
-// likeOthers lets an endpoint share what others of its kind have.
-func (d *draft) likeOthers(e *held[Endpoint]) {
-	e.sort = e.doc.kind()
-	n := e.doc.NetworkOf()
+// alikeOf returns what an endpoint shares with others of its kind.
+func (d *draft) alikeOf(e *Endpoint) *alike {
+	n, kind := e.NetworkOf(), e.kind()
 	like, ok := d.byKind.find(func(s spot) int {
-		if c := compareNetwork(s.endpoint.doc.NetworkOf(), n); c != 0 {
+		if c := s.endpoint.on(n); c != 0 {
 			return c
 		}
-		return strings.Compare(s.endpoint.sort, e.sort)
+		return strings.Compare(s.endpoint.alike.kind, kind)
 	})
 	if ok {
-		e.doc.Groups, e.doc.Labels, e.doc.Ports = like.endpoint.doc.Groups, like.endpoint.doc.Labels, like.endpoint.doc.Ports
+		return like.endpoint.alike
 	}
+	return newAlike(e, kind)
 }
 
 // run is neighbours in byKind that some domains do not tell apart: one kind at one prefix, or
@@ -112,7 +125,7 @@ type run struct {
 // runs yields all of a network.
 func (w *World) runs(n dove.Network, domains ...*policy.Domain) iter.Seq[run] {
 	return func(yield func(run) bool) {
-		s, ok := w.byKind.find(func(s spot) int { return compareNetwork(s.endpoint.doc.NetworkOf(), n) })
+		s, ok := w.byKind.find(func(s spot) int { return s.endpoint.on(n) })
 		for ok {
 			r := run{s, s.prefix()}
 			if addr := r.last.Addr(); r.last.IsSingleIP() {
@@ -128,19 +141,19 @@ func (w *World) runs(n dove.Network, domains ...*policy.Domain) iter.Seq[run] {
 				return
 			}
 			s, ok = w.byKind.find(func(o spot) int {
-				if o.at(n, s.endpoint.sort, r.last) <= 0 {
+				if o.at(n, s.endpoint.alike.kind, r.last) <= 0 {
 					return -1
 				}
-				return compareNetwork(o.endpoint.doc.NetworkOf(), n)
+				return o.endpoint.on(n)
 			})
 		}
 	}
 }
 
 // endpoints yields those of a run.
-func (r run) endpoints(w *World) iter.Seq[*held[Endpoint]] {
-	n, kind, first := r.first.endpoint.doc.NetworkOf(), r.first.endpoint.sort, r.first.prefix()
-	return func(yield func(*held[Endpoint]) bool) {
+func (r run) endpoints(w *World) iter.Seq[*packed] {
+	n, kind, first := r.first.endpoint.networkOf(), r.first.endpoint.alike.kind, r.first.prefix()
+	return func(yield func(*packed) bool) {
 		for s := range w.byKind.within(func(s spot) int {
 			if s.at(n, kind, first) < 0 {
 				return -1
@@ -163,7 +176,7 @@ func (w *World) Signatures(name dove.Domain, intent *policy.Domain) map[string]p
 			continue
 		}
 		for r := range w.runs(n.Full(), intent) {
-			member := r.first.endpoint.doc.Member()
+			member := r.first.endpoint.alike.member()
 			for _, part := range intent.Parts(r.first.prefix()) {
 				s := intent.SignatureIn(member, part)
 				all[s.Key()] = s
@@ -181,7 +194,7 @@ func (d *draft) reclass(name dove.Domain, before, after *policy.Domain) {
 			continue
 		}
 		for r := range d.runs(n.Full(), before, after) {
-			member, within := r.first.endpoint.doc.Member(), r.first.prefix()
+			member, within := r.first.endpoint.alike.member(), r.first.prefix()
 			differs := slices.ContainsFunc(slices.Concat(before.Parts(within), after.Parts(within)), func(part netip.Prefix) bool {
 				return before.SignatureIn(member, part).Key() != after.SignatureIn(member, part).Key()
 			})
@@ -189,7 +202,7 @@ func (d *draft) reclass(name dove.Domain, before, after *policy.Domain) {
 				continue
 			}
 			for e := range r.endpoints(&d.World) {
-				record(&d.delta.Endpoints, e, e)
+				d.delta.Endpoints = append(d.delta.Endpoints, Change[Endpoint]{Old: new(e.doc()), New: new(e.doc())})
 			}
 		}
 	}

@@ -50,7 +50,7 @@ func placeOf(network uint32, addr netip.Addr) place {
 // located is an endpoint under one of its addresses.
 type located struct {
 	place
-	endpoint *held[Endpoint]
+	endpoint *packed
 }
 
 func byPlace(a, b located) int {
@@ -82,9 +82,4 @@ func (d *draft) number(n dove.Network) uint32 {
 	}
 	d.numbers.put(numbered{n, uint32(d.numbers.len() + 1)})
 	return uint32(d.numbers.len())
-}
-
-// located returns an endpoint's place under one of its addresses.
-func (d *draft) located(e *held[Endpoint], addr netip.Addr) located {
-	return located{placeOf(d.number(e.doc.NetworkOf()), addr), e}
 }

@@ -47,10 +47,6 @@ func byRouter(a, b *held[Router]) int {
 	return pair(a.doc.Tenant, a.doc.Name, b.doc.Tenant, b.doc.Name)
 }
 
-func byEndpoint(a, b *held[Endpoint]) int {
-	return pair(a.doc.Tenant, a.doc.ID, b.doc.Tenant, b.doc.ID)
-}
-
 func byClaim(a, b *held[Claim]) int {
 	return cmp.Or(compareNetwork(a.doc.NetworkOf(), b.doc.NetworkOf()), a.doc.Addr.Compare(b.doc.Addr))
 }
@@ -65,7 +61,7 @@ func byDigest(a, b *held[ClassAlloc]) int {
 	if c := compareDomain(a.doc.DomainOf(), b.doc.DomainOf()); c != 0 {
 		return c
 	}
-	return cmp.Compare(a.sort, b.sort)
+	return cmp.Compare(a.digest, b.digest)
 }
 
 func byClassNext(a, b *held[ClassNext]) int {
@@ -86,10 +82,6 @@ func networkAt(n dove.Network) func(*held[Network]) int {
 
 func routerAt(n dove.Router) func(*held[Router]) int {
 	return func(h *held[Router]) int { return pair(h.doc.Tenant, h.doc.Name, n.Tenant, n.Name) }
-}
-
-func endpointAt(e dove.Endpoint) func(*held[Endpoint]) int {
-	return func(h *held[Endpoint]) int { return pair(h.doc.Tenant, h.doc.ID, e.Tenant, e.ID) }
 }
 
 // claimAt finds nothing under what is no address.
@@ -133,7 +125,7 @@ func classAt(d dove.Domain, digest string) func(*held[ClassAlloc]) int {
 		if c := compareDomain(h.doc.DomainOf(), d); c != 0 {
 			return c
 		}
-		return cmp.Compare(h.sort, digest)
+		return cmp.Compare(h.digest, digest)
 	}
 }
 

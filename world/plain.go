@@ -12,19 +12,25 @@ import (
 
 // readEndpoint is read for endpoints, of which there are millions: what Put writes of
 // most is read as it stands, everything else as any document.
-func readEndpoint(doc dove.Doc) (*held[Endpoint], error) {
-	if doc.Value != nil {
-		h := &held[Endpoint]{revision: doc.Revision}
-		if plainEndpoint(doc.Value, &h.doc) && isEndpointKey(doc.Key, &h.doc) {
-			return h, nil
-		}
+// It is nil for a deleted one.
+func readEndpoint(doc dove.Doc) (*Endpoint, error) {
+	if doc.Value == nil {
+		return nil, nil
 	}
-	return read[Endpoint](doc)
+	e := &Endpoint{}
+	if plainEndpoint(doc.Value, e) && isEndpointKey(doc.Key, e) {
+		return e, nil
+	}
+	*e = Endpoint{}
+	if err := decode(doc, e); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // isEndpointKey reports whether a key is an endpoint's.
 func isEndpointKey(key string, e *Endpoint) bool {
-	rest, ok := strings.CutPrefix(key, Prefix+"endpoints/")
+	rest, ok := strings.CutPrefix(key, endpointFolder)
 	if !ok {
 		return false
 	}

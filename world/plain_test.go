@@ -63,8 +63,11 @@ func TestPlainEndpoint(t *testing.T) {
 		if !reflect.DeepEqual(is, want) {
 			t.Fatalf("seed %d: %s is read as\n%+v, not as\n%+v", seed, text, is, want)
 		}
+		if kept := pack(&want, newAlike(&want, want.kind()), 1).doc(); !reflect.DeepEqual(kept, want) {
+			t.Fatalf("seed %d: %+v is kept as\n%+v", seed, want, kept)
+		}
 		h, err := readEndpoint(dove.Doc{Key: is.Key() + one("", "x"), Value: text})
-		if (err == nil) != (h != nil) || h != nil && h.doc.Key() != EndpointKey(is.Full()) {
+		if (err == nil) != (h != nil) || h != nil && h.Key() != EndpointKey(is.Full()) {
 			t.Fatalf("seed %d: %s under its key: %v", seed, text, err)
 		}
 	}

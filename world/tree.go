@@ -204,6 +204,43 @@ func (n *node[T]) recount() {
 	}
 }
 
+// build makes the tree of items in ascending order, as full as can be. The tree is empty.
+func (t *tree[T]) build(items []T) {
+	if len(items) == 0 {
+		return
+	}
+	height, room := 0, nodeItemsMax // of items in a tree so high
+	for room < len(items) {
+		height, room = height+1, (room+1)*(nodeItemsMax+1)-1
+	}
+	t.root = grown(items, height, t.generation)
+}
+
+// grown makes a node with so many levels below it.
+func grown[T any](items []T, height int, generation uint64) *node[T] {
+	n := &node[T]{generation: generation, count: len(items)}
+	if height == 0 {
+		n.items = slices.Clone(items)
+		return n
+	}
+	room := 1 // of items in a child, and the one behind it
+	for range height {
+		room *= nodeItemsMax + 1
+	}
+	children := (len(items) + room) / room
+	for i := range children {
+		rest := children - i // as many items for each as for the others
+		size := (len(items) - rest + 1) / rest
+		n.children = append(n.children, grown(items[:size], height-1, generation))
+		if items = items[size:]; rest > 1 {
+			n.items = append(n.items, items[0])
+			items = items[1:]
+		}
+	}
+	n.items, n.children = slices.Clip(n.items), slices.Clip(n.children)
+	return n
+}
+
 // remove takes out the item that is equal in order, if there is one, and returns it.
 func (t *tree[T]) remove(item T) (old T, removed bool) {
 	at := func(o T) int { return t.order(o, item) }

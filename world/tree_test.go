@@ -19,6 +19,10 @@ func TestTreeAgainstSlice(t *testing.T) {
 	}
 	for _, span := range []int{10, 300, 20000} {
 		current := version{tree: newTree(cmp.Compare[int])}
+		for k := range random.IntN(span) {
+			current.items = append(current.items, 2*k)
+		}
+		current.tree.build(current.items)
 		versions := []version{current}
 		for generation := uint64(1); generation < 60; generation++ {
 			if random.IntN(8) == 0 { // branch from an old one
@@ -84,6 +88,37 @@ func TestTreeAgainstSlice(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestTreeBuild builds trees of all sizes near those where one grows.
+func TestTreeBuild(t *testing.T) {
+	const full = nodeItemsMax + 1
+	for _, size := range []int{0, 1, nodeItemsMax, full, 2*full - 1, 2 * full, full*full - 1, full * full, full*full + 1, 5 * full * full, full*full*full - 1, full * full * full} {
+		var items []int
+		for k := range size {
+			items = append(items, k)
+		}
+		built := newTree(cmp.Compare[int])
+		built.build(items)
+		if got := slices.Collect(built.all()); !slices.Equal(got, items) {
+			t.Fatalf("%d items become %d", size, len(got))
+		}
+		built.root.check(t)
+		built.root.filled(t)
+	}
+}
+
+// filled fails if a node below has fewer items than removal leaves one.
+func (n *node[T]) filled(t *testing.T) {
+	if n == nil {
+		return
+	}
+	for _, c := range n.children {
+		if len(c.items) < nodeItemsMin {
+			t.Fatalf("a node has %d items", len(c.items))
+		}
+		c.filled(t)
 	}
 }
 

@@ -8,18 +8,13 @@ import (
 )
 
 // bySubPort orders the sub-ports of one parent by VLAN.
-func bySubPort(a, b *held[Endpoint]) int {
-	return cmp.Or(a.doc.under(dove.Endpoint{Tenant: b.doc.Tenant, ID: b.doc.Parent}), cmp.Compare(a.doc.VLAN, b.doc.VLAN), byEndpoint(a, b))
-}
-
-// under orders by tenant and parent.
-func (e *Endpoint) under(parent dove.Endpoint) int {
-	return cmp.Or(cmp.Compare(e.Tenant, parent.Tenant), cmp.Compare(e.Parent, parent.ID))
+func bySubPort(a, b *packed) int {
+	return cmp.Or(a.under(dove.Endpoint{Tenant: b.alike.tenant, ID: b.rare.parent}), cmp.Compare(a.rare.vlan, b.rare.vlan), byEndpoint(a, b))
 }
 
 // SubPorts yields the sub-ports of an endpoint, in order of their VLANs.
 func (w *World) SubPorts(parent dove.Endpoint) iter.Seq[Endpoint] {
-	return docs(w.byParent.within(func(h *held[Endpoint]) int { return h.doc.under(parent) }))
+	return endpointsOf(w.byParent.within(func(p *packed) int { return p.under(parent) }))
 }
 
 // ParentOf is the name of the endpoint whose sub-port it is.

@@ -1,12 +1,11 @@
 package world
 
 import (
-	"bytes"
 	"cmp"
 	"iter"
 	"net/netip"
-	"strings"
 	"time"
+	"unique"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -35,15 +34,15 @@ type World struct {
 	byInterface  tree[joint]
 	claims       tree[*held[Claim]]
 	byAllowed    tree[permitted]
-	endpoints    tree[*held[Endpoint]]
-	byNetwork    tree[*held[Endpoint]]
+	endpoints    tree[*packed]
+	byNetwork    tree[*packed]
 	byKind       tree[spot]
 	byHost       tree[bound]
 	byAddress    tree[located]
 	numbers      tree[numbered]
-	byMAC        tree[*held[Endpoint]]
+	byMAC        tree[*packed]
 	byGroup      tree[membership]
-	byParent     tree[*held[Endpoint]] // sub-ports
+	byParent     tree[*packed] // sub-ports
 	hosts        tree[*held[Host]]
 	byVTEP       tree[*held[Host]]
 	joinTokens   tree[*held[JoinToken]]
@@ -65,18 +64,21 @@ type World struct {
 type held[D any] struct {
 	doc      D
 	revision dove.Revision
-	sort     string // what an index has it under beside its name: the digest of a class id's signature, the kind of an endpoint
+	digest   string // of the signature, only in class ids: their key has it
 }
 
 // bound is an endpoint under a host of one of its bindings.
 type bound struct {
-	host     dove.HostName
-	endpoint *held[Endpoint]
+	host     unique.Handle[dove.HostName]
+	endpoint *packed
 }
+
+// at orders by host.
+func (b bound) at(h dove.HostName) int { return cmp.Compare(b.host.Value(), h) }
 
 // membership is an endpoint under one of its groups, by index.
 type membership struct {
-	endpoint *held[Endpoint]
+	endpoint *packed
 	group    int
 }
 
@@ -101,26 +103,21 @@ func New() *World {
 		}),
 		claims: newTree(byClaim),
 		byAllowed: newTree(func(a, b permitted) int {
-			if c := a.at(b.endpoint.doc.NetworkOf(), b.prefix()); c != 0 {
+			if c := a.at(b.endpoint.networkOf(), b.prefix()); c != 0 {
 				return c
 			}
 			return cmp.Or(byEndpoint(a.endpoint, b.endpoint), cmp.Compare(a.i, b.i))
 		}),
 		endpoints: newTree(byEndpoint),
-		byNetwork: newTree(ordered(func(a, b *Endpoint) int { return compareNetwork(a.NetworkOf(), b.NetworkOf()) }, byEndpoint)),
+		byNetwork: newTree(byNetwork),
 		byKind:    newTree(bySpot),
 		byHost: newTree(func(a, b bound) int {
-			if c := strings.Compare(string(a.host), string(b.host)); c != 0 {
-				return c
+			if a.host != b.host {
+				return a.at(b.host.Value())
 			}
 			return byEndpoint(a.endpoint, b.endpoint)
 		}),
-		byMAC: newTree(ordered(func(a, b *Endpoint) int {
-			if c := compareNetwork(a.NetworkOf(), b.NetworkOf()); c != 0 {
-				return c
-			}
-			return bytes.Compare(a.MAC[:], b.MAC[:])
-		}, byEndpoint)),
+		byMAC:     newTree(byMAC),
 		byAddress: newTree(byPlace),
 		numbers:   newTree(byNumbered),
 		byGroup: newTree(func(a, b membership) int {
@@ -148,7 +145,7 @@ func New() *World {
 	}
 }
 
-func (m membership) name() dove.Group { return m.endpoint.doc.Groups[m.group] }
+func (m membership) name() dove.Group { return m.endpoint.alike.groups[m.group] }
 
 // Revision returns the revision of the last Apply; 0 for an empty store.
 func (w *World) Revision() dove.Revision { return w.revision }
@@ -202,12 +199,12 @@ func (w *World) NetworkByVNI(v dove.VNI) (Network, bool) {
 
 // Endpoint returns an endpoint's document.
 func (w *World) Endpoint(e dove.Endpoint) (Endpoint, bool) {
-	return docOf(w.endpoints.find(endpointAt(e)))
+	return endpointOf(w.endpoints.find(endpointAt(e)))
 }
 
 // Endpoints yields a tenant's endpoints.
 func (w *World) Endpoints(t dove.Tenant) iter.Seq[Endpoint] {
-	return docs(w.endpoints.within(func(h *held[Endpoint]) int { return cmp.Compare(h.doc.Tenant, t) }))
+	return endpointsOf(w.endpoints.within(func(p *packed) int { return cmp.Compare(p.alike.tenant, t) }))
 }
 
 // EndpointAt returns the endpoint that has an address on the network with the VNI.
@@ -226,25 +223,20 @@ func (w *World) EndpointOn(n dove.Network, addr netip.Addr) (Endpoint, bool) {
 	if !ok {
 		return Endpoint{}, false
 	}
-	return l.endpoint.doc, true
+	return l.endpoint.doc(), true
 }
 
 // EndpointByMAC returns the endpoint that has a MAC on a network.
 func (w *World) EndpointByMAC(n dove.Network, mac dove.MAC) (Endpoint, bool) {
-	return docOf(w.byMAC.find(func(h *held[Endpoint]) int {
-		if c := compareNetwork(h.doc.NetworkOf(), n); c != 0 {
-			return c
-		}
-		return bytes.Compare(h.doc.MAC[:], mac[:])
-	}))
+	return endpointOf(w.byMAC.find(func(p *packed) int { return p.at(n, mac) }))
 }
 
 // EndpointsOn yields the endpoints that are bound to a host, those of which it
 // is the standby too.
 func (w *World) EndpointsOn(h dove.HostName) iter.Seq[Endpoint] {
 	return func(yield func(Endpoint) bool) {
-		for b := range w.byHost.within(func(b bound) int { return cmp.Compare(b.host, h) }) {
-			if !yield(b.endpoint.doc) {
+		for b := range w.byHost.within(func(b bound) int { return b.at(h) }) {
+			if !yield(b.endpoint.doc()) {
 				return
 			}
 		}
@@ -253,14 +245,14 @@ func (w *World) EndpointsOn(h dove.HostName) iter.Seq[Endpoint] {
 
 // EndpointsIn yields the endpoints of a network.
 func (w *World) EndpointsIn(n dove.Network) iter.Seq[Endpoint] {
-	return docs(w.byNetwork.within(func(e *held[Endpoint]) int { return compareNetwork(e.doc.NetworkOf(), n) }))
+	return endpointsOf(w.byNetwork.within(func(p *packed) int { return p.on(n) }))
 }
 
 // EndpointsOf yields the endpoints that are members of a group.
 func (w *World) EndpointsOf(g dove.Group) iter.Seq[Endpoint] {
 	return func(yield func(Endpoint) bool) {
 		for m := range w.byGroup.within(func(m membership) int { return m.name().Compare(g) }) {
-			if !yield(m.endpoint.doc) {
+			if !yield(m.endpoint.doc()) {
 				return
 			}
 		}

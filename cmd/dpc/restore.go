@@ -118,14 +118,12 @@ func (s *restoring) restore(ctx context.Context, file string, out io.Writer, log
 
 // judge says whether this version can read everything that a backup has.
 func (s *restoring) judge(from io.Reader) (backup.Summary, error) {
-	w := world.New()
-	is, err := backup.Read(from, func(_ backup.Header, docs []dove.Doc) error {
-		next, _, err := w.Apply(0, docs)
-		if err == nil {
-			w = next
-		}
-		return err
-	})
+	all := world.NewLoader()
+	is, err := backup.Read(from, func(_ backup.Header, docs []dove.Doc) error { return all.Add(docs) })
+	if err != nil {
+		return is, err
+	}
+	w, err := all.World(is.Revision)
 	if err == nil && w.Incarnation() == 0 {
 		err = dove.Errorf(dove.Invalid, "the backup is of a store that nobody used: dpc init makes such a one")
 	}

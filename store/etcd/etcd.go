@@ -18,7 +18,8 @@ import (
 
 // Limits of a store.
 const (
-	pageMax     = 1000 // documents that Load asks for at once
+	pageLeast   = 1000     // documents that Load asks for at once, first,
+	pageBytes   = 16 << 20 // and as many later as have about so many bytes: etcd counts all that are left each time
 	dialTimeout = 10 * time.Second
 	callTimeout = 10 * time.Second // of one request
 	readAgain   = 50 * time.Millisecond
@@ -97,17 +98,25 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func (s *Store) Load(ctx context.Context, prefix string, page func([]dove.Doc) error) (dove.Revision, error) {
 	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	revision := int64(0) // the newest
+	limit := int64(pageLeast)
 	for {
-		answer, err := s.get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageMax), clientv3.WithRev(revision))
+		answer, err := s.get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(limit), clientv3.WithRev(revision))
 		if err != nil {
 			return 0, err
 		}
 		if revision == 0 {
 			revision = answer.Header.Revision
 		}
-		docs := make([]dove.Doc, len(answer.Kvs))
+		docs, bytes := make([]dove.Doc, len(answer.Kvs)), 0
 		for i, kv := range answer.Kvs {
 			docs[i] = doc(kv)
+			bytes += len(kv.Key) + len(kv.Value)
+		}
+		switch {
+		case bytes < pageBytes/2:
+			limit *= 2
+		case bytes > pageBytes:
+			limit = max(1, limit/2)
 		}
 		if len(docs) > 0 {
 			if err := page(docs); err != nil {
