@@ -372,7 +372,7 @@ func TestAckSaysWhatFailed(t *testing.T) {
 			t.Fatalf("%s (-want +got):\n%s", what, d)
 		}
 	}
-	full := []control.Failure{{Revision: 9, Text: "no room"}}
+	full := []control.Failure{{Revision: 9, Text: "domain red/shop, packets from class 20 to 30: no room"}}
 	r.step(Received{&control.Update{Revision: 9, Pairs: []control.Pair{pairRow(20, 30, "other")}}}, Received{&control.Frontier{Revision: 9}})
 	expect("refused", &control.Ack{Revision: 9, Failed: full})
 	r.step(Received{&control.Frontier{Revision: 10}})
@@ -430,7 +430,7 @@ func TestAckWaitsForTheSwitch(t *testing.T) {
 		t.Fatalf("sent %v before Applied", got)
 	}
 	r.finish()
-	open := []control.Failure{{Revision: 9, Text: "what was before may still be in force: map is full"}}
+	open := []control.Failure{{Revision: 9, Text: "what was before may still be in force: domain red/shop, packets from class 20 to 30: map is full"}}
 	if d := cmp.Diff([]control.Up{&control.Ack{Revision: 9, Failed: open}}, r.take()); d != "" {
 		t.Fatalf("(-want +got):\n%s", d)
 	}
@@ -438,7 +438,7 @@ func TestAckWaitsForTheSwitch(t *testing.T) {
 	if d := cmp.Diff([]control.Up{&control.Ack{Revision: 10, Failed: open}}, r.take()); d != "" {
 		t.Fatalf("(-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]string{"map is full"}, r.core.Status().Faults); d != "" {
+	if d := cmp.Diff([]string{"domain red/shop, packets from class 20 to 30: map is full"}, r.core.Status().Faults); d != "" {
 		t.Fatalf("(-want +got):\n%s", d)
 	}
 	r.fail = nil

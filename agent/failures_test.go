@@ -8,6 +8,7 @@ import (
 	"dove.network/control"
 	"dove.network/dataplane"
 	"dove.network/dove"
+	"github.com/google/go-cmp/cmp"
 )
 
 // refusePairs has the switch refuse pairs to one class, and those to all if it is 0.
@@ -49,17 +50,20 @@ func TestFailuresOfManyRevisions(t *testing.T) {
 		if a.Revision != rev || len(a.Failed) != min(i+1, control.FailuresMax) || a.Failed[len(a.Failed)-1].Revision != rev {
 			t.Fatalf("revision %d: %+v", rev, a)
 		}
-		if first := a.Failed[0]; i+1 > control.FailuresMax && (first.Revision != 0 || !strings.Contains(first.Text, "changes, the first: no room")) {
+		if first := a.Failed[0]; i+1 > control.FailuresMax && (first.Revision != 0 || !strings.Contains(first.Text, "changes, the first: domain red/shop, packets from class 20 to 100: no room")) {
 			t.Fatalf("revision %d: the first is %+v", rev, first)
 		}
 		if _, err := control.DecodeUp(control.EncodeUp(&a)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if d := cmp.Diff(map[string]int{"red/shop": n}, r.core.Status().Closed); d != "" {
+		t.Errorf("closed pairs (-want +got):\n%s", d)
+	}
 	r.fail = nil
 	r.sleep(retryMax)
 	r.step(Tick{})
-	if a := r.acked(); len(a.Failed) > 0 {
+	if a := r.acked(); len(a.Failed) > 0 || len(r.core.Status().Closed) > 0 {
 		t.Fatalf("done: %+v", a)
 	}
 }
@@ -121,7 +125,7 @@ func TestRefusedOpsAreNamed(t *testing.T) {
 	r.fail = nil
 	r.sleep(retryMax)
 	r.step(Tick{})
-	if a := r.acked(); len(a.Failed) > 0 {
+	if a := r.acked(); len(a.Failed) > 0 || len(r.core.Status().Closed) > 0 {
 		t.Fatalf("done: %+v", a)
 	}
 }

@@ -184,6 +184,7 @@ var (
 	descQuestions = describe("dove_dswitch_questions_waiting", "Questions without an answer.")
 	descPackets   = describe("dove_dswitch_packets_waiting", "Packets that are held until an answer comes.")
 	descFaults    = describe("dove_dswitch_faults", "Entries of the kernel's tables that could not be changed; while there are any, no change is acknowledged.")
+	descClosed    = describe("dove_dswitch_closed_pairs", "Pairs of classes whose rules did not fit, so that all of their packets are denied; of domains that have any.", "domain")
 	descFlows     = describe("dove_dswitch_flows", "Entries of the flow table.")
 	descDropped   = describe("dove_dswitch_dropped_packets_total", "Packets that were refused since the agent started.", "reason")
 	descShadow    = describe("dove_dswitch_shadow_judged", "What was judged where a policy in shadow would decide, since there is one: it would allow what was denied, deny what was allowed, or decide the same.", "would")
@@ -220,7 +221,7 @@ func sums(s dataplane.Switch) ([dataplane.Reasons]dataplane.Count, error) {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSession, descSeen, descHeld, descVTEPs, descPorts, descQuestions, descPackets, descFaults, descFlows, descDropped, descBytes, descShadow,
+		descSession, descSeen, descHeld, descVTEPs, descPorts, descQuestions, descPackets, descFaults, descClosed, descFlows, descDropped, descBytes, descShadow,
 	} {
 		out <- d
 	}
@@ -264,6 +265,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(descQuestions, float64(s.Waiting.Questions))
 	gauge(descPackets, float64(s.Waiting.Packets))
 	gauge(descFaults, float64(len(s.Faults)))
+	for domain, n := range s.Closed {
+		gauge(descClosed, float64(n), domain)
+	}
 	states := map[string]int{"waiting": 0, "opening": 0, "active": 0, "failed": 0}
 	for _, p := range s.Ports {
 		states[p.State]++

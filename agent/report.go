@@ -32,6 +32,8 @@ type Status struct {
 	// Faults are what the switch refused and will be tried again. While there
 	// are any, no frontier is acknowledged.
 	Faults []string `json:"faults,omitempty"`
+	// Closed counts, by domain, the pairs of classes whose rules did not fit: all of their packets are denied.
+	Closed map[string]int `json:"closed,omitempty"`
 }
 
 // HeldCounts says how much is held. Peers are positive rows only.
@@ -122,7 +124,21 @@ func (c *Core) Status() Status {
 		s.Ports = append(s.Ports, c.portStatus(a))
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(c.tracker.failed), target.compare) {
-		s.Faults = append(s.Faults, c.tracker.failed[key].text)
+		s.Faults = append(s.Faults, c.faultOf(key))
+	}
+	for name, d := range c.domains {
+		n := 0
+		for key, f := range c.tracker.failed {
+			if key.kind == kindPair && key.pair.Domain == d.handle && f.closed {
+				n++
+			}
+		}
+		if n > 0 {
+			if s.Closed == nil {
+				s.Closed = map[string]int{}
+			}
+			s.Closed[name.String()] = n
+		}
 	}
 	return s
 }

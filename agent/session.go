@@ -234,7 +234,7 @@ func (c *Core) failures() (failed []control.Failure) {
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(c.tracker.failed), target.compare) {
 		f := c.tracker.failed[key]
-		text := f.text
+		text := c.faultOf(key)
 		if !f.closed {
 			text = "what was before may still be in force: " + text
 		}
@@ -260,6 +260,20 @@ func (c *Core) failures() (failed []control.Failure) {
 		failed = append(failed, control.Failure{Revision: revision, Text: text})
 	}
 	return failed
+}
+
+// faultOf says why an op failed, and what it was about by the names that people know.
+func (c *Core) faultOf(key target) string {
+	text := c.tracker.failed[key].text
+	if key.kind != kindPair {
+		return text
+	}
+	for name, d := range c.domains {
+		if d.handle == key.pair.Domain {
+			return fmt.Sprintf("domain %s, packets from class %d to %d: %s", name, key.pair.Src, key.pair.Dst, text)
+		}
+	}
+	return text
 }
 
 func compareDomains(a, b dove.Domain) int {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/plan"
@@ -20,6 +21,22 @@ type Plan struct {
 	Classes   int               `json:"newClasses" doc:"How many classes of endpoints it makes: endpoints are of one class while no policy can tell them apart. More than 100 take several revisions, of which the last applies the text."`
 	Token     string            `json:"token" doc:"Stands for the text and all that was read for the plan. Apply the text with it as plan, and it is refused if the plan is not true any more."`
 	Reach     Reach             `json:"reach" doc:"Who could talk to whom that cannot now, and the reverse, once all documents are applied."`
+	Room      Room              `json:"room" doc:"Which hosts might have no room for all rules then, if their endpoints talked with everybody that policies let them. A pair of classes whose rules do not fit is denied."`
+}
+
+// Room says which hosts might have too little.
+type Room struct {
+	Tight   []TightHost `json:"tight" nullable:"false" doc:"The first 20 of them."`
+	TightN  int         `json:"tightCount" doc:"How many they are."`
+	Unknown int         `json:"unknown,omitempty" doc:"Of how many others it was not worked out, because they have too many rules."`
+}
+
+// TightHost is a host that might have too little room for the rules of a domain.
+type TightHost struct {
+	Host    dove.HostName `json:"host"`
+	Domain  string        `json:"domain"`
+	Entries int           `json:"entries" doc:"What the rules would take in its switch."`
+	Max     int           `json:"max" doc:"What one domain alone may take there."`
 }
 
 // PlannedDocument is what one blueprint would change by itself.
@@ -100,6 +117,10 @@ func (s *server) plans(api huma.API) {
 
 func renderPlan(w *world.World, t dove.Tenant, planned edit.Planned) Plan {
 	out := Plan{Base: planned.Base, Documents: []PlannedDocument{}, Classes: planned.NewClasses, Token: planned.Token, Reach: renderReach(planned.Reach)}
+	out.Room = Room{Tight: []TightHost{}, TightN: planned.Reach.TightCount, Unknown: planned.Reach.TightUnknown}
+	for _, h := range planned.Reach.Tight {
+		out.Room.Tight = append(out.Room.Tight, TightHost{h.Host, h.Domain.Name, h.Entries, dataplane.EntriesAlone})
+	}
 	for _, d := range planned.Documents {
 		out.Documents = append(out.Documents, renderPlanned(w, t, d))
 	}

@@ -39,9 +39,10 @@ func (s *seat) allowed() {
 	})
 }
 
-// settled refuses a binding to a foreign host of an endpoint that may send from more
-// than its own addresses: no dSwitch is there that would check the rest.
+// settled refuses a binding to a host whose switch has no room, and one to a foreign host of an endpoint
+// that may send from more than its own addresses: no dSwitch is there that would check the rest.
 func (s *seat) settled() {
+	s.room()
 	if len(s.doc.Allowed) == 0 && !s.doc.Open {
 		return
 	}

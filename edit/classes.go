@@ -88,6 +88,9 @@ func (c *change) redomain(gone, made []*blueprint.Blueprint, now time.Time) erro
 			}
 			continue
 		}
+		if err := c.holds(domain, intent); err != nil {
+			return err
+		}
 		keys := c.w.Signatures(domain, intent)
 		if err := c.fits(domain, intent, keys); err != nil {
 			return err

@@ -87,7 +87,7 @@ func (s *seat) along() {
 		if doc.Epoch != old.Epoch {
 			sub.Epoch = nextEpoch(s.w, was)
 		}
-		one := seat{w: s.w, doc: sub}
+		one := seat{w: s.w, old: was, doc: sub}
 		one.settled()
 		for _, f := range one.problems.faults {
 			s.problems.add(one.problems.kind, f.Path, f.Hint, "its sub-port %q: %s", sub.ID, f.Message)

@@ -14,6 +14,9 @@
 // changed, or which changed themselves, are judged (policy.Changed and Turned), by the
 // same tables as switches get.
 //
+// A Difference also names hosts that would be Tight: whose switches might have no room for
+// the rules. What a host needs depends on who talks, so this is what it needs if all do.
+//
 // The package knows no documents' texts, no sessions and no flows, and decides
 // nothing: whether a change is made is package edit's.
 package plan

@@ -12,7 +12,7 @@ import (
 const (
 	PairsMax = 1 << 17 // pairs of classes that are compared; more are counted
 	LinesMax = 1000    // lines; more are counted
-	NamesMax = 20      // endpoints and hosts that one line names; all are counted
+	NamesMax = 20      // endpoints and hosts that one line names, and hosts that are short of room; all are counted
 )
 
 // Op says what becomes of traffic.
@@ -61,6 +61,10 @@ type Difference struct {
 	// Uncompared is how many pairs of classes may differ and were not compared
 	// because they are more than PairsMax. The Lines are not all, then.
 	Uncompared int
+	// Tight are hosts that may be short of room for rules afterwards, the first NamesMax by domain and name, of
+	// TightCount. Of TightUnknown others nobody knows, because they are too many.
+	Tight                    []Tight
+	TightCount, TightUnknown int
 
 	domains []*domain
 	found   map[*domain][]int // its lines
@@ -81,6 +85,9 @@ func Compare(before, after *world.World, domains ...dove.Domain) *Difference {
 		left -= d.compared
 		out.Uncompared += uncompared
 		out.domains = append(out.domains, d)
+		tight, unknown := d.tight()
+		out.Tight = append(out.Tight, tight[:min(len(tight), NamesMax-len(out.Tight))]...)
+		out.TightCount, out.TightUnknown = out.TightCount+len(tight), out.TightUnknown+unknown
 		for _, l := range d.lines() {
 			if len(out.Lines) == LinesMax {
 				out.More++

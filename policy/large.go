@@ -82,6 +82,41 @@ func (d *Domain) TooLarge(signatures []Signature) (src, dst Signature, found boo
 	return Signature{}, Signature{}, false
 }
 
+// Ranges returns, for each of some signatures, how many ranges of ports the rules name at most
+// in the tables of packets between it and all of them, either way. It costs as much as the rules and the signatures.
+func (d *Domain) Ranges(signatures []Signature) []int {
+	named := map[dove.Group]int{} // signatures
+	for _, s := range signatures {
+		for _, g := range d.Names(s) {
+			named[g]++
+		}
+	}
+	all := func(groups []dove.Group) (n int) {
+		for _, g := range groups {
+			n += named[g]
+		}
+		return n
+	}
+	by := map[dove.Group]int{}
+	for _, r := range d.rules {
+		ranges := len(r.Allow) + len(r.Deny) + len(r.Pass)
+		from, to := all(r.from), all(r.to)
+		for _, g := range r.from {
+			by[g] += ranges * to
+		}
+		for _, g := range r.to {
+			by[g] += ranges * from
+		}
+	}
+	out := make([]int, len(signatures))
+	for i, s := range signatures {
+		for _, g := range d.Names(s) {
+			out[i] += by[g]
+		}
+	}
+	return out
+}
+
 // Overflows reports whether the table of a pair would be verdict.TableTooLarge.
 func (d *Domain) Overflows(src, dst Signature) bool {
 	t := d.Table(src, dst)

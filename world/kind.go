@@ -73,6 +73,9 @@ func bySpot(a, b spot) int {
 	return cmp.Or(byEndpoint(a.endpoint, b.endpoint), cmp.Compare(a.i, b.i))
 }
 
+// openKind begins the kinds of endpoints without port security.
+const openKind = "o\x00"
+
 // kind returns what policy tells an endpoint from others by, as text: equal for equal members alone.
 func (e *Endpoint) kind() string {
 	var b strings.Builder
@@ -82,7 +85,7 @@ func (e *Endpoint) kind() string {
 		b.WriteByte(0) // in no name
 	}
 	if e.Open {
-		part('o', "")
+		b.WriteString(openKind)
 	}
 	for _, g := range e.Groups {
 		part('g', string(g.Tenant))
@@ -184,6 +187,30 @@ func (w *World) Signatures(name dove.Domain, intent *policy.Domain) map[string]p
 		}
 	}
 	return all
+}
+
+// Wide yields the endpoints of a domain that may send from more than their own addresses.
+func (w *World) Wide(name dove.Domain) iter.Seq[Endpoint] {
+	return func(yield func(Endpoint) bool) {
+		for n := range w.Networks(name.Tenant) {
+			if n.Domain != name.Name {
+				continue
+			}
+			for p := range w.byAllowed.within(func(p permitted) int { return compareNetwork(p.endpoint.doc.NetworkOf(), n.Full()) }) {
+				if p.i == 0 && !yield(p.endpoint.doc) {
+					return
+				}
+			}
+			open := func(s spot) int {
+				return cmp.Or(compareNetwork(s.endpoint.doc.NetworkOf(), n.Full()), strings.Compare(s.endpoint.sort[:min(len(s.endpoint.sort), len(openKind))], openKind))
+			}
+			for s := range w.byKind.within(open) {
+				if s.i == 0 && len(s.endpoint.doc.Allowed) == 0 && !yield(s.endpoint.doc) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // reclass notes as changed the endpoints of a domain that have other signatures now. It costs

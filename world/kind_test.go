@@ -58,8 +58,18 @@ func TestKinds(t *testing.T) {
 			turned += len(got)
 		}
 		want := map[string]bool{}
+		wide := map[dove.EndpointID]bool{}
+		for e := range w.Wide(domain) {
+			if wide[e.ID] || !e.Open && len(e.Allowed) == 0 || e.Network == "other" {
+				t.Fatalf("revision %d: among those that are wide is %+v", rev, e)
+			}
+			wide[e.ID] = true
+		}
 		for e := range w.Endpoints("acme") {
 			if e.Network != "other" {
+				if (e.Open || len(e.Allowed) > 0) && !wide[e.ID] {
+					t.Fatalf("revision %d: among those that are wide is not %+v", rev, e)
+				}
 				for key := range e.Signatures(w.Domain(domain)) {
 					want[key] = true
 				}

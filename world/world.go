@@ -243,6 +243,12 @@ func (w *World) EndpointsOn(h dove.HostName) iter.Seq[Endpoint] {
 	}
 }
 
+// CountOn counts what EndpointsOn yields without looking at each.
+func (w *World) CountOn(h dove.HostName) int {
+	at := func(b bound) int { return cmp.Compare(b.host, h) }
+	return w.byHost.before(func(b bound) int { return cmp.Or(at(b), -1) }) - w.byHost.before(at)
+}
+
 // EndpointsIn yields the endpoints of a network.
 func (w *World) EndpointsIn(n dove.Network) iter.Seq[Endpoint] {
 	return endpointsOf(w.byNetwork.within(func(p *packed) int { return p.on(n) }))

@@ -122,6 +122,7 @@ func (a *app) printPlan(w io.Writer, colour bool, t dove.Tenant, plan api.Plan) 
 	if changes(plan) {
 		printReach(w, colour, plan.Reach)
 	}
+	printRoom(w, colour, plan.Room)
 }
 
 // changes reports whether a plan changes anything.
@@ -156,6 +157,20 @@ func printReach(w io.Writer, colour bool, r api.Reach) {
 	}
 	if len(r.Unanswered) > 0 {
 		fmt.Fprintf(w, "  without the flows of hosts that did not answer: %s\n", several(r.Unanswered))
+	}
+}
+
+// printRoom warns of hosts that might not hold what a plan makes.
+func printRoom(w io.Writer, colour bool, r api.Room) {
+	for _, h := range r.Tight {
+		fmt.Fprintln(w, paint(colour, red, fmt.Sprintf("host %s may have no room for all rules of domain %s: %d entries if all talk that may, and %d fit; what does not is denied (no-room-for-rules). Name ranges of ports in place of many single ones, or spread its endpoints",
+			h.Host, h.Domain, h.Entries, h.Max)))
+	}
+	if n := r.TightN - len(r.Tight); n > 0 {
+		fmt.Fprintln(w, paint(colour, red, fmt.Sprintf("so may %s", counted(n, "more host"))))
+	}
+	if r.Unknown > 0 {
+		fmt.Fprintf(w, "whether the rules fit was not worked out for %s: there are too many of them\n", counted(r.Unknown, "host"))
 	}
 }
 

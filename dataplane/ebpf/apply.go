@@ -325,7 +325,7 @@ func (s *Switch) setPair(k dataplane.PairKey, t *verdict.Table) error {
 	held := s.pairs[k]
 	table, digest, err := s.acquire(t, k.Domain)
 	if errors.Is(err, errNoRoom) && t != closed {
-		return s.closePair(k, fmt.Errorf("pair %d to %d of domain %d: %w", k.Src, k.Dst, k.Domain, err))
+		return s.closePair(k, err)
 	}
 	if err != nil {
 		return fmt.Errorf("pair %d to %d of domain %d: %w", k.Src, k.Dst, k.Domain, err)

@@ -2,6 +2,8 @@ package ebpf
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +36,42 @@ func TestReasons(t *testing.T) {
 		want := dataplane.Reason(v.Value).String()
 		if got := strings.ReplaceAll(strings.ToLower(v.Name), "_", "-"); got != want {
 			t.Errorf("reason %d is %s in the programs and %s in dataplane", v.Value, got, want)
+		}
+	}
+}
+
+// TestSizes compares what the maps have room for with what dataplane says, and what a table takes of it.
+func TestSizes(t *testing.T) {
+	spec, err := loadDswitch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, most := range map[string]uint32{"ports": dataplane.PortsMax, "permits": dataplane.PermitsMax, "rules": dataplane.EntriesMax, "rule_names": dataplane.EntriesMax} {
+		if is := spec.Maps[name].MaxEntries; is != most {
+			t.Errorf("map %s has %d entries, dataplane says %d", name, is, most)
+		}
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 300 {
+		var rules []verdict.Rule
+		for i := range r.IntN(20) {
+			first := uint16(r.IntN(1 << 16))
+			last := first
+			if r.IntN(2) == 0 {
+				last = max(first, uint16(r.IntN(1<<16)))
+			}
+			rules = append(rules, verdict.Rule{
+				Match:  verdict.Match{Protocol: []dove.Protocol{dove.ProtocolTCP, dove.ProtocolUDP}[r.IntN(2)], First: first, Last: last},
+				Action: []verdict.Action{verdict.Allow, verdict.Deny}[r.IntN(2)], Name: fmt.Sprint(i),
+			})
+		}
+		held, table := &table{}, allowing(rules...)
+		if is, want := dataplane.Entries(table), max(len(held.rules(table)), len(table.Names)); is != want {
+			t.Fatalf("%v takes %d entries, dataplane says %d", table, want, is)
+		} else if most := 2 + dataplane.EntriesOf(len(rules)); is > most {
+			t.Fatalf("%v takes %d entries, at most %d are foretold", table, is, most)
 		}
 	}
 }

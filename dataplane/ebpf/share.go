@@ -10,12 +10,6 @@ import (
 	"dove.network/verdict"
 )
 
-// sharePart bounds what one domain takes of a map that all share: at most this
-// many times as much as would then still be free. One alone gets four fifths, two
-// that want all get four ninths each, and whoever comes later always finds room
-// (Choudhury and Hahne, Dynamic Queue Length Thresholds).
-const sharePart = 4
-
 // share is what the tables of a domain take of the map of rules. A table that
 // several domains have counts for each.
 type share struct {
@@ -47,7 +41,7 @@ func (s *Switch) fits(domain uint32, digest verdict.Digest, entries, spare int) 
 	if s.tables[digest] == nil {
 		free -= entries
 	}
-	if has.entries+entries <= sharePart*free {
+	if has.entries+entries <= dataplane.SharePart*free {
 		return nil
 	}
 	return fmt.Errorf("%w: it takes %d entries beside the %d of its domain, and of %d all but %d are taken; all packets of the pair are denied: let rules name ranges of ports in place of many single ones",

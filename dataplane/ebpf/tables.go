@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/verdict"
 )
@@ -86,12 +87,7 @@ func (held *table) rules(t *verdict.Table) (entries []entry) {
 	for _, section := range t.Sections {
 		// The verdict that covers most ports stands for the protocol; longer
 		// prefixes stand for what differs.
-		widest := section.Intervals[0]
-		for _, iv := range section.Intervals {
-			if iv.Last-iv.First > widest.Last-widest.First {
-				widest = iv
-			}
-		}
+		widest := dataplane.Widest(section)
 		put(ruleKey(held.id, 8, section.Protocol, 0), widest.Verdict)
 		for _, iv := range section.Intervals {
 			if iv.Verdict == widest.Verdict {

@@ -186,10 +186,6 @@ func (f *flow) joins(from side, src, dst dove.UID) bool {
 	return f.uids == [2]dove.UID{src, dst}
 }
 
-// sharePart bounds what one domain takes of the flow table: so many times as much
-// as is then still free.
-const sharePart = 4
-
 // room says why no further flow may begin at a port, or NotDropped. Half of
 // each limit is kept for flows that both ends take part in, confirmed ones.
 func (s *Switch) room(p *port, confirmed bool) dataplane.Reason {
@@ -203,8 +199,8 @@ func (s *Switch) room(p *port, confirmed bool) dataplane.Reason {
 			unconfirmed += o.unconfirmed
 		}
 	}
-	if flows > sharePart*(s.limits.Flows-len(s.flows)-1) ||
-		!confirmed && unconfirmed > sharePart*((s.limits.Flows+1)/2-s.unconfirmed-1) {
+	if flows > dataplane.SharePart*(s.limits.Flows-len(s.flows)-1) ||
+		!confirmed && unconfirmed > dataplane.SharePart*((s.limits.Flows+1)/2-s.unconfirmed-1) {
 		return dataplane.FlowTableFull
 	}
 	return dataplane.NotDropped
