@@ -196,16 +196,17 @@ func (w *World) Wide(name dove.Domain) iter.Seq[Endpoint] {
 			if n.Domain != name.Name {
 				continue
 			}
-			for p := range w.byAllowed.within(func(p permitted) int { return compareNetwork(p.endpoint.doc.NetworkOf(), n.Full()) }) {
-				if p.i == 0 && !yield(p.endpoint.doc) {
+			for p := range w.byAllowed.within(func(p permitted) int { return p.endpoint.on(n.Full()) }) {
+				if p.i == 0 && !yield(p.endpoint.doc()) {
 					return
 				}
 			}
 			open := func(s spot) int {
-				return cmp.Or(compareNetwork(s.endpoint.doc.NetworkOf(), n.Full()), strings.Compare(s.endpoint.sort[:min(len(s.endpoint.sort), len(openKind))], openKind))
+				kind := s.endpoint.alike.kind
+				return cmp.Or(s.endpoint.on(n.Full()), strings.Compare(kind[:min(len(kind), len(openKind))], openKind))
 			}
 			for s := range w.byKind.within(open) {
-				if s.i == 0 && len(s.endpoint.doc.Allowed) == 0 && !yield(s.endpoint.doc) {
+				if s.i == 0 && len(s.endpoint.allowed()) == 0 && !yield(s.endpoint.doc()) {
 					return
 				}
 			}

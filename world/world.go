@@ -245,7 +245,7 @@ func (w *World) EndpointsOn(h dove.HostName) iter.Seq[Endpoint] {
 
 // CountOn counts what EndpointsOn yields without looking at each.
 func (w *World) CountOn(h dove.HostName) int {
-	at := func(b bound) int { return cmp.Compare(b.host, h) }
+	at := func(b bound) int { return b.at(h) }
 	return w.byHost.before(func(b bound) int { return cmp.Or(at(b), -1) }) - w.byHost.before(at)
 }
 
