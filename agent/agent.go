@@ -11,17 +11,19 @@ import (
 	"dove.network/dataplane"
 )
 
-// Options say what an Agent works with. Hints, Claims, Notes, Prepare, Expire, Rest and Save may be nil.
+// Options say what an Agent works with. Misses, Hints, Claims, Notes, Prepare, Expire, Rest and Save may be nil.
 type Options struct {
 	Config   Config
 	Restored Restored
 	Switch   dataplane.Switch
-	Misses   <-chan dataplane.Miss
-	Drops    <-chan dataplane.Drop
-	Hints    <-chan dataplane.Hint
-	Claims   <-chan dataplane.Claim
-	Notes    <-chan dataplane.Note
-	Devices  <-chan Event // DeviceUp, DeviceGone and, once, DevicesListed
+	// Misses gives what the switch cannot judge to take, from when it is called until
+	// Rest is or the switch is closed. Take does not wait for anybody.
+	Misses  func(take func([]dataplane.Miss))
+	Drops   <-chan dataplane.Drop
+	Hints   <-chan dataplane.Hint
+	Claims  <-chan dataplane.Claim
+	Notes   <-chan dataplane.Note
+	Devices <-chan Event // DeviceUp, DeviceGone and, once, DevicesListed
 	// Members are the addresses of DPC members that are known from the beginning.
 	// Sessions tell of others.
 	Members []string
@@ -34,8 +36,8 @@ type Options struct {
 	// Expire has the switch forget what is too old. It is called once a second, or
 	// less often where it takes long, and the others are called meanwhile.
 	Expire func() error
-	// Rest has what misses from now on wait for the next run; nil: it is lost, and so is
-	// what is held.
+	// Rest has what misses from now on wait for the next run, and returns when take is not
+	// called any more; nil: it is lost, and so is what is held.
 	Rest func() error
 	// Save writes down what the next start needs.
 	Save   func(Saved) error
@@ -56,6 +58,9 @@ type Agent struct {
 
 	stopped chan struct{} // closed by the last who steps
 
+	missed chan dataplane.Miss // in their order, to be taken by who has the turn
+	late   chan struct{}       // they wait, because another had it
+
 	heard    chan struct{}  // closed by the first session, or attempt to open one
 	once     sync.Once      // closes it
 	flows    chan Event     // FlowsRead, CarriedRead and Adopted, one of each at a time
@@ -75,6 +80,7 @@ const (
 	expireEvery = time.Second
 	expireRest  = 20              // times as long as Expire took, until the next at the earliest
 	missBatch   = 64              // misses in one step
+	missQueue   = 1024            // misses that wait for a turn
 	startWait   = 3 * time.Second // for the first session, or for the first attempt to fail
 )
 
@@ -89,6 +95,8 @@ func New(o Options) *Agent {
 		expired:  make(chan expiry, 1),
 		drops:    newRing(),
 		stopped:  make(chan struct{}),
+		missed:   make(chan dataplane.Miss, missQueue),
+		late:     make(chan struct{}, 1),
 		measures: newMeasures(),
 	}
 }
@@ -128,7 +136,11 @@ func (a *Agent) loop(ctx context.Context) {
 	if a.options.Expire != nil {
 		expireAfter = time.Now()
 	}
-	var misses <-chan dataplane.Miss // those of before the start wait for the session that answers them
+	answer := func() { // those of before the start wait for the session that answers them
+		if a.options.Misses != nil {
+			go a.options.Misses(a.miss)
+		}
+	}
 	started := time.NewTimer(startWait)
 	defer started.Stop()
 	heard := a.heard
@@ -142,19 +154,15 @@ func (a *Agent) loop(ctx context.Context) {
 			a.endSession()
 			close(a.stopped)
 			return
-		case m, ok := <-misses:
-			if !ok {
-				misses = nil
-				continue
-			}
-			missed := moreMisses(m, misses)
-			a.measures.missed(missed)
-			a.take(missed...)
+		case <-a.late:
+			a.turn.Lock()
+			a.takeMissed()
+			a.turn.Unlock()
 		case <-started.C:
-			misses = a.options.Misses
+			answer()
 		case <-heard:
 			if heard = nil; started.Stop() {
-				misses = a.options.Misses
+				answer()
 			}
 		case e, ok := <-devices:
 			if !ok {
@@ -209,15 +217,44 @@ func (a *Agent) loop(ctx context.Context) {
 	}
 }
 
-// moreMisses takes the misses that wait already, for one step.
-func moreMisses(first dataplane.Miss, misses <-chan dataplane.Miss) []Event {
-	events := []Event{Missed{first}}
-	for len(events) < missBatch {
+// miss takes packets that the switch cannot judge, in the goroutine that read them where it is
+// nobody else's turn: to wake another takes as long as to ask about them.
+func (a *Agent) miss(misses []dataplane.Miss) {
+	for _, m := range misses {
 		select {
-		case m, ok := <-misses:
-			if !ok {
-				return events
-			}
+		case a.missed <- m:
+		default:
+			a.options.Switch.Discard(m, dataplane.HoldLimit)
+		}
+	}
+	if a.turn.TryLock() {
+		defer a.turn.Unlock()
+		a.takeMissed()
+		return
+	}
+	select {
+	case a.late <- struct{}{}:
+	default:
+	}
+}
+
+// takeMissed takes all misses that wait. Who calls it has the turn.
+func (a *Agent) takeMissed() {
+	for !a.over() {
+		events := a.waiting(missBatch)
+		if len(events) == 0 {
+			return
+		}
+		a.measures.missed(events)
+		a.step(events...)
+	}
+}
+
+// waiting returns at most so many of the misses that wait.
+func (a *Agent) waiting(most int) (events []Event) {
+	for len(events) < most {
+		select {
+		case m := <-a.missed:
 			events = append(events, Missed{m})
 		default:
 			return events
@@ -226,8 +263,7 @@ func moreMisses(first dataplane.Miss, misses <-chan dataplane.Miss) []Event {
 	return events
 }
 
-// stopping is what is told to Core last: what has missed until now, if it is kept, also
-// where that waited for the first session.
+// stopping is what is told to Core last: what has missed until now, if it is kept.
 func (a *Agent) stopping() []Event {
 	if a.options.Rest == nil {
 		return []Event{Stopping{}}
@@ -236,18 +272,7 @@ func (a *Agent) stopping() []Event {
 		a.log.Error("first packets that are under way are lost", "err", err)
 		return []Event{Stopping{}}
 	}
-	var events []Event
-	for {
-		select {
-		case m, ok := <-a.options.Misses:
-			if ok {
-				events = append(events, Missed{m})
-				continue
-			}
-		default:
-		}
-		return append(events, Stopping{Kept: true})
-	}
+	return append(a.waiting(missQueue), Stopping{Kept: true})
 }
 
 // take waits for its turn and takes a step.

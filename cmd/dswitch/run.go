@@ -95,7 +95,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		},
 		Restored: agent.Restored{Saved: saved, Switch: agent.Contents(switcher.Held())},
 		Switch:   switcher,
-		Misses:   switcher.Misses(),
+		Misses:   switcher.Misses,
 		Drops:    switcher.Drops(),
 		Hints:    switcher.Hints(),
 		Claims:   switcher.Claims(),

@@ -3,10 +3,12 @@ package stream
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"dove.network/lobby"
 )
@@ -49,11 +51,45 @@ func newSocket(c net.Conn) *socket {
 // Read reads as net.Conn does.
 func (s *socket) Read(p []byte) (int, error) {
 	if s.turns == nil {
-		return s.Conn.Read(p)
+		return s.wait(p)
 	}
 	s.turns.Give()
 	defer s.turns.Take(lobby.SourceOf(s.RemoteAddr()))
-	return s.Conn.Read(p)
+	return s.wait(p)
+}
+
+// wait reads what is there, and waits while nothing is.
+func (s *socket) wait(p []byte) (n int, err error) {
+	if s.raw == nil || len(p) == 0 {
+		return s.Conn.Read(p)
+	}
+	failed := s.raw.Read(func(fd uintptr) bool {
+		n, err = swiftly(syscall.SYS_READ, fd, p)
+		return err != syscall.EAGAIN
+	})
+	switch {
+	case failed != nil:
+		return 0, failed
+	case n == 0 && err == nil:
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// swiftly reads or writes what it can at once, and does not tell Go's scheduler: who is told in
+// a program that was idle first wakes another thread, which watches over those in system calls.
+// That takes longer than the call.
+func swiftly(call, fd uintptr, p []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
 }
 
 // Write takes all of p, or fails for good.
@@ -89,10 +125,7 @@ func (s *socket) try(p []byte) (n int, err error) {
 	failed := s.raw.Write(func(fd uintptr) bool {
 		for n < len(p) {
 			var more int
-			if more, err = syscall.Write(int(fd), p[n:]); err == syscall.EINTR {
-				continue
-			}
-			if err != nil {
+			if more, err = swiftly(syscall.SYS_WRITE, fd, p[n:]); err != nil {
 				break
 			}
 			n += more

@@ -177,13 +177,13 @@ func (s *Switch) write(k dataplane.PeerKey, held *place, want dswitchDest, route
 	if want.Gen == 0 { // nobody has looked at it yet
 		want.Gen = s.dests.next(held.slot)
 	}
-	if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.Dests, held.slot, want); err != nil {
 		return changed, fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 	}
 	if held.dest.Gen != 0 && (was != is || s.renew[k]) {
 		// Who read the old generation with the new content is wrong from here on.
 		want.Gen = s.dests.next(held.slot)
-		if err := s.maps.Dests.Update(held.slot, want, ebpf.UpdateAny); err != nil {
+		if err := update(s.maps.Dests, held.slot, want); err != nil {
 			return changed, fmt.Errorf("address %v on network %d: map dests: %w", k.Addr, k.VNI, err)
 		}
 	}
@@ -202,7 +202,7 @@ func (s *Switch) putNew(k dataplane.PeerKey, d dswitchDest) error {
 		_, err = s.write(k, held, d, s.routeOf(k, held))
 	}
 	if err == nil {
-		err = s.maps.Endpoints.Update(endpointKey(k), slot, ebpf.UpdateAny)
+		err = update(s.maps.Endpoints, endpointKey(k), slot)
 	}
 	if err != nil {
 		s.empty(append(held.further, held))

@@ -6,7 +6,7 @@
 // different (upgrade.go), and attaches them; SetPort
 // attaches them to one more port. Apply turns ops into map writes. Packets stay
 // in the kernel (dswitch.c says how they are judged); what the kernel cannot
-// judge arrives on Misses and goes back by Inject, what it refuses is sampled on
+// judge goes by Misses and comes back by Inject, what it refuses is sampled on
 // Drops and counted in Counts.
 //
 // Addresses and class pairs are held in slots. A slot has a generation that only

@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"dove.network/dataplane"
 	"dove.network/dove"
@@ -20,31 +23,49 @@ const (
 	wantAt        = vnetSize + 4
 )
 
-// readMisses takes missed packets from the tap until it is closed.
-func (s *Switch) readMisses() {
+// missBatch is how many misses are given to take at once.
+const missBatch = 64
+
+// Misses gives what the kernel could not judge to take, in its order, until Rest or Close. One
+// may call it at a time.
+func (s *Switch) Misses(take func([]dataplane.Miss)) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	buffer := make([]byte, vnetSize+1<<16)
 	for {
-		n, err := s.up.Read(buffer)
-		if err != nil {
+		var misses []dataplane.Miss
+		var failed error
+		err := s.tap.Read(func(fd uintptr) bool {
+			for len(misses) < missBatch {
+				var n int
+				if n, failed = swiftly(unix.SYS_READ, fd, buffer); failed != nil {
+					break
+				}
+				if m, ok := s.missOf(buffer[:n]); ok && !s.claimed(m) {
+					misses = append(misses, m)
+				} // else the host's own stack spoke
+			}
+			return len(misses) > 0 || failed != unix.EAGAIN
+		})
+		if len(misses) > 0 {
+			take(misses)
+		}
+		if err != nil || failed != nil && failed != unix.EAGAIN {
 			return // closed, or at rest
 		}
-		m, ok := s.missOf(buffer[:n])
-		if !ok {
-			continue // the host's own stack spoke
-		}
-		if m.Want == dataplane.WantClaim {
-			select {
-			case s.claims <- dataplane.Claim{Port: m.Port, Addr: m.Local}:
-			default:
-			}
-			continue
-		}
-		select {
-		case s.misses <- m:
-		default:
-			s.Discard(m, dataplane.HoldLimit)
-		}
 	}
+}
+
+// claimed reports whether a guest claims an address by what was read, which is told then.
+func (s *Switch) claimed(m dataplane.Miss) bool {
+	if m.Want != dataplane.WantClaim {
+		return false
+	}
+	select {
+	case s.claims <- dataplane.Claim{Port: m.Port, Addr: m.Local}:
+	default:
+	}
+	return true
 }
 
 // missOf reads what came by the tap: a frame behind its virtio_net_hdr.
@@ -87,12 +108,22 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 		return err
 	}
 	m.Frame[wantAt] = byte(m.Want) // that may have changed
-	// The kernel carries it as far as it gets before Write returns.
-	_, err := s.up.Write(m.Frame)
+	// The kernel carries it as far as it gets before this returns.
+	err := s.giveBack(m.Frame)
 	if err != nil {
 		err = fmt.Errorf("give a missed packet back on %s: %w", s.options.UpName, err)
 	}
 	return errors.Join(err, s.yield(m))
+}
+
+func (s *Switch) giveBack(frame []byte) (err error) {
+	if s.tap.Write(func(fd uintptr) bool {
+		_, err = swiftly(unix.SYS_WRITE, fd, frame)
+		return err != unix.EAGAIN
+	}) != nil {
+		return os.ErrClosed
+	}
+	return err
 }
 
 // Discard implements dataplane.Switch.

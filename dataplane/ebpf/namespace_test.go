@@ -219,7 +219,16 @@ func (h *host) open(t testing.TB) {
 		defer close(h.ended)
 		var late sync.WaitGroup
 		defer late.Wait()
-		for m := range sw.Misses() {
+		misses := make(chan dataplane.Miss, 1024)
+		late.Go(func() {
+			defer close(misses)
+			sw.Misses(func(batch []dataplane.Miss) {
+				for _, m := range batch {
+					misses <- m
+				}
+			})
+		})
+		for m := range misses {
 			h.answered.Add(1)
 			if m.Want == dataplane.WantFirst {
 				late.Go(func() {

@@ -24,7 +24,6 @@ type Options struct {
 	FlowsPerPort uint32 // of these, begun at one port, default 16384
 	MissBurst    uint32 // misses of one port at once, default 64
 	MissRate     uint32 // misses of one port a second, lastingly, default 1000
-	MissQueue    int    // misses read and not yet taken from Misses, default 1024
 	DropQueue    int    // drops read and not yet taken from Drops, default 1024
 
 	// Kept is the descriptor of the agent's tap that an earlier run gave to Keep, or
@@ -55,9 +54,6 @@ func (o *Options) fill() {
 	}
 	if o.RoomName == "" {
 		o.RoomName = "dsw-room"
-	}
-	if o.MissQueue == 0 {
-		o.MissQueue = 1024
 	}
 	if o.DropQueue == 0 {
 		o.DropQueue = 1024

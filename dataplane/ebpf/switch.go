@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -37,12 +38,12 @@ type Switch struct {
 	grace    *ebpf.Map   // updated to wait for an RCU grace period
 	inner    *ebpf.Map
 	up       *os.File
+	tap      syscall.RawConn // up
 	ring     *ringbuf.Reader
 	readers  sync.WaitGroup
-	reading  sync.WaitGroup // of misses
+	reading  sync.Mutex // held while misses are read
 	hops     *hops
 	room     netlink.Link // nil if there is none
-	misses   chan dataplane.Miss
 	drops    chan dataplane.Drop
 	claims   chan dataplane.Claim
 	hints    chan dataplane.Hint
@@ -102,7 +103,6 @@ func newSwitch(o Options) *Switch {
 		options:     o,
 		config:      o.Config,
 		pins:        filepath.Join(o.PinDir, layout),
-		misses:      make(chan dataplane.Miss, o.MissQueue),
 		drops:       make(chan dataplane.Drop, o.DropQueue),
 		claims:      make(chan dataplane.Claim, claimQueue),
 		hints:       make(chan dataplane.Hint, o.DropQueue),
@@ -148,6 +148,9 @@ func (s *Switch) open() error {
 		}
 	}
 	s.up = file // nobody else reads from it: of what is pinned nobody makes use now
+	if s.tap, err = file.SyscallConn(); err != nil {
+		return fmt.Errorf("tap %s: %w", s.options.UpName, err)
+	}
 	if !kept && s.options.Keep != nil {
 		s.options.Keep(file)
 	}
@@ -203,7 +206,6 @@ func (s *Switch) open() error {
 	if s.ring, err = ringbuf.NewReader(s.maps.Events); err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
-	s.reading.Go(s.readMisses)
 	s.readers.Go(s.readDrops)
 	s.readers.Go(s.followRoutes)
 	return nil
@@ -259,16 +261,14 @@ func (s *Switch) waitForPrograms() error {
 	return nil
 }
 
-// Misses yields what the kernel could not judge. It is closed by Close.
-func (s *Switch) Misses() <-chan dataplane.Miss { return s.misses }
-
 // Rest has what misses from now on wait in the tap, for the next run that gets its
-// descriptor. Misses yields what was read until then, and nothing after it.
+// descriptor. When it returns, so has Misses.
 func (s *Switch) Rest() error {
 	if err := s.up.SetReadDeadline(time.Now()); err != nil {
 		return fmt.Errorf("stop reading %s: %w", s.options.UpName, err)
 	}
-	s.reading.Wait()
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	return nil
 }
 
@@ -292,14 +292,14 @@ func (s *Switch) Close() error {
 	if s.hops != nil {
 		s.hops.changes.Close() // ends followRoutes, which asks for routes
 	}
-	s.reading.Wait()
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	s.readers.Wait()
 	if s.hops != nil {
 		s.hops.routes.Close()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.misses)
 	close(s.drops)
 	close(s.claims)
 	close(s.hints)
