@@ -504,7 +504,7 @@ func TestTwoHosts(t *testing.T) {
 		return fmt.Errorf("drops %+v, %w", drops, err)
 	})
 
-	machines[0].metrics().Documented(t, "dove_dswitch_", "../../docs/operations.md")
+	machines[0].metrics().Documented(t, "dove_dswitch_", "../../docs/operations.md", "dove_dswitch_closed_pairs")
 	if v := machines[0].metrics(); v["dove_dswitch_dropped_packets_total{reason=policy}"] < 1 || v["dove_dswitch_certificate_expiry_timestamp_seconds"] <= 0 {
 		t.Errorf("metrics say of drops %v and of the certificate %v", v["dove_dswitch_dropped_packets_total{reason=policy}"], v["dove_dswitch_certificate_expiry_timestamp_seconds"])
 	}
