@@ -8,11 +8,12 @@ import (
 	"strings"
 )
 
-// dpcNode is the DPC's name among the nodes of the underlay.
+// dpcNode is the name of the DPC's first member among the nodes of the underlay.
 const dpcNode = "dpc"
 
 // Cut drops every frame from one node of the underlay to another, and back, on
-// its way through the fabric. Nodes are hosts by name, and "dpc". Neither end
+// its way through the fabric. Nodes are hosts and members by name, and "dpc", the first
+// member. Neither end
 // can tell it from a broken cable.
 func (l *Lab) Cut(ctx context.Context, a, b string) error {
 	return errors.Join(l.deafen(ctx, a, b), l.deafen(ctx, b, a))
@@ -25,12 +26,12 @@ func (l *Lab) Heal(ctx context.Context, a, b string) error {
 
 // deafen drops what comes from one node for another's MAC.
 func (l *Lab) deafen(ctx context.Context, from, to string) error {
-	ns, err := l.node(to)
+	n, err := l.node(to)
 	if err != nil {
 		return err
 	}
 	var device link
-	if err := ns.Do(func() (err error) {
+	if err := n.ns.Do(func() (err error) {
 		device, err = linkByName("u0")
 		return err
 	}); err != nil {
@@ -49,13 +50,11 @@ func (l *Lab) deafen(ctx context.Context, from, to string) error {
 // filter adds or deletes the filter on a node's port of the fabric that is
 // about another node.
 func (l *Lab) filter(ctx context.Context, op, at, about string, rule ...string) error {
-	number := 254 // of the DPC, as of its address
-	for i, h := range l.hosts {
-		if h.Name == about {
-			number = i + 1
-		}
+	n, err := l.node(about)
+	if err != nil {
+		return err
 	}
-	args := []string{"filter", op, "dev", at, "ingress", "protocol", "all", "pref", fmt.Sprint(number)}
+	args := []string{"filter", op, "dev", at, "ingress", "protocol", "all", "pref", fmt.Sprint(n.number)}
 	return runCmd(l.fabric.Command(ctx, "tc", append(args, rule...)...))
 }
 
@@ -77,13 +76,23 @@ func (n *Namespace) stuck(ctx context.Context) error {
 	return nil
 }
 
-// node returns the namespace of a node of the underlay.
-func (l *Lab) node(name string) (*Namespace, error) {
-	if name == dpcNode {
-		return l.dpcNS, nil
+// node is who has an address of the underlay: its namespace, and the last byte of
+// its address.
+type node struct {
+	ns     *Namespace
+	number int
+}
+
+func (l *Lab) node(name string) (node, error) {
+	for i, h := range l.hosts {
+		if h.Name == name {
+			return node{h.ns, i + 1}, nil
+		}
 	}
-	if h, ok := l.Host(name); ok {
-		return h.ns, nil
+	for i, m := range l.members {
+		if m.node == name {
+			return node{m.ns, dpcNumber - i}, nil
+		}
 	}
-	return nil, fmt.Errorf("there is no node %q in the lab", name)
+	return node{}, fmt.Errorf("there is no node %q in the lab", name)
 }

@@ -104,7 +104,7 @@ func (d *Demo) crashDPC(ctx context.Context, l *Lab, st *Stage) error {
 	if err := goesOn(ctx, known, 100); err != nil {
 		return err
 	}
-	if err := l.dpc.kill(); err != nil {
+	if err := l.members[0].dpc.kill(); err != nil {
 		return err
 	}
 	if err := goesOn(ctx, known, 200); err != nil {
@@ -112,10 +112,7 @@ func (d *Demo) crashDPC(ctx context.Context, l *Lab, st *Stage) error {
 		return nil
 	}
 	started := time.Now()
-	if err := l.runDPC(); err != nil {
-		return err
-	}
-	if err := l.waitDPC(ctx); err != nil {
+	if err := l.RunMember(ctx, l.members[0]); err != nil {
 		return err
 	}
 	for _, h := range l.hosts {

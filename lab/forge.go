@@ -50,7 +50,7 @@ func (st *Stage) forge(ctx context.Context, a scenario.Forge) error {
 	case scenario.WrongNetwork:
 		outer.VNI ^= 0x800000
 	case scenario.UnknownVTEP:
-		outer.Src, sender = st.Lab.opt.addr(dpcNumber), st.Lab.dpcNS
+		outer.Src, sender = st.Lab.opt.addr(dpcNumber), st.Lab.members[0].ns
 	case scenario.WrongVTEP:
 		for _, h := range st.Lab.hosts {
 			if h != fromHost && h != toHost {

@@ -29,7 +29,9 @@ type Options struct {
 	MTU  int    // of the underlay, bytes; 0 = 1500
 	IPv6 bool   // of the underlay
 	DPCs int    // members of the DPC; 0 = 1
-	Log  *slog.Logger
+	// Relays join members to the underlay by relays, which can be made slow.
+	Relays bool
+	Log    *slog.Logger
 }
 
 // Lab is a set of hosts, their underlay, one DPC and guests.
@@ -38,12 +40,10 @@ type Lab struct {
 	dir     string
 	lock    *os.File
 	fabric  *Namespace
-	dpc     *process
-	dpcNS   *Namespace
 	hosts   []*Host
 	foreign []*Foreign
 	guests  []*Guest
-	members []*Member // of the DPC, beside the first
+	members []*Member // of the DPC; the first makes it
 	api     *client.Client
 	ports   int // devices made so far
 	pings   atomic.Uint32
@@ -129,16 +129,7 @@ func New(ctx context.Context, opt Options) (_ *Lab, err error) {
 	if err := l.fabric.IP("link add fab0 type bridge forward_delay 0", fmt.Sprintf("link set fab0 mtu %d up", opt.MTU)); err != nil {
 		return nil, err
 	}
-	if l.dpcNS, err = l.namespace("dpc"); err != nil {
-		return nil, err
-	}
-	if err := l.connect(l.dpcNS, "dpc", l.opt.addr(dpcNumber)); err != nil {
-		return nil, err
-	}
-	if err := l.startDPC(ctx); err != nil {
-		return l, err
-	}
-	for range opt.DPCs - 1 {
+	for range max(opt.DPCs, 1) {
 		if _, err := l.AddMember(ctx); err != nil {
 			return l, err
 		}
@@ -163,6 +154,21 @@ func (l *Lab) connect(ns *Namespace, port string, addr netip.Addr) error {
 	if err != nil {
 		return err
 	}
+	return l.attune(ns, port, addr)
+}
+
+// connectBy is connect by a relay.
+func (l *Lab) connectBy(ns *Namespace, port string, addr netip.Addr) (*relay, error) {
+	r, err := newRelay(ns, "u0", l.fabric, port)
+	if err != nil {
+		return nil, err
+	}
+	return r, errors.Join(ns.IP(fmt.Sprintf("link set u0 mtu %d", l.opt.MTU)), l.fabric.IP(fmt.Sprintf("link set %s mtu %d", port, l.opt.MTU)),
+		l.attune(ns, port, addr))
+}
+
+// attune brings both ends of an underlay device up.
+func (l *Lab) attune(ns *Namespace, port string, addr netip.Addr) error {
 	if err := l.fabric.IP(fmt.Sprintf("link set %s master fab0 up", port)); err != nil {
 		return err
 	}
@@ -360,19 +366,21 @@ func (l *Lab) Close() error {
 	for _, f := range l.foreign {
 		errs = append(errs, f.ns.Close())
 	}
-	errs = append(errs, l.dpc.stop())
-	for _, m := range l.members { // the last of several would wait for the others
-		if m.dpc != nil && !m.dpc.ended() {
+	for i, m := range l.members {
+		switch {
+		case !m.runs():
+		case i == 0:
+			errs = append(errs, m.dpc.stop())
+		default: // the last of several would wait for the others
 			errs = append(errs, m.dpc.kill())
 		}
+		errs = append(errs, m.cable.close())
 		if m.ns != nil {
 			errs = append(errs, m.ns.Close())
 		}
 	}
-	for _, ns := range []*Namespace{l.dpcNS, l.fabric} {
-		if ns != nil {
-			errs = append(errs, ns.Close())
-		}
+	if l.fabric != nil {
+		errs = append(errs, l.fabric.Close())
 	}
 	errs = append(errs, remove(l.opt.Name, l.dir), os.RemoveAll(l.dir), l.lock.Close())
 	return errors.Join(errs...)

@@ -69,7 +69,6 @@ func newLabWith(t *testing.T, opt Options) *Lab {
 					t.Logf("log of %s ends:\n%s", h.Name, h.sw.tail())
 				}
 			}
-			t.Logf("log of dpc ends:\n%s", l.dpc.tail())
 			for _, m := range l.members {
 				if m.dpc != nil {
 					t.Logf("log of %s ends:\n%s", m.Name, m.dpc.tail())
@@ -236,7 +235,7 @@ func TestSweep(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	for _, p := range []*process{l.dpc, l.hosts[0].sw} {
+	for _, p := range []*process{l.members[0].dpc, l.hosts[0].sw} {
 		select {
 		case <-p.done:
 		case <-ctx.Done():

@@ -309,13 +309,13 @@ func (x *Lossless) restart(ctx context.Context, st *Stage, i int, edit bool) (st
 }
 
 func (x *Lossless) restartDPC(ctx context.Context) error {
-	if err := x.lab.dpc.kill(); err != nil {
+	if err := x.lab.members[0].dpc.kill(); err != nil {
 		return err
 	}
 	if err := x.goesOn(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(x.lab.runDPC(), x.lab.waitDPC(ctx)); err != nil {
+	if err := x.lab.RunMember(ctx, x.lab.members[0]); err != nil {
 		return err
 	}
 	for _, h := range x.lab.hosts {

@@ -15,37 +15,65 @@ import (
 // MembersMax is how many members the lab's DPC has at most.
 const MembersMax = 7
 
-// Member is a further member of the lab's DPC, a machine of its own. Member n has
-// the n-1st address below that of the first.
+// Member is a member of the lab's DPC, a machine of its own. Member n has the n-1st
+// address below that of the first.
 type Member struct {
 	Name string
 	Addr netip.Addr
 
+	node  string // among those of the underlay
 	ns    *Namespace
 	state string
+	log   string
 	dpc   *process
+	cable *relay // to the fabric, if the lab has relays
 }
 
-// Members returns the members beside the first.
+// Members returns the members in the order in which they joined.
 func (l *Lab) Members() []*Member { return l.members }
 
-// AddMember has another member join the DPC, runs it until it serves, and lets
-// the lab's own client ask it too.
+// AddMember makes the DPC, or has another member join it, runs it until it serves, and
+// lets the lab's own client ask it too.
 func (l *Lab) AddMember(ctx context.Context) (_ *Member, err error) {
-	number := len(l.members) + 2
+	number := len(l.members) + 1
 	if number > MembersMax {
 		return nil, fmt.Errorf("a lab's DPC has at most %d members", MembersMax)
 	}
 	m := &Member{Name: fmt.Sprintf("dpc-%d", number), Addr: l.opt.addr(dpcNumber - byte(number-1))}
-	m.state = filepath.Join(l.dir, m.Name)
-	if m.ns, err = l.namespace(m.Name); err != nil {
+	m.node = m.Name
+	if number == 1 {
+		m.node = dpcNode
+	}
+	m.state, m.log = filepath.Join(l.dir, m.node), filepath.Join(l.dir, m.node+".log")
+	if m.ns, err = l.namespace(m.node); err != nil {
 		return nil, err
 	}
 	l.members = append(l.members, m)
-	if err := l.connect(m.ns, m.Name, m.Addr); err != nil {
+	if l.opt.Relays {
+		m.cable, err = l.connectBy(m.ns, m.node, m.Addr)
+	} else {
+		err = l.connect(m.ns, m.node, m.Addr)
+	}
+	if err != nil {
 		return nil, err
 	}
+	if number == 1 {
+		return m, l.init(ctx, m)
+	}
 	return m, l.Join(ctx, m)
+}
+
+// init makes the DPC with its first member, and runs that until it serves.
+func (l *Lab) init(ctx context.Context, m *Member) (err error) {
+	if err := runCmd(m.ns.Command(ctx, l.program("dpc"), "init", "--state", m.state, "--name", m.Name,
+		"--advertise", netip.AddrPortFrom(m.Addr, apiPort).String())); err != nil {
+		return err
+	}
+	if err := l.RunMember(ctx, m); err != nil {
+		return err
+	}
+	l.api, err = l.client(m.Addr)
+	return err
 }
 
 // Join has a member join, whose folder must be empty, and runs it until it serves.
@@ -77,14 +105,11 @@ func (l *Lab) Join(ctx context.Context, m *Member) error {
 	return err
 }
 
-// running are the addresses of the members that run, the first first.
+// running are the addresses of the members that run.
 func (l *Lab) running() []netip.Addr {
 	var all []netip.Addr
-	if !l.dpc.ended() {
-		all = append(all, l.opt.addr(dpcNumber))
-	}
 	for _, m := range l.members {
-		if m.dpc != nil && !m.dpc.ended() {
+		if m.runs() {
 			all = append(all, m.Addr)
 		}
 	}
@@ -92,6 +117,9 @@ func (l *Lab) running() []netip.Addr {
 }
 
 func (l *Lab) adminFile() string { return filepath.Join(l.dir, "dpc", "admin.yaml") }
+
+// runs reports whether the member's dpc was started and has not ended.
+func (m *Member) runs() bool { return m.dpc != nil && !m.dpc.ended() }
 
 // client asks members as the administrator, the first that can be reached.
 func (l *Lab) client(members ...netip.Addr) (*client.Client, error) {
@@ -112,14 +140,21 @@ func (l *Lab) admin(members ...netip.Addr) (client.Config, error) {
 	for _, a := range members {
 		servers = append(servers, netip.AddrPortFrom(a, apiPort).String())
 	}
-	config.Server, config.DialContext = strings.Join(servers, ","), l.dpcNS.DialContext
+	config.Server, config.DialContext = strings.Join(servers, ","), l.members[0].ns.DialContext
 	return config, nil
 }
 
+// start starts a member over the state that it has.
+func (l *Lab) start(m *Member) (err error) {
+	m.dpc, err = start(m.ns, m.log, l.program("dpc"), "run", "--state", m.state, "--metrics", netip.AddrPortFrom(m.Addr, dpcMetricsPort).String())
+	return err
+}
+
 // RunMember runs a member over the state that it has, until it serves.
-func (l *Lab) RunMember(ctx context.Context, m *Member) (err error) {
-	if m.dpc, err = start(m.ns, filepath.Join(l.dir, m.Name+".log"), l.program("dpc"), "run", "--state", m.state,
-		"--metrics", netip.AddrPortFrom(m.Addr, dpcMetricsPort).String()); err != nil {
+func (l *Lab) RunMember(ctx context.Context, m *Member) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := l.start(m); err != nil {
 		return err
 	}
 	own, err := l.client(m.Addr)
@@ -133,21 +168,11 @@ func (l *Lab) RunMember(ctx context.Context, m *Member) (err error) {
 	})
 }
 
-// KillMember kills a member with SIGKILL: the first, by its name, or another.
+// KillMember kills a member with SIGKILL.
 func (l *Lab) KillMember(name string) error {
-	p := l.memberProcess(name)
-	if p == nil {
+	i := slices.IndexFunc(l.members, func(m *Member) bool { return m.Name == name })
+	if i < 0 {
 		return fmt.Errorf("there is no member %q", name)
 	}
-	return p.kill()
-}
-
-func (l *Lab) memberProcess(name string) *process {
-	if name == "dpc-1" {
-		return l.dpc
-	}
-	if i := slices.IndexFunc(l.members, func(m *Member) bool { return m.Name == name }); i >= 0 {
-		return l.members[i].dpc
-	}
-	return nil
+	return l.members[i].dpc.kill()
 }

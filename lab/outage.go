@@ -51,7 +51,7 @@ func (st *Stage) disturb(ctx context.Context, a scenario.Action) (string, error)
 // end ends a program.
 func (st *Stage) end(p scenario.Program, how func(*process) error) error {
 	if p.Host == "" {
-		return how(st.Lab.dpc)
+		return how(st.Lab.members[0].dpc)
 	}
 	h, ok := st.Lab.Host(string(p.Host))
 	if !ok {
@@ -63,7 +63,7 @@ func (st *Stage) end(p scenario.Program, how func(*process) error) error {
 // run runs a program over the state that is there, until it answers.
 func (st *Stage) run(ctx context.Context, p scenario.Program) error {
 	if p.Host == "" {
-		return errors.Join(st.Lab.runDPC(), st.Lab.waitDPC(ctx))
+		return st.Lab.RunMember(ctx, st.Lab.members[0])
 	}
 	h, ok := st.Lab.Host(string(p.Host))
 	if !ok {
@@ -92,7 +92,7 @@ func (st *Stage) caughtUp(ctx context.Context) error {
 	}
 	return eventually(ctx, catchUp, func() error {
 		r, err := st.Lab.api.Receipt(ctx, status.Revision, 0)
-		errs := []error{err, st.ended(ctx), st.Lab.dpcNS.stuck(ctx), st.behind(r, append(slices.Clone(r.Pending), r.Unconfirmed...))}
+		errs := []error{err, st.ended(ctx), st.Lab.members[0].ns.stuck(ctx), st.behind(r, append(slices.Clone(r.Pending), r.Unconfirmed...))}
 		for _, h := range st.Lab.hosts {
 			if st.outage.Adrift(dove.HostName(h.Name)) != "" {
 				continue

@@ -32,45 +32,6 @@ const startTimeout = 60 * time.Second
 
 func (l *Lab) program(name string) string { return filepath.Join(l.opt.Bin, name) }
 
-// startDPC makes the DPC's state and runs it.
-func (l *Lab) startDPC(ctx context.Context) error {
-	state := filepath.Join(l.dir, "dpc")
-	addr := l.opt.addr(dpcNumber)
-	if err := runCmd(l.dpcNS.Command(ctx, l.program("dpc"), "init", "--state", state, "--name", "dpc-1",
-		"--advertise", netip.AddrPortFrom(addr, apiPort).String())); err != nil {
-		return err
-	}
-	if err := l.runDPC(); err != nil {
-		return err
-	}
-	var err error
-	if l.api, err = l.client(addr); err != nil {
-		return err
-	}
-	return l.waitDPC(ctx)
-}
-
-// waitDPC waits until the DPC answers.
-func (l *Lab) waitDPC(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	return l.dpc.until(ctx, func() error {
-		_, err := l.api.Status(ctx)
-		return err
-	})
-}
-
-// runDPC starts the dpc over the state that is there.
-func (l *Lab) runDPC() (err error) {
-	addr := l.opt.addr(dpcNumber)
-	l.dpc, err = start(l.dpcNS, filepath.Join(l.dir, "dpc.log"), l.program("dpc"), "run",
-		"--state", filepath.Join(l.dir, "dpc"),
-		"--api", netip.AddrPortFrom(addr, apiPort).String(),
-		"--control", netip.AddrPortFrom(addr, controlPort).String(),
-		"--metrics", netip.AddrPortFrom(addr, dpcMetricsPort).String())
-	return err
-}
-
 // startSwitch admits a host with a join token and runs its dswitch until the
 // DPC knows it.
 func (l *Lab) startSwitch(ctx context.Context, h *Host) error {

@@ -1,10 +1,13 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +20,18 @@ type relay struct {
 	ends    [2]tap
 	threads [2]int // of the pumps
 	pumping sync.WaitGroup
+	delay   atomic.Int64 // of every frame either way, ns
+	late    [2]chan frame
 }
+
+// frame is one that is delayed.
+type frame struct {
+	due   time.Time
+	bytes []byte
+}
+
+// lateMax is how many frames are delayed at once; those beyond are lost.
+const lateMax = 4096
 
 type tap struct {
 	ns     *Namespace
@@ -43,8 +57,10 @@ func newRelay(a *Namespace, deviceA string, b *Namespace, deviceB string) (*rela
 	// call needs one of these, and those who sleep in one keep theirs for a while.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(r.ends))
 	for i := range 2 {
+		r.late[i] = make(chan frame, lateMax)
 		started := make(chan int)
-		r.pumping.Go(func() { pump(r.ends[i].fd, r.ends[1-i].fd, started) })
+		r.pumping.Go(func() { r.pump(i, started) })
+		r.pumping.Go(func() { r.linger(i) })
 		r.threads[i] = <-started
 	}
 	return r, nil
@@ -83,21 +99,39 @@ func openTap(ns *Namespace, device string) (fd int, err error) {
 	return fd, err
 }
 
+// slow delays all frames from now on; 0 ends it.
+func (r *relay) slow(by time.Duration) { r.delay.Store(int64(by)) }
+
+// linger passes delayed frames on.
+func (r *relay) linger(i int) {
+	for f := range r.late[i] {
+		time.Sleep(time.Until(f.due))
+		_, _ = unix.Write(r.ends[1-i].fd, f.bytes) // the pump of the other way notices a device that is gone
+	}
+}
+
 // pump passes frames on, on a thread of its own as a monitor's is, until one of
 // the devices is gone. It tells which thread.
-func pump(from, to int, thread chan<- int) {
+func (r *relay) pump(i int, thread chan<- int) {
+	defer close(r.late[i])
+	from, to := r.ends[i].fd, r.ends[1-i].fd
 	runtime.LockOSThread() // and never unlocked: the thread may be bound to a CPU
 	thread <- unix.Gettid()
-	frame := make([]byte, frameMax)
+	buffer := make([]byte, frameMax)
 	for {
-		n, err := unix.Read(from, frame)
+		n, err := unix.Read(from, buffer)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
 			return
+		case r.delay.Load() > 0:
+			select {
+			case r.late[i] <- frame{time.Now().Add(time.Duration(r.delay.Load())), bytes.Clone(buffer[:n])}:
+			default:
+			}
 		default:
 			// A device that is down takes nothing: the frame is lost, as on a wire.
-			if _, err := unix.Write(to, frame[:n]); errors.Is(err, unix.EBADFD) {
+			if _, err := unix.Write(to, buffer[:n]); errors.Is(err, unix.EBADFD) {
 				return
 			}
 		}
