@@ -136,11 +136,14 @@ func opened(e world.Endpoint, host dove.HostName, u control.EndpointUpdate) bool
 
 // unaware tells of the hosts that may send to an endpoint and need not know yet
 // where it is: those with endpoints of its tenant that a receipt waits for,
-// that could not do what it is about, or that have no session. Once its flows are
+// that could not do what it is about, that have no session, or of which nobody knows. Once its flows are
 // carried, the one that it moves from counts only for endpoints that stay there.
 func unaware(w *world.World, e world.Endpoint, carried bool, r control.Receipt, waits func(host dove.HostName, format string, args ...any)) {
-	if !r.Complete && len(r.Pending) == 0 && len(r.Failed) == 0 {
+	if !r.Complete && len(r.Pending) == 0 && len(r.Failed) == 0 && len(r.Unknown) == 0 && len(r.Members) == 0 {
 		waits("", "revision %d is under way", r.Revision)
+	}
+	for _, m := range r.Members {
+		waits("", "DPC member %s has not said how far its hosts are with revision %d", m, r.Revision)
 	}
 	may := func(h dove.HostName) bool {
 		for other := range w.EndpointsOn(h) {
@@ -155,6 +158,11 @@ func unaware(w *world.World, e world.Endpoint, carried bool, r control.Receipt, 
 	for _, h := range slices.Compact(hosts) {
 		if may(h) {
 			waits(h, "host %s has not acknowledged revision %d", h, r.Revision)
+		}
+	}
+	for _, u := range r.Unknown {
+		if may(u.Host) {
+			waits(u.Host, "host %s had its session with DPC member %s, which is not reached: nobody knows whether it has revision %d", u.Host, u.Member, r.Revision)
 		}
 	}
 	for _, f := range r.Failed {

@@ -61,6 +61,14 @@ type Receipt struct {
 	Pending     []dove.HostName `json:"pending" nullable:"false" doc:"Hosts that were told and have not acknowledged."`
 	Failed      []HostFailure   `json:"failed" nullable:"false" doc:"Hosts that could not do something of it, keep closed what that would have opened, and try again."`
 	Unconfirmed []dove.HostName `json:"unconfirmed" nullable:"false" doc:"Hosts that have endpoints but no session: they enforce what they knew last."`
+	Unknown     []UnknownHost   `json:"unknown,omitempty" doc:"Hosts whose session was with a DPC member that the answering one does not reach: they hold the receipt up until they open a session elsewhere, the member says how far they are, or it is removed."`
+	Members     []string        `json:"members,omitempty" doc:"Other DPC members that have not said yet how far hosts with a session there are, or which those are."`
+}
+
+// UnknownHost is a host of which only a member can tell that is not reached.
+type UnknownHost struct {
+	Host   dove.HostName `json:"host"`
+	Member string        `json:"member"`
 }
 
 // HostFailure says why a host could not do something of a revision.
@@ -74,9 +82,13 @@ func renderReceipt(r control.Receipt) Receipt {
 	for i, f := range r.Failed {
 		failed[i] = HostFailure(f)
 	}
+	var unknown []UnknownHost
+	for _, u := range r.Unknown {
+		unknown = append(unknown, UnknownHost(u))
+	}
 	return Receipt{
 		Revision: r.Revision, Complete: r.Complete, Committed: r.Committed, Completed: r.Completed, Took: r.Took,
 		Told: r.Told, Pending: append([]dove.HostName{}, r.Pending...), Failed: failed,
-		Unconfirmed: append([]dove.HostName{}, r.Unconfirmed...),
+		Unconfirmed: append([]dove.HostName{}, r.Unconfirmed...), Unknown: unknown, Members: r.Members,
 	}
 }

@@ -117,7 +117,22 @@ func receiptLine(r api.Receipt, after string) string {
 	if len(r.Unconfirmed) > 0 {
 		line += "; unconfirmed, without a session and perhaps as before: " + several(r.Unconfirmed)
 	}
+	if len(r.Unknown) > 0 {
+		line += "; unknown: " + unknown(r.Unknown)
+	}
+	if len(r.Members) > 0 {
+		line += "; not said yet by members: " + strings.Join(r.Members, ", ")
+	}
 	return line
+}
+
+// unknown says of which hosts only a member could tell that is not reached.
+func unknown(hosts []api.UnknownHost) string {
+	said := make([]string, len(hosts))
+	for i, u := range hosts {
+		said[i] = fmt.Sprintf("%s (was with %s)", u.Host, u.Member)
+	}
+	return strings.Join(said, ", ")
 }
 
 // failures says which hosts could not do something, and why.
@@ -141,6 +156,10 @@ func (a *app) receiptCommand() *cobra.Command {
                closed what that would have opened, and try again
   unconfirmed  hosts that have endpoints but no session: they enforce what they
                knew last, and do not hold it up
+  unknown      hosts whose session was with a DPC member that is not reached;
+               they hold it up until they have one elsewhere, or the member is
+               back or removed
+  members      other DPC members that have not said yet how far their hosts are
   committed    when the DPC member applied it; missing if too long ago
   completed    when the last host acknowledged it
   took         from committed to completed; nanoseconds in JSON and YAML`,
@@ -161,6 +180,12 @@ func (a *app) receiptCommand() *cobra.Command {
 				row(w, "pending:", several(r.Pending))
 				row(w, "failed:", failures(r.Failed))
 				row(w, "unconfirmed:", several(r.Unconfirmed))
+				if len(r.Unknown) > 0 {
+					row(w, "unknown:", unknown(r.Unknown))
+				}
+				if len(r.Members) > 0 {
+					row(w, "members:", strings.Join(r.Members, ", "))
+				}
 				row(w, "committed:", moment(r.Committed))
 				row(w, "completed:", moment(r.Completed))
 				if r.Took > 0 {
