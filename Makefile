@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build setup demo test lossless truth-tables random faults generate clean
+.PHONY: help build setup demo test lossless real-faults truth-tables random faults generate clean
 
 help: ## show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ test: setup build ## everything that must pass: the gate with the privileged set
 lossless: build ## 100 restarts, 100 policy edits, 100 changes of groups and 100 moves of a guest under 10,000 packets/s: none may be lost (root, some minutes)
 	@scripts/setup demo
 	@bin/dovelab lossless --restarts 100 --edits 100 --group-edits 100 --moves 100 --dpc-restarts 10
+
+real-faults: build ## three members and three hosts: kill, stop, cut, slow and full disks, one at a time and two at once, under load (root, a quarter of an hour)
+	@scripts/setup demo
+	@mkdir -p results
+	@bin/dovelab trial --json results/real-faults.json
 
 truth-tables: build ## the truth tables that cyclonus makes of Kubernetes policies, each cell as packet, as verdict of the DPC and of dSwitches (root, some minutes)
 	@scripts/setup demo

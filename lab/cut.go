@@ -89,6 +89,9 @@ func (l *Lab) node(name string) (node, error) {
 			return node{h.ns, i + 1}, nil
 		}
 	}
+	if name == deskNode && l.desk != nil {
+		return node{l.desk, deskNumber}, nil
+	}
 	for i, m := range l.members {
 		if m.node == name {
 			return node{m.ns, dpcNumber - i}, nil

@@ -29,9 +29,11 @@ type Options struct {
 	MTU  int    // of the underlay, bytes; 0 = 1500
 	IPv6 bool   // of the underlay
 	DPCs int    // members of the DPC; 0 = 1
-	// Relays join members to the underlay by relays, which can be made slow.
-	Relays bool
-	Log    *slog.Logger
+	Log  *slog.Logger
+
+	// What members have that are to be put to the test.
+	Relays  bool // by which they are joined to the underlay, and which can be made slow
+	DiskMiB int  // for the state of each; 0: what this machine has
 }
 
 // Lab is a set of hosts, their underlay, one DPC and guests.
@@ -44,6 +46,7 @@ type Lab struct {
 	foreign []*Foreign
 	guests  []*Guest
 	members []*Member // of the DPC; the first makes it
+	desk    *Namespace
 	api     *client.Client
 	ports   int // devices made so far
 	pings   atomic.Uint32
@@ -379,8 +382,10 @@ func (l *Lab) Close() error {
 			errs = append(errs, m.ns.Close())
 		}
 	}
-	if l.fabric != nil {
-		errs = append(errs, l.fabric.Close())
+	for _, ns := range []*Namespace{l.desk, l.fabric} {
+		if ns != nil {
+			errs = append(errs, ns.Close())
+		}
 	}
 	errs = append(errs, remove(l.opt.Name, l.dir), os.RemoveAll(l.dir), l.lock.Close())
 	return errors.Join(errs...)
@@ -416,8 +421,8 @@ func tryLock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// remove kills what runs in a lab's namespaces and deletes them, unmounts its
-// BPF file system and empties its folder but for the lock.
+// remove kills what runs in a lab's namespaces and deletes them, unmounts its file
+// systems and empties its folder but for the lock.
 func remove(name, dir string) error {
 	entries, err := os.ReadDir("/run/netns")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -430,16 +435,17 @@ func remove(name, dir string) error {
 		}
 		errs = append(errs, killAll(e.Name()), run("ip", "netns", "del", e.Name()))
 	}
-	if err := unix.Unmount(filepath.Join(dir, "bpf"), unix.MNT_DETACH); err != nil &&
-		!errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		errs = append(errs, err)
-	}
 	files, err := os.ReadDir(dir)
 	errs = append(errs, err)
 	for _, f := range files {
-		if f.Name() != "lock" {
-			errs = append(errs, os.RemoveAll(filepath.Join(dir, f.Name())))
+		name := filepath.Join(dir, f.Name())
+		if f.Name() == "lock" {
+			continue
 		}
+		if err := unix.Unmount(name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); f.IsDir() && err != nil && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, err)
+		}
+		errs = append(errs, os.RemoveAll(name))
 	}
 	return errors.Join(errs...)
 }

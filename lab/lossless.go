@@ -33,7 +33,7 @@ type Lossless struct {
 	pauses  *pauses
 	also    doing // in the end, in tests
 	epoch   time.Time
-	story   []episode
+	story   story
 	edited  int
 	more    map[string]int // how many edits of each kind
 	faults  []string
@@ -378,9 +378,12 @@ func (x *Lossless) missing() (n int) {
 	return n
 }
 
+// story is all that was done, in order.
+type story []episode
+
 // when names what was done at a time.
-func (x *Lossless) when(at time.Duration) string {
-	i, inside := slices.BinarySearchFunc(x.story, at, func(e episode, at time.Duration) int {
+func (x story) when(at time.Duration) string {
+	i, inside := slices.BinarySearchFunc(x, at, func(e episode, at time.Duration) int {
 		switch {
 		case e.ended < at:
 			return -1
@@ -391,9 +394,9 @@ func (x *Lossless) when(at time.Duration) string {
 	})
 	switch {
 	case inside:
-		return fmt.Sprintf("%.0f ms into %s", ms(at-x.story[i].began), x.story[i].name)
+		return fmt.Sprintf("%.0f ms into %s", ms(at-x[i].began), x[i].name)
 	case i > 0:
-		return "after " + x.story[i-1].name
+		return "after " + x[i-1].name
 	}
 	return "before anything was done"
 }

@@ -85,7 +85,7 @@ func (x *Lossless) judge(f *flow, flowed time.Duration) int64 {
 			x.fault("%s: and others", f.name)
 			break
 		}
-		x.fault("%s: lost %d..%d, %s", f.name, g.first, g.last, x.when(g.at))
+		x.fault("%s: lost %d..%d, %s", f.name, g.first, g.last, x.story.when(g.at))
 	}
 	if f.book.twice > 0 {
 		x.fault("%s: %d messages arrived twice", f.name, f.book.twice)
@@ -93,7 +93,7 @@ func (x *Lossless) judge(f *flow, flowed time.Duration) int64 {
 	if f.source != nil { // a datagram that waits for a CPU is no fault; TCP stalls when it lost something
 		for _, s := range f.stalls {
 			if took := s.took - x.pauses.within(s); took > stallLimit {
-				x.fault("%s: stood still for %.1f s, %s", f.name, took.Seconds(), x.when(s.sent))
+				x.fault("%s: stood still for %.1f s, %s", f.name, took.Seconds(), x.story.when(s.sent))
 				break // those behind it waited with it
 			}
 		}

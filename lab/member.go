@@ -2,14 +2,17 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"dove.network/api/client"
+	"golang.org/x/sys/unix"
 )
 
 // MembersMax is how many members the lab's DPC has at most.
@@ -56,6 +59,11 @@ func (l *Lab) AddMember(ctx context.Context) (_ *Member, err error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if l.opt.DiskMiB > 0 {
+		if err := errors.Join(os.Mkdir(m.state, 0o700), unix.Mount("disk", m.state, "tmpfs", 0, fmt.Sprintf("mode=700,size=%dm", l.opt.DiskMiB))); err != nil {
+			return nil, fmt.Errorf("make a disk of %d MiB for %s: %w", l.opt.DiskMiB, m.Name, err)
+		}
 	}
 	if number == 1 {
 		return m, l.init(ctx, m)
@@ -175,4 +183,28 @@ func (l *Lab) KillMember(name string) error {
 		return fmt.Errorf("there is no member %q", name)
 	}
 	return l.members[i].dpc.kill()
+}
+
+// The desk is where operators sit: a machine of the underlay that is no host.
+const (
+	deskNode   = "desk"
+	deskNumber = 240
+)
+
+// openDesk makes the desk.
+func (l *Lab) openDesk() (err error) {
+	if l.desk, err = l.namespace(deskNode); err != nil {
+		return err
+	}
+	return l.connect(l.desk, deskNode, l.opt.addr(deskNumber))
+}
+
+// fromDesk asks one member from the desk, as the administrator.
+func (l *Lab) fromDesk(m *Member) (*client.Client, error) {
+	config, err := l.admin(m.Addr)
+	if err != nil {
+		return nil, err
+	}
+	config.DialContext = l.desk.DialContext
+	return client.New(config)
 }

@@ -44,14 +44,15 @@ and Linux 6.6 or newer, touches nothing outside its own namespaces and
   dovelab down
   dovelab run scenarios/*.dove                   # scenarios, at every level
   dovelab bench dataplane                        # figures, beside what DOVE replaces
-  dovelab lossless                               # restarts and edits under traffic: is any packet lost?`,
+  dovelab lossless                               # restarts and edits under traffic: is any packet lost?
+  dovelab trial                                  # faults of members and hosts: does all hold?`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("dovelab {{.Version}}\n")
-	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), losslessCommand(), manual.Command())
+	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), losslessCommand(), trialCommand(), manual.Command())
 	manual.Plain(root)
 	code, err := manual.Execute(ctx, root, os.Args[1:])
 	stop()
