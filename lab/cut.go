@@ -37,9 +37,6 @@ func (l *Lab) deafen(ctx context.Context, from, to string) error {
 	}); err != nil {
 		return err
 	}
-	if err := runCmd(l.fabric.Command(ctx, "tc", "qdisc", "replace", "dev", from, "clsact")); err != nil {
-		return err
-	}
 	// A classic BPF program: if the destination's last four bytes and its first
 	// two are the MAC's, return TC_ACT_SHOT (2), else TC_ACT_UNSPEC.
 	high, low := binary.BigEndian.Uint16(device.mac), binary.BigEndian.Uint32(device.mac[2:])

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -173,6 +174,10 @@ func (l *Lab) connectBy(ns *Namespace, port string, addr netip.Addr) (*relay, er
 // attune brings both ends of an underlay device up.
 func (l *Lab) attune(ns *Namespace, port string, addr netip.Addr) error {
 	if err := l.fabric.IP(fmt.Sprintf("link set %s master fab0 up", port)); err != nil {
+		return err
+	}
+	// For Cut, which must not do it under traffic: it stops the device for a moment.
+	if err := runCmd(exec.Command("tc", "-n", l.fabric.Name, "qdisc", "add", "dev", port, "clsact")); err != nil {
 		return err
 	}
 	nodad := ""

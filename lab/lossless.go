@@ -141,7 +141,7 @@ func (x *Lossless) Run(ctx context.Context, opt Options) (_ *bench.Report, err e
 	if err != nil {
 		return nil, err
 	}
-	before, err := x.drops(ctx)
+	before, err := x.lab.dropped(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -401,10 +401,10 @@ func (x story) when(at time.Duration) string {
 	return "before anything was done"
 }
 
-// drops counts all that the lab and this machine say they dropped.
-func (x *Lossless) drops(ctx context.Context) (map[string]int64, error) {
+// dropped counts all that the lab and this machine say they dropped.
+func (l *Lab) dropped(ctx context.Context) (map[string]int64, error) {
 	all := map[string]int64{}
-	for _, h := range x.lab.hosts {
+	for _, h := range l.hosts {
 		counts, err := h.sock.Counts(ctx)
 		if err != nil {
 			return nil, err
@@ -415,11 +415,11 @@ func (x *Lossless) drops(ctx context.Context) (map[string]int64, error) {
 			}
 		}
 	}
-	spaces := []*Namespace{x.lab.fabric}
-	for _, h := range x.lab.hosts {
+	spaces := []*Namespace{l.fabric}
+	for _, h := range l.hosts {
 		spaces = append(spaces, h.ns)
 	}
-	for _, g := range x.lab.guests {
+	for _, g := range l.guests {
 		spaces = append(spaces, g.ns)
 	}
 	for _, n := range spaces {

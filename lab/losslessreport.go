@@ -63,15 +63,21 @@ func (x *Lossless) finish(ctx context.Context, before map[string]int64) {
 	if lost == 0 {
 		return
 	}
-	after, err := x.drops(ctx)
+	after, err := x.lab.dropped(ctx)
 	if err != nil {
 		x.fault("ask who dropped them: %v", err)
 		return
 	}
-	x.fault("who dropped meanwhile: %s", strings.Join(grown(before, after), "; "))
+	x.faults = append(x.faults, culprits(before, after)...)
+}
+
+// culprits tells who dropped what between two counts.
+func culprits(before, after map[string]int64) []string {
+	said := []string{"who dropped meanwhile: " + strings.Join(grown(before, after), "; ")}
 	if n := after[backlogName] - before[backlogName]; n > 0 {
-		x.fault("the kernel dropped %d packets as it was too busy, of this lab or others: repeat when the machine is quiet", n)
+		said = append(said, fmt.Sprintf("the kernel dropped %d packets as it was too busy, of this lab or others: repeat when the machine is quiet", n))
 	}
+	return said
 }
 
 // judge holds one flow against what was meant and returns how much it lost.

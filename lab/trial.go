@@ -107,6 +107,10 @@ func (t *Trial) Run(ctx context.Context, opt Options) (_ *bench.Report, err erro
 	if err := t.build(ctx); err != nil {
 		return nil, err
 	}
+	before, err := t.lab.dropped(ctx)
+	if err != nil {
+		return nil, err
+	}
 	t.epoch = time.Now()
 	t.gate.epoch, t.history.epoch = t.epoch, t.epoch
 	for _, f := range t.flows {
@@ -136,7 +140,7 @@ func (t *Trial) Run(ctx context.Context, opt Options) (_ *bench.Report, err erro
 	}
 	end()
 	working.Wait()
-	t.finish()
+	t.finish(ctx, before)
 	return t.report, nil
 }
 
@@ -380,12 +384,12 @@ func (t *Trial) well(ctx context.Context) error {
 }
 
 // finish ends the traffic and finds what did not hold.
-func (t *Trial) finish() {
+func (t *Trial) finish(ctx context.Context, before map[string]int64) {
 	for _, f := range t.flows {
 		close(f.stop)
 	}
 	end := time.Now().Add(underWay)
-	var own int64
+	var own, lost int64
 	for _, f := range t.flows {
 		f.finish(end)
 		drops, err := f.drops()
@@ -409,8 +413,16 @@ func (t *Trial) finish() {
 			}
 			t.fault("%s: lost %d..%d, %s", f.name, g.first, g.last, t.story.when(g.at))
 		}
+		lost += int64(len(f.book.missing))
 		t.report.Record(sentKind, f.name, float64(f.sent.Load()))
 		t.report.Record(lostKind, f.name, float64(len(f.book.missing)))
+	}
+	if lost > 0 {
+		after, err := t.lab.dropped(ctx)
+		if err != nil {
+			t.fault("ask who dropped them: %v", err)
+		}
+		t.faults = append(t.faults, culprits(before, after)...)
 	}
 	if own > 0 {
 		t.fault("the run is invalid: receivers dropped %d packets themselves, as this machine is too busy for this rate", own)
