@@ -5,13 +5,13 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/oracle/worlds"
 	"dove.network/world"
 )
 
@@ -23,29 +23,7 @@ type holders struct{ core *Core }
 const (
 	holdersGroups = 1000
 	holdersHosts  = 100
-	holdersParts  = 10 // blueprints
-	holdersPeers  = 10 // that a group may send to
 )
-
-// holdersText writes one of the blueprints.
-func holdersText(part int, more string) []byte {
-	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: dove/v1\nkind: Blueprint\nname: part%d\ndomain: large\n", part)
-	if part == 0 {
-		b.WriteString("networks: {net: {subnets: [10.0.0.0/8]}}\n")
-	}
-	b.WriteString("groups:\n")
-	for g := part; g < holdersGroups; g += holdersParts {
-		fmt.Fprintf(&b, "  g%d: {isolated: true}\n", g)
-	}
-	b.WriteString("policies:\n")
-	for g := part; g < holdersGroups; g += holdersParts {
-		for i := range holdersPeers {
-			fmt.Fprintf(&b, "  - {name: p%d-%d, from: g%d, to: g%d, allow: [tcp/%d, udp/%d]}\n", g, i, g, (g+(i+1)*holdersParts)%holdersGroups, 1000+i, 2000+i)
-		}
-	}
-	return []byte(b.String() + more)
-}
 
 func holdersAddress(g int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 0, byte(1 + g/250), byte(1 + g%250)})
@@ -56,9 +34,9 @@ func newHolders(tb testing.TB) *holders {
 	h := &holders{core: NewCore("dpc-1", world.New())}
 	h.edit(tb, func(w *world.World) (dove.Txn, error) { return edit.Initialize(w, world.Meta{Incarnation: 1}) })
 	h.edit(tb, func(w *world.World) (dove.Txn, error) { txn, _, err := edit.PutTenant(w, "acme", nil); return txn, err })
-	for part := range holdersParts {
+	for part := range worlds.LargeParts {
 		h.edit(tb, func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutBlueprint(w, "acme", "", holdersText(part, ""), start, nil)
+			txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(worlds.Large(part, holdersGroups, "")), start, nil)
 			return txn, err
 		})
 	}
@@ -72,7 +50,7 @@ func newHolders(tb testing.TB) *holders {
 		h.edit(tb, func(w *world.World) (dove.Txn, error) {
 			txn, _, err := edit.PutEndpoint(w, edit.EndpointRequest{
 				Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", g)), Network: "net", Host: host(g % holdersHosts).Name,
-				Groups: []string{fmt.Sprintf("part%d/g%d", g%holdersParts, g)}, Addresses: []string{holdersAddress(g).String()},
+				Groups: []string{worlds.LargeGroup(g)}, Addresses: []string{holdersAddress(g).String()},
 			}, edit.Chance{UID: dove.UID(g + 1), Now: start}, nil)
 			return txn, err
 		})
@@ -83,9 +61,9 @@ func newHolders(tb testing.TB) *holders {
 		h.step(tb, Opened{id, control.Identity{Host: its.Name, VTEP: its.VTEP, Serial: its.Serial}, &control.Hello{Version: control.Version, Host: its.Name, VTEP: its.VTEP}})
 		var questions []control.Question
 		for g := n; g < holdersGroups; g += holdersHosts {
-			for i := -holdersPeers; i <= holdersPeers; i++ {
+			for i := -worlds.LargePeers; i <= worlds.LargePeers; i++ {
 				if i != 0 {
-					peer := (g + i*holdersParts + holdersGroups) % holdersGroups
+					peer := worlds.LargePeer(g, i, holdersGroups)
 					questions = append(questions, control.Question{VNI: net.VNI, Local: holdersAddress(g), Peer: holdersAddress(peer), Outgoing: i > 0})
 				}
 			}
@@ -157,7 +135,7 @@ func BenchmarkChange(b *testing.B) {
 		{"one", "  - {name: more, from: g0, to: g10, allow: [tcp/%d]}\n"},
 		{"all", "  - {name: more, from: g0, to: any, allow: [tcp/%d]}\n"},
 	} {
-		b.Run(fmt.Sprintf("groups=%d/policies=%d/held=%d/%s", holdersGroups, holdersGroups*holdersPeers, rows, change.name), func(b *testing.B) {
+		b.Run(fmt.Sprintf("groups=%d/policies=%d/held=%d/%s", holdersGroups, holdersGroups*worlds.LargePeers, rows, change.name), func(b *testing.B) {
 			b.ReportAllocs()
 			var took []time.Duration
 			sent, steps := 0, time.Duration(0)
@@ -165,7 +143,7 @@ func BenchmarkChange(b *testing.B) {
 			for b.Loop() {
 				port++
 				begun := time.Now()
-				text := holdersText(0, fmt.Sprintf(change.more, port))
+				text := []byte(worlds.Large(0, holdersGroups, fmt.Sprintf(change.more, port)))
 				txn, _, err := edit.PutBlueprint(h.core.World(), "acme", "", text, start, nil)
 				if err != nil {
 					b.Fatal(err)

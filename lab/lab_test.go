@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 // programs builds what a lab runs.
-func programs(t *testing.T) string {
+func programs(t testing.TB) string {
 	t.Helper()
 	privtest.Require(t)
 	build.Do(func() {
@@ -50,12 +50,12 @@ func programs(t *testing.T) string {
 }
 
 // newLab makes a lab that ends with the test.
-func newLab(t *testing.T, name string) *Lab {
+func newLab(t testing.TB, name string) *Lab {
 	t.Helper()
 	return newLabWith(t, Options{Name: name})
 }
 
-func newLabWith(t *testing.T, opt Options) *Lab {
+func newLabWith(t testing.TB, opt Options) *Lab {
 	t.Helper()
 	opt.Name, opt.Bin = fmt.Sprintf("%s-%d", opt.Name, os.Getpid()), programs(t)
 	l, err := New(t.Context(), opt)

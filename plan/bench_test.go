@@ -8,6 +8,7 @@ import (
 
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/oracle/worlds"
 	"dove.network/world"
 )
 
@@ -18,8 +19,8 @@ func large(tb testing.TB, groups, endpoints int) *store {
 	s := &store{tb, world.New()}
 	txn, _, err := edit.PutTenant(s.w, "acme", nil)
 	s.apply(txn, err)
-	for part := range parts {
-		txn, _, err := edit.PutBlueprint(s.w, "acme", "", []byte(largeText(part, groups, "")), now, nil)
+	for part := range worlds.LargeParts {
+		txn, _, err := edit.PutBlueprint(s.w, "acme", "", []byte(worlds.Large(part, groups, "")), now, nil)
 		s.apply(txn, err)
 	}
 	for i := range (endpoints + 99) / 100 {
@@ -30,35 +31,12 @@ func large(tb testing.TB, groups, endpoints int) *store {
 		g, n := i%groups, i+256
 		txn, _, err := edit.PutEndpoint(s.w, edit.EndpointRequest{
 			Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i)), Network: "net", Host: dove.HostName(fmt.Sprintf("h%d", i/100)),
-			Groups:    []string{fmt.Sprintf("part%d/g%d", g%parts, g)},
+			Groups:    []string{worlds.LargeGroup(g)},
 			Addresses: []string{netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}).String()},
 		}, edit.Chance{UID: dove.UID(i + 1), Now: now}, nil)
 		s.apply(txn, err)
 	}
 	return s
-}
-
-// parts is how many blueprints the large domain has.
-const parts = 10
-
-// largeText writes one of them: group i may talk to the ten after it in its blueprint.
-func largeText(part, groups int, more string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: dove/v1\nkind: Blueprint\nname: part%d\ndomain: large\n", part)
-	if part == 0 {
-		b.WriteString("networks: {net: {subnets: [10.0.0.0/8]}}\n")
-	}
-	b.WriteString("groups:\n")
-	for g := part; g < groups; g += parts {
-		fmt.Fprintf(&b, "  g%d: {}\n", g)
-	}
-	b.WriteString("policies:\n")
-	for g := part; g < groups; g += parts {
-		for i := 1; i <= 10; i++ {
-			fmt.Fprintf(&b, "  - {name: p%d-%d, from: g%d, to: g%d, allow: [tcp/%d, udp/%d]}\n", g, i, g, (g+i*parts)%groups, 1000+i, 2000+i)
-		}
-	}
-	return b.String() + more
 }
 
 // BenchmarkPlan plans a small edit of 10,000 policies over 1,000 groups.
@@ -69,7 +47,7 @@ func BenchmarkPlan(b *testing.B) {
 			"one": "  - {name: more, from: g0, to: g500, allow: [tcp/443]}\n",
 			"all": "  - {name: more, from: g0, to: [" + allGroups(1000) + "], allow: [tcp/443]}\n",
 		} {
-			text := []byte(largeText(0, 1000, edited))
+			text := []byte(worlds.Large(0, 1000, edited))
 			b.Run(fmt.Sprintf("policies=10000/groups=1000/endpoints=%d/%s", endpoints, name), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
@@ -86,7 +64,7 @@ func BenchmarkPlan(b *testing.B) {
 func allGroups(n int) string {
 	list := make([]string, n)
 	for g := range list {
-		list[g] = fmt.Sprintf("part%d/g%d", g%parts, g)
+		list[g] = worlds.LargeGroup(g)
 	}
 	return strings.Join(list, ", ")
 }
