@@ -69,7 +69,6 @@ func Compile(blueprints []*blueprint.Blueprint, edge time.Time) *Domain {
 		}
 		tier := map[blueprint.Tier]verdict.Tier{blueprint.Provider: verdict.Provider, blueprint.Tenant: verdict.Tenant, blueprint.Baseline: verdict.Baseline}[b.Tier]
 		for _, p := range b.Policies {
-			d.mention.policy(p)
 			list := &d.rules
 			if !p.Until.IsZero() && !p.Until.After(edge) {
 				list = &d.ended
@@ -83,6 +82,11 @@ func Compile(blueprints []*blueprint.Blueprint, edge time.Time) *Domain {
 	for i, r := range d.rules {
 		d.from.add(i, r.from)
 		d.to.add(i, r.to)
+	}
+	for _, b := range blueprints {
+		for _, p := range b.Policies {
+			d.mention.policy(p)
+		}
 	}
 	d.mention.settle()
 	return d

@@ -26,14 +26,16 @@ type portName struct {
 	name     string
 }
 
-// policy notes what a policy mentions.
+// policy notes what a policy mentions; the outsides are known.
 func (m *mentions) policy(p blueprint.Policy) {
 	if m.named == nil {
 		m.named, m.ports = map[dove.Group]bool{}, map[portName]bool{}
 	}
 	for _, ends := range [][]dove.Group{p.From, p.To} {
 		for _, g := range ends {
-			m.named[g] = true
+			if len(m.outsides) > 0 {
+				m.named[g] = true
+			}
 		}
 	}
 	m.families = m.families || p.Family != blueprint.BothFamilies
