@@ -189,17 +189,18 @@ func (c *Core) answer(s *session, m *control.PolicyRequest) {
 	for _, q := range m.Questions {
 		a := c.view.Resolve(s.identity.Host, q)
 		for _, p := range a.Peers {
-			c.interest.Peer(s.id, p)
-		}
-		c.expect(s.identity.Host, a, true)
-		var lacks []control.Pair
-		for _, p := range a.Pairs {
-			if !c.interest.HoldsPair(s.id, p.Key) {
-				c.interest.Pair(s.id, p)
-				lacks = append(lacks, p)
+			if p.Absent || !c.interest.HoldsPeer(s.id, p.Key) {
+				c.interest.Peer(s.id, p)
 			}
 		}
-		a.Pairs = lacks
+		c.expect(s.identity.Host, a, true)
+		a.Pairs = slices.DeleteFunc(a.Pairs, func(p control.Pair) bool {
+			if c.interest.HoldsPair(s.id, p.Key) {
+				return true
+			}
+			c.interest.Pair(s.id, p)
+			return false
+		})
 		answered = append(answered, a)
 	}
 	var batch []control.Down
@@ -221,15 +222,17 @@ func (c *Core) expect(asker dove.HostName, a control.Answered, here bool) {
 	if a.Answer.Status != control.Found || !q.Outgoing || !a.Pairs[0].Table.AllowsAny() {
 		return
 	}
-	peer := a.Peers[0]
-	c.expectFrom(asker, a, peer.Host, cmp.Or(peer.VNI, q.VNI))
-	hosts := []dove.HostName{peer.Host}
-	for _, w := range peer.Ways {
-		c.expectFrom(asker, a, w.Host, w.VNI)
-		hosts = append(hosts, w.Host)
+	peer := &a.Peers[0]
+	c.expectFrom(asker, &a, peer.Host, cmp.Or(peer.VNI, q.VNI))
+	for i := range peer.Ways {
+		c.expectFrom(asker, &a, peer.Ways[i].Host, peer.Ways[i].VNI)
 	}
 	if !here || len(c.fellows) == 0 {
 		return
+	}
+	hosts := []dove.HostName{peer.Host}
+	for _, w := range peer.Ways {
+		hosts = append(hosts, w.Host)
 	}
 	var told []string
 	for _, h := range hosts {
@@ -241,7 +244,7 @@ func (c *Core) expect(asker dove.HostName, a control.Answered, here bool) {
 }
 
 // expectFrom tells one host, which knows the sender as its peer's network does.
-func (c *Core) expectFrom(asker dove.HostName, a control.Answered, host dove.HostName, vni dove.VNI) {
+func (c *Core) expectFrom(asker dove.HostName, a *control.Answered, host dove.HostName, vni dove.VNI) {
 	to := c.hosts[host]
 	if to == nil || host == asker {
 		return

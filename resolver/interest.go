@@ -95,7 +95,7 @@ func (i *Interest) Close(id control.SessionID) {
 	drop(i.byHost, h.host, id)
 	delete(i.sessions, id)
 	if i.byHost[h.host] == nil {
-		delete(i.view.presence, h.host)
+		i.view.leave(h.host)
 	}
 }
 

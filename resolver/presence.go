@@ -94,9 +94,19 @@ func (v *View) stands(w *world.World, e *world.Endpoint) iter.Seq[stand] {
 
 // of returns what a host has endpoints on.
 func (v *View) of(host dove.HostName) *presence {
-	if p := v.presence[host]; p != nil {
-		return p
+	if v.present != nil && v.asker == host {
+		return v.present
 	}
+	p := v.presence[host]
+	if p == nil {
+		p = v.found(host)
+	}
+	v.asker, v.present = host, p
+	return p
+}
+
+// found looks what a host has endpoints on.
+func (v *View) found(host dove.HostName) *presence {
 	p := newPresence()
 	for e := range v.world.EndpointsOn(host) {
 		for s := range v.stands(v.world, &e) {
@@ -105,6 +115,12 @@ func (v *View) of(host dove.HostName) *presence {
 	}
 	v.presence[host] = p
 	return p
+}
+
+// leave forgets what a host has endpoints on.
+func (v *View) leave(host dove.HostName) {
+	delete(v.presence, host)
+	v.present = nil
 }
 
 // shifted are the changes of stands by host, of those whose counts can follow them: all

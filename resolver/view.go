@@ -25,8 +25,12 @@ type View struct {
 	world    *world.World
 	tables   map[dove.Domain]*tables
 	presence map[dove.HostName]*presence
-	latest   *tables       // that ofDomain returned last, of this world; nil: none
-	network  world.Network // that networkOf found last, of this world; VNI 0: none
+	latest   *tables                       // that ofDomain returned last, of this world; nil: none
+	network  world.Network                 // that networkOf found last, of this world; VNI 0: none
+	ways     []world.Way                   // room for those of one row
+	asker    dove.HostName                 // of present
+	present  *presence                     // that of returned last; nil: none
+	hosts    map[dove.HostName]*world.Host // that were looked for, nil if there is none, of this world
 }
 
 // tables are those of one domain, and the intent that they are of. byClass
@@ -41,7 +45,7 @@ type tables struct {
 
 // NewView returns a view of a world.
 func NewView(w *world.World) *View {
-	return &View{world: w, tables: map[dove.Domain]*tables{}, presence: map[dove.HostName]*presence{}}
+	return &View{world: w, tables: map[dove.Domain]*tables{}, presence: map[dove.HostName]*presence{}, hosts: map[dove.HostName]*world.Host{}}
 }
 
 // World returns the world of the answers.
@@ -117,12 +121,14 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 	if _, present := v.of(host).networks[key.VNI]; !ok || !present {
 		return control.Peer{Key: key, Absent: true}
 	}
-	reach := v.world.Reach(*network, key.Addr)
+	reach := v.world.ReachBy(network, key.Addr, v.ways[:0])
+	v.ways = reach.Ways
 	row := control.Peer{Key: key, Domain: network.DomainOf()}
 	found := false
-	for _, way := range reach.Ways {
-		at, ok := Location(v.world, way.Endpoint)
-		if !ok {
+	for i := range reach.Ways {
+		way := &reach.Ways[i]
+		at := v.host(way.Endpoint.Host)
+		if at == nil {
 			continue
 		}
 		out := control.Way{
@@ -139,8 +145,10 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 			continue
 		}
 		found = true
-		if other, ok := v.world.Host(way.Endpoint.Standby); ok && located && Joined(other) {
-			row.Other = other.VTEP
+		if way.Endpoint.Standby != "" && located {
+			if other := v.host(way.Endpoint.Standby); other != nil {
+				row.Other = other.VTEP
+			}
 		}
 		row.Endpoint, row.UID, row.MAC, row.Class, row.Host, row.VTEP = out.Endpoint, out.UID, out.MAC, out.Class, out.Host, out.VTEP
 		if way.Gateway != (dove.MAC{}) {
@@ -151,6 +159,18 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 		return control.Peer{Key: key, Absent: true, TTL: NegativeTTL, NoRoute: reach.NoRoute}
 	}
 	return row
+}
+
+// host returns a host that has joined the fleet, nil if there is none with the name.
+func (v *View) host(name dove.HostName) *world.Host {
+	h, known := v.hosts[name]
+	if !known {
+		if is, ok := v.world.Host(name); ok && Joined(is) {
+			h = &is
+		}
+		v.hosts[name] = h
+	}
+	return h
 }
 
 // Pair returns the row of a pair as a host may see it now; its table is nil
@@ -317,7 +337,10 @@ func (v *View) advance(next *world.World, d world.Delta) ([]dove.HostName, map[d
 			shifts[domain] = t.renew(next, domain)
 		}
 	}
-	v.world, v.latest, v.network = next, nil, world.Network{}
+	v.world, v.latest, v.network, v.present = next, nil, world.Network{}, nil
+	if len(d.Hosts) > 0 {
+		clear(v.hosts)
+	}
 	var moved []dove.HostName
 	for _, h := range slices.Sorted(maps.Keys(suspects)) {
 		before, other := v.presence[h], false
@@ -326,7 +349,7 @@ func (v *View) advance(next *world.World, d world.Delta) ([]dove.HostName, map[d
 				other = before.add(s, n) || other
 			}
 		} else {
-			delete(v.presence, h)
+			v.leave(h)
 			other = !v.of(h).equal(before)
 		}
 		if other {

@@ -89,7 +89,7 @@ func (w *World) Virtual(n dove.Network, addr netip.Addr) bool {
 
 // holder returns the endpoint that has an address on a network: as its own, as
 // the only one that is allowed just it, or by its claim.
-func (w *World) holder(n Network, addr netip.Addr) (Endpoint, bool) {
+func (w *World) holder(n *Network, addr netip.Addr) (Endpoint, bool) {
 	if e, ok := w.EndpointOn(n.Full(), addr); ok {
 		return e, true
 	}
@@ -110,7 +110,7 @@ func (w *World) holder(n Network, addr netip.Addr) (Endpoint, bool) {
 // covering returns the endpoint that is allowed the longest prefix around an
 // address, of several the first by name, and the prefix. Only prefixes of at
 // least so many bits count.
-func (w *World) covering(n Network, addr netip.Addr, least int) (Endpoint, netip.Prefix, bool) {
+func (w *World) covering(n *Network, addr netip.Addr, least int) (Endpoint, netip.Prefix, bool) {
 	if _, any := w.byAllowed.find(func(p permitted) int { return p.endpoint.on(n.Full()) }); !any {
 		return Endpoint{}, netip.Prefix{}, false
 	}
@@ -124,7 +124,7 @@ func (w *World) covering(n Network, addr netip.Addr, least int) (Endpoint, netip
 }
 
 // within returns the endpoint that is allowed a part of a subnet with the address.
-func (w *World) within(n Network, addr netip.Addr) (Endpoint, bool) {
+func (w *World) within(n *Network, addr netip.Addr) (Endpoint, bool) {
 	for _, s := range n.Subnets {
 		if s.Contains(addr) {
 			e, _, ok := w.covering(n, addr, s.Bits())

@@ -38,15 +38,19 @@ type Way struct {
 // joins with it; or the next hops of the longest static route, unless an endpoint on
 // the network is allowed a longer prefix. An address in a subnet is never taken
 // by a route.
-func (w *World) Reach(n Network, addr netip.Addr) Reach {
+func (w *World) Reach(n Network, addr netip.Addr) Reach { return w.ReachBy(&n, addr, nil) }
+
+// ReachBy is Reach for one who has room for the ways: an empty slice, to which they are
+// appended.
+func (w *World) ReachBy(n *Network, addr netip.Addr, room []Way) Reach {
 	if e, ok := w.holder(n, addr); ok {
-		return Reach{Ways: []Way{{Endpoint: e, Network: n, Addr: addr}}}
+		return Reach{Ways: append(room, Way{Endpoint: e, Network: *n, Addr: addr})}
 	}
 	if n.holds(addr) {
 		if e, ok := w.within(n, addr); ok {
-			return Reach{Ways: []Way{{Endpoint: e, Network: n, Addr: addr}}}
+			return Reach{Ways: append(room, Way{Endpoint: e, Network: *n, Addr: addr})}
 		}
-		return Reach{}
+		return Reach{Ways: room}
 	}
 	var by Router
 	var route Route
@@ -59,13 +63,13 @@ func (w *World) Reach(n Network, addr netip.Addr) Reach {
 			if !ok || !far.holds(addr) {
 				continue
 			}
-			out := Reach{Router: r.Name}
-			e, ok := w.holder(far, addr)
+			out := Reach{Router: r.Name, Ways: room}
+			e, ok := w.holder(&far, addr)
 			if !ok {
-				e, ok = w.within(far, addr)
+				e, ok = w.within(&far, addr)
 			}
 			if ok {
-				out.Ways = []Way{w.way(r, n, far, e, addr)}
+				out.Ways = append(room, w.way(r, n, far, e, addr))
 			}
 			return out
 		}
@@ -76,15 +80,15 @@ func (w *World) Reach(n Network, addr netip.Addr) Reach {
 		}
 	}
 	if e, prefix, ok := w.covering(n, addr, 0); ok && (!route.To.IsValid() || prefix.Bits() > route.To.Bits()) {
-		return Reach{Ways: []Way{{Endpoint: e, Network: n, Addr: addr}}}
+		return Reach{Ways: append(room, Way{Endpoint: e, Network: *n, Addr: addr})}
 	}
 	if !route.To.IsValid() {
-		return Reach{NoRoute: true}
+		return Reach{NoRoute: true, Ways: room}
 	}
-	out := Reach{Router: by.Name, Route: route.To}
+	out := Reach{Router: by.Name, Route: route.To, Ways: room}
 	for _, via := range route.Via {
 		if far, ok := w.joinedBy(by, via); ok {
-			if e, ok := w.holder(far, via); ok && w.speaks(far, e, addr, route.To.Bits()) {
+			if e, ok := w.holder(&far, via); ok && w.speaks(&far, e, addr, route.To.Bits()) {
 				out.Ways = append(out.Ways, w.way(by, n, far, e, via))
 			}
 		}
@@ -110,7 +114,7 @@ func (w *World) Seen(v dove.VNI, addr netip.Addr) (Endpoint, bool) {
 }
 
 // way leads over a router, from one of its networks to an endpoint on one.
-func (w *World) way(r Router, from, far Network, e Endpoint, addr netip.Addr) Way {
+func (w *World) way(r Router, from *Network, far Network, e Endpoint, addr netip.Addr) Way {
 	near, _ := r.On(from.Name)
 	there, _ := r.On(far.Name)
 	return Way{Endpoint: e, Network: far, Addr: addr, Gateway: near.MAC, Far: there.MAC}
@@ -119,7 +123,7 @@ func (w *World) way(r Router, from, far Network, e Endpoint, addr netip.Addr) Wa
 // speaks reports whether an endpoint on a network may be a next hop to an address: it
 // is allowed it, and there nobody else has the address more than a route of so many
 // bits leads to it.
-func (w *World) speaks(n Network, e Endpoint, addr netip.Addr, bits int) bool {
+func (w *World) speaks(n *Network, e Endpoint, addr netip.Addr, bits int) bool {
 	if !e.Has(addr) {
 		return false
 	}
@@ -141,7 +145,7 @@ func (w *World) joinedBy(r Router, addr netip.Addr) (Network, bool) {
 }
 
 // holds reports whether an address is in a subnet of the network.
-func (n Network) holds(addr netip.Addr) bool {
+func (n *Network) holds(addr netip.Addr) bool {
 	return slices.ContainsFunc(n.Subnets, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
