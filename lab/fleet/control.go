@@ -33,6 +33,7 @@ var (
 	loadRate        = bench.Kind{Name: "made_per_s", Unit: "endpoints/s", Higher: true}
 	perEndpoint     = bench.Kind{Name: "bytes_per_endpoint", Unit: "B"}
 	coldStart       = bench.Kind{Name: "cold_start_s", Unit: "s"}
+	handoverTime    = bench.Kind{Name: "handover_s", Unit: "s"}
 )
 
 // of is a metric at a size, as enforce_p50_ms_1e3.
@@ -135,7 +136,7 @@ func (b *ControlBench) Run(ctx context.Context) (report *bench.Report, err error
 			return nil, err
 		}
 	}
-	for _, measure := range []func() error{r.questions, r.latency, r.changes, r.singles, func() error { return r.restart(empty) }} {
+	for _, measure := range []func() error{r.questions, r.latency, r.changes, r.singles, func() error { return r.restart(empty) }, r.handover} {
 		if err := measure(); err != nil {
 			return nil, err
 		}

@@ -34,7 +34,7 @@ func TestControlBench(t *testing.T) {
 	want := []string{
 		"made_per_s", "enforce_p50_ms_1e3", "enforce_p99_ms_1e3", "enforce_policy_p50_ms_1e3", "central_p50_ms_1e3",
 		"new_questions_per_core_s", "questions_per_core_s", "question_p50_us", "question_p99_us", "changes_per_s", "changes_single_per_s",
-		"start_s_1e3", "rss_mib_1e3", "bytes_per_endpoint", "cold_start_s", "rss_sessions_mib_1e3",
+		"start_s_1e3", "rss_mib_1e3", "bytes_per_endpoint", "cold_start_s", "rss_sessions_mib_1e3", "handover_s",
 	}
 	if !slices.Equal(seen, want) {
 		t.Errorf("measured %q, want %q", seen, want)

@@ -25,9 +25,12 @@ const (
 
 // dpc is a dpc with a folder of its own, as a process on the loopback device.
 type dpc struct {
+	name         string
 	bin, dir     string
 	api, control string // addresses
+	peer, etcd   string
 	metrics      string
+	config       client.Config
 	client       *client.Client
 	cmd          *exec.Cmd
 	ended        chan error
@@ -35,8 +38,47 @@ type dpc struct {
 
 // newDPC makes the state of a dpc that has not run yet.
 func newDPC(ctx context.Context, bin, dir string) (*dpc, error) {
-	d := &dpc{bin: bin, dir: dir}
-	for _, address := range []*string{&d.api, &d.control, &d.metrics} {
+	d, err := place(bin, dir, "dpc-1")
+	if err != nil {
+		return nil, err
+	}
+	out, err := exec.CommandContext(ctx, bin, "init", "--state", d.state(), "--name", d.name, "--advertise", d.api).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%s init: %w: %s", bin, err, out)
+	}
+	if d.config, err = client.Load(filepath.Join(d.state(), "admin.yaml")); err != nil {
+		return nil, err
+	}
+	d.client, err = client.New(d.config)
+	return d, err
+}
+
+// join makes the state of a further member of the cluster of d, which runs.
+func (d *dpc) join(ctx context.Context, name string) (*dpc, error) {
+	n, err := place(d.bin, d.dir, name)
+	if err != nil {
+		return nil, err
+	}
+	token, err := d.client.CreateMemberToken(ctx, name, startWithin)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, d.bin, "join", "-", "--state", n.state(), "--name", name, "--server", d.api,
+		"--advertise-api", n.api, "--advertise-control", n.control, "--advertise-peer", n.peer, "--advertise-etcd", n.etcd)
+	cmd.Stdin = strings.NewReader(token.Token)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%s join: %w: %s", d.bin, err, out)
+	}
+	n.config = d.config
+	n.config.Server = n.api
+	n.client, err = client.New(n.config)
+	return n, err
+}
+
+// place finds addresses for a dpc.
+func place(bin, dir, name string) (*dpc, error) {
+	d := &dpc{bin: bin, dir: dir, name: name}
+	for _, address := range []*string{&d.api, &d.control, &d.metrics, &d.peer, &d.etcd} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
@@ -44,20 +86,11 @@ func newDPC(ctx context.Context, bin, dir string) (*dpc, error) {
 		defer l.Close()
 		*address = l.Addr().String()
 	}
-	out, err := exec.CommandContext(ctx, bin, "init", "--state", d.state(), "--name", "dpc-1", "--advertise", d.api).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("%s init: %w: %s", bin, err, out)
-	}
-	config, err := client.Load(filepath.Join(d.state(), "admin.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	d.client, err = client.New(config)
-	return d, err
+	return d, nil
 }
 
-func (d *dpc) state() string { return filepath.Join(d.dir, "dpc") }
-func (d *dpc) log() string   { return filepath.Join(d.dir, "dpc.log") }
+func (d *dpc) state() string { return filepath.Join(d.dir, d.name) }
+func (d *dpc) log() string   { return filepath.Join(d.dir, d.name+".log") }
 
 // start runs the dpc and returns how long it took until it answered.
 func (d *dpc) start(ctx context.Context) (time.Duration, error) {
@@ -66,7 +99,7 @@ func (d *dpc) start(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer log.Close()
-	d.cmd = exec.Command(d.bin, "run", "--state", d.state(), "--etcd", "", "--peer", "", "--api", d.api, "--control", d.control, "--metrics", d.metrics, "--log-level", "warn")
+	d.cmd = exec.Command(d.bin, "run", "--state", d.state(), "--etcd", d.etcd, "--peer", d.peer, "--api", d.api, "--control", d.control, "--metrics", d.metrics, "--log-level", "warn")
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	// Ctrl-C reaches the benchmark alone, and the dpc does not outlive it.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -113,6 +146,14 @@ func (d *dpc) stop() error {
 		<-d.ended
 		return fmt.Errorf("dpc did not stop within %s; its log ends: %s", stopWithin, d.tail())
 	}
+}
+
+// kill ends the dpc at once, as a lost machine does.
+func (d *dpc) kill() {
+	_ = d.cmd.Process.Kill() // it may have ended
+	<-d.ended
+	d.cmd = nil
+	d.client.Close()
 }
 
 // tail returns the last lines of the log.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -21,7 +22,13 @@ type host struct {
 
 	mu       sync.Mutex
 	conn     control.HostConn
+	sessions uint64 // that it opened
+	seen     dove.Revision
+	store    uint64 // the incarnation
 	assigned map[dove.Endpoint]control.Assign
+	peers    map[control.PeerKey]control.Digest // held; nil: it remembers none
+	pairs    map[control.PairKey]control.Digest
+	sent     *control.Elsewhere // why the session ended, nil if not for that
 	asked    map[uint64]*asking
 	lastAsk  uint64
 	left     chan struct{} // closed when the session ended
@@ -35,18 +42,42 @@ type asking struct {
 	done    chan struct{}
 }
 
-// open opens a session and returns once its first frontier is acknowledged: all that
-// the dpc had to tell was told.
+// remember has the host keep what rows it holds, as a dSwitch does: it opens its next
+// session with them.
+func (h *host) remember() {
+	h.peers, h.pairs = map[control.PeerKey]control.Digest{}, map[control.PairKey]control.Digest{}
+}
+
+// open opens a session with what the host holds, and returns once its first frontier is
+// acknowledged: all that the dpc had to tell was told.
 func (h *host) open(ctx context.Context, addr string) error {
+	h.mu.Lock()
+	h.sent = nil
+	h.mu.Unlock()
 	conn, err := stream.Dial(ctx, []string{addr}, h.tls)
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.name, err)
 	}
 	h.mu.Lock()
 	h.conn, h.left, h.err = conn, make(chan struct{}), nil
-	h.assigned, h.asked = map[dove.Endpoint]control.Assign{}, map[uint64]*asking{}
+	h.sessions++
+	hello := control.Hello{Version: control.Version, Number: h.sessions, Host: h.name, VTEP: h.vtep, Software: "fleet", Incarnation: h.store, Seen: h.seen}
+	for key, digest := range h.peers {
+		hello.Peers = append(hello.Peers, control.HeldPeer{Key: key, Digest: digest})
+	}
+	for key, digest := range h.pairs {
+		hello.Pairs = append(hello.Pairs, control.HeldPair{Key: key, Digest: digest})
+	}
+	for _, a := range h.assigned {
+		hello.Attached = append(hello.Attached, active(&a))
+	}
+	h.asked = map[uint64]*asking{}
+	if h.assigned == nil {
+		h.assigned = map[dove.Endpoint]control.Assign{}
+	}
 	h.mu.Unlock()
-	if err := control.SendHello(conn, control.Hello{Version: control.Version, Host: h.name, VTEP: h.vtep, Software: "fleet"}); err != nil {
+	if err := control.SendHello(conn, hello); err != nil {
+		_ = conn.Close() // what failed is said
 		return fmt.Errorf("%s: %w", h.name, err)
 	}
 	ready := make(chan struct{})
@@ -61,7 +92,12 @@ func (h *host) open(ctx context.Context, addr string) error {
 	}
 }
 
-// close ends the session.
+// active is how a host says that it has an endpoint.
+func active(a *control.Assign) control.EndpointUpdate {
+	return control.EndpointUpdate{Endpoint: a.Endpoint, Epoch: a.Epoch, State: control.EndpointActive, Device: "dv", Standby: a.Standby}
+}
+
+// close ends the session, and forgets all that the host holds.
 func (h *host) close() {
 	h.mu.Lock()
 	conn := h.conn
@@ -71,6 +107,7 @@ func (h *host) close() {
 		_ = conn.Close() // it may be over already
 		<-h.left
 	}
+	h.assigned, h.peers, h.pairs, h.seen = nil, nil, nil, 0
 }
 
 // beatEvery is how often a host says that it is there, also while it says other things.
@@ -118,7 +155,21 @@ func (h *host) take(conn control.HostConn, m control.Down, ready *chan struct{})
 		h.mu.Lock()
 		h.assigned[m.Endpoint] = *m
 		h.mu.Unlock()
-		return conn.Send(&control.EndpointUpdate{Endpoint: m.Endpoint, Epoch: m.Epoch, State: control.EndpointActive, Device: "dv", Standby: m.Standby})
+		u := active(m)
+		return conn.Send(&u)
+	case *control.Welcome:
+		h.mu.Lock()
+		h.store = m.Incarnation
+		h.mu.Unlock()
+	case *control.Update:
+		h.hold(m.Peers, m.Pairs)
+	case *control.Expect:
+		h.hold(m.Peers, m.Pairs)
+	case *control.Elsewhere:
+		h.mu.Lock()
+		h.sent = m
+		h.mu.Unlock()
+		return errors.New("the dpc sends the session elsewhere")
 	case *control.Unassign:
 		h.mu.Lock()
 		delete(h.assigned, m.Endpoint)
@@ -127,11 +178,15 @@ func (h *host) take(conn control.HostConn, m control.Down, ready *chan struct{})
 		if err := conn.Send(&control.Ack{Revision: m.Revision}); err != nil {
 			return err
 		}
+		h.mu.Lock()
+		h.seen = m.Revision
+		h.mu.Unlock()
 		if *ready != nil {
 			close(*ready)
 			*ready = nil
 		}
 	case *control.PolicyReply:
+		h.hold(m.Peers, m.Pairs)
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		a := h.asked[m.ID]
@@ -151,6 +206,25 @@ func (h *host) take(conn control.HostConn, m control.Down, ready *chan struct{})
 		return dove.Errorf(m.Kind, "%s", m.Message)
 	}
 	return nil
+}
+
+// hold notes rows, if the host remembers any.
+func (h *host) hold(peers []control.Peer, pairs []control.Pair) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.peers == nil {
+		return
+	}
+	for _, p := range peers {
+		if delete(h.peers, p.Key); !p.Absent {
+			h.peers[p.Key] = p.Digest()
+		}
+	}
+	for _, p := range pairs {
+		if delete(h.pairs, p.Key); p.Table != nil {
+			h.pairs[p.Key] = p.Digest()
+		}
+	}
 }
 
 // answerWithin bounds how long an answer may take.
