@@ -39,7 +39,8 @@ func restoreCommand() *cobra.Command {
 		Short: "Make a state folder of a backup",
 		Long: `restore makes a state folder of what dpc backup wrote: its documents, its
 authority, a certificate for this member and another administrator's token (those
-that there were go on to be good). Nothing is written unless the whole file is
+that there were go on to be good; tokens for hosts to join do not, for one may have
+been used since the backup). Nothing is written unless the whole file is
 readable. dpc run then serves what was, under another incarnation: hosts take it
 over as it is, also where they have seen later. Stop every other member
 of the installation first, restore one, and have the others join it anew.
@@ -94,14 +95,17 @@ func (s *restoring) restore(ctx context.Context, file string, out io.Writer, log
 	if s.Name == "" {
 		s.Name = is.Member
 	}
-	if err := s.clear(time.Now()); err != nil {
-		return err
-	}
 	where := etcd.Config{Dir: filepath.Join(s.State, etcdFolder), Log: log}
 	if len(s.Elsewhere.Endpoints) > 0 {
 		if where, err = s.Elsewhere.store(log); err != nil {
 			return err
 		}
+		if err := unused(ctx, where); err != nil {
+			return err
+		}
+	}
+	if err := s.clear(time.Now()); err != nil {
+		return err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -170,19 +174,31 @@ func (s *restoring) clear(now time.Time) error {
 // asidePrefix heads folders of what was kept aside.
 const asidePrefix = "before-"
 
-// fill writes the documents of a backup into an empty store, but for what is of
-// the members that there were, and with another incarnation.
+// unused returns why a store cannot be filled.
+func unused(ctx context.Context, where etcd.Config) (err error) {
+	store, err := etcd.Open(ctx, where)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	_, err = store.Load(ctx, world.Prefix, func(docs []dove.Doc) error {
+		return dove.Errorf(dove.Exists, "the store has documents, the first is %s: delete all under %s, or use another store", docs[0].Key, world.Prefix)
+	})
+	return err
+}
+
+// left are the folders of what no backup gives back: what is of the members that there were, and tokens
+// to join, each of which may have been used since.
+var left = []string{world.MemberKey(""), world.MemberTokenKey(""), world.JoinTokenKey("")}
+
+// fill writes the documents of a backup into an empty store, but for what is left, and with
+// another incarnation.
 func fill(ctx context.Context, where etcd.Config, from io.Reader) (written int, err error) {
 	store, err := etcd.Open(ctx, where)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if _, err := store.Load(ctx, world.Prefix, func(docs []dove.Doc) error {
-		return dove.Errorf(dove.Exists, "the store has documents, the first is %s: delete all under %s, or use another store", docs[0].Key, world.Prefix)
-	}); err != nil {
-		return 0, err
-	}
 	var b [8]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return 0, err
@@ -210,7 +226,7 @@ func fill(ctx context.Context, where etcd.Config, from io.Reader) (written int, 
 	}
 	_, err = backup.Read(from, func(_ backup.Header, docs []dove.Doc) error {
 		for _, d := range docs {
-			if d.Key == world.MetaKey || strings.HasPrefix(d.Key, world.MemberKey("")) || strings.HasPrefix(d.Key, world.MemberTokenKey("")) {
+			if d.Key == world.MetaKey || slices.ContainsFunc(left, func(folder string) bool { return strings.HasPrefix(d.Key, folder) }) {
 				continue
 			}
 			if err := put(dove.Put{Key: d.Key, Value: d.Value}); err != nil {

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"io"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,6 +22,11 @@ import (
 	"dove.network/control"
 	"dove.network/control/stream"
 	"dove.network/dove"
+	"dove.network/store/etcd"
+	"dove.network/world"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 )
 
 // TestRestore takes a backup of a member that runs, and makes another one of it
@@ -35,6 +42,7 @@ func TestRestore(t *testing.T) {
 	must[api.Blueprint](t)(c.PutBlueprint(t.Context(), "acme", "shop", []byte(shop), nil))
 	vtep := netip.MustParseAddr("192.0.2.1")
 	host := joinHost(t, c, s.Listen.API, vtep)
+	unused := must[api.JoinToken](t)(c.CreateJoinToken(t.Context(), "h2", time.Hour))
 	file := filepath.Join(t.TempDir(), "dpc.backup")
 	save := saving{State: state}
 	var printed strings.Builder
@@ -82,6 +90,19 @@ func TestRestore(t *testing.T) {
 		}
 	}
 
+	// An etcd elsewhere that is not empty, or not there, is no reason to touch the folder.
+	full := elsewhereWith(t, world.Put(world.Tenant{Name: "other"}))
+	for address, want := range map[string]string{full: "the store has documents", freeAddress(t): "etcd"} {
+		s := restoring{initial: initial{State: state, Name: "dpc-9", Advertise: []string{s.Listen.API}}, Force: true, Elsewhere: elsewhere{Endpoints: []string{address}}}
+		within, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		if err := s.restore(within, file, io.Discard, log); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("onto the etcd at %s: %v", address, err)
+		}
+		cancel()
+		if aside, err := filepath.Glob(filepath.Join(state, asidePrefix+"*")); err != nil || len(aside) > 0 {
+			t.Fatalf("onto the etcd at %s: %v was kept aside, %v", address, aside, err)
+		}
+	}
 	if err := restore(file, state, true); err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +122,10 @@ func TestRestore(t *testing.T) {
 	defer before.Close()
 	must[api.Status](t)(before.Status(t.Context()))
 
+	parsed := must[auth.Token](t)(auth.ParseToken(auth.JoinToken, unused.Token))
+	if _, err := auth.Join(t.Context(), s.Listen.API, parsed, "h2", netip.MustParseAddr("192.0.2.2")); dove.KindOf(err) != dove.Unauthorized {
+		t.Errorf("by a token that may have been used since the backup: %v", err)
+	}
 	conn := must[control.HostConn](t)(stream.Dial(t.Context(), []string{s.Listen.Control}, host.TLS()))
 	incarnation := must[uint64](t)(strconv.ParseUint(seen.Incarnation, 16, 64))
 	if err := conn.Send(&control.Hello{Version: control.Version, Number: 1, Host: "h1", VTEP: vtep, Incarnation: incarnation, Seen: seen.Revision}); err != nil {
@@ -116,6 +141,27 @@ func TestRestore(t *testing.T) {
 	if again := must[api.Status](t)(c.Status(t.Context())); again.Incarnation != renewed.Incarnation {
 		t.Error("another start gives another incarnation")
 	}
+}
+
+// elsewhereWith starts an etcd that has documents, and returns its address.
+func elsewhereWith(t *testing.T, docs ...dove.Put) string {
+	t.Helper()
+	c := embed.NewConfig()
+	c.Dir = t.TempDir()
+	c.ListenPeerUrls = nil
+	c.ListenClientUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	c.AdvertiseClientUrls = c.ListenClientUrls
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	e := must[*embed.Etcd](t)(embed.StartEtcd(c))
+	t.Cleanup(e.Close)
+	<-e.Server.ReadyNotify()
+	address := e.Clients[0].Addr().String()
+	store := must[*etcd.Store](t)(etcd.Open(t.Context(), etcd.Config{Endpoints: []string{address}}))
+	must[dove.Revision](t)(store.Commit(t.Context(), dove.Txn{Puts: docs}))
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+	return address
 }
 
 // repack writes a backup whose lines are changed.

@@ -55,7 +55,7 @@ func (e *elsewhere) check() (faults []dove.Fault) {
 
 // store returns how to reach that cluster.
 func (e *elsewhere) store(log *slog.Logger) (etcd.Config, error) {
-	c := etcd.Config{Endpoints: e.Endpoints, User: e.User, Log: log}
+	c := etcd.Config{Endpoints: e.Endpoints, Prefix: world.Prefix, User: e.User, Log: log}
 	if e.Password != "" {
 		text, err := os.ReadFile(e.Password)
 		if err != nil {

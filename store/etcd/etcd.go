@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -40,6 +41,8 @@ type Config struct {
 	Endpoints []string
 	// TLS is what connections to Endpoints use, nil for none.
 	TLS *tls.Config
+	// Prefix is what all keys begin with: one who may read and write just these can be the user. "": any.
+	Prefix string
 	// User and Password are what it is told who asks, "" for nothing.
 	User, Password string
 	// Log hears what etcd warns of.
@@ -55,6 +58,7 @@ type Store struct {
 	watched   atomic.Int64 // the last revision that a watch saw
 	closed    atomic.Bool
 	dir       string                    // of the member
+	any       string                    // a key that may be asked for
 	condition atomic.Pointer[Condition] // as Tend saw it last
 }
 
@@ -63,7 +67,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if (c.Dir == "") == (len(c.Endpoints) == 0) {
 		return nil, dove.Errorf(dove.Invalid, "etcd needs either a folder for a member or the endpoints of a cluster")
 	}
-	s := &Store{dir: c.Dir}
+	s := &Store{dir: c.Dir, any: cmp.Or(c.Prefix, "\x00")}
 	if c.Dir != "" {
 		m, err := startMember(ctx, c)
 		if err != nil {
@@ -271,7 +275,7 @@ func (s *Store) Commit(ctx context.Context, txn dove.Txn) (dove.Revision, error)
 // was called. It makes watches say how far they are if they
 // may never see it, because others write elsewhere in the same etcd.
 func (s *Store) Current(ctx context.Context) (dove.Revision, error) {
-	answer, err := s.get(ctx, "\x00", clientv3.WithCountOnly())
+	answer, err := s.get(ctx, s.any, clientv3.WithCountOnly())
 	if err != nil {
 		return 0, err
 	}
