@@ -209,7 +209,7 @@ func (c *Core) takePeer(row control.Peer, awaited bool) {
 			n.absent--
 			c.tracker.remove(target{kind: kindAbsent, vni: key.VNI, addr: key.Addr})
 		}
-		set(dataplane.SetPeer{Key: key, Peer: rowInSwitch(row)})
+		set(dataplane.SetPeer{Key: key, Peer: PeerOf(row)})
 	}
 	held.row, held.digest = row, digest
 }
@@ -222,8 +222,8 @@ func (c *Core) setRow(forgotten bool) func(dataplane.Op) {
 	return c.tracker.set
 }
 
-// rowInSwitch is a row as the switch has it.
-func rowInSwitch(row control.Peer) dataplane.Peer {
+// PeerOf is a row that is not negative as a switch has it.
+func PeerOf(row control.Peer) dataplane.Peer {
 	p := dataplane.Peer{UID: row.UID, MAC: row.MAC, Class: row.Class, VTEP: row.VTEP, Other: row.Other}
 	if row.Gateway != (dove.MAC{}) {
 		p.Gateway, p.VNI, p.Far, p.MTU = row.Gateway, row.VNI, row.Far, row.MTU

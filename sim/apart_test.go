@@ -91,16 +91,9 @@ func TestManyNewClassesHoldNoPacketUp(t *testing.T) {
 			txn, last, err = steps.Next(w)
 			return txn, err
 		})
-		for more := true; more; packets++ {
-			f := flows[r.IntN(len(flows))]
-			before := s.now
-			passes, says, err := f.passes(false)
-			if err != nil || !passes || s.now.Sub(before) != pace {
-				t.Fatalf("transaction %d, packet %d: %s: %v, %s, %v, after %s", transactions, packets, f.Packet, passes, says, err, s.now.Sub(before))
-			}
-			for range r.IntN(3) {
-				more = s.step()
-			}
+		sent, err := s.goOnAmid(r, flows)
+		if packets += sent; err != nil {
+			t.Fatalf("transaction %d, packet %d: %v", transactions, packets, err)
 		}
 		must(s.Wait(revision))
 		must(s.Settle())
@@ -110,4 +103,21 @@ func TestManyNewClassesHoldNoPacketUp(t *testing.T) {
 		t.Errorf("%d classes after %d transactions", n, transactions)
 	}
 	t.Logf("%d transactions, %d packets", transactions, packets)
+}
+
+// goOnAmid has conversations go on, none of them held up, while a change is on its way,
+// and says how many packets that were.
+func (s *Sim) goOnAmid(r *rand.Rand, flows []opened) (packets int, err error) {
+	for more := true; more; packets++ {
+		f := flows[r.IntN(len(flows))]
+		before := s.now
+		passes, says, err := f.passes(false)
+		if took := s.now.Sub(before); err != nil || !passes || took != pace {
+			return packets, fmt.Errorf("%s: %v, %s, %v, after %s", f.Packet, passes, says, err, took)
+		}
+		for range r.IntN(3) {
+			more = s.step()
+		}
+	}
+	return packets, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"dove.network/agent"
 	"dove.network/control"
 	"dove.network/dataplane"
 	"dove.network/dove"
@@ -131,14 +132,7 @@ func (s *Sim) compareRows(h *host, view *resolver.View) {
 	w := s.World()
 	for _, key := range slices.SortedFunc(maps.Keys(h.holds.peers), comparePeerKeys) {
 		is, meant := h.holds.peers[key], view.Peer(h.name, control.PeerKey(key))
-		row := dataplane.Peer{
-			UID: meant.UID, MAC: meant.MAC, Class: meant.Class, VTEP: meant.VTEP, Other: meant.Other,
-			VNI: meant.VNI, Gateway: meant.Gateway, Far: meant.Far, MTU: meant.MTU,
-		}
-		for _, w := range meant.Ways {
-			row.Ways = append(row.Ways, dataplane.Way{UID: w.UID, MAC: w.MAC, Class: w.Class, VTEP: w.VTEP, VNI: w.VNI, Far: w.Far})
-		}
-		if !is.Equal(row) {
+		if meant.Absent || !is.Equal(agent.PeerOf(meant)) {
 			s.fault("%s holds %s of network %d as %+v, meant: %+v", h.name, key.Addr, key.VNI, is, meant)
 		}
 	}

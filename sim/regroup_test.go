@@ -108,16 +108,8 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 			} else {
 				revision = put(r.IntN(endpoints), "")
 			}
-			for more := true; more; {
-				f := flows[r.IntN(len(flows))]
-				before := s.now
-				passes, says, err := f.passes(false)
-				if err != nil || !passes || s.now.Sub(before) != pace {
-					t.Fatalf("world %d, revision %d: %s: %v, %s, %v, after %s", n, revision, f.Packet, passes, says, err, s.now.Sub(before))
-				}
-				for range r.IntN(3) {
-					more = s.step()
-				}
+			if _, err := s.goOnAmid(r, flows); err != nil {
+				t.Fatalf("world %d, revision %d: %v", n, revision, err)
 			}
 			must(s.Wait(revision))
 			must(s.Settle())
