@@ -28,7 +28,7 @@ func web1(t *testing.T) *rig {
 }
 
 func query(peer string) control.Question {
-	return control.Question{VNI: 5, Local: addr("10.0.0.1"), Peer: addr(peer), Outgoing: true}
+	return control.Question{VNI: 5, Local: addr("10.0.0.1"), Peer: addr(peer), Outgoing: true, Class: 20}
 }
 
 func TestPortFollowsAssignmentAndDevice(t *testing.T) {

@@ -80,7 +80,7 @@ func TestAHintAsksAnewAndHoldsNothing(t *testing.T) {
 	if len(sent) != 1 {
 		t.Fatalf("three hints make the agent say %v", sent)
 	}
-	q := control.Question{VNI: 1, Local: addr("10.0.0.1"), Peer: addr("10.0.0.100")}
+	q := control.Question{VNI: 1, Local: addr("10.0.0.1"), Peer: addr("10.0.0.100"), Class: 20}
 	request, ok := sent[0].(*control.PolicyRequest)
 	if !ok || len(request.Questions) != 1 || request.Questions[0] != q {
 		t.Fatalf("a hint makes the agent say %+v", sent[0])

@@ -121,7 +121,7 @@ func (c *Core) hinted(h dataplane.Hint) {
 		return
 	}
 	held.hinted = c.now // a packet that waits for a confirmation still gets its own
-	q := &question{key: key, hinted: control.Question{VNI: a.VNI, Local: h.Tuple.Dst, Peer: h.Tuple.Src}}
+	q := &question{key: key, hinted: control.Question{VNI: a.VNI, Local: h.Tuple.Dst, Peer: h.Tuple.Src, Class: class}}
 	c.questions[key] = q
 	c.unasked = append(c.unasked, q)
 }
@@ -209,7 +209,7 @@ func (c *Core) askNow(q *question) control.Question {
 	if len(q.held) > 0 {
 		m := q.held[0].miss
 		q.asked.question = control.Question{
-			VNI: q.key.vni, Local: q.held[0].port.speaks(m.Local), Peer: q.key.peer, Outgoing: m.Direction == dataplane.FromGuest}
+			VNI: q.key.vni, Local: q.held[0].port.speaks(m.Local), Peer: q.key.peer, Outgoing: m.Direction == dataplane.FromGuest, Class: q.key.class}
 	}
 	q.sent, q.sentAt = true, c.now
 	q.tries++

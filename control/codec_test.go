@@ -110,7 +110,7 @@ var (
 		return p
 	})
 	anyQuestion = rapid.Custom(func(t *rapid.T) Question {
-		q := Question{anyVNI.Draw(t, "vni"), anyAddr.Draw(t, "local"), netip.Addr{}, rapid.Bool().Draw(t, "outgoing")}
+		q := Question{anyVNI.Draw(t, "vni"), anyAddr.Draw(t, "local"), netip.Addr{}, rapid.Bool().Draw(t, "outgoing"), anyClass.Draw(t, "class")}
 		q.Peer = q.Local.Next()
 		if !q.Peer.IsValid() {
 			q.Peer = q.Local
@@ -343,7 +343,7 @@ func TestDecodeNamesTheFieldAtFault(t *testing.T) {
 	addr := netip.MustParseAddr("10.0.0.1")
 	key := PeerKey{7, addr}
 	domain := dove.Domain{Tenant: "t", Name: "d"}
-	question := Question{7, addr, addr.Next(), true}
+	question := Question{7, addr, addr.Next(), true, 3}
 	tuple := Tuple{VNI: 7, Src: addr, Dst: addr.Next(), Protocol: dove.ProtocolTCP, SrcPort: 1, DstPort: 2}
 	peer := Peer{Key: key, Endpoint: dove.Endpoint{Tenant: "t", ID: "e"}, MAC: dove.MAC{2}, Domain: domain, Host: "h", VTEP: addr}
 	update := EndpointUpdate{Endpoint: peer.Endpoint, State: EndpointActive}
@@ -474,7 +474,7 @@ func FuzzDecode(f *testing.F) {
 	tuple := Tuple{VNI: 7, Src: addr, Dst: addr.Next(), Protocol: dove.ProtocolTCP, SrcPort: 1, DstPort: 2}
 	for _, e := range []*controlpb.Envelope{
 		EncodeUp(&Hello{Version: 1, Host: "h", VTEP: addr, Peers: []HeldPeer{{Key: PeerKey{7, addr}}}}),
-		EncodeUp(&PolicyRequest{ID: 1, Questions: []Question{{7, addr, addr.Next(), true}}}),
+		EncodeUp(&PolicyRequest{ID: 1, Questions: []Question{{7, addr, addr.Next(), true, 3}}}),
 		EncodeUp(&Report{
 			ID: 1, Seen: 2, Finding: &Finding{Standing: StandingDeny, Rule: "shop/x", Forth: Digest{1}, Flow: &FlowReport{Tuple: tuple}},
 			Flows: []FlowReport{{Tuple: tuple, Rule: "shop/x", Idle: time.Second}}, Events: []FlowEvent{{What: FlowDenied, Tuple: tuple, Reason: "policy"}},

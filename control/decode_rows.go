@@ -68,6 +68,7 @@ func (d *door) question(q *controlpb.Question) Question {
 		Local:    d.addr("local", q.GetLocal()),
 		Peer:     d.addr("peer", q.GetPeer()),
 		Outgoing: q.GetOutgoing(),
+		Class:    d.class("class", q.GetClass()),
 	}
 	if out.Local.Is4() != out.Peer.Is4() {
 		d.fail("peer", "%s and %s are not of one family", out.Local, out.Peer)

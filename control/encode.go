@@ -195,7 +195,7 @@ func encodeHeldPair(h HeldPair) *controlpb.HeldPair {
 }
 
 func encodeQuestion(q Question) *controlpb.Question {
-	return &controlpb.Question{Vni: uint32(q.VNI), Local: q.Local.AsSlice(), Peer: q.Peer.AsSlice(), Outgoing: q.Outgoing}
+	return &controlpb.Question{Vni: uint32(q.VNI), Local: q.Local.AsSlice(), Peer: q.Peer.AsSlice(), Outgoing: q.Outgoing, Class: uint32(q.Class)}
 }
 
 func encodeEndpointUpdate(u EndpointUpdate) *controlpb.EndpointUpdate {

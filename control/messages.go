@@ -16,7 +16,7 @@ import (
 //	   failures in Ack; foreign tunnels; what endpoints are allowed, Claim.
 //	4: 2026-11-23: sub-ports; tables of format 2, which say what shadow, log and replies are.
 //	5: 2026-11-23: Hello has a number; Members and Elsewhere; what members say to each other;
-//	   what a rule wants told, ShadowReport.
+//	   what a rule wants told, ShadowReport; the class in a Question.
 const Version = 5
 
 // Limits of one message. What is longer is split by Parts and Split.
@@ -86,11 +86,14 @@ type PolicyRequest struct {
 
 // Question is "may Local, an address bound to me on the network, talk with Peer,
 // and where is it?". Outgoing says which of the two sent the first packet. It only orders the work: an answer holds both directions.
+// Class is that of Local as the host was told: of several endpoints there that are allowed
+// the address, one that has it is meant. 0: the first by name.
 type Question struct {
 	VNI      dove.VNI
 	Local    netip.Addr
 	Peer     netip.Addr
 	Outgoing bool
+	Class    dove.Class
 }
 
 // EndpointUpdate says what became of an assignment on the host. Standby repeats

@@ -189,6 +189,7 @@ func (c *Core) needed(to *session, e world.Endpoint, vni dove.VNI, flows []contr
 		if f.UIDs[0] != e.UID {
 			q.Local, q.Peer, q.Outgoing = q.Peer, q.Local, false
 		}
+		q.Class = c.world.AddressClass(e, q.Local)
 		if asked[q] {
 			continue
 		}

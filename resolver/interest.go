@@ -152,11 +152,11 @@ func (i *Interest) Peer(id control.SessionID, p control.Peer) {
 		h.absent[p.Key.VNI]++
 	default:
 		held.classes = []dove.Class{p.Class}
-		h.see(classAt{p.Key.VNI, p.Class}, p.VTEP.IsValid())
+		i.see(h, classAt{p.Key.VNI, p.Class}, p.Host, p.VTEP, p.Domain)
 		for _, w := range p.Ways {
 			if !slices.Contains(held.classes, w.Class) {
 				held.classes = append(held.classes, w.Class)
-				h.see(classAt{p.Key.VNI, w.Class}, w.VTEP.IsValid())
+				i.see(h, classAt{p.Key.VNI, w.Class}, w.Host, w.VTEP, p.Domain)
 			}
 		}
 	}
@@ -193,13 +193,14 @@ func (i *Interest) forgetPeer(id control.SessionID, h *holding, key control.Peer
 	}
 }
 
-// see notes that a row has a class, and whether its location was told.
-func (h *holding) see(at classAt, located bool) {
+// see notes that a row has a class, and whether the location of such was told. That of
+// an endpoint of the session's own host is told in any case, and says nothing of others.
+func (i *Interest) see(h *holding, at classAt, host dove.HostName, vtep netip.Addr, domain dove.Domain) {
 	if h.seen[at] == nil {
 		h.seen[at] = &sight{}
 	}
 	h.seen[at].rows++
-	h.seen[at].located = located
+	h.seen[at].located = vtep.IsValid() && (host != h.host || i.view.reaches(h.host, at, domain))
 }
 
 // Pair notes that a session was sent a row, or holds it.

@@ -153,6 +153,20 @@ func TestRowsBehindRouters(t *testing.T) {
 	if got.Answer.Status != control.Found || len(got.Pairs) != 3 {
 		t.Errorf("the pairs of all ways: %+v", got)
 	}
+	// Two of one host may speak from the address: each class has pairs of its own.
+	f := landEndpoint("f", 0, "h0", "10.0.0.10")
+	f.Groups, f.Allowed = c.Groups, behind
+	l.write([]world.Document{f})
+	for _, class := range []dove.Class{5, 6, 99} {
+		got := resolver.Resolve(l.w, "h0", control.Question{VNI: 100, Local: addr("10.9.1.1"), Peer: addr("10.0.1.7"), Outgoing: true, Class: class})
+		if want := min(class, 6); got.Answer.Local != want && !(class == 99 && got.Answer.Local == 5) {
+			t.Errorf("asked for class %d of an address that two may speak from: %+v", class, got.Answer)
+		}
+	}
+	// A host knows its own next hop, though nothing on it may talk to that.
+	if w := resolver.NewView(l.w).Peer("h2", control.PeerKey{VNI: 101, Addr: addr("10.9.1.1")}).Ways[0]; w.Endpoint.ID != "c" || w.Host != "h2" || !w.VTEP.IsValid() {
+		t.Errorf("a next hop at home: %+v", w)
+	}
 	// A host that has nothing on the network is told nothing.
 	if p := resolver.NewView(l.w).Peer("h2", control.PeerKey{VNI: 100, Addr: addr("10.0.1.7")}); !p.Absent || p.TTL != 0 {
 		t.Errorf("a stranger is told %+v", p)

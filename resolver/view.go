@@ -66,7 +66,7 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 	network, ok := v.networkOf(q.VNI)
 	var local world.Endpoint
 	if ok {
-		local, ok = v.speaker(network, host, q.Local)
+		local, ok = v.speaker(network, host, q.Local, q.Class)
 	}
 	if !ok { // one text, so that a host learns nothing of others' networks
 		return refused("%s in VNI %d is not bound to host %s", q.Local, q.VNI, host)
@@ -101,17 +101,22 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 }
 
 // speaker returns the endpoint of a host that speaks from an address on a
-// network: as its own, as one that it is allowed, or because it may from any.
-func (v *View) speaker(n *world.Network, host dove.HostName, addr netip.Addr) (world.Endpoint, bool) {
+// network: as its own, as one that it is allowed, or because it may from any. Of
+// several it is one of the class, or if none has that any more the first.
+func (v *View) speaker(n *world.Network, host dove.HostName, addr netip.Addr, class dove.Class) (first world.Endpoint, found bool) {
 	if e, ok := v.world.EndpointOn(n.Full(), addr); ok {
 		return e, e.BoundTo(host)
 	}
 	for e := range v.world.EndpointsOn(host) {
-		if e.NetworkOf() == n.Full() && e.Has(addr) {
+		switch {
+		case e.NetworkOf() != n.Full() || !e.Has(addr):
+		case class == dove.ClassNone || v.class(n.DomainOf(), &e, addr) == class:
 			return e, true
+		case !found:
+			first, found = e, true
 		}
 	}
-	return world.Endpoint{}, false
+	return first, found
 }
 
 // Peer returns the row of a key as a host may see it now. Where it may see
@@ -135,7 +140,8 @@ func (v *View) Peer(host dove.HostName, key control.PeerKey) control.Peer {
 			Endpoint: way.Endpoint.Full(), UID: way.Endpoint.UID, MAC: way.Endpoint.MACFor(way.Addr),
 			Class: v.class(way.Network.DomainOf(), &way.Endpoint, key.Addr), VNI: way.Network.VNI, Far: way.Far,
 		}
-		located := v.reaches(host, classAt{key.VNI, out.Class}, row.Domain)
+		own := at.Name == host && way.Gateway != (dove.MAC{}) // it is to know which of its guests is a next hop
+		located := own || v.reaches(host, classAt{key.VNI, out.Class}, row.Domain)
 		if located {
 			out.Host, out.VTEP = at.Name, at.VTEP
 		}

@@ -253,8 +253,11 @@ func (s *Sim) end(p Packet, x *exchange, answerable bool) Finding {
 		}
 		return Finding{Instead: d.String()}
 	case dataplane.NotHere, dataplane.UnknownNetwork:
-		if to, ok := s.owner(p); ok && !s.Plugged(to.Full()) {
-			return Finding{Instead: to.Full().String() + " is not plugged in"}
+		from, _ := s.World().Endpoint(p.From)
+		for _, to := range owners(s.World(), from, p.Dst) {
+			if !s.Plugged(to.Full()) {
+				return Finding{Instead: to.Full().String() + " is not plugged in"}
+			}
 		}
 		fallthrough
 	default:

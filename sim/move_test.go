@@ -18,7 +18,7 @@ func TestNothingIsLostOnTheWay(t *testing.T) {
 	t.Logf("go test ./sim -run '%s' -seed %d", t.Name(), *seed)
 	sent := 0
 	for n := range *count {
-		w, err := newWalk(*seed+uint64(n), jitter)
+		w, err := newShapedWalk(*seed+uint64(n), jitter, 1, shape{trunks: n%3 == 0, routes: n%4 == 0})
 		if err == nil && n%2 == 1 {
 			err = w.lend()
 		}
@@ -45,6 +45,7 @@ func TestNothingIsLostOnTheWay(t *testing.T) {
 
 // travel makes one whole move, and counts the packets that were sent meanwhile.
 func (w *walk) travel(e world.Endpoint) (sent int, err error) {
+	e = w.trunk(e)[0]
 	flows, err := w.talk(e)
 	if err != nil {
 		return 0, err
@@ -60,7 +61,7 @@ func (w *walk) travel(e world.Endpoint) (sent int, err error) {
 		}
 		w.note("%s %s on %s", name, e.Full(), to)
 		if e, _ = w.World().Endpoint(e.Full()); e.Standby != "" {
-			w.Plug(e)
+			w.plugAll(e)
 		}
 		for w.queue.Len() > 0 {
 			for range w.r.IntN(8) {
@@ -72,8 +73,8 @@ func (w *walk) travel(e world.Endpoint) (sent int, err error) {
 			if err := flows(); err != nil {
 				return fmt.Errorf("on the way: %w", err)
 			}
-			if e.Activated && w.TakenOver(e) == "" {
-				w.GoOn(e)
+			if e.Activated && w.takenOver(e) == "" {
+				w.goOn(e)
 			}
 		}
 		if err := w.Wait(revision); err != nil {
@@ -83,12 +84,12 @@ func (w *walk) travel(e world.Endpoint) (sent int, err error) {
 			return err
 		}
 		if e.Standby != "" {
-			if why := w.TakenOver(e); why != "" {
+			if why := w.takenOver(e); why != "" {
 				return fmt.Errorf("after %s: %s", name, why)
 			}
-			w.GoOn(e)
+			w.goOn(e)
 		} else {
-			w.Plug(e)
+			w.plugAll(e)
 		}
 		return flows()
 	}

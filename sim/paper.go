@@ -27,8 +27,14 @@ func judge(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p P
 	if !ok || !plugged(p.From) {
 		return Finding{Instead: p.From.String() + " is not plugged in"}
 	}
-	to, ok := whose(w, from, p.Dst)
-	if !ok || to.Host == "" {
+	to, _ := whose(w, from, p.Dst)
+	return judgeTo(w, decide, plugged, p, from, to)
+}
+
+// judgeTo is judge of a packet that goes to one of those who have the address, or to
+// nobody.
+func judgeTo(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p Packet, from, to world.Endpoint) Finding {
+	if to.Host == "" {
 		return Finding{Outcome: scenario.NoEndpoint}
 	}
 	protocol, port, _ := p.Probe.Over(p.Dst)
@@ -46,7 +52,13 @@ func judge(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p P
 // judgeWhole is judge of a packet from a port, and of its answer: what is allowed
 // comes to NoReply where an end that keeps no state denies that.
 func judgeWhole(w *world.World, decide decider, plugged func(dove.Endpoint) bool, p Packet, sport uint16) Finding {
-	f := judge(w, decide, plugged, p)
+	from, _ := w.Endpoint(p.From)
+	to, _ := whose(w, from, p.Dst)
+	return answered(w, decide, p, from, to, sport, judge(w, decide, plugged, p))
+}
+
+// answered says what a packet comes to with its answer, if it comes to f by itself.
+func answered(w *world.World, decide decider, p Packet, from, to world.Endpoint, sport uint16, f Finding) Finding {
 	protocol, port, _ := p.Probe.Over(p.Dst)
 	if !allowed(f) || !answerable(protocol, port) {
 		return f
@@ -59,8 +71,6 @@ func judgeWhole(w *world.World, decide decider, plugged func(dove.Endpoint) bool
 	case protocol == dove.ProtocolICMPv6:
 		port = 129 << 8
 	}
-	from, _ := w.Endpoint(p.From)
-	to, _ := whose(w, from, p.Dst)
 	back := p
 	back.Src, back.Dst = p.Dst, p.Src
 	if a := decide(w, back, to, from, protocol, port); a.NoReply {

@@ -46,7 +46,7 @@ func TestThreeDecidersAgree(t *testing.T) {
 // walking builds a world and makes random steps in it. The error is what must
 // not be.
 func walking(seed uint64, jitter time.Duration, steps int, prepare func(*walk)) (*walk, error) {
-	w, err := newWalk(seed, jitter)
+	w, err := newShapedWalk(seed, jitter, 1, shapeOf(seed))
 	if err != nil {
 		return w, fmt.Errorf("while the world is built: %w", err)
 	}

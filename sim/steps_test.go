@@ -38,6 +38,9 @@ func (w *walk) editPolicy() error {
 	b := *all[w.r.IntN(len(all))]
 	b.Policies, b.Groups = slices.Clone(b.Policies), slices.Clone(b.Groups)
 	switch {
+	case len(b.Routers) > 0:
+		w.reroute(&b)
+		return w.apply(&b)
 	case len(b.Policies)+len(b.Groups) == 0: // of a tier that says nothing any more
 		return nil
 	case len(b.Policies) == 0 || w.r.IntN(5) == 0:
@@ -105,7 +108,7 @@ func (w *walk) move() error {
 	if !ok {
 		return nil
 	}
-	to := w.anyHost()
+	e, to := w.trunk(e)[0], w.anyHost()
 	if err := w.commit(fmt.Sprintf("move %s from %s to %s", e.Full(), e.Host, to), func(now *world.World) (dove.Txn, error) {
 		txn, _, err := edit.BindEndpoint(now, e.Full(), to, nil)
 		return txn, err
@@ -129,6 +132,7 @@ func (w *walk) unbind() error {
 	if !ok {
 		return nil
 	}
+	e = w.trunk(e)[0]
 	defer w.retract(e)
 	return w.commit("unbind "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
 		txn, _, err := edit.UnbindEndpoint(now, e.Full(), nil)
@@ -138,8 +142,13 @@ func (w *walk) unbind() error {
 
 // retract takes away one of two devices of what was moving, if that has ended.
 func (w *walk) retract(e world.Endpoint) {
-	if now, ok := w.World().Endpoint(e.Full()); ok && e.Standby != "" {
-		w.Retract(now)
+	if e.Standby == "" {
+		return
+	}
+	for _, now := range w.trunk(e) {
+		if now, ok := w.World().Endpoint(now.Full()); ok {
+			w.Retract(now)
+		}
 	}
 }
 
@@ -147,7 +156,10 @@ func (w *walk) retract(e world.Endpoint) {
 // gives it up or goes back.
 func (w *walk) migrate() error {
 	e, ok := w.anyEndpoint()
-	if !ok || !w.whole() || !w.Plugged(e.Full()) {
+	if !ok || !w.whole() {
+		return nil
+	}
+	if e = w.trunk(e)[0]; !w.allPlugged(e) {
 		return nil
 	}
 	name, decide, to := "prepare", edit.PrepareEndpoint, w.anyHost()
@@ -170,26 +182,53 @@ func (w *walk) migrate() error {
 		return err
 	}
 	e, _ = w.World().Endpoint(e.Full())
-	w.Plug(e)
+	w.plugAll(e)
 	if err := w.Settle(); err != nil {
 		return err
 	}
 	if e.Standby != "" && w.whole() {
-		if w.TakenOver(e) != "" { // a session or an agent ended meanwhile
+		if w.takenOver(e) != "" { // a session or an agent ended meanwhile
 			w.Sleep(2 * control.CarryAgain)
 		}
 		if err := w.Settle(); err != nil {
 			return err
 		}
-		if why := w.TakenOver(e); why != "" {
+		if why := w.takenOver(e); why != "" {
 			return errors.New(why)
 		}
 	}
-	w.GoOn(e)
+	w.goOn(e)
 	if !w.whole() {
 		return nil
 	}
 	return flows()
+}
+
+// plugAll, allPlugged, takenOver and goOn are Plug, Plugged, TakenOver and GoOn of all
+// who share an endpoint's device.
+func (w *walk) plugAll(e world.Endpoint) {
+	for _, e := range w.trunk(e) {
+		w.Plug(e)
+	}
+}
+
+func (w *walk) allPlugged(e world.Endpoint) bool {
+	return !slices.ContainsFunc(w.trunk(e), func(e world.Endpoint) bool { return !w.Plugged(e.Full()) })
+}
+
+func (w *walk) takenOver(e world.Endpoint) string {
+	for _, e := range w.trunk(e) {
+		if why := w.TakenOver(e); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (w *walk) goOn(e world.Endpoint) {
+	for _, e := range w.trunk(e) {
+		w.GoOn(e)
+	}
 }
 
 // talk opens conversations of an endpoint with some others, begun at either
@@ -204,7 +243,13 @@ func (w *walk) talk(e world.Endpoint) (flows func() error, err error) {
 		if len(all) == 4 {
 			break
 		}
-		if !exists || p.From != e.Full() && to.Full() != e.Full() || !answerable(protocol, port) || !protocol.HasPorts() ||
+		moves := func(o dove.Endpoint) bool {
+			return slices.ContainsFunc(w.trunk(e), func(e world.Endpoint) bool { return e.Full() == o })
+		}
+		if routed(p.Src) || routed(p.Dst) { // refused where a next hop was: docs/limits.md
+			continue
+		}
+		if !exists || !moves(p.From) && !moves(to.Full()) || !answerable(protocol, port) || !protocol.HasPorts() ||
 			!allowed(judge(w.World(), byOracle, w.Plugged, p)) || w.stateless(p) { // whose answers may be denied
 			continue
 		}
@@ -235,7 +280,9 @@ func (w *walk) unplugSome() error {
 		return nil
 	}
 	w.note("unplug %s", e.Full())
-	w.Unplug(e.Full())
+	for _, e := range slices.Backward(w.trunk(e)) {
+		w.Unplug(e.Full())
+	}
 	return w.Settle()
 }
 
@@ -253,6 +300,12 @@ func (w *walk) plugSome() error {
 	return nil
 }
 
+// anyLeaf returns some endpoint without sub-ports, false if it happened upon none.
+func (w *walk) anyLeaf() (world.Endpoint, bool) {
+	e, ok := w.anyEndpoint()
+	return e, ok && (e.Parent != "" || len(w.trunk(e)) == 1)
+}
+
 func (w *walk) delete(e world.Endpoint) error {
 	return w.commit("delete "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
 		return edit.DeleteEndpoint(now, e.Full(), nil)
@@ -262,7 +315,7 @@ func (w *walk) delete(e world.Endpoint) error {
 // replace deletes an endpoint and gives its addresses to another one, of some
 // groups and on some host.
 func (w *walk) replace() error {
-	e, ok := w.anyEndpoint()
+	e, ok := w.anyLeaf()
 	if !ok {
 		return nil
 	}
@@ -277,7 +330,7 @@ func (w *walk) replace() error {
 
 // deletePlugged deletes an endpoint whose guest goes on: it must reach nobody.
 func (w *walk) deletePlugged() error {
-	e, ok := w.anyEndpoint()
+	e, ok := w.anyLeaf()
 	if !ok {
 		return nil
 	}

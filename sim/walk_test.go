@@ -34,9 +34,9 @@ type walk struct {
 	ids    int
 	// accidents may happen while a change is on its way.
 	accidents bool
-	lends     bool              // some endpoints are allowed more than their own addresses
-	cures     []scenario.Action // of what is stopped and cut
-	log       []string
+	shape
+	cures []scenario.Action // of what is stopped and cut
+	log   []string
 }
 
 var tenants = []dove.Tenant{"acme", "globex"}
@@ -47,9 +47,13 @@ func newWalk(seed uint64, jitter time.Duration) (*walk, error) {
 }
 
 func newFleetWalk(seed uint64, jitter time.Duration, members int) (*walk, error) {
+	return newShapedWalk(seed, jitter, members, shape{})
+}
+
+func newShapedWalk(seed uint64, jitter time.Duration, members int, has shape) (*walk, error) {
 	w := &walk{
 		Sim: NewFleet(seed, members), r: rand.New(rand.NewPCG(seed, 1)),
-		intent: map[dove.Tenant]*worlds.World{},
+		intent: map[dove.Tenant]*worlds.World{}, shape: has,
 	}
 	w.Jitter = jitter
 	for _, h := range []dove.HostName{"h1", "h2", "h3"} {
@@ -70,6 +74,9 @@ func newFleetWalk(seed uint64, jitter time.Duration, members int) (*walk, error)
 			if err := w.apply(b); err != nil {
 				return w, err
 			}
+		}
+		if err := w.route(t); err != nil {
+			return w, err
 		}
 		for i, m := range w.intent[t].Members {
 			if err := w.create(t, m, i); err != nil {
@@ -130,41 +137,6 @@ func address6(i int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 3+i))
 }
 
-// lend allows some endpoints an address and a prefix that are none of their own.
-func (w *walk) lend() error {
-	w.lends = true
-	for _, t := range tenants {
-		for _, e := range slices.Collect(w.World().Endpoints(t)) {
-			if w.r.IntN(3) > 0 {
-				continue
-			}
-			i := int(e.Addresses[0].As4()[3]) - 3
-			request := edit.EndpointRequest{Tenant: t, ID: e.ID, Allowed: []edit.AllowedRequest{
-				{Prefix: address4(pool + i).String()}, {Prefix: fmt.Sprintf("fd00:0:0:1:%x::/80", 3+i)}}}
-			chance := w.chance()
-			if err := w.commit("lend to "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
-				txn, _, err := edit.PutEndpoint(now, request, chance, nil)
-				return txn, err
-			}); err != nil {
-				return err
-			}
-			if err := w.plugIn(e.Full()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// speaksFrom are an endpoint's own addresses, and one of each prefix that it is allowed.
-func speaksFrom(e world.Endpoint) []netip.Addr {
-	all := slices.Clone(e.Addresses)
-	for _, a := range e.Allowed {
-		all = append(all, a.Prefix.Addr())
-	}
-	return all
-}
-
 // labelsOf and portsOf are what a request says of a member, empty rather than none.
 func labelsOf(m worlds.Member) map[string]string {
 	labels := map[string]string{}
@@ -188,8 +160,10 @@ func (w *walk) create(t dove.Tenant, m worlds.Member, i int) error {
 		Tenant: t, ID: name.ID, Network: worlds.Network, Groups: namesOf(m.Groups), Labels: labelsOf(m), Ports: portsOf(m), Host: w.anyHost(),
 		Addresses: []string{address4(i).String(), address6(i).String()}, Device: fmt.Sprintf("dv%d", w.ids),
 	}
+	w.lead(&request, i)
+	w.share(&request)
 	chance := w.chance()
-	if err := w.commit(fmt.Sprintf("endpoint %s %+v on %s at %s", name, m, request.Host, address4(i)), func(now *world.World) (dove.Txn, error) {
+	if err := w.commit(fmt.Sprintf("endpoint %s %+v on %s%s at %s", name, m, request.Host, request.Parent, address4(i)), func(now *world.World) (dove.Txn, error) {
 		txn, _, err := edit.PutEndpoint(now, request, chance, nil)
 		return txn, err
 	}); err != nil {
@@ -204,7 +178,7 @@ func (w *walk) plugIn(name dove.Endpoint) error {
 		return nil
 	}
 	w.note("plug %s on %s", name, e.Host)
-	w.Plug(e)
+	w.plugAll(e)
 	return w.Settle()
 }
 
@@ -232,22 +206,11 @@ func (w *walk) packets(t dove.Tenant) []Packet {
 			continue
 		}
 		for _, p := range worlds.Probes(now) {
-			for _, src := range speaksFrom(e) {
-				addresses := pool
-				if w.lends {
-					addresses = 2 * pool
-				}
-				for i := range addresses {
-					dst := address4(i)
-					if src.Is6() {
-						dst = address6(i)
-					}
-					if i >= pool && src.Is6() {
-						dst = netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1:%x::", 3+i-pool))
-					}
+			for _, src := range w.speaksFrom(e) {
+				for _, dst := range w.targets(src.Is6()) {
 					probe := scenario.Probe(p)
-					if _, _, ok := probe.Over(dst); !ok || e.Has(dst) || neighborDiscovery(p) {
-						continue
+					if _, _, ok := probe.Over(dst); !ok || e.Has(dst) || neighborDiscovery(p) || routed(dst) && permits(e, dst) {
+						continue // from one next hop to another it is up to them
 					}
 					packet := Packet{From: e.Full(), Src: src, Dst: dst, Probe: probe}
 					if p.Protocol.HasPorts() || p.Protocol.IsICMP() {
@@ -272,15 +235,30 @@ func neighborDiscovery(p worlds.Probe) bool {
 // hosts are cut off, they may refuse what they do not know, and what passes
 // must be allowed unless both ends are cut off.
 func (w *walk) check(p Packet) error {
-	may := allowed(judge(w.World(), byOracle, w.Plugged, p))
 	seen, x, err := w.ask(p)
 	w.note("%s: %s", p, seen)
-	meant := judgeWhole(w.World(), byOracle, w.Plugged, p, w.port)
-	if err != nil || seen == meant && (seen.Outcome != scenario.NoReply || x.drops[0].host == x.reached[0].at()) {
+	from, _ := w.World().Endpoint(p.From)
+	hops := owners(w.World(), from, p.Dst)
+	if len(hops) == 0 {
+		hops = []world.Endpoint{{}}
+	}
+	may := false
+	var meant []Finding // of several next hops by each that it may have gone by
+	for _, to := range hops {
+		f := judgeTo(w.World(), byOracle, w.Plugged, p, from, to)
+		reached := len(x.reached) == 1 && x.reached[0].uid == to.UID
+		if reached {
+			may, meant = allowed(f), nil
+		}
+		if meant = append(meant, answered(w.World(), byOracle, p, from, to, w.port, f)); reached {
+			break
+		}
+	}
+	if err != nil || slices.Contains(meant, seen) && (seen.Outcome != scenario.NoReply || x.drops[0].host == x.reached[0].at()) {
 		return err
 	}
 	if !w.whole() {
-		if len(x.reached) == 0 || may && w.meant(p, x.reached[0]) {
+		if len(x.reached) == 0 || may {
 			return nil
 		}
 		if !x.from.host.current() && !x.reached[0].host.current() {

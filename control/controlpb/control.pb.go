@@ -1350,6 +1350,7 @@ type Question struct {
 	Local         []byte                 `protobuf:"bytes,2,opt,name=local,proto3" json:"local,omitempty"`
 	Peer          []byte                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
 	Outgoing      bool                   `protobuf:"varint,4,opt,name=outgoing,proto3" json:"outgoing,omitempty"`
+	Class         uint32                 `protobuf:"varint,5,opt,name=class,proto3" json:"class,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1410,6 +1411,13 @@ func (x *Question) GetOutgoing() bool {
 		return x.Outgoing
 	}
 	return false
+}
+
+func (x *Question) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
 }
 
 type PolicyRequest struct {
@@ -5340,12 +5348,13 @@ const file_control_proto_rawDesc = "" +
 	"\x05peers\x18\x01 \x03(\v2\x19.dove.control.v1.HeldPeerR\x05peers\x12/\n" +
 	"\x05pairs\x18\x02 \x03(\v2\x19.dove.control.v1.HeldPairR\x05pairs\x12;\n" +
 	"\battached\x18\x03 \x03(\v2\x1f.dove.control.v1.EndpointUpdateR\battached\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\"b\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"x\n" +
 	"\bQuestion\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x14\n" +
 	"\x05local\x18\x02 \x01(\fR\x05local\x12\x12\n" +
 	"\x04peer\x18\x03 \x01(\fR\x04peer\x12\x1a\n" +
-	"\boutgoing\x18\x04 \x01(\bR\boutgoing\"X\n" +
+	"\boutgoing\x18\x04 \x01(\bR\boutgoing\x12\x14\n" +
+	"\x05class\x18\x05 \x01(\rR\x05class\"X\n" +
 	"\rPolicyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x127\n" +
 	"\tquestions\x18\x02 \x03(\v2\x19.dove.control.v1.QuestionR\tquestions\"\xd9\x02\n" +
