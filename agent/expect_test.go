@@ -193,3 +193,28 @@ func TestExpectedPairsLeaveRoom(t *testing.T) {
 		t.Error("guests of this host can ask for nothing any more")
 	}
 }
+
+// TestAPacketIsFasterThanWhatIsExpected has the packet wait for that and no longer, and for the answer where
+// only the answer will do.
+func TestAPacketIsFasterThanWhatIsExpected(t *testing.T) {
+	for want, waits := range map[dataplane.Want]bool{
+		dataplane.WantPeer: false, dataplane.WantPair: false, dataplane.WantTurn: false, dataplane.WantConfirm: true, dataplane.WantDenial: true,
+	} {
+		r := talking(t)
+		r.step(r.miss(1, want, "10.0.0.1", "10.0.0.101"))
+		sent := r.take()
+		if len(sent) != 1 {
+			t.Fatalf("want %d: the agent says %v", want, sent)
+		}
+		injected := r.injected
+		r.step(Received{&control.Expect{Revision: 2, Number: 1, Peers: []control.Peer{peerRow(1, "10.0.0.101", 30, 9)}}})
+		if r.injected == injected+1 == waits {
+			t.Errorf("want %d: %d packets went back by what was expected", want, r.injected-injected)
+		}
+		request := sent[0].(*control.PolicyRequest)
+		r.step(Received{found(request.ID, request.Questions[0], 20, 30)})
+		if r.injected != injected+1 || len(r.core.questions)+len(r.core.asked)+len(r.core.heldFor) != 0 || len(r.take()) != 0 {
+			t.Errorf("want %d: after the answer %d packets went back, %d questions wait", want, r.injected-injected, len(r.core.questions))
+		}
+	}
+}

@@ -318,6 +318,36 @@ func (c *Core) finish(q *question, r dataplane.Reason) {
 	q.held = nil
 }
 
+// foreseen gives back what waits for an answer about a peer that an Expect has brought
+// meanwhile: the packet was faster. The answer comes all the same; what it is to confirm waits for it.
+func (c *Core) foreseen(peer control.PeerKey) {
+	if c.heldFor[peer] == 0 {
+		return
+	}
+	var known []*question
+	for key, q := range c.questions {
+		if key.peerKey() == peer && len(q.held) > 0 && c.knows(key) && !slices.ContainsFunc(q.held, (*heldPacket).confirms) {
+			known = append(known, q)
+		}
+	}
+	slices.SortFunc(known, func(a, b *question) int { return a.key.compare(b.key) })
+	for _, q := range known {
+		if !q.sent {
+			c.forgetQuestion(q)
+		}
+		for _, p := range piecesLast(q.held) {
+			c.unhold(p)
+			c.giveBack(p.miss)
+		}
+		q.held = nil
+	}
+}
+
+// confirms reports whether a packet waits for what the DPC says now, whatever is held.
+func (p *heldPacket) confirms() bool {
+	return p.miss.Want == dataplane.WantConfirm || p.miss.Want == dataplane.WantDenial
+}
+
 // unhold takes a packet out of the counts; it stays in the queue of deadlines.
 func (c *Core) unhold(p *heldPacket) {
 	p.gone = true

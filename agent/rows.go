@@ -146,6 +146,9 @@ func (c *Core) expect(m *control.Expect) {
 			c.freed.Peers = append(c.freed.Peers, row.Key)
 		}
 	}
+	for _, row := range m.Peers {
+		c.foreseen(row.Key)
+	}
 }
 
 // expects reports whether a network or domain that holds so many rows may hold
