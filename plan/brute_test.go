@@ -60,6 +60,9 @@ const far = "far"
 
 var far4 = netip.MustParsePrefix("172.16.0.0/16")
 
+// lent are what some endpoints are allowed beside their own addresses.
+var lent = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/28"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+
 // drawn is a random world in a store, and a random change of some blueprints.
 type drawn struct {
 	store
@@ -71,7 +74,7 @@ type drawn struct {
 
 // draw returns false for a world that contradicts itself.
 func draw(t *testing.T, r *rand.Rand) (*drawn, bool) {
-	d := &drawn{store: store{t, world.New()}, world: plain(worlds.Rich(r, "acme")), members: map[dove.EndpointID]worlds.Member{}}
+	d := &drawn{store: store{t, world.New()}, world: worlds.Rich(r, "acme"), members: map[dove.EndpointID]worlds.Member{}}
 	txn, _, err := edit.PutTenant(d.w, "acme", nil)
 	d.apply(txn, err)
 	first := d.world.Blueprints[0]
@@ -124,6 +127,9 @@ func draw(t *testing.T, r *rand.Rand) (*drawn, bool) {
 			for _, g := range m.Groups {
 				q.Groups = append(q.Groups, g.Blueprint+"/"+g.Name)
 			}
+			if i := r.IntN(4 * len(lent)); i < len(lent) {
+				q.Allowed = []edit.AllowedRequest{{Prefix: lent[i].String()}}
+			}
 			txn, _, err := edit.PutEndpoint(d.w, q, edit.Chance{UID: dove.UID(n), Now: now}, nil)
 			d.apply(txn, err)
 			d.members[id] = m
@@ -138,19 +144,6 @@ func draw(t *testing.T, r *rand.Rand) (*drawn, bool) {
 	}
 	d.text = []byte(strings.Join(texts, "---\n"))
 	return d, true
-}
-
-// plain takes from a world what is refused when it is applied.
-func plain(w *worlds.World) *worlds.World {
-	for _, b := range w.Blueprints {
-		for i := range b.Policies {
-			b.Policies[i].Log, b.Policies[i].Shadow = false, false
-		}
-		for i := range b.Groups {
-			b.Groups[i].Stateless = false
-		}
-	}
-	return w
 }
 
 func joins(b *blueprint.Blueprint, joined bool) {
@@ -176,7 +169,7 @@ func (d *drawn) mutate(r *rand.Rand, at int) {
 	unknown := func(g dove.Group) bool { return !declared[g] }
 	b.Policies = slices.DeleteFunc(slices.Clone(b.Policies), func(blueprint.Policy) bool { return r.IntN(4) == 0 })
 	b.Groups, b.Outside = slices.Clone(b.Groups), slices.Clone(b.Outside)
-	for _, o := range plain(worlds.Rich(r, "acme")).Blueprints {
+	for _, o := range worlds.Rich(r, "acme").Blueprints {
 		if o.Tier == b.Tier {
 			for _, p := range o.Policies {
 				taken := slices.ContainsFunc(b.Policies, func(q blueprint.Policy) bool { return q.Name == p.Name })
@@ -331,11 +324,21 @@ func (d *drawn) check(t *testing.T, r *rand.Rand, n int, diff *plan.Difference, 
 	return differ
 }
 
-// common yields pairs of addresses of one family, of two endpoints.
+// common yields pairs of addresses of one family, of two endpoints: their own, and
+// of what they are allowed.
 func common(a, b world.Endpoint) iter.Seq2[netip.Addr, netip.Addr] {
+	all := func(e world.Endpoint) []netip.Addr {
+		out := slices.Clone(e.Addresses)
+		for _, addr := range worlds.Addrs {
+			if !slices.Contains(out, addr) && slices.ContainsFunc(e.Allowed, func(a world.Allowed) bool { return a.Prefix.Contains(addr) }) {
+				out = append(out, addr)
+			}
+		}
+		return out
+	}
 	return func(yield func(src, dst netip.Addr) bool) {
-		for _, src := range a.Addresses {
-			for _, dst := range b.Addresses {
+		for _, src := range all(a) {
+			for _, dst := range all(b) {
 				if a.ID != b.ID && src.Is4() == dst.Is4() && !yield(src, dst) {
 					return
 				}

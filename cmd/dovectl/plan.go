@@ -119,6 +119,9 @@ func (a *app) printPlan(w io.Writer, colour bool, t dove.Tenant, plan api.Plan) 
 			fmt.Fprintln(w, "  nothing changes")
 		}
 	}
+	if plan.Classes > 0 {
+		fmt.Fprintf(w, "classes of endpoints: %d new, for policies that tell them apart\n", plan.Classes)
+	}
 	if changes(plan) {
 		printReach(w, colour, plan.Reach)
 	}
