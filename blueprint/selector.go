@@ -155,6 +155,7 @@ func (p *parser) selector(n node) *Selector {
 	keys, _ := p.fields(n, selectorShape)
 	if v, given := keys["matchLabels"]; given {
 		labels, _ := p.mapping(v, "matchLabels", "matchLabels: {app: web}")
+		p.notEmpty(v, "matchLabels")
 		for _, e := range labels {
 			p.labelKey(e.key)
 			s.Requirements = append(s.Requirements, Requirement{Key: e.name, Values: []string{p.labelValue(e.value)}})
@@ -164,6 +165,7 @@ func (p *parser) selector(n node) *Selector {
 		if v.Kind != yamlSequence && !v.isNull() {
 			p.add(dove.Invalid, v.place(), "matchExpressions must be a list, not "+v.sort(), "write "+requirementShape.example)
 		}
+		p.notEmpty(v, "matchExpressions")
 		for _, e := range items(v) {
 			s.Requirements = append(s.Requirements, p.requirement(e))
 		}
@@ -174,6 +176,14 @@ func (p *parser) selector(n node) *Selector {
 	slices.SortFunc(s.Requirements, Requirement.compare)
 	s.Requirements = slices.CompactFunc(s.Requirements, func(a, b Requirement) bool { return a.compare(b) == 0 })
 	return s
+}
+
+// notEmpty refuses a part of a selector that asks for nothing: whoever wrote it
+// may not have meant all endpoints.
+func (p *parser) notEmpty(n node, part string) {
+	if n.isNull() || n.Kind != yamlScalar && len(n.Content) == 0 {
+		p.add(dove.Invalid, n.place(), part+" is empty", "leave it out: selector: {} is all endpoints")
+	}
 }
 
 func (p *parser) requirement(n node) Requirement {

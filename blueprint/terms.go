@@ -11,7 +11,10 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-const yamlSequence = yaml.SequenceNode
+const (
+	yamlSequence = yaml.SequenceNode
+	yamlScalar   = yaml.ScalarNode
+)
 
 // oneOf reads one of a few words.
 func oneOf[T fmt.Stringer](p *parser, n node, what string, words ...T) T {

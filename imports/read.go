@@ -170,7 +170,8 @@ var (
 )
 
 // Decode reads the document into a struct, in the words of its yaml tags. Strict
-// refuses every field that the struct does not have.
+// refuses every field that the struct does not have. It reports whether what the
+// struct has was read, so that all of its faults can be found at once.
 func (s Source) Decode(into any, strict bool, f *Faults) bool {
 	var options []yaml.Option
 	if strict {
@@ -185,7 +186,9 @@ func (s Source) Decode(into any, strict bool, f *Faults) bool {
 		f.Add(dove.Invalid, s.Line, "", "", "%v", err)
 		return false
 	}
+	read := true
 	for _, e := range all.Errors {
+		read = read && unknownField.MatchString(e.Message)
 		switch {
 		case unknownField.MatchString(e.Message):
 			m := unknownField.FindStringSubmatch(e.Message)
@@ -197,7 +200,7 @@ func (s Source) Decode(into any, strict bool, f *Faults) bool {
 			f.Add(dove.Invalid, e.Mark.Line, "", "", "%s", e.Message)
 		}
 	}
-	return false
+	return read
 }
 
 // spaced reads the name of a Go type as words.

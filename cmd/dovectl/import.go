@@ -127,6 +127,9 @@ func (a *app) sources(files []string) (sources, error) {
 		if err != nil {
 			return s, fmt.Errorf("read %s: %w", file, err)
 		}
+		if len(text) == 0 {
+			return s, coded{exitRefused, fmt.Errorf("%s is empty: there is nothing to translate", file)}
+		}
 		if len(s.all) > 0 {
 			if !bytes.HasSuffix(s.all, []byte("\n")) {
 				s.all = append(s.all, '\n')
