@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"dove.network/blueprint"
 	"dove.network/dove"
 	"dove.network/explain"
 	"dove.network/verdict"
@@ -24,6 +25,7 @@ type Why struct {
 	Failed    string        `json:"failed,omitempty" doc:"The terms of that rule that it failed, such as: to, port."`
 	Because   []WhyFailed   `json:"because,omitempty" doc:"What each of those terms is."`
 	Shadow    *WhyShadow    `json:"shadow,omitempty" doc:"What a policy in shadow would say; missing if none would decide."`
+	NoReply   []WhyNoReply  `json:"noReply,omitempty" doc:"Allowed, but an end keeps no state and denies what answers: where."`
 	Obstacles []string      `json:"obstacles" nullable:"false" doc:"What besides policy keeps packets from arriving."`
 	Protocol  string        `json:"protocol"`
 	Port      uint16        `json:"port" doc:"Destination port; for icmp and icmpv6 type*256+code; 0 for protocols without."`
@@ -40,6 +42,12 @@ type Why struct {
 type WhyShadow struct {
 	Allowed bool   `json:"allowed"`
 	Rule    string `json:"rule"`
+}
+
+// WhyNoReply is ports of the sender at which it gets no answer.
+type WhyNoReply struct {
+	Ports string `json:"ports" example:"1-1023" doc:"A port or a range; any for all, and for protocols without ports."`
+	Rule  string `json:"rule" doc:"What denies the answer."`
 }
 
 // WhyFailed is a term of a rule that a packet fails.
@@ -157,6 +165,13 @@ func renderWhy(a explain.Answer) Why {
 	}
 	if a.Would != "" {
 		out.Shadow = &WhyShadow{a.WouldAllow, a.Would}
+	}
+	for _, n := range a.NoReply {
+		ports := blueprint.Traffic{Protocol: a.Protocol, First: max(n.First, 1), Last: n.Last}.String()
+		if _, ports, _ = strings.Cut(ports, "/"); n.First <= 1 && n.Last == 65535 {
+			ports = "any"
+		}
+		out.NoReply = append(out.NoReply, WhyNoReply{ports, n.Rule})
 	}
 	for _, f := range a.Near.Failed {
 		out.Because = append(out.Because, WhyFailed{f.Term, f.Words})

@@ -63,10 +63,30 @@ type Answer struct {
 	// if it is none of these.
 	Would      string
 	WouldAllow bool
+	// NoReply is set where it is allowed, and an end that keeps no state denies what
+	// answers it.
+	NoReply []NoReply
 	// Forth and Back name the tables of both directions, as switches hold them.
 	Forth, Back verdict.Digest
 	// Obstacles say what besides policy keeps packets from arriving.
 	Obstacles []string
+}
+
+// NoReply is ports of the sender, from 1 on, at which it gets no answer, and the rule that denies
+// that. They are all (0 to 65535) for protocols without ports.
+type NoReply struct {
+	First, Last uint16
+	Rule        string
+}
+
+// Silenced names the rule that denies the answer to a packet from a port, "" if none does.
+func (a Answer) Silenced(port uint16) string {
+	for _, n := range a.NoReply {
+		if n.First <= port && port <= n.Last {
+			return n.Rule
+		}
+	}
+	return ""
 }
 
 // Reaches reports whether a packet arrives, as far as the World knows.
@@ -118,6 +138,46 @@ func (a *Answer) judge(intent *policy.Domain, src, dst policy.Signature) {
 	a.Allowed, a.Rule = v.Allow, forth.Name(v)
 	a.Would, a.WouldAllow = forth.WouldName(v), v.WouldAllow
 	a.Near = intent.Nearest(src, dst, a.Protocol, a.Port)
+	if a.Allowed && !back.Stateful() {
+		a.NoReply = noReply(back, a.Protocol, a.Port)
+	}
+}
+
+// noReply lists where the table of the way back denies what answers a packet.
+func noReply(back *verdict.Table, p dove.Protocol, port uint16) []NoReply {
+	if !p.HasPorts() {
+		switch {
+		case p == dove.ProtocolICMP && port == 8<<8:
+			port = 0
+		case p == dove.ProtocolICMPv6 && port == 128<<8:
+			port = 129 << 8
+		case p.IsICMP():
+			return nil // nobody answers it
+		}
+		if v := back.Lookup(p, port); v.NoReply {
+			return []NoReply{{0, 65535, back.Name(v)}}
+		}
+		return nil
+	}
+	intervals := []verdict.Interval{{Last: 65535, Verdict: back.Default}}
+	for _, s := range back.Sections {
+		if s.Protocol == p {
+			intervals = s.Intervals
+		}
+	}
+	var all []NoReply
+	first := uint16(0)
+	for _, i := range intervals {
+		switch n := len(all); {
+		case !i.Verdict.NoReply:
+		case n > 0 && all[n-1].Last+1 == first && all[n-1].Rule == back.Name(i.Verdict):
+			all[n-1].Last = i.Last
+		default:
+			all = append(all, NoReply{first, i.Last, back.Name(i.Verdict)})
+		}
+		first = i.Last + 1
+	}
+	return all
 }
 
 // protocolOver is ICMP or ICMPv6 as an address wants it, or the protocol.

@@ -237,3 +237,35 @@ func TestFindRefuses(t *testing.T) {
 		t.Errorf("no ends: %v", err)
 	}
 }
+
+// TestNoReply says where an end that keeps no state denies what answers a packet.
+func TestNoReply(t *testing.T) {
+	for _, test := range []struct {
+		back     string // what policy lets back
+		protocol dove.Protocol
+		port     uint16
+		want     []explain.NoReply
+	}{
+		{"", dove.ProtocolTCP, 8080, []explain.NoReply{{First: 0, Last: 65535, Rule: verdict.DefaultDeny}}},
+		{"", dove.ProtocolICMP, 8 << 8, []explain.NoReply{{First: 0, Last: 65535, Rule: verdict.DefaultDeny}}},
+		{"", dove.ProtocolTCP, 22, nil}, // it is denied itself
+		{"tcp/1024-65535, icmp", dove.ProtocolTCP, 8080, []explain.NoReply{{First: 0, Last: 1023, Rule: verdict.DefaultDeny}}},
+		{"tcp/1024-65535, icmp", dove.ProtocolICMP, 8 << 8, nil},
+		{"udp", dove.ProtocolTCP, 8080, []explain.NoReply{{First: 0, Last: 65535, Rule: verdict.DefaultDeny}}},
+		{"tcp", dove.ProtocolTCP, 8080, nil},
+	} {
+		policies := ""
+		if test.back != "" {
+			policies = ", policies: [{name: back, from: shop/app, to: shop/web, allow: [" + test.back + "]}]"
+		}
+		w := shopWorld(t, `{apiVersion: dove/v1, kind: Blueprint, name: quick, domain: shop, groups: {all: {stateless: true, isolated: true, selector: {}}}`+policies+`}`)
+		from, to := explain.End{Endpoint: dove.Endpoint{Tenant: "acme", ID: "web-1"}}, explain.End{Endpoint: dove.Endpoint{Tenant: "acme", ID: "app-1"}}
+		a, err := explain.Why(w, explain.Question{From: from, To: to, Protocol: test.protocol, Port: test.port})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(test.want, a.NoReply); d != "" {
+			t.Errorf("back %q, %v/%d: %s", test.back, test.protocol, test.port, d)
+		}
+	}
+}

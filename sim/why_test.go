@@ -74,6 +74,15 @@ func (w *walk) explained(p Packet) (what string, err error) {
 	fail := func() (string, error) {
 		return "", fmt.Errorf("%s: %s, drops %v, but why says %+v, %v", p, seen, x.drops, why, findErr)
 	}
+	if (allowed(seen) || seen.Outcome == scenario.NoReply) && seen.Instead == "" && answerable(protocol, port) {
+		meant := ""
+		if seen.Outcome == scenario.NoReply {
+			meant = seen.Rule
+		}
+		if why.Silenced(w.port) != meant {
+			return fail()
+		}
+	}
 	if seen.Outcome == scenario.NoReply && seen == judgeWhole(w.World(), byOracle, w.Plugged, p, w.port) {
 		seen, x.drops = judge(w.World(), byOracle, w.Plugged, p), nil // why is asked about the packet, not about its answer
 	}

@@ -22,7 +22,8 @@ func (a *app) whyCommand() *cobra.Command {
 		Long: `Says whether FROM may open a connection to TO, which rule says so, and where
 both are. Where a default denies it names the rule that came nearest, and the
 terms of it that failed: were they as the packet wants them, it would pass.
-Where a policy in shadow would decide, it says what and which one.
+Where a policy in shadow would decide, it says what and which one, and where an
+end that keeps no state denies the answers, by which rule.
 Then the switches of both say what they would do with the packet now.
 
 FROM and TO are endpoints (web-1), addresses (10.0.1.2) or, where that is not
@@ -122,6 +123,13 @@ func (a *app) printWhy(w io.Writer, traffic string, why api.Why) {
 	}
 	if s := why.Shadow; s != nil {
 		fmt.Fprintf(w, "in shadow:\t%s by %s\n", a.verdict(s.Allowed), s.Rule)
+	}
+	for _, n := range why.NoReply {
+		at := "answers"
+		if n.Ports != "any" {
+			at = "answers to ports " + n.Ports
+		}
+		fmt.Fprintf(w, "%s\t%s are denied by %s: an end keeps no state\n", paint(a.colourOut, yellow, "no reply:"), at, n.Rule)
 	}
 	for _, o := range why.Obstacles {
 		fmt.Fprintf(w, "%s\t%s\n", paint(a.colourOut, yellow, "in the way:"), o)
