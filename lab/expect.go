@@ -68,7 +68,9 @@ func (st *Stage) meet(ctx context.Context, a scenario.Expect) (string, error) {
 	results, err := st.Lab.RunChecks(ctx, checks, func(Check) Intent { return Intent{a.Outcome, a.Rule} }, nil)
 	lines := make([]string, len(results))
 	for i, r := range results {
-		lines[i] = r.tell() + st.nearest(ctx, r)
+		nearest, wrong := st.why(ctx, a, r)
+		lines[i] = r.tell() + nearest
+		err = errors.Join(err, wrong)
 	}
 	return strings.Join(lines, "\n"), errors.Join(err, Faults(results))
 }
@@ -104,21 +106,38 @@ func (st *Stage) spread(ctx context.Context, a scenario.Expect, checks []Check) 
 	return strings.Join(lines, "\n"), errors.Join(errs...)
 }
 
-// nearest asks the DPC what almost allowed what a default denied, if the DPC
-// can answer and is of one mind with the switch.
-func (st *Stage) nearest(ctx context.Context, r Result) string {
+// why asks the DPC why a check came to what it did, if the DPC can answer, and
+// what almost allowed what a default denied. It and the switches of both ends must
+// say of the flow what its packet came to.
+func (st *Stage) why(ctx context.Context, a scenario.Expect, r Result) (nearest string, err error) {
 	c := r.Check
-	if r.Drop == nil || r.Drop.Rule == "" || c.To == nil || st.outage.Stopped(scenario.Program{}) {
-		return ""
+	if c.To == nil || r.Fault != "" || a.Outcome != scenario.Allow && a.Outcome != scenario.Deny || st.outage.Any() != "" {
+		return "", nil
 	}
 	protocol, port, _ := c.Probe.Over(c.Addr)
-	why, err := st.Lab.api.WhyIntended(ctx, c.From.Endpoint.Tenant, api.Flow{
+	why, err := st.Lab.api.Why(ctx, c.From.Endpoint.Tenant, api.Flow{
 		From: string(c.From.Endpoint.ID), To: fmt.Sprintf("%s/%s", c.To.Endpoint.ID, c.Addr), Proto: protocol.String(), Port: fmt.Sprint(port),
 	})
-	if err != nil || why.Rule != r.Drop.Rule || why.Nearest == "" {
-		return ""
+	if err != nil {
+		return "", err
 	}
-	return fmt.Sprintf(": the nearest rule is %s, which fails on: %s", why.Nearest, why.Failed)
+	allowed := a.Outcome == scenario.Allow
+	switch {
+	case why.Reaches != allowed || a.Rule != "" && why.Rule != a.Rule || r.Drop != nil && why.Rule != r.Drop.Rule:
+		err = fmt.Errorf("%s: %s, but why says: reaches %t by %s", c, r.tell(), why.Reaches, why.Rule)
+	case a.Would == scenario.WouldNothing && why.Shadow != nil, a.Would > scenario.WouldNothing && (why.Shadow == nil || why.Shadow.Allowed != (a.Would == scenario.WouldAllow)),
+		a.Shadow != "" && why.Shadow.Rule != a.Shadow:
+		err = fmt.Errorf("%s: meant in shadow: %s by %q, but why says %+v", c, a.Would, a.Shadow, why.Shadow)
+	}
+	for _, l := range why.Live {
+		if !l.Agrees && l.State != "foreign" {
+			err = errors.Join(err, fmt.Errorf("%s: %s, but the switch of %s: %s %s %s %s", c, r.tell(), l.Host, l.State, l.Standing, l.Rule, l.Detail))
+		}
+	}
+	if why.Nearest != "" {
+		nearest = fmt.Sprintf(": the nearest rule is %s, which fails on: %s", why.Nearest, why.Failed)
+	}
+	return nearest, err
 }
 
 // tell says what was seen of a check.
