@@ -14,11 +14,17 @@ type ledger struct {
 	twice    int64                   // packets whose number had come already
 	late     int64                   // numbers that came after a greater one
 	delay    time.Duration           // the longest way
+	silence  time.Duration           // the longest time between two that came
+	last     time.Duration           // when the last one came
 }
 
 // take accounts for a packet.
 func (l *ledger) take(number int64, sent, now time.Duration) {
 	l.delay = max(l.delay, now-sent)
+	if l.received > 0 {
+		l.silence = max(l.silence, now-l.last)
+	}
+	l.last = now
 	if number < l.next {
 		if _, waited := l.missing[number]; !waited {
 			l.twice++

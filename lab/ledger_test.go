@@ -18,12 +18,12 @@ func TestLedger(t *testing.T) {
 		missing []gap
 	}{
 		{name: "nothing is sent"},
-		{name: "all in order", arrive: []int64{0, 1, 2}, sent: 3, want: ledger{next: 3, received: 3}},
-		{name: "out of order is not lost", arrive: []int64{1, 0, 2}, sent: 3, want: ledger{next: 3, received: 3, late: 1}},
+		{name: "all in order", arrive: []int64{0, 1, 2}, sent: 3, want: ledger{next: 3, received: 3, silence: 1}},
+		{name: "out of order is not lost", arrive: []int64{1, 0, 2}, sent: 3, want: ledger{next: 3, received: 3, late: 1, silence: 2}},
 		{name: "the first is lost", arrive: []int64{1}, sent: 2, want: ledger{next: 2, received: 1}, missing: []gap{{0, 0, 1}}},
-		{name: "some in the middle are lost", arrive: []int64{0, 3, 5}, sent: 6, want: ledger{next: 6, received: 3}, missing: []gap{{1, 2, 3}, {4, 4, 5}}},
+		{name: "some in the middle are lost", arrive: []int64{0, 3, 5}, sent: 6, want: ledger{next: 6, received: 3, silence: 3}, missing: []gap{{1, 2, 3}, {4, 4, 5}}},
 		{name: "the last are lost", arrive: []int64{0}, sent: 3, want: ledger{next: 3, received: 1}, missing: []gap{{1, 2, 3}}},
-		{name: "one comes twice", arrive: []int64{0, 1, 1}, sent: 2, want: ledger{next: 2, received: 2, twice: 1}},
+		{name: "one comes twice", arrive: []int64{0, 1, 1}, sent: 2, want: ledger{next: 2, received: 2, twice: 1, silence: 1}},
 		{name: "a late one comes twice", arrive: []int64{1, 0, 0}, sent: 2, want: ledger{next: 2, received: 2, twice: 1, late: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestLedger(t *testing.T) {
 			if diff := cmp.Diff(c.missing, l.gaps(), cmp.AllowUnexported(gap{})); diff != "" {
 				t.Error(diff)
 			}
-			l.missing = nil
+			l.missing, l.last = nil, 0
 			if diff := cmp.Diff(c.want, l, cmp.AllowUnexported(ledger{})); diff != "" {
 				t.Error(diff)
 			}

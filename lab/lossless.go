@@ -27,9 +27,12 @@ type Lossless struct {
 	Moves       int       // of the guest that all talk with, from host to host
 	DPCRestarts int
 	Rate        int // numbered packets each second, each way
+	Rules       int // ranges of ports that policy tells apart beside those of the flows
+	LargeEdits  int // that write all of Rules anew
 
 	lab     *Lab
 	flows   []*flow
+	guard   *intruder
 	pauses  *pauses
 	also    doing // in the end, in tests
 	epoch   time.Time
@@ -75,6 +78,7 @@ func (x *Lossless) blueprint() string {
 	if x.more["second"]%2 == 1 {
 		second = fmt.Sprintf("  - {name: again, from: left, to: [right, more-right], allow: [%s]}\n", x.ports())
 	}
+	more += x.manyPorts()
 	return fmt.Sprintf(`apiVersion: dove/v1
 kind: Blueprint
 name: shop
@@ -136,6 +140,7 @@ func (x *Lossless) Run(ctx context.Context, opt Options) (_ *bench.Report, err e
 		for _, f := range x.flows {
 			_ = f.close()
 		}
+		x.guard.close()
 	}()
 	st, err := x.build(ctx)
 	if err != nil {
@@ -196,6 +201,9 @@ func (x *Lossless) build(ctx context.Context) (*Stage, error) {
 		}
 		x.flows = append(x.flows, f)
 	}
+	if x.guard, err = x.intrude(left, right); err != nil {
+		return nil, err
+	}
 	return st, x.neighbours(ctx, st)
 }
 
@@ -220,6 +228,7 @@ func (x *Lossless) schedule() []doing {
 				return name, errors.Join(err, x.enforced(ctx, rev))
 			}
 		}},
+		{want: x.LargeEdits, do: func(int) doing { return x.replaceTables }},
 		{want: x.GroupEdits, do: func(int) doing {
 			return func(ctx context.Context, st *Stage) (string, error) {
 				rev, name, err := x.edit(ctx, st, groupEdits)

@@ -28,6 +28,25 @@ func TestLossless(t *testing.T) {
 	}
 }
 
+// TestLargeEdits loses nothing, and lets nothing pass that is forbidden before and after,
+// while thousands of rules are replaced by others.
+func TestLargeEdits(t *testing.T) {
+	var told strings.Builder
+	x := &Lossless{Out: &told, Software: "test", Rules: 10_000, LargeEdits: 6, Rate: 2000}
+	if _, err := x.Run(t.Context(), Options{Name: fmt.Sprintf("le-%d", os.Getpid()), Bin: programs(t)}); err != nil {
+		t.Fatalf("%v\n%s", err, told.String())
+	}
+	if err := x.Table(); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range x.Faults() {
+		t.Error(f)
+	}
+	if t.Log(told.String()); len(x.story) != 6 {
+		t.Errorf("%d edits", len(x.story))
+	}
+}
+
 // TestLosslessNoticesLoss cuts the underlay for a moment: what is lost is
 // counted, and named with what was done then.
 func TestLosslessNoticesLoss(t *testing.T) {

@@ -17,6 +17,7 @@ var (
 	twiceKind   = bench.Kind{Name: "twice", Unit: "messages"}
 	ownDrops    = bench.Kind{Name: "receiver_drops", Unit: "messages"}
 	longestKind = bench.Kind{Name: "longest_way_ms", Unit: "ms"}
+	silenceKind = bench.Kind{Name: "longest_silence_ms", Unit: "ms"} // between two that arrive
 	againKind   = bench.Kind{Name: "retransmits", Unit: "segments"}
 	sessionKind = bench.Kind{Name: "session_ms", Unit: "ms"} // of a dswitch that is started again
 )
@@ -33,6 +34,10 @@ const (
 // finish ends the traffic and finds what did not hold.
 func (x *Lossless) finish(ctx context.Context, before map[string]int64) {
 	flowed := time.Since(x.epoch)
+	x.guard.close()
+	if n := x.guard.arrived.Load(); n > 0 || x.guard.sent.Load() == 0 {
+		x.fault("of %d datagrams that no policy allowed at any time %d arrived", x.guard.sent.Load(), n)
+	}
 	for _, f := range x.flows {
 		close(f.stop)
 	}
@@ -120,7 +125,7 @@ func (x *Lossless) Faults() []string { return x.faults }
 // record writes the figures into a report.
 func (x *Lossless) record(r *bench.Report) {
 	r.Environment.Rounds, r.Environment.Measured = 1, len(x.story)
-	for k, v := range map[string]int{"restarts": x.Restarts, "edits": x.Edits, "moves": x.Moves, "dpc_restarts": x.DPCRestarts, "packets_per_s": x.Rate} {
+	for k, v := range map[string]int{"restarts": x.Restarts, "edits": x.Edits, "moves": x.Moves, "dpc_restarts": x.DPCRestarts, "rules": x.Rules, "large_edits": x.LargeEdits, "packets_per_s": x.Rate} {
 		r.Environment.Settings[k] = fmt.Sprint(v)
 	}
 	for _, f := range x.flows {
@@ -129,6 +134,7 @@ func (x *Lossless) record(r *bench.Report) {
 		r.Record(twiceKind, f.name, float64(f.book.twice))
 		r.Record(ownDrops, f.name, float64(f.dropped))
 		r.Record(longestKind, f.name, ms(f.book.delay))
+		r.Record(silenceKind, f.name, ms(f.book.silence))
 		if f.source != nil {
 			r.Record(againKind, f.name, float64(f.resent))
 		}
@@ -145,17 +151,21 @@ func (x *Lossless) record(r *bench.Report) {
 // Table tells the outcome of a run that is over.
 func (x *Lossless) Table() error {
 	t := tabwriter.NewWriter(x.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "flow\tsent\treceived\tlost\ttwice\tout of order\treceiver's drops\tlongest way\tsent late by\tsent again\t")
+	fmt.Fprintln(t, "flow\tsent\treceived\tlost\ttwice\tout of order\treceiver's drops\tlongest way\tlongest silence\tsent late by\tsent again\t")
 	for _, f := range x.flows {
 		again := "-"
 		if f.source != nil {
 			again = fmt.Sprint(f.resent)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f ms\t%.0f ms\t%s\t\n", f.name, f.sent.Load(), f.book.received, len(f.book.missing), f.book.twice,
-			f.book.late, f.dropped, ms(f.book.delay), ms(time.Duration(f.overdue.Load())), again)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f ms\t%.0f ms\t%.0f ms\t%s\t\n", f.name, f.sent.Load(), f.book.received, len(f.book.missing), f.book.twice,
+			f.book.late, f.dropped, ms(f.book.delay), ms(f.book.silence), ms(time.Duration(f.overdue.Load())), again)
 	}
 	if x.Restarts > 0 {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t\t\t\t\t\t\t\n", firstsName, x.firsts, x.firsts-x.firstsLost, x.firstsLost)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t\t\t\t\t\t\t\t\n", firstsName, x.firsts, x.firsts-x.firstsLost, x.firstsLost)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(x.Out, "of %d datagrams that no policy allowed at any time %d arrived\n", x.guard.sent.Load(), x.guard.arrived.Load())
+	return err
 }
