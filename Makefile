@@ -22,9 +22,10 @@ demo: build ## two tenants, three hosts, real connections (needs root, about a m
 test: setup build ## everything that must pass: the gate with the privileged set
 	@scripts/gate
 
-lossless: build ## 100 restarts, 100 policy edits, 100 changes of groups and 100 moves of a guest under 10,000 packets/s: none may be lost (root, some minutes)
+lossless: build ## 100 restarts, 100 policy edits, 100 changes of groups, 100 moves of a guest and 50 edits of 10,000 rules under 10,000 packets/s: none may be lost (root, some minutes)
 	@scripts/setup demo
 	@bin/dovelab lossless --restarts 100 --edits 100 --group-edits 100 --moves 100 --dpc-restarts 10
+	@bin/dovelab lossless --restarts 0 --edits 0 --group-edits 0 --moves 0 --dpc-restarts 0 --large-edits 50
 
 real-faults: build ## three members and three hosts: kill, stop, cut, slow and full disks, one at a time and two at once, under load (root, a quarter of an hour)
 	@scripts/setup demo

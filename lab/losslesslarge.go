@@ -28,7 +28,7 @@ const RulesMax = 16000
 // that what is between them is a range, too, and another after each edit.
 func (x *Lossless) manyPorts() string {
 	var all strings.Builder
-	for port := x.more[large] % 2; port < x.Rules; port += 2 {
+	for port := x.more[large] % 2; x.LargeEdits > 0 && port < x.Rules; port += 2 {
 		fmt.Fprintf(&all, ", tcp/%d", largePort+port)
 	}
 	return all.String()

@@ -40,8 +40,8 @@ with 0 if nothing was lost.`,
 	cmd.Flags().IntVar(&x.GroupEdits, "group-edits", 100, "how often to change which groups a guest is in")
 	cmd.Flags().IntVar(&x.Moves, "moves", 100, "how often to move a guest to another host")
 	cmd.Flags().IntVar(&x.DPCRestarts, "dpc-restarts", 10, "how often to kill and start the DPC")
-	cmd.Flags().IntVar(&x.LargeEdits, "large-edits", 10, "how often to write all of --rules anew")
-	cmd.Flags().IntVar(&x.Rules, "rules", 10000, "ranges of ports that policies tell apart beside those of the flows")
+	cmd.Flags().IntVar(&x.LargeEdits, "large-edits", 0, "how often to write all of --rules anew")
+	cmd.Flags().IntVar(&x.Rules, "rules", 10000, "with --large-edits, ranges of ports that policies tell apart beside those of the flows")
 	cmd.Flags().IntVar(&x.Rate, "rate", 10000, "numbered datagrams a second, each way")
 	cmd.Flags().StringVar(&file, "json", "", "write the figures to `FILE`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
