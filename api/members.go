@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"dove.network/auth"
+	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/world"
@@ -25,6 +26,9 @@ type Member struct {
 	Joined   time.Time     `json:"joined"`
 	Draining bool          `json:"draining,omitempty" doc:"It takes no sessions of hosts, and sends away those that it has."`
 	Answers  bool          `json:"answers,omitempty" doc:"It is the one that answers this."`
+	Reached  bool          `json:"reached" doc:"The one that answers hears of it; else applied and sessions are what it said last."`
+	Applied  dove.Revision `json:"applied" doc:"The revision of the documents by which it answers; 0 if it never said."`
+	Sessions int           `json:"sessions" doc:"How many hosts have a session with it."`
 	Revision dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }
 
@@ -67,8 +71,14 @@ func (s *server) health(ctx context.Context) StoreHealth {
 }
 
 func (s *server) renderMember(w *world.World) func(world.Member) Member {
+	known := map[string]control.MemberStatus{}
+	for _, is := range s.Backend.Members() {
+		known[is.Member] = is
+	}
 	return func(m world.Member) Member {
+		is := known[m.Name]
 		return Member{
+			Reached: is.Reached, Applied: is.Applied, Sessions: is.Sessions,
 			Name: m.Name, API: m.API, Control: m.Control, Peer: m.Peer, Etcd: m.Etcd, Serial: m.Serial,
 			Joined: m.Joined, Draining: m.Draining, Answers: m.Name == s.Member, Revision: w.DocRevision(m.Key()),
 		}

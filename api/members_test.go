@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"dove.network/auth"
 	"dove.network/backup"
+	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/world"
@@ -155,6 +157,24 @@ func TestMemberJoins(t *testing.T) {
 }
 
 // TestFullStore takes what frees room and what moves, and nothing else of tenants.
+// TestMembersAreTold: of each member its documents and how far it is, as the one that answers knows.
+func TestMembersAreTold(t *testing.T) {
+	r := newRig(t)
+	r.member("dpc1", 1)
+	r.member("dpc2", 2)
+	r.member("dpc3", 3)
+	r.backend.members = []control.MemberStatus{{Member: "dpc1", Reached: true, Applied: 7, Sessions: 3}, {Member: "dpc2", Applied: 6, Sessions: 2}}
+	var all struct{ Items []Member }
+	r.ok(&all, "GET /v1/members", "")
+	var said []string
+	for _, m := range all.Items {
+		said = append(said, fmt.Sprint(m.Name, " ", m.Reached, m.Applied, m.Sessions))
+	}
+	if want := []string{"dpc1 true 7 3", "dpc2 false 6 2", "dpc3 false 0 0"}; !slices.Equal(said, want) {
+		t.Errorf("%q, want %q", said, want)
+	}
+}
+
 func TestFullStore(t *testing.T) {
 	r := newRig(t)
 	r.ok(nil, "PUT /v1/tenants/acme", "")

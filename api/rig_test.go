@@ -30,6 +30,7 @@ type backend struct {
 	history  *world.History
 	later    chan struct{}
 	sessions []control.SessionStatus
+	members  []control.MemberStatus
 	receipt  control.Receipt
 	down     error // what Read and Edit say, if not nil
 	// What others do after the next Edit decided and before it commits.
@@ -120,6 +121,7 @@ func (b *backend) WaitReceipt(ctx context.Context, r dove.Revision) control.Rece
 }
 
 func (b *backend) Sessions() []control.SessionStatus { return b.sessions }
+func (b *backend) Members() []control.MemberStatus   { return b.members }
 func (b *backend) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
 	return slices.DeleteFunc(slices.Clone(b.sessions), func(s control.SessionStatus) bool { return !slices.Contains(hosts, s.Host) })
 }

@@ -20,6 +20,24 @@ type other struct {
 	behind           Behind                 // as it said last
 }
 
+// MemberStatus is how a DPC member is: what it has applied, and how many hosts have a session with
+// it. Of one that is not reached it is what was known last.
+type MemberStatus struct {
+	Member   string
+	Reached  bool
+	Applied  dove.Revision
+	Sessions int
+}
+
+// Others returns what other members said last, in order of names.
+func (l *Ledger) Others() (all []MemberStatus) {
+	for _, name := range slices.Sorted(maps.Keys(l.others)) {
+		o := l.others[name]
+		all = append(all, MemberStatus{name, o.reached, o.applied, len(o.hosts)})
+	}
+	return all
+}
+
 // away is a host's session with another member.
 type away struct {
 	session uint64

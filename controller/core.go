@@ -483,6 +483,12 @@ func (c *Core) Sessions() []control.SessionStatus {
 	return all
 }
 
+// Members returns how this member is, and after it the others that it knows.
+func (c *Core) Members() []control.MemberStatus {
+	own := control.MemberStatus{Member: c.member, Reached: true, Applied: c.world.Revision(), Sessions: len(c.sessions)}
+	return append([]control.MemberStatus{own}, c.ledger.Others()...)
+}
+
 // SessionsOf returns what is known of the sessions of hosts, in their order;
 // those without one are left out.
 func (c *Core) SessionsOf(hosts []dove.HostName) []control.SessionStatus {

@@ -70,6 +70,13 @@ func (m *Member) Sessions() []control.SessionStatus {
 	return append(all, m.poll(nil)...)
 }
 
+// Members returns how this member is, and after it the others that it knows.
+func (m *Member) Members() []control.MemberStatus {
+	var all []control.MemberStatus
+	_ = m.ask(context.Background(), func() { all = m.core.Members() })
+	return all
+}
+
 // SessionsOf returns what is known of the sessions of hosts, with whichever
 // member, in their order; those without one are left out, and those whose member does not
 // tell in time.

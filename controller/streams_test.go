@@ -154,6 +154,13 @@ func TestTwoMembersAreOne(t *testing.T) {
 				t.Errorf("%s says of h2 and h1 %+v", m.name, some)
 			}
 		}
+		for m, other := range map[*Member]string{f.member: "dpc-2", g.member: "dpc-1"} {
+			at := m.World().Revision()
+			want := []control.MemberStatus{{Member: m.name, Reached: true, Applied: at, Sessions: 1}, {Member: other, Reached: true, Applied: at, Sessions: 1}}
+			if got := m.Members(); !slices.Equal(got, want) {
+				t.Errorf("%s says of members %+v, want %+v", m.name, got, want)
+			}
+		}
 		revision := f.policies(webApp + ", " + appDB)
 		move := f.edit(func(w *world.World) (dove.Txn, error) {
 			txn, _, err := edit.PutEndpoint(w, edit.EndpointRequest{Tenant: "acme", ID: "web-2", Groups: []string{"shop/web"}, Addresses: []string{"10.0.0.21"}, Host: "h2"}, edit.Chance{UID: 9, Now: time.Now()}, nil)

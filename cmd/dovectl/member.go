@@ -42,24 +42,35 @@ to serve the API and to keep documents.`),
 func (a *app) membersCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "members", Short: "list the members of the DPC", Args: cobra.NoArgs,
-		Long: `Lists the members of the DPC. The one that answers is marked with a star.`,
+		Long: `Lists the members of the DPC, with the revision that each has applied and the
+number of hosts that have a session with it. The one that answers is marked
+with a star; it tells of the others what they told it, and of one that it does
+not reach what that said last.`,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
 			all, err := c.Members(ctx)
 			if err != nil {
 				return err
 			}
 			return a.emit(all, func(w io.Writer) {
-				row(w, "NAME", "API", "CONTROL", "STATE")
+				row(w, "NAME", "API", "CONTROL", "STATE", "APPLIED", "SESSIONS")
 				for _, m := range all {
 					name := m.Name
 					if m.Answers {
 						name += " *"
 					}
-					row(w, name, m.API, m.Control, memberState(m))
+					row(w, name, m.API, m.Control, memberHeard(m), m.Applied, m.Sessions)
 				}
 			})
 		}),
 	}
+}
+
+// memberHeard is memberState, and whether the one that answers hears of it.
+func memberHeard(m api.Member) string {
+	if !m.Reached {
+		return memberState(m) + ", not reached"
+	}
+	return memberState(m)
 }
 
 func memberState(m api.Member) string {
@@ -71,13 +82,15 @@ func memberState(m api.Member) string {
 
 func printMember(w io.Writer, m api.Member) {
 	row(w, "name:", m.Name)
-	row(w, "state:", memberState(m))
+	row(w, "state:", memberHeard(m))
 	row(w, "api:", m.API)
 	row(w, "control:", m.Control)
 	row(w, "peer:", m.Peer)
 	row(w, "etcd:", m.Etcd)
 	row(w, "serial:", m.Serial)
 	row(w, "joined:", moment(m.Joined))
+	row(w, "applied:", m.Applied)
+	row(w, "sessions:", m.Sessions)
 	row(w, "revision:", m.Revision)
 }
 
