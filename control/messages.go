@@ -21,10 +21,10 @@ const Version = 5
 
 // Limits of one message. What is longer is split by Parts and Split.
 const (
-	MessageMax = 16 << 20 // encoded bytes
-	RowsMax    = 4096     // rows, questions or keys in each list
-	TextMax    = 1024     // bytes of a text for people
-	HeldMax    = 1 << 17  // rows that one dSwitch may hold
+	MessageMax = 8 << 20 // encoded bytes
+	RowsMax    = 4096    // rows, questions or keys in each list
+	TextMax    = 1024    // bytes of a text for people
+	HeldMax    = 1 << 17 // rows that one dSwitch may hold
 	DelayMax   = time.Hour
 )
 

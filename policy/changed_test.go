@@ -19,11 +19,11 @@ import (
 var seed = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random tests")
 
 // TestRenewedPairsAreThoseOfTheDomain: what Pairs remembers across a change is what
-// the changed domain says, and it does remember: pairs outside of what Changed tells.
+// the changed domain says, and it does remember: just the pairs that Changed tells are made again.
 func TestRenewedPairsAreThoseOfTheDomain(t *testing.T) {
 	t.Logf("go test ./policy -run %s -seed %d", t.Name(), *seed)
 	r := rand.New(rand.NewPCG(*seed, 0))
-	kept, all := 0, 0
+	kept, again, all := 0, 0, 0
 	for n := range 15 {
 		w := worlds.Rich(r, "acme")
 		p := policy.NewPairs(policy.Compile(w.Blueprints, w.Edge))
@@ -45,23 +45,41 @@ func TestRenewedPairsAreThoseOfTheDomain(t *testing.T) {
 			}
 			next, edge := edited(r, w)
 			after := policy.Compile(next, edge)
-			p.Renew(after)
+			shift, made := p.Renew(after), p.Compiled()
+			touched, sides := 0, make([]policy.Side, len(signatures))
+			for i, s := range signatures {
+				sides[i] = shift.Side(s)
+			}
 			for i, src := range signatures {
 				for j, dst := range signatures {
 					all++
+					touches := sides[i].Differs(sides[j])
+					if touches {
+						touched++
+					}
 					got, want := p.Table(src, dst), after.Table(src, dst)
-					if any(got) == tables[[2]int{i, j}] {
+					switch is := any(got) == tables[[2]int{i, j}]; {
+					case is:
 						kept++
+					case !touches:
+						t.Fatalf("world %d: the table of %s to %s is another, and the change does not touch them", n, src.Key(), dst.Key())
 					}
 					if got.Digest() != want.Digest() {
 						t.Fatalf("world %d, %s to %s: remembered\n%sbut it is\n%s%s", n, src.Key(), dst.Key(), got, want, w)
 					}
 				}
 			}
+			if again := p.Compiled() - made; again != touched {
+				t.Fatalf("world %d: a change that touches %d pairs has %d made again", n, touched, again)
+			}
+			again += touched
 			w.Blueprints, w.Edge = next, edge
 		}
 	}
-	t.Logf("%d of %d tables stayed", kept, all)
+	t.Logf("of %d tables %d stayed, and %d were made again", all, kept, again)
+	if again == 0 || again == all {
+		t.Errorf("of %d tables %d were made again", all, again)
+	}
 }
 
 // edited changes one thing in a world's intent.

@@ -20,6 +20,7 @@ type Pairs struct {
 	pairs      map[pair]*verdict.Table
 	tables     map[verdict.Digest]*shared
 	before     map[verdict.Digest]*verdict.Table // that no pair has since the last Renew
+	compiled   int
 }
 
 type pair struct{ src, dst int32 } // numbers of signatures
@@ -64,11 +65,15 @@ func (p *Pairs) Renew(d *Domain) *Shift {
 	return s
 }
 
+// Compiled counts the tables that were made so far, each time.
+func (p *Pairs) Compiled() int { return p.compiled }
+
 // Table returns the table of what src may send to dst.
 func (p *Pairs) Table(src, dst Signature) *verdict.Table {
 	if len(p.pairs) >= PairsMax || len(p.signatures) >= PairsMax {
-		last := p.tables
+		last, compiled := p.tables, p.compiled
 		*p = *NewPairs(p.domain)
+		p.compiled = compiled
 		p.before = map[verdict.Digest]*verdict.Table{}
 		for digest, s := range last {
 			p.before[digest] = s.table
@@ -78,6 +83,7 @@ func (p *Pairs) Table(src, dst Signature) *verdict.Table {
 	if t := p.pairs[key]; t != nil {
 		return t
 	}
+	p.compiled++
 	t := p.domain.Table(src, dst)
 	digest := t.Digest()
 	same := p.tables[digest]

@@ -288,11 +288,11 @@ func TestGarbage(t *testing.T) {
 		"hello of nobody":       {frame(frameMessage, 2, []byte{0x0a, 0x00}), dove.Invalid},
 		"unknown frame":         {frame(77, 0, nil), dove.Invalid},
 		"admits the member":     {frame(frameAdmitted, 0, nil), dove.Invalid},
-		"larger than the limit": {frame(frameMessage, MessageMax+1, nil), dove.TooLarge},
+		"larger than the limit": {frame(frameMessage, control.MessageMax+1, nil), dove.TooLarge},
 		"ends for no reason":    {frame(frameEnd, 2, []byte{0x08, 0x7f}), dove.Invalid},
 		"refuses the member":    {frame(frameEnd, 2, []byte{0x08, byte(dove.Forbidden)}), dove.Forbidden},
 		"cut in the middle":     {frame(frameMessage, 100, []byte{0x0a}), dove.Unavailable},
-		"cut in a large one":    {frame(frameMessage, MessageMax, noise), dove.Unavailable},
+		"cut in a large one":    {frame(frameMessage, control.MessageMax, noise), dove.Unavailable},
 		"cut in the header":     {[]byte{0, 0}, dove.Unavailable},
 		"says nothing":          {nil, dove.Unavailable},
 	} {
@@ -366,7 +366,7 @@ func TestSlowReader(t *testing.T) {
 			}
 			if !sent {
 				told <- n
-				return w.send(refusalOf(n), refusalOf(MessageMax-100), refusalOf(7))
+				return w.send(refusalOf(n), refusalOf(control.MessageMax-100), refusalOf(7))
 			}
 		}
 		return dove.Errorf(dove.Internal, "all of it went out")
@@ -395,7 +395,7 @@ func TestSlowReader(t *testing.T) {
 		hear(32 << 10)
 	}
 	hear(last)
-	hear(MessageMax - 100)
+	hear(control.MessageMax - 100)
 	hear(7)
 	if err := w.recv(&controlpb.Envelope{}); err != io.EOF {
 		t.Errorf("the session ends with %v", err)
@@ -410,7 +410,7 @@ func TestTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.end(nil)
-	if err := w.send(refusalOf(MessageMax)); dove.KindOf(err) != dove.TooLarge {
+	if err := w.send(refusalOf(control.MessageMax)); dove.KindOf(err) != dove.TooLarge {
 		t.Errorf("sent: %v", err)
 	}
 	if sent, err := w.trySend(refusalOf(chunkSize)); sent || err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"dove.network/control"
 	"dove.network/control/controlpb"
 	"dove.network/dove"
 	"dove.network/lobby"
@@ -26,7 +27,6 @@ import (
 
 // Limits and times of every session.
 const (
-	MessageMax = 8 << 20          // bytes of one message, either way
 	SilenceMax = 30 * time.Second // without a byte from the peer, then the end
 
 	reasonMax  = 4 << 10 // bytes of the reason for an end; who logs it does not choose it
@@ -129,8 +129,8 @@ func (w *wire) next() (kind byte, body []byte, err error) {
 	}
 	kind = header[0]
 	size := int(binary.BigEndian.Uint32(header) & 0xffffff)
-	if size > MessageMax {
-		return 0, nil, dove.Errorf(dove.TooLarge, "a message has %d bytes, at most %d are allowed", size, MessageMax)
+	if size > control.MessageMax {
+		return 0, nil, dove.Errorf(dove.TooLarge, "a message has %d bytes, at most %d are allowed", size, control.MessageMax)
 	}
 	if headerSize+size <= w.in.Size() {
 		if body, err = w.in.Peek(headerSize + size); err != nil {
@@ -237,8 +237,8 @@ func appendFrame(out []byte, kind byte, m proto.Message) ([]byte, error) {
 		return nil, fmt.Errorf("encode a message: %w", err)
 	}
 	size := len(out) - at - headerSize
-	if size > MessageMax {
-		return nil, dove.Errorf(dove.TooLarge, "a message has %d bytes, at most %d are allowed", size, MessageMax)
+	if size > control.MessageMax {
+		return nil, dove.Errorf(dove.TooLarge, "a message has %d bytes, at most %d are allowed", size, control.MessageMax)
 	}
 	binary.BigEndian.PutUint32(out[at:], uint32(kind)<<24|uint32(size))
 	return out, nil
