@@ -16,7 +16,7 @@ import (
 // HeartbeatEvery is how long a session may be quiet before the member says so.
 const HeartbeatEvery = 5 * time.Second
 
-// Event is what happens to a Core: Changed, Opened, Received, Flooded, Closed, Asked,
+// Event is what happens to a Core: Changed, Opened, Continued, Received, Flooded, Closed, Asked,
 // Polled, Ceased, PeerOpened, PeerReceived, PeerClosed, Fresh, Confirmed or Tick.
 type Event interface{ event() }
 
@@ -42,6 +42,8 @@ type (
 		Session control.SessionID
 		Request *control.PolicyRequest
 	}
+	// Continued has a Core go on with a session that opens.
+	Continued struct{ Session control.SessionID }
 	// Closed says that a session is over.
 	Closed struct{ Session control.SessionID }
 	// Asked says that somebody wants to know what hosts do now: what Host would do
@@ -91,15 +93,16 @@ type (
 	Tick struct{}
 )
 
-func (Changed) event()  {}
-func (Opened) event()   {}
-func (Received) event() {}
-func (Flooded) event()  {}
-func (Closed) event()   {}
-func (Asked) event()    {}
-func (Polled) event()   {}
-func (Ceased) event()   {}
-func (Tick) event()     {}
+func (Changed) event()   {}
+func (Opened) event()    {}
+func (Received) event()  {}
+func (Flooded) event()   {}
+func (Continued) event() {}
+func (Closed) event()    {}
+func (Asked) event()     {}
+func (Polled) event()    {}
+func (Ceased) event()    {}
+func (Tick) event()      {}
 
 func (PeerOpened) event()   {}
 func (PeerReceived) event() {}
@@ -107,7 +110,7 @@ func (PeerClosed) event()   {}
 func (Fresh) event()        {}
 func (Confirmed) event()    {}
 
-// Effect is what a Core wants done, in order: Send, End, Denied, Claimed, Asks,
+// Effect is what a Core wants done, in order: Send, End, Continue, Resumed, Denied, Claimed, Asks,
 // Told, Polls, Standing, PeerSend, PeerEnd or Confirm.
 type Effect interface{ effect() }
 
@@ -123,6 +126,12 @@ type (
 		Session control.SessionID
 		Last    control.Down
 	}
+	// Continue wants to hear Continued of a session that opens, once others have had
+	// their turns.
+	Continue struct{ Session control.SessionID }
+	// Resumed says how many rows that a session held when it opened it is told anew, and how
+	// many it kept.
+	Resumed struct{ Told, Kept int }
 	// Denied says that a host claimed what is not its own: worth a log entry.
 	Denied struct {
 		Session  control.SessionID
@@ -181,6 +190,9 @@ func (Asks) effect()    {}
 func (Told) effect()    {}
 func (Claimed) effect() {}
 
+func (Continue) effect() {}
+func (Resumed) effect()  {}
+
 func (Polls) effect()    {}
 func (Standing) effect() {}
 func (PeerSend) effect() {}
@@ -196,6 +208,8 @@ type Core struct {
 	interest *resolver.Interest
 	ledger   *control.Ledger
 	sessions map[control.SessionID]*session
+	unopened map[control.SessionID]*unopened
+	openPart int
 	hosts    map[dove.HostName]*session
 	claims   map[virtual]*claiming // of the last second
 	live     live
@@ -230,9 +244,10 @@ func NewCore(member string, w *world.World) *Core {
 	c := &Core{
 		member: member, world: w,
 		sessions: map[control.SessionID]*session{},
-		hosts:    map[dove.HostName]*session{},
-		claims:   map[virtual]*claiming{},
-		live:     newLive(),
+		unopened: map[control.SessionID]*unopened{}, openPart: OpenPart,
+		hosts:  map[dove.HostName]*session{},
+		claims: map[virtual]*claiming{},
+		live:   newLive(),
 	}
 	c.restart()
 	return c
@@ -274,9 +289,15 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 		err = c.changed(e)
 	case Opened:
 		c.open(e)
+	case Continued:
+		if u := c.unopened[e.Session]; u != nil {
+			c.goOn(u)
+		}
 	case Received:
 		if s := c.sessions[e.Session]; s != nil {
 			c.received(s, e.Message)
+		} else if u := c.unopened[e.Session]; u != nil {
+			c.hears(u, e.Message)
 		}
 	case Flooded:
 		if s := c.sessions[e.Session]; s != nil {
@@ -284,6 +305,9 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 		}
 	case Closed:
 		c.forget(c.sessions[e.Session])
+		if u := c.unopened[e.Session]; u != nil {
+			c.forgetUnopened(u)
+		}
 	case Asked:
 		c.asked(e)
 	case Polled:
@@ -328,6 +352,7 @@ func (c *Core) changed(e Changed) error {
 		for _, s := range c.inOrder() {
 			c.end(s, dove.Unavailable, "the store is another one now: open a new session")
 		}
+		c.endUnopened("the store is another one now: open a new session")
 		for _, name := range slices.Sorted(maps.Keys(c.fellows)) {
 			c.peerClosed(name)
 			c.effects = append(c.effects, PeerEnd{name})
@@ -356,6 +381,7 @@ func (c *Core) changed(e Changed) error {
 			news[n.Session] = append(news[n.Session], u)
 		}
 	}
+	c.putOff(news)
 	told := slices.Sorted(maps.Keys(news))
 	for _, id := range told {
 		c.send(c.sessions[id], append(news[id], &control.Frontier{Revision: e.Revision})...)

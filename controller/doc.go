@@ -25,8 +25,12 @@
 // other; what an answer is worth is decided outside it, by the world of the moment:
 // a host speaks for flows of its own endpoints and for no others.
 //
+// A session opens in parts: what a dSwitch holds is compared some rows at a time, and
+// what changes meanwhile is told with the rest.
+//
 // Member acts: it publishes each world with the History that led to it (Changes);
-// whoever has an event takes its turn with the Core, and never blocks meanwhile; sessions, the
+// whoever has an event takes its turn with the Core, and never blocks meanwhile. Turns go
+// round among kinds of work, and among questions by tenant and session; sessions, the
 // store's watch and the API send to it and read immutable worlds. Edits that wait at the
 // same time are committed as one transaction. Member
 // declares the Store that it needs.

@@ -280,6 +280,14 @@ func (m *Member) step(e Event) error {
 			m.enqueue(effect)
 		case End:
 			m.finish(effect)
+		case Continue:
+			m.turn.Lock()
+			m.line.add(laneOpening, work{act: func() {
+				if m.began == nil {
+					m.mustStep(Continued(effect))
+				}
+			}})
+			m.turn.Unlock()
 		case Denied:
 			m.denied(effect)
 		case Claimed:

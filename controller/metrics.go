@@ -115,25 +115,13 @@ func (m *measures) step(e Event, took time.Duration, effects []Effect) {
 		switch effect := effect.(type) {
 		case Send:
 			m.sent(effect.Messages)
-			if o, ok := e.(Opened); ok && o.Session == effect.Session {
-				m.resume(o.Hello, effect.Messages)
-			}
+		case Resumed:
+			m.resumed.WithLabelValues(resumedTold).Add(float64(effect.Told))
+			m.resumed.WithLabelValues(resumedKept).Add(float64(effect.Kept))
 		case Denied:
 			m.denied.Inc()
 		}
 	}
-}
-
-// resume counts what of a Hello differed.
-func (m *measures) resume(h *control.Hello, batch []control.Down) {
-	told := 0
-	for _, message := range batch {
-		if u, ok := message.(*control.Update); ok {
-			told += len(u.Peers) + len(u.Pairs)
-		}
-	}
-	m.resumed.WithLabelValues(resumedTold).Add(float64(told))
-	m.resumed.WithLabelValues(resumedKept).Add(float64(max(0, len(h.Peers)+len(h.Pairs)-told)))
 }
 
 func (m *measures) sent(messages []control.Down) {
@@ -171,6 +159,8 @@ func eventName(e Event) string {
 		return "opened"
 	case Received:
 		return "received"
+	case Continued:
+		return "continued"
 	case Flooded:
 		return "flooded"
 	case Closed:

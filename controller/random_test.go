@@ -31,7 +31,11 @@ func TestSessionsHoldWhatTheResolverSays(t *testing.T) {
 			w.tenant(tenant)
 			w.blueprint(tenant, fmt.Sprintf(shop, webApp))
 		}
+		if rapid.Bool().Draw(t, "slowly") {
+			w.slowly, w.core.openPart = true, 1
+		}
 		steps := []func(){
+			w.goOn, w.goOn, w.goOn,
 			w.editPolicy, w.putEndpoint, w.putEndpoint, w.bindEndpoint, w.bindEndpoint, w.moveEndpoint, w.moveEndpoint, w.deleteEndpoint,
 			w.regroup, w.carryAll,
 			w.openSession, w.openSession, w.askSome, w.askSome, w.askSome, w.releaseSome, w.closeSession, w.changeHost, w.sweep,
@@ -42,6 +46,11 @@ func TestSessionsHoldWhatTheResolverSays(t *testing.T) {
 			w.check()
 			w.checkInterest()
 		}
+		for len(w.opening) > 0 {
+			w.goOn()
+		}
+		w.check()
+		w.checkInterest()
 		for _, d := range w.switches {
 			w.ack(d)
 		}
@@ -281,8 +290,8 @@ func (w *walk) openSession() {
 
 // remember keeps what the host's session held, if it has one.
 func (w *walk) remember(host dove.HostName) {
-	for _, d := range w.switches {
-		if d.identity.Host == host {
+	for id, d := range w.switches {
+		if d.identity.Host == host && w.core.sessions[id] != nil {
 			w.before[host] = d
 		}
 	}
@@ -290,10 +299,10 @@ func (w *walk) remember(host dove.HostName) {
 
 // anySession returns one of the open sessions, nil if there is none.
 func (w *walk) anySession() *dswitch {
-	if len(w.switches) == 0 {
+	if len(w.core.sessions) == 0 {
 		return nil
 	}
-	return w.switches[rapid.SampledFrom(slices.Sorted(maps.Keys(w.switches))).Draw(w.t, "session")]
+	return w.switches[rapid.SampledFrom(slices.Sorted(maps.Keys(w.core.sessions))).Draw(w.t, "session")]
 }
 
 func (w *walk) askSome() {
@@ -361,7 +370,10 @@ func (w *walk) releaseSome() {
 }
 
 func (w *walk) closeSession() {
-	if d := w.anySession(); d != nil {
+	if opening := slices.Sorted(maps.Keys(w.core.unopened)); len(opening) > 0 && rapid.Bool().Draw(w.t, "opening") {
+		delete(w.switches, opening[0])
+		w.step(Closed{opening[0]})
+	} else if d := w.anySession(); d != nil {
 		w.remember(d.identity.Host)
 		delete(w.switches, d.id)
 		w.step(Closed{d.id})
@@ -370,10 +382,13 @@ func (w *walk) closeSession() {
 
 // checkInterest says of what the Core remembers that it is what is held.
 func (w *walk) checkInterest() {
-	if len(w.core.sessions) != len(w.switches) {
-		w.t.Fatalf("%d sessions are open, the Core knows %d", len(w.switches), len(w.core.sessions))
+	if len(w.core.sessions)+len(w.core.unopened) != len(w.switches) {
+		w.t.Fatalf("%d sessions are open, the Core knows %d and %d", len(w.switches), len(w.core.sessions), len(w.core.unopened))
 	}
 	for id, d := range w.switches {
+		if w.core.unopened[id] != nil {
+			continue
+		}
 		if peers, _, pairs := w.core.interest.Held(id); peers != len(d.peers) || pairs != len(d.pairs) {
 			w.t.Fatalf("host %s holds %d peers and %d pairs, the Core remembers %d and %d", d.identity.Host, len(d.peers), len(d.pairs), peers, pairs)
 		}

@@ -35,6 +35,8 @@ type rig struct {
 	denied   []Denied
 	live     []Effect // Asks and Told, since the last hearing
 	claimed  []edit.ClaimRequest
+	slowly   bool // sessions go on opening when goOn says so
+	opening  []control.SessionID
 }
 
 // dswitch is what one session has told.
@@ -286,6 +288,12 @@ func (r *rig) step(e Event) {
 				r.refused[effect.Session] = control.Refusal{Kind: dove.Unavailable, Message: last.Reason}
 			}
 			delete(r.switches, effect.Session)
+		case Continue:
+			if r.slowly {
+				r.opening = append(r.opening, effect.Session)
+			} else {
+				r.step(Continued(effect))
+			}
 		case Denied:
 			r.denied = append(r.denied, effect)
 		case Claimed:
@@ -294,6 +302,16 @@ func (r *rig) step(e Event) {
 		case Asks, Told:
 			r.live = append(r.live, effect)
 		}
+	}
+}
+
+// goOn has the sessions that open go on, by one step each.
+func (r *rig) goOn() {
+	r.t.Helper()
+	opening := r.opening
+	r.opening = nil
+	for _, id := range opening {
+		r.step(Continued{id})
 	}
 }
 
@@ -400,6 +418,9 @@ func (r *rig) check() {
 	view := resolver.NewView(w)
 	for _, id := range slices.Sorted(maps.Keys(r.switches)) {
 		d := r.switches[id]
+		if r.core.unopened[id] != nil {
+			continue
+		}
 		host := d.identity.Host
 		for key, row := range d.peers {
 			if want := view.Peer(host, key); row.Digest() != want.Digest() {

@@ -10,58 +10,6 @@ import (
 	"dove.network/world"
 )
 
-// open answers Hello: with a refusal, or with all that the dSwitch must hold
-// and does not, in one batch.
-func (c *Core) open(e Opened) {
-	h := e.Hello
-	if err := c.welcome(e.Identity, h); err != nil {
-		c.effects = append(c.effects, End{e.Session, &control.Refusal{Kind: err.Kind, Message: err.Message}})
-		return
-	}
-	if away := c.turnAway(h); away != nil {
-		c.effects = append(c.effects, End{e.Session, away})
-		return
-	}
-	if before := c.hosts[e.Identity.Host]; before != nil {
-		c.end(before, dove.Conflict, fmt.Sprintf("host %s opened another session", e.Identity.Host))
-	}
-	s := &session{
-		id: e.Session, identity: e.Identity, software: h.Software, opened: c.now,
-		assigned: map[dove.Endpoint]given{}, states: map[dove.Endpoint]control.EndpointUpdate{},
-		carries: map[dove.Endpoint]*carrying{}, number: h.Number,
-	}
-	c.sessions[s.id], c.hosts[s.identity.Host] = s, s
-	c.interest.Open(s.id, s.identity.Host)
-
-	revision := c.world.Revision()
-	batch := []control.Down{&control.Welcome{
-		Version: control.Version, Member: c.member, Incarnation: c.world.Incarnation(), Revision: revision,
-	}}
-	if m := c.members(); len(m.Addresses) > 0 {
-		s.members = m.Addresses
-		batch = append(batch, m)
-	}
-	peers, pairs := c.compare(s, h)
-	for _, e := range c.lacks(s, h, peers) {
-		batch = append(batch, e)
-	}
-	batch = append(batch, c.assignAll(s, h.Attached)...)
-	batch = append(batch, c.allTunnels(s)...)
-	for _, u := range control.Split(revision, peers, pairs) {
-		batch = append(batch, u)
-	}
-	c.send(s, append(batch, &control.Frontier{Revision: revision})...)
-	c.ledger.Open(s.id, s.identity.Host, h.Number, revision)
-	c.present(c.ledger.Presence(s.id))
-	c.liveOpened(s.identity.Host)
-	for _, name := range sortedEndpoints(s.assigned) {
-		if c.moving[name] {
-			c.tellState(name, s)
-			c.carry(name)
-		}
-	}
-}
-
 // welcome says why a session must not open, nil if it may.
 func (c *Core) welcome(id control.Identity, h *control.Hello) *dove.Error {
 	switch {
@@ -88,28 +36,6 @@ func (c *Core) admit(id control.Identity) *dove.Error {
 		return dove.Errorf(dove.Forbidden, "host %s is at %s, its certificate says %s: join again", id.Host, host.VTEP, id.VTEP)
 	}
 	return nil
-}
-
-// compare enters the session's interest in what it holds, as far as it may
-// hold it, and returns the rows that are not what they should be.
-func (c *Core) compare(s *session, h *control.Hello) (peers []control.Peer, pairs []control.Pair) {
-	known := h.Incarnation == c.world.Incarnation()
-	host := s.identity.Host
-	for _, held := range h.Pairs {
-		row := c.view.Pair(host, held.Key)
-		c.interest.Pair(s.id, row)
-		if digest := row.Digest(); !known || digest != held.Digest || row.Table == nil {
-			pairs = append(pairs, row)
-		}
-	}
-	for _, held := range h.Peers {
-		row := c.view.Peer(host, held.Key)
-		c.interest.Peer(s.id, row)
-		if digest := row.Digest(); !known || digest != held.Digest || digest == (control.Digest{}) {
-			peers = append(peers, row)
-		}
-	}
-	return peers, pairs
 }
 
 // lacks sends a session that opens the pairs of classes that are new to it.

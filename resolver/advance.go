@@ -291,19 +291,19 @@ func (i *Interest) renew(t touched, renamed map[control.SessionID]renames) []New
 	for _, id := range slices.Sorted(maps.Keys(t)) {
 		host := i.sessions[id].host
 		news := News{Session: id, Expect: i.Expect(id, nil, i.follow(id, renamed[id]))}
-		for _, key := range slices.SortedFunc(maps.Keys(t[id].pairs), comparePairKeys) {
+		for _, key := range slices.SortedFunc(maps.Keys(t[id].pairs), ComparePairKeys) {
 			if row := i.view.Pair(host, key); !i.HasPair(id, row) {
 				i.Pair(id, row)
 				news.Pairs = append(news.Pairs, row)
 			}
 		}
-		for _, key := range slices.SortedFunc(maps.Keys(t[id].peers), comparePeerKeys) {
+		for _, key := range slices.SortedFunc(maps.Keys(t[id].peers), ComparePeerKeys) {
 			if row := i.view.Peer(host, key); !i.HasPeer(id, row) {
 				i.Peer(id, row)
 				news.Peers = append(news.Peers, row)
 			}
 		}
-		for _, key := range slices.SortedFunc(maps.Keys(t[id].appears), comparePeerKeys) {
+		for _, key := range slices.SortedFunc(maps.Keys(t[id].appears), ComparePeerKeys) {
 			if _, held := i.sessions[id].peers[key]; !held && !i.view.Peer(host, key).Absent {
 				news.Peers = append(news.Peers, control.Peer{Key: key, Absent: true})
 			}

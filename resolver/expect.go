@@ -196,7 +196,7 @@ func (i *Interest) Lacks(id control.SessionID, changed []control.Peer, held []co
 func (i *Interest) unheld(id control.SessionID, needed map[control.PairKey]bool, most int) []control.Pair {
 	h := i.sessions[id]
 	var pairs []control.Pair
-	for _, key := range slices.SortedFunc(maps.Keys(needed), comparePairKeys) {
+	for _, key := range slices.SortedFunc(maps.Keys(needed), ComparePairKeys) {
 		if _, held := h.pairs[key]; held {
 			continue // what changed of it is news
 		}

@@ -370,11 +370,13 @@ func Rehomed(c world.Change[world.Network]) bool {
 	return c.Old == nil || c.New == nil || c.Old.VNI != c.New.VNI || c.Old.DomainOf() != c.New.DomainOf()
 }
 
-func comparePeerKeys(a, b control.PeerKey) int {
+// ComparePeerKeys orders keys of peers.
+func ComparePeerKeys(a, b control.PeerKey) int {
 	return cmp.Or(cmp.Compare(a.VNI, b.VNI), a.Addr.Compare(b.Addr))
 }
 
-func comparePairKeys(a, b control.PairKey) int {
+// ComparePairKeys orders keys of pairs.
+func ComparePairKeys(a, b control.PairKey) int {
 	return cmp.Or(
 		cmp.Compare(a.Domain.Tenant, b.Domain.Tenant), cmp.Compare(a.Domain.Name, b.Domain.Name),
 		cmp.Compare(a.Src, b.Src), cmp.Compare(a.Dst, b.Dst),

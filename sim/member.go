@@ -206,6 +206,8 @@ func (m *member) step(e controller.Event) {
 					}
 				}
 			})
+		case controller.Continue:
+			s.soon(func() { m.step(controller.Continued(effect)) })
 		case controller.Confirm:
 			m.confirm(effect)
 		case controller.PeerSend:
