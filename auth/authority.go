@@ -16,7 +16,6 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"time"
 
@@ -116,7 +115,7 @@ func serverTemplate(member string, addresses []string, now time.Time, random io.
 	if err := dove.CheckName(member); err != nil {
 		return nil, fmt.Errorf("name of the DPC member: %w", err)
 	}
-	template, err := leaf(member, "dpc", now, ServerLifetime, random)
+	template, err := leaf(member, roleMember, now, ServerLifetime, random)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +166,7 @@ func (a *Authority) SignHost(request []byte, host dove.HostName, vtep netip.Addr
 	case askedVTEP != vtep:
 		return bad("it names the underlay address %s, not %s", askedVTEP, vtep)
 	}
-	template, err := leaf(string(host), "host", now, HostLifetime, random)
+	template, err := leaf(string(host), roleHost, now, HostLifetime, random)
 	if err != nil {
 		return nil, "", err
 	}
@@ -220,7 +219,7 @@ func leaf(name, role string, now time.Time, lifetime time.Duration, random io.Re
 		NotBefore:    now.Add(-ClockSkew),
 		NotAfter:     now.Add(lifetime),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		URIs:         []*url.URL{{Scheme: "dove", Host: role, Path: "/" + name}},
+		URIs:         roleURI(role, name),
 	}, nil
 }
 

@@ -3,17 +3,14 @@ package auth
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"strings"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -37,18 +34,7 @@ func NewHostKey(host dove.HostName, vtep netip.Addr) (key *ecdsa.PrivateKey, req
 	if err := checkVTEP(vtep); err != nil {
 		return nil, nil, err
 	}
-	if key, err = newKey(); err != nil {
-		return nil, nil, err
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject:     pkix.Name{CommonName: string(host)},
-		URIs:        []*url.URL{{Scheme: "dove", Host: "host", Path: "/" + string(host)}},
-		IPAddresses: []net.IP{vtep.AsSlice()},
-	}, key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a certificate request: %w", err)
-	}
-	return key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
+	return ask(roleHost, string(host), nil, []net.IP{vtep.AsSlice()})
 }
 
 // NewHostCredentials puts together what a host made and what it was given. It
@@ -101,14 +87,8 @@ func HostIdentity(cert *x509.Certificate) (control.Identity, error) {
 }
 
 func hostNames(uris []*url.URL, ips []net.IP) (dove.HostName, netip.Addr, error) {
-	if len(uris) != 1 || uris[0].Scheme != "dove" || uris[0].Host != "host" {
-		return "", netip.Addr{}, errors.New("it does not carry exactly one URI of the form dove://host/NAME")
-	}
-	name, ok := strings.CutPrefix(uris[0].String(), "dove://host/")
-	if !ok {
-		return "", netip.Addr{}, errors.New("its URI is not of the form dove://host/NAME")
-	}
-	if err := dove.CheckName(name); err != nil {
+	name, err := nameIn(uris, roleHost)
+	if err != nil {
 		return "", netip.Addr{}, err
 	}
 	if len(ips) != 1 {

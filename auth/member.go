@@ -3,16 +3,11 @@ package auth
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"strings"
 	"time"
 
 	"dove.network/dove"
@@ -51,18 +46,7 @@ func NewMemberKey(member string, addresses []string) (key *ecdsa.PrivateKey, req
 	if err != nil {
 		return nil, nil, err
 	}
-	if key, err = newKey(); err != nil {
-		return nil, nil, err
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject:  pkix.Name{CommonName: member},
-		URIs:     []*url.URL{{Scheme: "dove", Host: "dpc", Path: "/" + member}},
-		DNSNames: dns, IPAddresses: ips,
-	}, key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a certificate request: %w", err)
-	}
-	return key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
+	return ask(roleMember, member, dns, ips)
 }
 
 // SignMember makes the certificate that a DPC member asked for with request (PEM,
@@ -73,7 +57,7 @@ func (a *Authority) SignMember(request []byte, member string, now time.Time, ran
 	if err != nil {
 		return nil, "", err
 	}
-	asked, err := memberName(csr.URIs)
+	asked, err := nameIn(csr.URIs, roleMember)
 	switch {
 	case err != nil:
 		return nil, "", dove.Errorf(dove.Invalid, "%s: %v", what, err)
@@ -99,22 +83,11 @@ func (a *Authority) SignMember(request []byte, member string, now time.Time, ran
 // its serial number as documents spell it. It does not check who signed it: TLS
 // has. The error is of kind dove.Unauthorized.
 func MemberIdentity(cert *x509.Certificate) (name, serial string, err error) {
-	name, err = memberName(cert.URIs)
+	name, err = nameIn(cert.URIs, roleMember)
 	if err != nil {
 		return "", "", dove.Errorf(dove.Unauthorized, "the certificate is not a DPC member's: %v", err)
 	}
 	return name, serialText(cert), nil
-}
-
-func memberName(uris []*url.URL) (string, error) {
-	if len(uris) != 1 || uris[0].Scheme != "dove" || uris[0].Host != "dpc" {
-		return "", errors.New("it does not carry exactly one URI of the form dove://dpc/NAME")
-	}
-	name, ok := strings.CutPrefix(uris[0].String(), "dove://dpc/")
-	if !ok {
-		return "", errors.New("its URI is not of the form dove://dpc/NAME")
-	}
-	return name, dove.CheckName(name)
 }
 
 // KeyPEM returns the authority's key, for another member of the same installation.
