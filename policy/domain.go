@@ -57,6 +57,11 @@ func (x index) count(groups []dove.Group) int {
 func Compile(blueprints []*blueprint.Blueprint, edge time.Time) *Domain {
 	d := &Domain{from: index{}, to: index{}, groups: map[dove.Group]blueprint.Group{}}
 	d.mention.outsides = map[dove.Group]blueprint.Outside{}
+	policies := 0
+	for _, b := range blueprints {
+		policies += len(b.Policies)
+	}
+	d.rules = make([]rule, 0, policies)
 	for _, b := range blueprints {
 		for _, g := range b.Groups {
 			d.groups[b.GroupOf(g.Name)] = g
