@@ -164,6 +164,8 @@ func TestRowsBehindRouters(t *testing.T) {
 		}
 	}
 	// A host knows its own next hop, though nothing on it may talk to that.
+	c.Groups = nil
+	l.write([]world.Document{c})
 	if w := resolver.NewView(l.w).Peer("h2", control.PeerKey{VNI: 101, Addr: addr("10.9.1.1")}).Ways[0]; w.Endpoint.ID != "c" || w.Host != "h2" || !w.VTEP.IsValid() {
 		t.Errorf("a next hop at home: %+v", w)
 	}
