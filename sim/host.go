@@ -285,6 +285,10 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 			s.lose(fmt.Sprintf("on %s, at a device that is gone", h.name))
 			return
 		}
+		if g == nil && at.vlan != 0 && h.session == 0 { // deleted, and the host does not know
+			s.lose(fmt.Sprintf("on %s, at a device whose guest does not take VLAN %d", h.name, at.vlan))
+			return
+		}
 		if g == nil {
 			s.fault("%s delivers to port %d, which has no guest", h.name, out.Port)
 			return

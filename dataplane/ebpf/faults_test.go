@@ -268,11 +268,10 @@ func TestFaults(t *testing.T) {
 		tried = faults[:shortFaults]
 	}
 	began := time.Now()
-	objects := buildAll(t, tried)
+	dir, flags := t.TempDir(), cflags(t)
 	for i, fault := range tried {
-		built := <-objects
 		t.Run(fault.name, func(t *testing.T) {
-			by, said := caught(t, built)
+			by, said := caught(t, build(dir, flags, fault))
 			left := time.Since(began) / time.Duration(i+1) * time.Duration(len(tried)-i-1)
 			t.Logf("%d of %d, some %d minutes left", i+1, len(tried), int(left.Minutes()))
 			if by == "" {
@@ -285,7 +284,7 @@ func TestFaults(t *testing.T) {
 		return
 	}
 	t.Run("no fault", func(t *testing.T) {
-		if by, said := caught(t, build(t.TempDir(), cflags(t), fault{})); by != "" {
+		if by, said := caught(t, build(dir, flags, fault{})); by != "" {
 			t.Errorf("caught by %s, though nothing was changed: %s", by, said)
 		}
 	})
@@ -313,21 +312,6 @@ func TestFaultsAreThere(t *testing.T) {
 type object struct {
 	spec []byte
 	err  error
-}
-
-// buildAll compiles one after the other, each while the checks look at the one before.
-func buildAll(t *testing.T, all []fault) <-chan object {
-	objects, dir, flags := make(chan object), t.TempDir(), cflags(t)
-	go func() {
-		for _, f := range all {
-			select {
-			case objects <- build(dir, flags, f):
-			case <-t.Context().Done():
-				return
-			}
-		}
-	}()
-	return objects
 }
 
 // build compiles a copy of the programs with a fault in it.

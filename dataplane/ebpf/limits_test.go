@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -303,7 +305,10 @@ func TestForeignAsks(t *testing.T) { foreignAsks(t, Options{}) }
 func foreignAsks(t testing.TB, o Options) {
 	s := newLone(t, o)
 	elsewhere := dataplane.Peer{UID: 3, MAC: guestMAC(3), Class: guestClass(2), VTEP: twinVTEPs[2]}
+	port := s.ports[1].Port
+	port.Addresses = append(slices.Clone(port.Addresses), dataplane.Address{Addr: guestAddr6(1), Class: guestClass(1)})
 	err := s.Apply([]dataplane.Op{
+		dataplane.SetPort{Port: port},
 		dataplane.SetVTEP{Addr: twinVTEPs[1], Foreign: true},
 		dataplane.SetVTEP{Addr: twinVTEPs[2]},
 		dataplane.SetPeer{Key: dataplane.PeerKey{VNI: testVNI, Addr: guestAddr4(3)}, Peer: elsewhere},
@@ -325,6 +330,10 @@ func foreignAsks(t testing.TB, o Options) {
 		if got.Action != c.want.Action || got.Reason != c.want.Reason || got.Want != c.want.Want {
 			t.Errorf("who asks in the name of guest %d: %+v, want %+v", c.as, got, c.want)
 		}
+	}
+	nobody := packet.Solicitation(guestMAC(2), netip.MustParseAddr("fe80::2"), guestAddr6(1))
+	if got := sends(t, s, nobody); got.Action != dataplane.Dropped || got.Reason != dataplane.SourceMismatch {
+		t.Errorf("who asks in nobody's name: %+v", got)
 	}
 }
 

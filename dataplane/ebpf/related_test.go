@@ -12,6 +12,7 @@ import (
 	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/packet"
+	"dove.network/verdict"
 )
 
 // errorsAboutFlow lets ten ICMP errors about one flow pass at once.
@@ -89,6 +90,24 @@ func pieces(t testing.TB, o Options) {
 	if want := packet.TooBig(large, 1450); err != nil || o1 != refused(dataplane.TooBig) || !bytes.Equal(told, want) {
 		t.Errorf("what is too big: %+v, %v, answered with\n%x, want\n%x", o1, err, told, want)
 	}
+
+	// An end without state asks of each piece of an answer what its first one asked for.
+	s = newLone(t, o)
+	alone := func(first, last uint16) *verdict.Table {
+		rule := allowed("udp", dove.ProtocolUDP, first, last)
+		rule.Action = verdict.Allow
+		h := verdict.Half{Rules: []verdict.Rule{rule}, DefaultName: verdict.DefaultDeny}
+		return verdict.Product(h, h)
+	}
+	if err := s.Apply([]dataplane.Op{
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: testDomain, Src: guestClass(1), Dst: guestClass(2)}, Table: alone(0, 65535)},
+		dataplane.SetPair{Key: dataplane.PairKey{Domain: testDomain, Src: guestClass(2), Dst: guestClass(1)}, Table: alone(1, 1)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	passes("what is answered without state", packet.UDP(out, 1, 53, nil), sent)
+	passes("the first of that answer", answer[0], delivered)
+	passes("the second of that answer", answer[1], delivered)
 }
 
 func TestPieces(t *testing.T) { pieces(t, Options{}) }
