@@ -10,6 +10,7 @@ import (
 	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/world"
 )
 
 // ClaimEvery is how often a virtual address may change its holder. What is
@@ -22,7 +23,7 @@ type virtual struct {
 	addr    netip.Addr
 }
 
-// claiming is when a virtual address was claimed last, and who waits for it.
+// claiming is when a virtual address was claimed last, with whichever member, and who waits for it here.
 type claiming struct {
 	at   time.Time
 	next *edit.ClaimRequest
@@ -57,6 +58,22 @@ func (c *Core) claimNext(name virtual) {
 	}
 	c.effects = append(c.effects, Claimed{*of.next})
 	of.at, of.next = c.now, nil
+}
+
+// moved notes which virtual addresses have changed holders, whichever member had that
+// written: the next change is a while later, here too.
+func (c *Core) moved(delta world.Delta) {
+	for _, change := range delta.Claims {
+		is := change.New
+		if is == nil {
+			continue
+		}
+		name := virtual{dove.Network{Tenant: is.Tenant, Name: is.Network}, is.Addr}
+		if c.claims[name] == nil {
+			c.claims[name] = &claiming{}
+		}
+		c.claims[name].at = c.now
+	}
 }
 
 // claimTick goes on with the claims that wait, and forgets those that are over.

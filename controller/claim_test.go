@@ -48,6 +48,18 @@ func TestAVirtualAddressMoves(t *testing.T) {
 	if where() != "h3" || len(r.claimed) != 2 {
 		t.Errorf("after a second it is at %q after %v", where(), r.claimed)
 	}
+	// Another member has it moved: the next move is a second later, here too.
+	r.now = r.now.Add(2 * time.Second)
+	r.edit(edit.ClaimAddress(r.core.World(), edit.ClaimRequest{Endpoint: app.Endpoint, Epoch: app.Epoch, Addr: vip}))
+	r.say(h3, &db)
+	if where() != "h2" {
+		t.Errorf("a second after another member's move has not passed, and it is at %q", where())
+	}
+	r.now = r.now.Add(ClaimEvery)
+	r.step(Tick{})
+	if where() != "h3" || len(r.claimed) != 3 {
+		t.Errorf("a second after another member's move it is at %q after %v", where(), r.claimed)
+	}
 	r.now = r.now.Add(2 * time.Second)
 	r.step(Tick{})
 	if len(r.core.claims) != 0 {
@@ -62,7 +74,7 @@ func TestAVirtualAddressMoves(t *testing.T) {
 	foreign.Addr = netip.MustParseAddr("10.0.0.101")
 	r.say(h2, &old)
 	r.say(h2, &foreign)
-	if len(r.denied) != 1 || len(r.claimed) != 2 || where() != "h3" {
+	if len(r.denied) != 1 || len(r.claimed) != 3 || where() != "h3" {
 		t.Errorf("denied %v, claimed %v, at %q", r.denied, r.claimed, where())
 	}
 	if got := r.ask(h3, acme, vip.String(), "10.0.0.11"); got.Status != control.Found {

@@ -363,6 +363,7 @@ func (c *Core) changed(e Changed) error {
 	}
 	c.fleet(delta)
 	c.follow(delta)
+	c.moved(delta)
 	for _, change := range delta.Hosts {
 		c.revoke(cmp.Or(change.New, change.Old).Name)
 	}
