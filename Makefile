@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build setup demo test lossless real-faults truth-tables random faults generate clean
+.PHONY: help build setup demo test lossless real-faults truth-tables random sim faults generate clean
 
 help: ## show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ truth-tables: build ## the truth tables that cyclonus makes of Kubernetes polici
 N ?= 100000
 random: setup ## ask oracle, tables and two eBPF switches about N=100000 packets in random worlds, of seeds from SEED=n on (root, a million in half a minute)
 	SEED=$(SEED) $(GO) test -count=1 -timeout 0 -v -run 'TestWorlds$$' ./dataplane/ebpf -packets $(N)
+
+RUNS ?= 100
+sim: build ## RUNS=100 fleets in virtual time in which everything goes wrong, of seeds from SEED=n on (some minutes)
+	@bin/dovelab sim --seeds $(RUNS) --seed $(or $(SEED),0) --hosts 40 --steps 500
 
 faults: setup ## put mistakes into the eBPF programs, one at a time: tests must notice each (root, half an hour)
 	$(GO) test -count=1 -timeout 0 -v -run 'TestFaults$$' ./dataplane/ebpf -faults

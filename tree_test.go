@@ -54,6 +54,7 @@ var layers = map[string]int{
 	"api/client":         5,
 	"lab/bench":          5,
 	"sim":                6,
+	"sim/fleet":          6,
 	"lab":                6,
 	"lab/fleet":          6,
 	"cmd/dpc":            7,
@@ -82,6 +83,7 @@ var beside = map[string][]string{
 	"control/stream":     {"auth"},
 	"api":                {"auth"},
 	"api/client":         {"auth", "api"},
+	"sim/fleet":          {"sim"},
 }
 
 // never lists imports that the layers would allow and the design forbids.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"hash/fnv"
 	"maps"
 	"net/netip"
 	"slices"
@@ -20,6 +21,7 @@ import (
 type contents struct {
 	networks map[dove.VNI]dataplane.Network
 	vteps    map[netip.Addr]bool
+	admits   *fingerprint // of vteps
 	ports    map[dataplane.PortID]dataplane.Port
 	peers    map[dataplane.PeerKey]dataplane.Peer
 	absent   map[dataplane.PeerKey]time.Time
@@ -28,7 +30,7 @@ type contents struct {
 
 func newContents() contents {
 	return contents{
-		map[dove.VNI]dataplane.Network{}, map[netip.Addr]bool{}, map[dataplane.PortID]dataplane.Port{},
+		map[dove.VNI]dataplane.Network{}, map[netip.Addr]bool{}, &fingerprint{}, map[dataplane.PortID]dataplane.Port{},
 		map[dataplane.PeerKey]dataplane.Peer{}, map[dataplane.PeerKey]time.Time{}, map[dataplane.PairKey]*verdict.Table{},
 	}
 }
@@ -40,8 +42,14 @@ func (c contents) take(op dataplane.Op, now time.Time) {
 	case dataplane.DelNetwork:
 		delete(c.networks, op.VNI)
 	case dataplane.SetVTEP:
+		if !c.vteps[op.Addr] {
+			c.admits.turn(op.Addr, 1)
+		}
 		c.vteps[op.Addr] = true
 	case dataplane.DelVTEP:
+		if c.vteps[op.Addr] {
+			c.admits.turn(op.Addr, -1)
+		}
 		delete(c.vteps, op.Addr)
 	case dataplane.SetPort:
 		c.ports[op.Port.ID] = op.Port
@@ -60,6 +68,31 @@ func (c contents) take(op dataplane.Op, now time.Time) {
 	case dataplane.DelPair:
 		delete(c.pairs, op.Key)
 	}
+}
+
+// fingerprint stands for a set of addresses, whatever their order.
+type fingerprint struct {
+	size int
+	sum  uint64
+}
+
+// turn takes an address in (by 1) or out (by -1).
+func (f *fingerprint) turn(a netip.Addr, by int) {
+	h := fnv.New64a()
+	b := a.As16()
+	h.Write(b[:])
+	f.size += by
+	f.sum ^= h.Sum64()
+}
+
+// joinedIn is the fleet of a world.
+func joinedIn(w *world.World) (f fingerprint) {
+	for h := range w.Hosts() {
+		if resolver.Joined(h) {
+			f.turn(h.VTEP, 1)
+		}
+	}
+	return f
 }
 
 // portOf returns the port of a device, 0 if it has none.
@@ -83,6 +116,8 @@ func (s *Sim) compare() {
 }
 
 func (s *Sim) compareHost(h *host) {
+	before := len(s.faults)
+	defer func() { h.unsure = len(s.faults) > before }()
 	s.comparePorts(h)
 	s.compareRows(h, resolver.NewView(s.World()))
 	s.compareFleet(h)
@@ -169,6 +204,13 @@ func text(t *verdict.Table) string {
 
 // compareFleet checks that the switch admits the other hosts, and nobody else.
 func (s *Sim) compareFleet(h *host) {
+	others := s.joined
+	if its, ok := s.World().Host(h.name); ok && resolver.Joined(its) {
+		others.turn(its.VTEP, -1)
+	}
+	if others == *h.holds.admits {
+		return
+	}
 	fleet := map[netip.Addr]bool{}
 	for o := range s.World().Hosts() {
 		if resolver.Joined(o) && o.Name != h.name {

@@ -20,6 +20,13 @@
 // from each other, one way too. Whenever a member says that the receipt of the latest
 // revision is complete, all hosts that it does not name must enforce that.
 //
+// Every packet that a switch lets out to another host or delivers is held against the
+// oracle in that moment: it must be allowed by the latest revision, or by one from which on
+// the host is not known to enforce all. That is so of each of the two hosts by itself, so nothing
+// forbidden arrives while one of them is current. Begin and Pass have flows and time go on
+// without waiting for anything (package sim/fleet); Underlay, Silence and StepClock make that hard.
+// Record keeps a digest of all that happens.
+//
 // Disturb ends programs, starts them again and cuts links. What a packet met on
 // its way, and who was told of a change, is said in sentences for a reader.
 //

@@ -26,6 +26,9 @@ type exchange struct {
 	drops    []drop   // while it was under way
 	lost     []string // where its packets ended without a drop
 	asked    []dove.HostName
+	ended    []drop   // its own packets
+	via      [2]*host // that packets of the flow left, and answers, if they did
+	begun    *guest   // who began the flow, if not from
 }
 
 // drop is a refused packet.
@@ -302,6 +305,15 @@ func (s *Sim) freePort() uint16 {
 // dropped, or nothing is under way. With silent, nobody answers.
 func (s *Sim) exchange(g *guest, src, dst netip.Addr, silent bool, make func(packet.Ends, []byte) []byte) (*exchange, error) {
 	return s.exchangeSized(g, src, dst, silent, 0, make)
+}
+
+// answer sends a packet of a flow that another guest began.
+func (s *Sim) answer(g, begun *guest, src, dst netip.Addr, make func(packet.Ends, []byte) []byte) (*exchange, error) {
+	x, done := s.watch(g, true)
+	x.begun = begun
+	m := mark{s.talk, g.serial}
+	g.send(src, dst, func(e packet.Ends) []byte { return make(e, m.bytes()) })
+	return x, done()
 }
 
 // exchangeSized is exchange of a packet and an answer that carry size bytes.

@@ -31,7 +31,7 @@ func (s *Sim) AddForeign(name dove.HostName) error {
 	}
 	h := &host{sim: s, name: name, identity: id, devices: map[slot]*guest{}, bridge: &bridge{map[station]netip.Addr{}}}
 	s.foreign = append(s.foreign, h)
-	s.byVTEP[id.VTEP] = h
+	s.byName[name], s.byVTEP[id.VTEP] = h, h
 	return s.Settle()
 }
 

@@ -23,6 +23,7 @@ type host struct {
 	saved    agent.Saved // what the agent wrote down last
 	sw       *soft.Switch
 	holds    contents // what the switch was told and took
+	applying bool     // ops are on their way to it
 	devices  map[slot]*guest
 	ifindex  int
 	bridge   *bridge // of a foreign one
@@ -34,32 +35,45 @@ type host struct {
 	waited   bool // its Hello, for a member that was behind
 	sent     *control.Elsewhere
 	session  control.SessionID // 0 while there is none
-	admitted bool              // the member has had the Hello
-	opened   control.SessionID // the last one
 	seen     dove.Revision     // newest that any message of the session was of
 	frontier dove.Revision     // last that was told in the session
-	lastUp   time.Time         // when the last message each way arrives
-	lastDown time.Time
+	enforced dove.Revision     // at least that, of all that concerns it
+	ahead    time.Duration     // of the true time, its clock is
+	unsure   bool              // what it holds, or what is meant, is not what was compared last
 }
 
 // AddHost joins a host to the fleet and opens its session.
-func (s *Sim) AddHost(name dove.HostName) error {
-	id, err := join(s, name, len(s.hosts)+1)
+func (s *Sim) AddHost(name dove.HostName) error { return s.AddHosts(name) }
+
+// AddHosts joins hosts to the fleet, and has all of them open a session then.
+func (s *Sim) AddHosts(names ...dove.HostName) error {
+	for _, name := range names {
+		if err := s.addHost(name); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		s.Connect(name)
+	}
+	return s.Settle()
+}
+
+func (s *Sim) addHost(name dove.HostName) error {
+	id, err := join(s, name, len(s.hosts)+len(s.foreign)+1)
 	if err != nil {
 		return err
 	}
 	h := &host{
 		sim: s, name: name, identity: id,
-		sw:      soft.New(dataplane.Config{VTEP: id.VTEP, Underlay: "none"}, s.Now),
-		holds:   newContents(),
+		sw:    soft.New(dataplane.Config{VTEP: id.VTEP, Underlay: "none"}, s.Now),
+		holds: newContents(), unsure: true,
 		devices: map[slot]*guest{},
 	}
 	h.core = agent.NewCore(h.config(), agent.Restored{})
 	h.route = s.newRoute(h)
 	s.hosts = append(s.hosts, h)
-	s.byVTEP[id.VTEP] = h
-	s.Connect(name)
-	return s.Settle()
+	s.byName[name], s.byVTEP[id.VTEP] = h, h
+	return nil
 }
 
 // newRoute is the route of an agent that starts.
@@ -76,7 +90,7 @@ func (h *host) react(events ...agent.Event) {
 	if h.bridge != nil || h.stopped() {
 		return
 	}
-	for _, e := range h.core.Step(h.sim.now, events...) {
+	for _, e := range h.core.Step(h.sim.now.Add(h.ahead), events...) {
 		switch e := e.(type) {
 		case agent.Send:
 			h.sim.send(message{h, h.session, e.Message, nil})
@@ -86,7 +100,7 @@ func (h *host) react(events ...agent.Event) {
 			h.inject(e.Miss)
 		case agent.Discard:
 			h.sw.Discard(e.Miss, e.Reason)
-			h.dropped(drop{reason: e.Reason, from: e.Miss.Direction})
+			h.dropped(drop{reason: e.Reason, from: e.Miss.Direction}, e.Miss.Frame)
 		case agent.ReadFlows:
 			core := h.core
 			h.sim.soon(func() {
@@ -110,8 +124,10 @@ func (h *host) react(events ...agent.Event) {
 			h.react(agent.Adopted{Adopt: e, Err: err})
 		case agent.Apply:
 			core := h.core
+			h.applying = true
 			h.sim.at(h.sim.now.Add(h.sim.delay()), func() {
 				if h.core == core { // else the agent died before
+					h.applying = false
 					h.apply(e)
 				}
 			})
@@ -127,6 +143,8 @@ func (h *host) apply(a agent.Apply) {
 	for _, op := range a.Ops {
 		h.holds.take(op, h.sim.now)
 	}
+	h.unsure = true
+	h.sim.jot("%s applies %d: %d ops", h.name, a.Seq, len(a.Ops))
 	h.react(agent.Applied{Seq: a.Seq, Err: err})
 }
 
@@ -143,14 +161,12 @@ func (h *host) hear(m control.Down) {
 // of an earlier revision, and of no change after all of its revision was told.
 func (h *host) checkOrder(m control.Down) {
 	revision := revisionOf(m)
-	switch {
-	case revision == 0:
-	case revision < h.seen:
+	if revision > 0 && revision < h.seen {
 		h.sim.fault("%s has seen revision %d, and is sent %T of revision %d", h.name, h.seen, m, revision)
-	default:
-		h.seen = revision
 	}
 	switch m := m.(type) {
+	case *control.Welcome: // nothing of its revision is told yet
+		return
 	case *control.Frontier:
 		h.frontier = m.Revision
 	case *control.Update:
@@ -158,6 +174,7 @@ func (h *host) checkOrder(m control.Down) {
 			h.sim.fault("%s was told all of revision %d, and is sent an Update of revision %d", h.name, h.frontier, m.Revision)
 		}
 	}
+	h.seen = max(h.seen, revision)
 }
 
 // revisionOf returns the revision that a message is of, 0 if it is of none.
@@ -253,7 +270,7 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 	switch out.Action {
 	case dataplane.Dropped:
 		x, asks := s.ofAsker(frame)
-		h.dropped(drop{reason: out.Reason, rule: out.Rule, from: from, answer: x != nil && !asks && out.Reason == dataplane.Policy})
+		h.dropped(drop{reason: out.Reason, rule: out.Rule, from: from, answer: x != nil && !asks && out.Reason == dataplane.Policy}, frame)
 	case dataplane.Passed:
 		s.fault("%s leaves a frame to its own stack: % x", h.name, frame)
 	case dataplane.Missed:
@@ -266,14 +283,16 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 			s.soon(func() { h.react(agent.Missed{Miss: m}) })
 		}
 	case dataplane.Tunneled:
-		s.judged(left[packet.OverlaySize(out.VTEP):], out.Rule)
+		inner := left[packet.OverlaySize(out.VTEP):]
+		s.judged(inner, out.Rule)
 		switch to := s.byVTEP[out.VTEP]; {
 		case to == nil:
 			s.fault("%s sends to %s, where no host is", h.name, out.VTEP)
 		case s.outage.Apart(scenario.Link{Host: h.name, To: to.name}):
 			s.lose(fmt.Sprintf("between %s and %s, which are cut", h.name, to.name))
 		default:
-			s.soon(func() { to.fromWire(left) })
+			s.leaving(h, to, inner)
+			s.across(func() { to.fromWire(left) })
 		}
 	case dataplane.Delivered, dataplane.Answered:
 		p := h.holds.ports[out.Port]
@@ -281,7 +300,7 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 		left = h.untag(at, left)
 		s.judged(left, out.Rule)
 		g := h.devices[at]
-		if g == nil && h.stopped() {
+		if g == nil && (h.stopped() || h.applying) {
 			s.lose(fmt.Sprintf("on %s, at a device that is gone", h.name))
 			return
 		}
@@ -293,6 +312,7 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 			s.fault("%s delivers to port %d, which has no guest", h.name, out.Port)
 			return
 		}
+		s.arriving(h, g, left)
 		s.soon(func() { g.receive(left) })
 	}
 }
@@ -307,7 +327,11 @@ func (h *host) untag(at slot, frame []byte) []byte {
 }
 
 // dropped notes a drop for the exchange that is watched.
-func (h *host) dropped(d drop) {
+func (h *host) dropped(d drop, frame []byte) {
 	d.host, d.flood = h.name, h.sim.flooding
 	h.sim.dropped = append(h.sim.dropped, d)
+	if x, _ := h.sim.ofAsker(frame); x != nil {
+		x.ended = append(x.ended, d)
+		h.sim.jot("%s", d)
+	}
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 
 	"dove.network/control"
 	"dove.network/controller"
@@ -17,15 +16,24 @@ type message struct {
 	down    control.Down
 }
 
-// inSession returns the host that opened a session last.
-func (s *Sim) inSession(id control.SessionID) *host {
-	for _, h := range s.hosts {
-		if h.opened == id {
-			return h
-		}
-	}
-	panic(fmt.Sprintf("sim: the member speaks to session %d, which is over", id))
+// wire carries one session of a host: a way up and a way down, each in order. Either
+// end may know before the other one that it is over.
+type wire struct {
+	id       control.SessionID
+	host     *host
+	member   *member
+	run      uint64 // of the member
+	ways     [2]way // up, down
+	admitted bool   // the member has had the Hello
+	closed   bool   // the member was told that it is over
+	lost     bool   // what is on its way up
 }
+
+// Ways of a wire.
+const (
+	upward = iota
+	downward
+)
 
 // send puts a message on its way, as bytes: what arrives shares nothing with
 // what was sent.
@@ -37,54 +45,55 @@ func (s *Sim) send(m message) {
 	if _, asks := m.up.(*control.PolicyRequest); asks {
 		s.asked = append(s.asked, m.host.name)
 	}
+	w := s.wires[m.session]
 	for _, m := range all {
-		arrival := s.now.Add(s.delay())
-		last := &m.host.lastDown
 		if m.up != nil {
-			last = &m.host.lastUp
-		}
-		if arrival.Before(*last) {
-			arrival = *last
-		}
-		*last = arrival
-		if m.up != nil {
-			up, err := control.DecodeUp(control.EncodeUp(m.up))
+			out := control.EncodeUp(m.up)
+			up, err := control.DecodeUp(out)
 			if err != nil {
 				s.fault("%s sends what cannot be read: %w", m.host.name, err)
 				continue
 			}
 			m.up = up
-			s.at(arrival, func() { s.arriveUp(m) })
+			s.jotMessage(m.host.name, m.session, up, out)
+			s.over(&w.ways[upward], s.delay(), func() { s.arriveUp(m) })
 			continue
 		}
-		down, err := control.DecodeDown(control.EncodeDown(m.down))
+		out := control.EncodeDown(m.down)
+		down, err := control.DecodeDown(out)
 		if err != nil {
 			s.fault("the member sends %s what cannot be read: %w", m.host.name, err)
 			continue
 		}
 		m.down = down
-		s.at(arrival, func() { s.arriveDown(m) })
+		s.jotMessage(w.member.name, m.session, down, out)
+		s.over(&w.ways[downward], s.delay(), func() { s.arriveDown(m) })
 	}
 }
 
 func (s *Sim) arriveUp(m message) {
-	if m.host.session != m.session {
-		return // the session broke meanwhile
+	w := s.wires[m.session]
+	switch {
+	case w == nil || w.lost: // the session broke meanwhile
+		return
+	case w.closed || w.run != w.member.run:
+		s.over(&w.ways[downward], s.delay(), func() { s.refuse(w) })
+		return
 	}
 	switch up := m.up.(type) {
 	case *control.Hello:
 		if s.putOff(m, up) {
 			return
 		}
-		m.host.admitted = true
-		s.served[m.session].step(controller.Opened{Session: m.session, Identity: m.host.identity, Hello: up})
+		w.admitted = true
+		w.member.step(controller.Opened{Session: m.session, Identity: m.host.identity, Hello: up})
 		return
 	case *control.Ack:
-		if up.Revision > m.host.frontier && !s.blind {
+		if up.Revision > m.host.frontier && m.session == m.host.session && !s.blind {
 			s.fault("%s acknowledges revision %d, and was told all of %d only", m.host.name, up.Revision, m.host.frontier)
 		}
 	}
-	s.served[m.session].step(controller.Received{Session: m.session, Message: m.up})
+	w.member.step(controller.Received{Session: m.session, Message: m.up})
 }
 
 func (s *Sim) arriveDown(m message) {
@@ -98,16 +107,49 @@ func (s *Sim) arriveDown(m message) {
 	}
 }
 
+// refuse has the host find out that the member knows nothing of its session.
+func (s *Sim) refuse(w *wire) {
+	if w.host.session == w.id {
+		s.broken(w.host, nil)
+	}
+}
+
+// hangUp tells the member that a session is over.
+func (s *Sim) hangUp(w *wire) {
+	switch {
+	case w.closed:
+		delete(s.wires, w.id)
+		return
+	case w.run == w.member.run && w.member.frozen:
+		w.member.missed = append(w.member.missed, func() { s.hangUp(w) })
+		return
+	}
+	w.closed = true
+	s.jot("member %s finds session %d of %s over", w.member.name, w.id, w.host.name)
+	if w.run == w.member.run {
+		w.member.step(controller.Closed{Session: w.id})
+	}
+	if w.host.session != w.id {
+		delete(s.wires, w.id)
+	}
+}
+
 // Cut breaks the session of a host, and what is on its way in it is lost.
 func (s *Sim) Cut(name dove.HostName) {
 	h := s.host(name)
 	if h.session == 0 {
 		return
 	}
-	session, m := h.session, h.at()
-	h.session = 0
-	m.step(controller.Closed{Session: session})
+	w := s.wires[h.session]
+	h.leave()
+	s.hangUp(w)
 	h.disconnected()
+}
+
+// leave has the host know that its session is over.
+func (h *host) leave() {
+	h.enforced = h.floor()
+	h.session = 0
 }
 
 // Connect opens a session for a host that has none, if both ends run and
@@ -129,17 +171,18 @@ func (s *Sim) Connect(name dove.HostName) {
 func (s *Sim) Connected(name dove.HostName) bool { return s.host(name).live() }
 
 // live reports whether the member tells the host what changes.
-func (h *host) live() bool { return h.session != 0 && h.admitted }
+func (h *host) live() bool {
+	w := h.sim.wires[h.session]
+	return w != nil && w.admitted && !w.closed && w.run == w.member.run
+}
 
 // current reports whether the host has a session with a member that is well.
 func (h *host) current() bool { return h.live() && h.at().well() }
 
 // host returns a host that exists.
 func (s *Sim) host(name dove.HostName) *host {
-	for _, h := range slices.Concat(s.hosts, s.foreign) {
-		if h.name == name {
-			return h
-		}
+	if h := s.byName[name]; h != nil {
+		return h
 	}
 	panic(fmt.Sprintf("sim: there is no host %s", name))
 }

@@ -21,12 +21,15 @@ type member struct {
 	run     uint64   // of the core
 	feed    []change // of the store, that it was not given yet
 	fed     time.Time
-	dead    bool     // stopped, or killed and not started yet
-	deaf    bool     // cut from the store
-	frozen  bool     // it does nothing, and nobody is told
-	missed  []func() // what waits until it is not
+	dead    bool          // stopped, or killed and not started yet
+	deaf    bool          // cut from the store
+	ahead   time.Duration // of the true time, its clock is
+	slow    time.Duration // behind the store
+	frozen  bool          // it does nothing, and nobody is told
+	missed  []func()      // what waits until it is not
 	doubts  []doubt
 	settled dove.Revision // the last of which its receipt was complete, and looked at
+	moved   bool          // something happened to its ledger since
 }
 
 // change is a revision of the store.
@@ -106,11 +109,11 @@ func (s *Sim) publish(c change) {
 			continue
 		}
 		m.feed = append(m.feed, c)
-		if s.sole() || s.Jitter == 0 {
+		if s.sole() || s.Jitter == 0 && m.slow == 0 && len(m.feed) == 1 {
 			m.eat()
 			continue
 		}
-		m.fed = later(m.fed, s.now.Add(s.delay()))
+		m.fed = later(m.fed, s.now.Add(m.slow+s.delay()))
 		run := m.run
 		s.at(m.fed, func() {
 			if m.run == run {
@@ -163,7 +166,7 @@ func (m *member) tick() {
 // hear tells the core that the store has nothing that it lacks, if that is so.
 func (m *member) hear() {
 	if !m.sim.sole() && !m.deaf && len(m.feed) == 0 {
-		m.step(controller.Fresh{At: m.sim.now})
+		m.step(controller.Fresh{At: m.sim.now.Add(m.ahead)})
 	}
 }
 
@@ -177,11 +180,20 @@ func (m *member) step(e controller.Event) {
 		m.missed = append(m.missed, func() { m.step(e) })
 		return
 	}
-	switch e.(type) {
-	case controller.Opened, controller.Received: // time may have gone on by more than a tick
+	switch e := e.(type) {
+	case controller.Opened: // time may have gone on by more than a tick
+		m.moved = true
 		m.hear()
+	case controller.Received:
+		if _, ok := e.Message.(*control.Ack); ok {
+			m.moved = true
+		}
+		m.hear()
+	case controller.Fresh, controller.Confirmed, controller.Asked, controller.Polled, controller.Ceased:
+	default:
+		m.moved = true
 	}
-	effects, err := m.core.Step(s.now, e)
+	effects, err := m.core.Step(s.now.Add(m.ahead), e)
 	if err != nil {
 		s.fault("member %s cannot follow its store: %w", m.name, err)
 	}
@@ -189,14 +201,19 @@ func (m *member) step(e controller.Event) {
 		switch effect := effect.(type) {
 		case controller.Send:
 			for _, down := range effect.Messages {
-				s.send(message{s.inSession(effect.Session), effect.Session, nil, down})
+				m.tell(effect.Session, down)
 			}
 		case controller.End:
-			h := s.inSession(effect.Session)
+			w := s.wires[effect.Session]
 			if why := unmeant(effect.Last, s.sole()); why != "" {
-				s.fault("the member ends the session of %s: %s", h.name, why)
+				s.fault("the member ends the session of %s: %s", w.host.name, why)
 			}
-			s.send(message{h, effect.Session, nil, effect.Last})
+			m.tell(effect.Session, effect.Last)
+			w.closed = true
+			s.over(&w.ways[downward], 0, func() {
+				s.refuse(w)
+				delete(s.wires, w.id)
+			})
 		case controller.Denied: // a claim crossed with what took the endpoint away
 		case controller.Claimed:
 			s.soon(func() {
@@ -223,6 +240,15 @@ func (m *member) step(e controller.Event) {
 			s.said = append(s.said, effect)
 		}
 	}
+}
+
+// tell sends a message in a session.
+func (m *member) tell(session control.SessionID, down control.Down) {
+	w := m.sim.wires[session]
+	if w == nil || w.closed || w.member != m {
+		panic(fmt.Sprintf("sim: member %s speaks in session %d, which is over", m.name, session))
+	}
+	m.sim.send(message{w.host, session, nil, down})
 }
 
 // unmeant says why a session must not have ended so, "" if it may.
@@ -255,13 +281,18 @@ func (m *member) confirm(c controller.Confirm) {
 }
 
 // checkReceipts holds what a complete receipt says against all switches but those of
-// hosts that it names: each enforces the latest revision.
+// hosts that it names: each enforces the latest revision. Those are compared of which
+// something is another than when they were compared last.
 func (s *Sim) checkReceipts() {
 	if s.sole() || s.blind {
 		return
 	}
 	latest := s.World().Revision()
 	for _, m := range s.members {
+		if !m.moved {
+			continue
+		}
+		m.moved = false
 		if m.dead || m.frozen || m.settled >= latest || m.core.World().Revision() != latest || !m.core.Complete(latest) {
 			continue
 		}
@@ -269,7 +300,7 @@ func (s *Sim) checkReceipts() {
 		r := m.core.Receipt(latest)
 		before := len(s.faults)
 		for _, h := range s.hosts {
-			if !slices.Contains(r.Unconfirmed, h.name) && s.busy(h) {
+			if h.unsure && !slices.Contains(r.Unconfirmed, h.name) && s.busy(h) {
 				s.compareHost(h)
 			}
 		}
@@ -292,7 +323,7 @@ func (h *host) at() *member {
 	if h.session == 0 {
 		return nil
 	}
-	return h.sim.served[h.session]
+	return h.sim.wires[h.session].member
 }
 
 // memberAt finds a member by the address that hosts know.

@@ -199,7 +199,7 @@ networks: {front: {subnets: [10.0.0.0/16]}}, groups: {web: {network: front}}, po
 		t.Fatal(err)
 	}
 	for range 5 { // all came by one address, and spread
-		s.Sleep(ticks * time.Second)
+		s.Sleep(8 * time.Second)
 	}
 	if err := s.Settle(); err != nil {
 		t.Fatal(err)

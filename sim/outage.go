@@ -66,7 +66,10 @@ func (s *Sim) heldUp(revision dove.Revision) bool {
 func (s *Sim) running() bool { return !s.outage.Stopped(scenario.Program{}) }
 
 // lose notes that a packet ended where no switch counts it.
-func (s *Sim) lose(where string) { s.lost = append(s.lost, where) }
+func (s *Sim) lose(where string) {
+	s.lost = append(s.lost, where)
+	s.jot("a packet is lost %s", where)
+}
 
 // patience is longer than any agent holds a packet.
 const patience = 2 * agent.HoldFor

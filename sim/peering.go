@@ -22,7 +22,7 @@ type peering struct {
 type way struct {
 	cut   bool
 	last  time.Time
-	stuck []func() // what was sent since it is cut
+	stuck []func() // what should have arrived since it is cut
 }
 
 // between finds the stream of two members, and which way leads from the first.
@@ -41,24 +41,34 @@ func (s *Sim) between(from *member, to string) (p *peering, dir int) {
 // along lets something happen at the end of a way, after what is on it already. It
 // is lost if the stream ends before.
 func (s *Sim) along(p *peering, dir int, act func()) {
-	life, w := p.life, &p.ways[dir]
-	arrive := func() {
+	life := p.life
+	s.over(&p.ways[dir], s.delay(), func() {
 		if p.life == life && p.up {
 			act()
 		}
-	}
-	if w.cut {
-		w.stuck = append(w.stuck, arrive)
-		return
-	}
-	w.last = later(w.last, s.now.Add(s.delay()))
+	})
+}
+
+// over lets something happen at the end of a way, when a time is over and after
+// what is on it already; if the way is cut then, once it is mended.
+func (s *Sim) over(w *way, lag time.Duration, act func()) {
+	w.last = later(w.last, s.now.Add(lag))
 	s.at(w.last, func() {
 		if w.cut {
-			w.stuck = append(w.stuck, arrive)
+			w.stuck = append(w.stuck, act)
 			return
 		}
-		arrive()
+		act()
 	})
+}
+
+// mend lets go what is stuck on a way.
+func (w *way) mend() {
+	stuck := w.stuck
+	w.cut, w.stuck = false, nil
+	for _, act := range stuck {
+		act()
+	}
 }
 
 // greet opens a stream, if it is not up and both ends run and hear each other.
@@ -160,11 +170,7 @@ func (s *Sim) CutMembers(a, b int) {
 func (s *Sim) HealMembers(a, b int) {
 	p, _ := s.between(s.members[a], s.members[b].name)
 	for i := range p.ways {
-		stuck := p.ways[i].stuck
-		p.ways[i].cut, p.ways[i].stuck = false, nil
-		for _, arrive := range stuck {
-			arrive()
-		}
+		p.ways[i].mend()
 	}
 	s.greet(p)
 	s.tryAgain()

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"dove.network/agent"
-	"dove.network/controller"
 	"dove.network/dataplane"
 	"dove.network/dove"
 )
@@ -43,14 +42,13 @@ func (s *Sim) RestartMember() error {
 func (s *Sim) RestartAgent(name dove.HostName) {
 	h := s.host(name)
 	if h.session != 0 {
-		session, m := h.session, h.at()
-		h.session = 0
-		m.step(controller.Closed{Session: session})
+		s.abandon(h)
 	}
 	if !s.sole() {
 		h.seen = h.saved.Seen // what it heard of since is forgotten
 	}
 	h.route = s.newRoute(h)
+	h.applying = false
 	h.core = agent.NewCore(h.config(), agent.Restored{Saved: h.saved, Switch: h.holds.keys()})
 	for _, at := range slices.SortedFunc(maps.Keys(h.devices), func(a, b slot) int { return strings.Compare(a.device, b.device) }) {
 		if at.vlan == 0 {

@@ -1,24 +1,28 @@
 package sim
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"dove.network/control"
-	"dove.network/controller"
+	"dove.network/control/stream"
 	"dove.network/dove"
 )
 
 // attempt has a host without a session dial the member that its route names.
 func (s *Sim) attempt(h *host) {
-	if h.session != 0 || h.trying || s.outage.Adrift(h.name) != "" {
+	if h.session != 0 || h.trying || h.bridge != nil || s.outage.Adrift(h.name) != "" {
 		return
 	}
 	m := s.memberAt(h.route.Next())
-	if m == nil || m.dead || m.frozen || s.severed[severance{h.name, m.name}] {
+	if m == nil || m.dead {
 		s.attemptLater(h, h.route.Failed(dove.Unavailable))
-		return
+	} else if cut := s.severed[severance{h.name, m.name}]; m.frozen || cut != [2]bool{} {
+		s.attemptLater(h, stream.DialTimeout+h.route.Failed(dove.Unavailable))
+	} else {
+		s.dial(h, m)
 	}
-	s.dial(h, m)
 }
 
 // roundsMax is how many rounds in vain a host makes before it waits for something to
@@ -49,9 +53,10 @@ func (s *Sim) tryAgain() {
 // dial opens a session with a member.
 func (s *Sim) dial(h *host, m *member) {
 	s.last++
-	h.session, h.opened = s.last, s.last
-	s.served[s.last] = m
-	h.admitted, h.welcomed, h.waited, h.sent, h.frontier, h.lastUp, h.lastDown = false, false, false, nil, 0, time.Time{}, time.Time{}
+	h.session = s.last
+	s.wires[s.last] = &wire{id: s.last, host: h, member: m, run: m.run}
+	h.welcomed, h.waited, h.sent, h.frontier = false, false, nil, 0
+	s.jot("%s opens session %d with member %s", h.name, h.session, m.name)
 	h.connected()
 }
 
@@ -62,7 +67,7 @@ const behindMax = 200 * time.Millisecond
 // sends away a host that it does not know, and waits a moment to reach what the host
 // has seen.
 func (s *Sim) putOff(m message, hello *control.Hello) bool {
-	its, h := s.served[m.session], m.host
+	its, h := s.wires[m.session].member, m.host
 	doc, _ := its.core.World().Host(h.name)
 	again := func(t time.Time) { s.at(t, func() { s.arriveUp(m) }) }
 	switch {
@@ -87,9 +92,7 @@ func (s *Sim) broken(h *host, refused *control.Refusal) {
 	if h.session == 0 {
 		return
 	}
-	session, m := h.session, h.at()
-	h.session = 0
-	m.step(controller.Closed{Session: session})
+	s.abandon(h)
 	h.disconnected()
 	if s.sole() {
 		return
@@ -104,6 +107,20 @@ func (s *Sim) broken(h *host, refused *control.Refusal) {
 	default:
 		s.attemptLater(h, h.route.Failed(dove.Unavailable))
 	}
+}
+
+// abandon ends a host's session where the host is. What it has said is lost or reaches
+// the member, which finds out after that.
+func (s *Sim) abandon(h *host) {
+	w := s.wires[h.session]
+	h.leave()
+	s.jot("%s leaves session %d with member %s", h.name, w.id, w.member.name)
+	if s.sole() || w.run != w.member.run {
+		s.hangUp(w)
+		return
+	}
+	w.lost = s.Jitter > 0 && s.random.IntN(2) == 0
+	s.over(&w.ways[upward], s.delay(), func() { s.hangUp(w) })
 }
 
 // obey does what whoever carries a host's session does with a message.
@@ -138,17 +155,62 @@ type severance struct {
 	member string
 }
 
-// Sever cuts a host from member number n, and Join mends that.
+// Sever cuts a host from member number n; both know at once. Mend undoes it.
 func (s *Sim) Sever(host dove.HostName, n int) {
 	m := s.members[n]
-	s.severed[severance{host, m.name}] = true
+	s.severed[severance{host, m.name}] = [2]bool{true, true}
 	if h := s.host(host); h.at() == m {
+		w := s.wires[h.session]
 		s.broken(h, nil)
+		s.hangUp(w)
 	}
 }
 
-// Mend ends a Sever.
+// Silence loses what a host says to member number n, or what that says to the host,
+// or both: neither is told, and finds out when it has heard nothing for long enough.
+func (s *Sim) Silence(host dove.HostName, n int, up, down bool) {
+	m, h := s.members[n], s.host(host)
+	s.severed[severance{host, m.name}] = [2]bool{up, down}
+	w := s.wires[h.session]
+	if w == nil || w.member != m {
+		return
+	}
+	w.ways[upward].cut, w.ways[downward].cut = up, down
+	s.at(s.now.Add(stream.SilenceMax), func() {
+		if w.ways[upward].cut && !w.closed {
+			s.hangUp(w)
+			s.over(&w.ways[downward], s.delay(), func() {
+				if h.session == w.id {
+					s.broken(h, nil)
+				}
+			})
+		}
+		if w.ways[downward].cut && h.session == w.id {
+			s.broken(h, nil)
+		}
+	})
+}
+
+// Mend ends a Sever or a Silence.
 func (s *Sim) Mend(host dove.HostName, n int) {
-	delete(s.severed, severance{host, s.members[n].name})
+	m, h := s.members[n], s.host(host)
+	delete(s.severed, severance{host, m.name})
+	for _, w := range s.wiresOf(h) {
+		if w.member == m {
+			w.ways[upward].mend()
+			w.ways[downward].mend()
+		}
+	}
 	s.tryAgain()
+}
+
+// wiresOf are the sessions of a host of which either end knows, in order.
+func (s *Sim) wiresOf(h *host) (all []*wire) {
+	for _, w := range s.wires {
+		if w.host == h {
+			all = append(all, w)
+		}
+	}
+	slices.SortFunc(all, func(a, b *wire) int { return cmp.Compare(a.id, b.id) })
+	return all
 }

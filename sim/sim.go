@@ -27,6 +27,8 @@ type Sim struct {
 	// Jitter is how long a message, and a change of a switch, may take at most.
 	// Messages of one session stay in order. 0 means no time at all.
 	Jitter time.Duration
+	// Underlay is how frames travel between hosts; those of the zero value arrive at once.
+	Underlay Underlay
 
 	random   *rand.Rand
 	now      time.Time
@@ -36,11 +38,12 @@ type Sim struct {
 	truth    *world.World // what the store holds
 	members  []*member
 	peerings []*peering
-	served   map[control.SessionID]*member
-	severed  map[severance]bool
+	wires    map[control.SessionID]*wire
+	severed  map[severance][2]bool // ways
 	last     control.SessionID
 	hosts    []*host
 	foreign  []*host // that run no dSwitch
+	byName   map[dove.HostName]*host
 	byVTEP   map[netip.Addr]*host
 	guests   map[dove.Endpoint]*guest
 	serial   uint64               // of the last guest
@@ -64,6 +67,10 @@ type Sim struct {
 	heard  func(message)
 	blind  bool
 	garble func(control.Across) control.Across // what one member says to another; nil is lost
+
+	trail  *trail      // what happened, if that is recorded
+	eras   []era       // the last revisions
+	joined fingerprint // of the fleet
 }
 
 // New returns a simulation of one member and no hosts.
@@ -76,7 +83,8 @@ func NewFleet(seed uint64, members int) *Sim {
 		now:    Start,
 		store:  memory.New(),
 		truth:  world.New(),
-		served: map[control.SessionID]*member{}, severed: map[severance]bool{},
+		wires:  map[control.SessionID]*wire{}, severed: map[severance][2]bool{},
+		byName: map[dove.HostName]*host{},
 		byVTEP: map[netip.Addr]*host{},
 		guests: map[dove.Endpoint]*guest{},
 		talks:  map[uint64]*exchange{},
@@ -105,6 +113,9 @@ func (s *Sim) Now() time.Time { return s.now }
 // chance draws what an edit cannot make up.
 func (s *Sim) chance() edit.Chance { return edit.Chance{UID: dove.UID(s.random.Uint64()), Now: s.now} }
 
+// Chance draws what an edit cannot make up.
+func (s *Sim) Chance() edit.Chance { return s.chance() }
+
 // Edit commits what decide makes of the world, and returns its revision; that
 // of the world if there is nothing to change. A sole member has applied it then, and
 // so have several if nothing takes time; hosts have not.
@@ -113,11 +124,13 @@ func (s *Sim) Edit(decide func(*world.World) (dove.Txn, error)) (dove.Revision, 
 		return 0, dove.Errorf(dove.Unavailable, "the member is stopped: start it")
 	}
 	return commit(s.store, s.World, decide, func(revision dove.Revision, docs []dove.Doc) error {
-		next, _, err := s.truth.Apply(revision, docs)
+		next, delta, err := s.truth.Apply(revision, docs)
 		if err != nil {
 			return err
 		}
 		s.truth = next
+		s.begin(next, delta)
+		s.jot("revision %d changes %d documents, the first %s", revision, len(docs), docs[0].Key)
 		s.publish(change{revision, docs})
 		return nil
 	})
@@ -196,18 +209,18 @@ func (s *Sim) Settle() error {
 	return s.report()
 }
 
-// ticks is how many times Sleep tells the cores that time passes.
-const ticks = 8
+// ticks is how many times Sleep tells the cores that time passes: that often, and each
+// second of the first minute.
+func ticks(d time.Duration) int {
+	return int(min(max(d/time.Second, 8), 60))
+}
 
 // Sleep lets time pass.
 func (s *Sim) Sleep(d time.Duration) {
-	for i := range ticks {
-		until := s.now.Add(d / time.Duration(ticks-i))
-		d -= until.Sub(s.now)
-		for len(s.queue) > 0 && !s.queue[0].at.After(until) {
-			s.step()
-		}
-		s.now = until
+	for n := ticks(d); n > 0; n-- {
+		part := d / time.Duration(n)
+		d -= part
+		s.pass(part)
 		for _, m := range s.members {
 			m.tick()
 		}
@@ -216,6 +229,15 @@ func (s *Sim) Sleep(d time.Duration) {
 			h.tick()
 		}
 	}
+}
+
+// pass has all happen that does within a time.
+func (s *Sim) pass(d time.Duration) {
+	until := s.now.Add(d)
+	for len(s.queue) > 0 && !s.queue[0].at.After(until) {
+		s.step()
+	}
+	s.now = later(s.now, until)
 }
 
 // report returns what must not be, once.

@@ -150,7 +150,7 @@ func (l simulated) open(p Packet) (conversation, string, error) {
 // answered, the other end tries, too. With back, only that does.
 func (c opened) passes(back bool) (passes bool, says string, err error) {
 	if back {
-		x, err := c.sim.exchange(c.to, c.Dst, c.Src, true, reply(c.Probe, c.port))
+		x, err := c.sim.answer(c.to, c.from, c.Dst, c.Src, reply(c.Probe, c.port))
 		switch {
 		case err != nil:
 			return false, "", err
@@ -178,7 +178,7 @@ func (c opened) passes(back bool) (passes bool, says string, err error) {
 		says = x.end()
 	}
 	if c.to.host != nil {
-		x, err := c.sim.exchange(c.to, c.Dst, c.Src, true, reply(c.Probe, c.port))
+		x, err := c.sim.answer(c.to, c.from, c.Dst, c.Src, reply(c.Probe, c.port))
 		switch {
 		case err != nil:
 			return false, "", err

@@ -10,6 +10,7 @@ import (
 	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/oracle/worlds"
 	"dove.network/scenario"
 	"dove.network/world"
 )
@@ -36,53 +37,14 @@ func (w *walk) editPolicy() error {
 		all = append(all, b)
 	}
 	b := *all[w.r.IntN(len(all))]
-	b.Policies, b.Groups = slices.Clone(b.Policies), slices.Clone(b.Groups)
-	switch {
-	case len(b.Routers) > 0:
+	if len(b.Routers) > 0 {
 		w.reroute(&b)
 		return w.apply(&b)
-	case len(b.Policies)+len(b.Groups) == 0: // of a tier that says nothing any more
-		return nil
-	case len(b.Policies) == 0 || w.r.IntN(5) == 0:
-		w.redescribe(&b)
-		return w.apply(&b)
 	}
-	i := w.r.IntN(len(b.Policies))
-	switch p := &b.Policies[i]; w.r.IntN(4) {
-	case 0:
-		p.From, p.To = p.To, p.From
-	case 1:
-		p.Allow, p.Deny = p.Deny, p.Allow
-	case 2:
-		p.Allow, p.Deny = append(slices.Clone(p.Allow), p.Deny...), nil
-		slices.SortFunc(p.Allow, blueprint.Traffic.Compare)
-	default:
-		b.Policies = slices.Delete(b.Policies, i, i+1)
+	if !worlds.Change(w.r, &b) {
+		return nil
 	}
 	return w.apply(&b)
-}
-
-// redescribe changes what a group or an outside is, which may put endpoints into
-// other classes.
-func (w *walk) redescribe(b *blueprint.Blueprint) {
-	if len(b.Outside) > 0 && w.r.IntN(2) == 0 {
-		b.Outside = slices.Clone(b.Outside)
-		o, other := &b.Outside[w.r.IntN(len(b.Outside))], b.Outside[w.r.IntN(len(b.Outside))]
-		o.Prefixes, o.Except = other.Prefixes, nil
-		return
-	}
-	if len(b.Groups) == 0 {
-		return
-	}
-	g, other := &b.Groups[w.r.IntN(len(b.Groups))], b.Groups[w.r.IntN(len(b.Groups))]
-	switch w.r.IntN(3) {
-	case 0:
-		g.Isolated = !g.Isolated
-	case 1:
-		g.Selector = other.Selector
-	default:
-		g.Egress, g.Ingress = other.Ingress, other.Egress
-	}
 }
 
 // regroup puts an endpoint into other groups.

@@ -47,8 +47,14 @@ func join(e editor, name dove.HostName, n int) (control.Identity, error) {
 	return id, err
 }
 
-// vtepOf is the underlay address of host number n (RFC 5737, TEST-NET-1).
-func vtepOf(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
+// vtepOf is the underlay address of host number n: of RFC 5737, TEST-NET-1, and
+// where there are more, of RFC 2544.
+func vtepOf(n int) netip.Addr {
+	if n < 255 {
+		return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
+	}
+	return netip.AddrFrom4([4]byte{198, 18 + byte(n>>16&1), byte(n >> 8), byte(n)})
+}
 
 // write makes the change of a step; ok is false for a step that is none.
 func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err error) {

@@ -45,14 +45,15 @@ and Linux 6.6 or newer, touches nothing outside its own namespaces and
   dovelab run scenarios/*.dove                   # scenarios, at every level
   dovelab bench dataplane                        # figures, beside what DOVE replaces
   dovelab lossless                               # restarts and edits under traffic: is any packet lost?
-  dovelab trial                                  # faults of members and hosts: does all hold?`,
+  dovelab trial                                  # faults of members and hosts: does all hold?
+  dovelab sim                                    # a fleet in virtual time, in which everything goes wrong`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("dovelab {{.Version}}\n")
-	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), losslessCommand(), trialCommand(), manual.Command())
+	root.AddCommand(demoCommand(), upCommand(), holdCommand(), downCommand(), execCommand(), ctlCommand(), askCommand(), runCommand(), benchCommand(), losslessCommand(), trialCommand(), simCommand(), manual.Command())
 	manual.Plain(root)
 	code, err := manual.Execute(ctx, root, os.Args[1:])
 	stop()

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dove.network/sim/fleet"
+)
+
+func simCommand() *cobra.Command {
+	var seed uint64
+	var seeds int
+	var file string
+	run := fleet.Run{}
+	cmd := &cobra.Command{
+		Use:   "sim",
+		Short: "Run a fleet in virtual time while everything goes wrong that may",
+		Long: `sim runs the controllers of several DPC members and the agents and switches of a
+fleet in this process, with virtual time and links that delay, lose, double and cut what
+travels on them. Tenants edit their policies, endpoints come, go and move, and send
+packets; members and agents are killed, stopped, slowed, drained and cut off, one way too,
+and clocks leap. All of it is drawn from one seed: equal seeds are equal runs, as the
+digest shows.
+
+After every event these must hold: no switch lets a packet pass that nothing allows, by the
+oracle and by what the host is known to enforce; no host is told less than it has seen; no
+receipt is complete before all hosts that it does not name enforce the revision. Flows of
+tenants of whom nothing changes go on whatever happens. Now and then all is mended: then
+every host has a session and holds what the world says, and packets are what the oracle says.
+
+It needs no root. It exits with 1 if something did not hold, and says at which step.`,
+		Example: `  dovelab sim                                    # a seed of the moment
+  dovelab sim --seed 7 --hosts 1000 --members 5 --steps 10000
+  dovelab sim --seed 7 --trace run.txt           # the same run again, every event a line
+  dovelab sim --seeds 100 --hosts 50             # one run after the other`,
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().Uint64Var(&seed, "seed", 0, "seed of the (first) run; 0: one of the moment")
+	cmd.Flags().IntVar(&seeds, "seeds", 1, "how many runs there are, of one seed after the other")
+	cmd.Flags().IntVar(&run.Hosts, "hosts", 200, "how many hosts there are")
+	cmd.Flags().IntVar(&run.Members, "members", 3, "how many members the DPC has")
+	cmd.Flags().IntVar(&run.Steps, "steps", 1000, "how many steps a run has")
+	cmd.Flags().StringVar(&file, "trace", "", "write every event of a run to `FILE`, of the last one that ran")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		for _, c := range []struct {
+			name            string
+			is, least, most int
+		}{{"hosts", run.Hosts, 2, fleet.HostsMax}, {"members", run.Members, 2, fleet.MembersMax}, {"steps", run.Steps, 1, 1_000_000_000}, {"seeds", seeds, 1, 1_000_000_000}} {
+			if c.is < c.least || c.is > c.most {
+				return fmt.Errorf("--%s %d: give %d to %d", c.name, c.is, c.least, c.most)
+			}
+		}
+		if seed == 0 {
+			seed = rand.Uint64()
+		}
+		for n := range seeds {
+			run.Seed = seed + uint64(n)
+			if err := simulate(cmd, run, file); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// simulate carries out one run and tells what it came to.
+func simulate(cmd *cobra.Command, run fleet.Run, file string) error {
+	out := cmd.OutOrStdout()
+	if file != "" {
+		f, err := os.Create(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		lines := bufio.NewWriter(f)
+		defer lines.Flush()
+		run.Trace = lines
+	}
+	fmt.Fprintf(out, "seed %d: %d hosts, %d members, %d steps\n", run.Seed, run.Hosts, run.Members, run.Steps)
+	started := time.Now()
+	said := started
+	run.Progress = func(step int, at fmt.Stringer) bool {
+		if time.Since(said) > 5*time.Second {
+			said = time.Now()
+			fmt.Fprintf(out, "  step %d of %d, %s of virtual time\n", step, run.Steps, at)
+		}
+		return cmd.Context().Err() == nil
+	}
+	r, err := run.Do()
+	if cmd.Context().Err() != nil {
+		return cmd.Context().Err()
+	}
+	tellRun(out, r, time.Since(started))
+	if err == nil {
+		return nil
+	}
+	fmt.Fprintln(out, "\nThe last that was done:")
+	for _, line := range r.Last {
+		fmt.Fprintln(out, "  "+line)
+	}
+	fmt.Fprintf(out, "\n  FAIL  seed %d, %v\n\nAgain, every event a line: dovelab sim --seed %d --hosts %d --members %d --steps %d --trace FILE\n",
+		run.Seed, err, run.Seed, run.Hosts, run.Members, run.Steps)
+	return errFailed
+}
+
+func tellRun(out io.Writer, r fleet.Result, took time.Duration) {
+	fmt.Fprintf(out, "  %d steps, %s of virtual time in %s, %d revisions, %d events, digest %016x\n",
+		r.Steps, r.Took.Round(time.Second), took.Round(time.Millisecond), r.Revisions, r.Events, r.Digest)
+	fmt.Fprintf(out, "  %d packets; %d flows began, %d packets of known flows had to pass and did; all was mended %d times\n",
+		r.Packets, r.Passed, r.Known, r.Mended)
+	for _, kind := range slices.Sorted(maps.Keys(r.Faults)) {
+		fmt.Fprintf(out, "  %6d x %s\n", r.Faults[kind], kind)
+	}
+}
