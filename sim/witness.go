@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"dove.network/dove"
 	"dove.network/packet"
@@ -255,11 +256,11 @@ func (p sight) wrongIn(w *world.World) string {
 
 // ends says how far the hosts of both ends are.
 func (p sight) ends() string {
-	said := ""
+	var said strings.Builder
 	for _, h := range []*host{p.near, p.far} {
 		if h != nil {
-			said += h.standing() + "; "
+			said.WriteString(h.standing() + "; ")
 		}
 	}
-	return said
+	return said.String()
 }
