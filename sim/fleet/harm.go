@@ -105,7 +105,7 @@ func (f *fleet) harmHost() {
 		f.RestartAgent(h)
 	case 2:
 		f.begins("an agent is stopped", name)
-		f.Disturb(scenario.Stop{Program: again.Program})
+		f.Disturb(scenario.Stop(again))
 		f.later(f.while(), name, func() error { return f.Disturb(again) })
 	case 3:
 		by := time.Duration(f.r.IntN(3600)) * time.Second
