@@ -47,7 +47,7 @@ func (c *Core) connected() {
 func (c *Core) hello() *control.Hello {
 	h := &control.Hello{
 		Version: control.Version, Number: c.number, Host: c.config.Host, VTEP: c.config.VTEP, Software: c.config.Software,
-		Incarnation: c.incarnation, Seen: c.seen,
+		Incarnation: c.incarnation, Seen: c.seen, Fleet: control.FleetDigest(maps.Values(c.tunnels)),
 	}
 	for _, vni := range slices.Sorted(maps.Keys(c.networks)) {
 		n := c.networks[vni]

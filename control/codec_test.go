@@ -17,7 +17,7 @@ import (
 )
 
 var sameContent = cmp.Options{
-	cmpopts.EquateEmpty(),
+	cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(Tunnels{}),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b *verdict.Table) bool { return a.Equal(b) }),
@@ -204,7 +204,7 @@ func anyUp(t *rapid.T) Up {
 	case 0:
 		return &Hello{
 			rapid.IntRange(1, 9).Draw(t, "version"), rapid.Uint64().Draw(t, "number"), dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep"),
-			anyText.Draw(t, "software"), rapid.Uint64().Draw(t, "incarnation"), anyRevision.Draw(t, "seen"),
+			anyText.Draw(t, "software"), rapid.Uint64().Draw(t, "incarnation"), anyRevision.Draw(t, "seen"), anyDigest.Draw(t, "fleet"),
 			some(t, anyHeldPeer, "peers"), some(t, anyHeldPair, "pairs"), some(t, anyUpdate, "attached"), rapid.Bool().Draw(t, "more"),
 		}
 	case 1:

@@ -100,7 +100,7 @@ func DecodeDown(e *controlpb.Envelope) (Down, error) {
 		down = &Tunnels{
 			Revision: d.revision("tunnels.revision", m.Tunnels.GetRevision()),
 			Full:     m.Tunnels.GetFull(),
-			Add:      list(d, "tunnels.add", m.Tunnels.GetAdd(), d.tunnel),
+			Add:      listOf(d, "tunnels.add", TunnelsMax, m.Tunnels.GetAdd(), d.tunnel),
 			Del:      list(d, "tunnels.del", m.Tunnels.GetDel(), func(b []byte) netip.Addr { return d.addr("addr", b) }),
 		}
 	case *controlpb.Envelope_PolicyReply:
@@ -197,8 +197,13 @@ func (d *door) refusal() error {
 
 // list checks a list's length and then each element, until the first fault.
 func list[A, B any](d *door, field string, in []A, f func(A) B) []B {
-	if len(in) > RowsMax {
-		d.tooLarge(field, "%d elements, at most %d are allowed", len(in), RowsMax)
+	return listOf(d, field, RowsMax, in, f)
+}
+
+// listOf is list for one of more elements than most may have.
+func listOf[A, B any](d *door, field string, most int, in []A, f func(A) B) []B {
+	if len(in) > most {
+		d.tooLarge(field, "%d elements, at most %d are allowed", len(in), most)
 	}
 	if d.err != nil || len(in) == 0 {
 		return nil

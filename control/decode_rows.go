@@ -17,6 +17,7 @@ func (d *door) hello(m *controlpb.Hello) *Hello {
 		Software:    d.text("software", m.GetSoftware()),
 		Incarnation: m.GetIncarnation(),
 		Seen:        d.revision("seen", m.GetSeen()),
+		Fleet:       d.digest(m.GetFleet()),
 		More:        m.GetMore(),
 	}
 	h.Peers = list(d, "peers", m.GetPeers(), d.heldPeer)

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"iter"
 	"net/netip"
+	"strconv"
 
 	"dove.network/dove"
 )
@@ -62,6 +64,25 @@ func (p Peer) Digest() Digest {
 	}
 	sum := sha256.Sum256(b)
 	return Digest(sum[:16])
+}
+
+// FleetDigest names a set of tunnels by its content, in whatever order they come. It is
+// zero if not all of one is known, as after a restart of the dSwitch.
+func FleetDigest(tunnels iter.Seq[Tunnel]) (all Digest) {
+	var b []byte
+	for t := range tunnels {
+		if t.Host == "" {
+			return Digest{}
+		}
+		b = appendString(b[:0], string(t.Host))
+		b = appendString(b, string(t.VTEP.AsSlice()))
+		b = strconv.AppendBool(b, t.Foreign)
+		b = strconv.AppendBool(b, t.Plain)
+		for i, x := range sha256.Sum256(b) {
+			all[i%len(all)] ^= x
+		}
+	}
+	return all
 }
 
 // Digest names the row's content, which is its table's. A pair that is gone has

@@ -8,6 +8,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
+
 	"dove.network/control/controlpb"
 	"dove.network/dove"
 )
@@ -25,6 +27,7 @@ func EncodeUp(m Up) *controlpb.Envelope {
 			Software:    printable(m.Software),
 			Incarnation: m.Incarnation,
 			Seen:        int64(m.Seen),
+			Fleet:       encodeDigest(m.Fleet),
 			Peers:       each(m.Peers, encodeHeldPeer),
 			Pairs:       each(m.Pairs, encodeHeldPair),
 			Attached:    each(m.Attached, encodeEndpointUpdate),
@@ -154,6 +157,22 @@ func each[A, B any](list []A, f func(A) B) []B {
 
 func encodeFailure(f Failure) *controlpb.Failure {
 	return &controlpb.Failure{Revision: int64(f.Revision), Text: printable(f.Text)}
+}
+
+// Encode has the message encoded once for all that it is sent to. Nobody may change it from
+// then on.
+func (m *Tunnels) Encode() error {
+	var err error
+	m.encoded, err = proto.Marshal(EncodeDown(m))
+	return err
+}
+
+// Encoded returns what Encode made, nil if it was not asked to.
+func Encoded(m Down) []byte {
+	if t, ok := m.(*Tunnels); ok {
+		return t.encoded
+	}
+	return nil
 }
 
 func encodeTunnel(t Tunnel) *controlpb.Tunnel {

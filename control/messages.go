@@ -16,7 +16,7 @@ import (
 //	   failures in Ack; foreign tunnels; what endpoints are allowed, Claim.
 //	4: 2026-11-23: sub-ports; tables of format 2, which say what shadow, log and replies are.
 //	5: 2026-11-23: Hello has a number; Members and Elsewhere; what members say to each other;
-//	   what a rule wants told, ShadowReport; the class in a Question.
+//	   what a rule wants told, ShadowReport; the class in a Question; Hello names the tunnels held.
 const Version = 5
 
 // Limits of one message. What is longer is split by Parts and Split.
@@ -51,6 +51,7 @@ type Hello struct {
 	Software    string // "dswitch 0.1.0"
 	Incarnation uint64
 	Seen        dove.Revision
+	Fleet       Digest // of the tunnels that it holds (FleetDigest)
 	Peers       []HeldPeer
 	Pairs       []HeldPair
 	Attached    []EndpointUpdate
@@ -226,14 +227,19 @@ type Unassign struct {
 	Epoch    dove.Epoch
 }
 
-// Tunnels lists the fleet's underlay addresses. Full means that what is not in
-// Add is gone.
+// Tunnels lists the fleet's underlay addresses, that of the host too. Full means that
+// what is not in Add is gone.
 type Tunnels struct {
 	Revision dove.Revision
 	Full     bool
-	Add      []Tunnel
+	Add      []Tunnel // at most TunnelsMax
 	Del      []netip.Addr
+
+	encoded []byte // once for all that it is sent to; nil: not yet
 }
+
+// TunnelsMax is how many hosts one fleet can have.
+const TunnelsMax = 1 << 16
 
 // Tunnel is a host and its underlay address. Foreign ones have no dSwitch, and
 // Plain ones are sent no group policy id.

@@ -217,6 +217,7 @@ type Core struct {
 	far      map[dove.HostName]*party // sessions with fellows that said something of a move
 	moving   map[dove.Endpoint]bool   // with two bindings
 	said     saying
+	listed   *tunnels  // of the world; nil: not yet
 	heardOf  time.Time // the store, last; zero if nobody ever said
 	stale    bool      // for too long
 	now      time.Time
@@ -255,7 +256,7 @@ func NewCore(member string, w *world.World) *Core {
 
 // restart forgets who was told what.
 func (c *Core) restart() {
-	c.view = resolver.NewView(c.world)
+	c.view, c.listed = resolver.NewView(c.world), nil
 	c.interest = resolver.NewInterest(c.view)
 	var members []string
 	for _, m := range c.others() {
@@ -416,38 +417,6 @@ func (c *Core) revoke(host dove.HostName) {
 	if err := c.admit(s.identity); err != nil {
 		c.end(s, err.Kind, err.Message)
 	}
-}
-
-// retunnel tells every session who came to the fleet and who left it.
-func (c *Core) retunnel(delta world.Delta, news map[control.SessionID][]control.Down) {
-	for _, change := range delta.Hosts {
-		was, is := tunnel(change.Old), tunnel(change.New)
-		if was == is {
-			continue
-		}
-		t := &control.Tunnels{Revision: c.world.Revision()}
-		if was.VTEP.IsValid() && was.VTEP != is.VTEP {
-			if other, taken := c.world.HostByVTEP(was.VTEP); !taken || !resolver.Joined(other) {
-				t.Del = append(t.Del, was.VTEP)
-			}
-		}
-		if is.VTEP.IsValid() {
-			t.Add = append(t.Add, is)
-		}
-		for id, s := range c.sessions {
-			if s.identity.Host != cmp.Or(change.New, change.Old).Name {
-				news[id] = append(news[id], t)
-			}
-		}
-	}
-}
-
-// tunnel is a host as others reach it, zero if they cannot.
-func tunnel(h *world.Host) control.Tunnel {
-	if h == nil || !resolver.Joined(*h) {
-		return control.Tunnel{}
-	}
-	return control.Tunnel{Host: h.Name, VTEP: h.VTEP, Foreign: h.Foreign, Plain: h.Plain}
 }
 
 // Receipt says how far a revision got.

@@ -85,6 +85,7 @@ func TestOnlyHostsOfANetworkMayAsk(t *testing.T) {
 	}
 	// Nor does a Hello get it rows.
 	hello := h1.hello(1, 0)
+	hello.Fleet = control.Digest{1}
 	r.bind("acme", "web-1", "")
 	key := control.PeerKey{VNI: vni, Addr: h2.assigned[dove.Endpoint{Tenant: "acme", ID: "app-1"}].Address[0].Addr}
 	hello.Peers = []control.HeldPeer{{Key: key}}
@@ -231,14 +232,21 @@ func TestResumeByContent(t *testing.T) {
 	answer := r.ask(h1, vni, "10.0.0.11", "10.0.0.12")
 	r.ask(h1, vni, "10.0.0.11", "10.0.0.13")
 	same := r.resume(h1.identity, h1.hello(1, h1.frontier), h1)
-	expect(t, "equal digests", same, "*control.Welcome", "assign web-1", "assign web-1", "tunnels +2 -0", "frontier")
+	expect(t, "equal digests", same, "*control.Welcome", "assign web-1", "assign web-1", "frontier")
 
 	r.step(Closed{same.id})
 	delete(r.switches, same.id)
 	r.blueprint("acme", fmt.Sprintf(shop, appDB))
 	behind := r.resume(h1.identity, same.hello(1, same.frontier), same)
-	expect(t, "what changed meanwhile", behind, "*control.Welcome", "assign web-1", "assign web-1", "tunnels +2 -0",
+	expect(t, "what changed meanwhile", behind, "*control.Welcome", "assign web-1", "assign web-1",
 		"peer 10.0.0.12 withheld", fmt.Sprintf("pair %d-%d denies", answer.Local, answer.Peer), "frontier")
+	r.check()
+
+	r.step(Closed{behind.id})
+	delete(r.switches, behind.id)
+	r.host(4)
+	behind = r.resume(h1.identity, behind.hello(1, behind.frontier), behind)
+	expect(t, "a host that came meanwhile", behind, "*control.Welcome", "assign web-1", "assign web-1", "tunnels +3 -0", "frontier")
 	r.check()
 
 	other := r.resume(h1.identity, behind.hello(2, 0), behind)

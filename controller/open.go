@@ -110,7 +110,9 @@ func (c *Core) opened(u *unopened) {
 		batch = append(batch, e)
 	}
 	batch = append(batch, c.assignAll(s, h.Attached)...)
-	batch = append(batch, c.allTunnels(s)...)
+	if h.Incarnation != c.world.Incarnation() || h.Fleet == (control.Digest{}) || h.Fleet != c.fleetDigest() {
+		batch = append(batch, c.tunnels()...)
+	}
 	for _, r := range control.Split(revision, u.peers, u.pairs) {
 		batch = append(batch, r)
 	}

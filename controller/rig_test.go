@@ -47,7 +47,8 @@ type dswitch struct {
 	peers    map[control.PeerKey]control.Peer
 	pairs    map[control.PairKey]*verdict.Table
 	tunnels  map[netip.Addr]dove.HostName
-	flows    map[flow]bool // that it found answers for, as long as both ends are held
+	fleet    map[netip.Addr]control.Tunnel // the same, and its own
+	flows    map[flow]bool                 // that it found answers for, as long as both ends are held
 	frontier dove.Revision
 	expected uint64         // number of the last Expect
 	heard    []control.Down // since the last hear
@@ -149,10 +150,11 @@ func (r *rig) resume(id control.Identity, hello *control.Hello, before *dswitch)
 	d := &dswitch{
 		id: r.last, identity: id, assigned: map[dove.Endpoint]*control.Assign{},
 		peers: map[control.PeerKey]control.Peer{}, pairs: map[control.PairKey]*verdict.Table{},
-		tunnels: map[netip.Addr]dove.HostName{}, flows: map[flow]bool{},
+		tunnels: map[netip.Addr]dove.HostName{}, fleet: map[netip.Addr]control.Tunnel{}, flows: map[flow]bool{},
 	}
 	if before != nil {
 		d.peers, d.pairs = maps.Clone(before.peers), maps.Clone(before.pairs)
+		d.tunnels, d.fleet = maps.Clone(before.tunnels), maps.Clone(before.fleet)
 	}
 	r.switches[d.id] = d
 	r.step(Opened{d.id, id, hello})
@@ -163,6 +165,7 @@ func (r *rig) resume(id control.Identity, hello *control.Hello, before *dswitch)
 func (d *dswitch) hello(incarnation uint64, seen dove.Revision) *control.Hello {
 	h := &control.Hello{
 		Version: control.Version, Host: d.identity.Host, VTEP: d.identity.VTEP, Incarnation: incarnation, Seen: seen,
+		Fleet: control.FleetDigest(maps.Values(d.fleet)),
 	}
 	for key, row := range d.peers {
 		h.Peers = append(h.Peers, control.HeldPeer{Key: key, Digest: row.Digest()})
@@ -217,7 +220,8 @@ func (d *dswitch) hear() []string {
 		case *control.Unassign:
 			words = append(words, fmt.Sprintf("unassign %s", m.Endpoint.ID))
 		case *control.Tunnels:
-			words = append(words, fmt.Sprintf("tunnels +%d -%d", len(m.Add), len(m.Del)))
+			others := slices.DeleteFunc(slices.Clone(m.Add), func(t control.Tunnel) bool { return t.Host == d.identity.Host })
+			words = append(words, fmt.Sprintf("tunnels +%d -%d", len(others), len(m.Del)))
 		case *control.Update:
 			words = append(words, rows(m.Peers, m.Pairs)...)
 		case *control.Expect:
@@ -332,12 +336,17 @@ func (r *rig) take(d *dswitch, m control.Down) {
 	case *control.Tunnels:
 		if m.Full {
 			clear(d.tunnels)
+			clear(d.fleet)
 		}
 		for _, vtep := range m.Del {
 			delete(d.tunnels, vtep)
+			delete(d.fleet, vtep)
 		}
 		for _, t := range m.Add {
-			d.tunnels[t.VTEP] = t.Host
+			d.fleet[t.VTEP] = t
+			if t.Host != d.identity.Host {
+				d.tunnels[t.VTEP] = t.Host
+			}
 		}
 	case *control.PolicyReply:
 		d.hold(m.Peers, m.Pairs, true)

@@ -47,24 +47,6 @@ func (c *Core) lacks(s *session, h *control.Hello, changed []control.Peer) []*co
 	return c.interest.Expect(s.id, nil, c.interest.Lacks(s.id, changed, held))
 }
 
-// allTunnels lists the fleet, except the host itself.
-func (c *Core) allTunnels(s *session) []control.Down {
-	part := &control.Tunnels{Revision: c.world.Revision(), Full: true}
-	parts := []control.Down{part}
-	for h := range c.world.Hosts() {
-		t := tunnel(&h)
-		if !t.VTEP.IsValid() || h.Name == s.identity.Host {
-			continue
-		}
-		if len(part.Add) == control.RowsMax {
-			part = &control.Tunnels{Revision: c.world.Revision()}
-			parts = append(parts, part)
-		}
-		part.Add = append(part.Add, t)
-	}
-	return parts
-}
-
 // received reacts to what a dSwitch says.
 func (c *Core) received(s *session, m control.Up) {
 	switch m := m.(type) {

@@ -1165,6 +1165,7 @@ type Hello struct {
 	Attached      []*EndpointUpdate      `protobuf:"bytes,9,rep,name=attached,proto3" json:"attached,omitempty"`
 	More          bool                   `protobuf:"varint,10,opt,name=more,proto3" json:"more,omitempty"`
 	Number        uint64                 `protobuf:"varint,11,opt,name=number,proto3" json:"number,omitempty"`
+	Fleet         []byte                 `protobuf:"bytes,12,opt,name=fleet,proto3" json:"fleet,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1274,6 +1275,13 @@ func (x *Hello) GetNumber() uint64 {
 		return x.Number
 	}
 	return 0
+}
+
+func (x *Hello) GetFleet() []byte {
+	if x != nil {
+		return x.Fleet
+	}
+	return nil
 }
 
 type Held struct {
@@ -5330,7 +5338,7 @@ const file_control_proto_rawDesc = "" +
 	"\tElsewhere\x12\x1c\n" +
 	"\taddresses\x18\x01 \x03(\tR\taddresses\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x19\n" +
-	"\bafter_ms\x18\x03 \x01(\rR\aafterMs\"\xe6\x02\n" +
+	"\bafter_ms\x18\x03 \x01(\rR\aafterMs\"\xfc\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -5343,7 +5351,8 @@ const file_control_proto_rawDesc = "" +
 	"\battached\x18\t \x03(\v2\x1f.dove.control.v1.EndpointUpdateR\battached\x12\x12\n" +
 	"\x04more\x18\n" +
 	" \x01(\bR\x04more\x12\x16\n" +
-	"\x06number\x18\v \x01(\x04R\x06number\"\xb9\x01\n" +
+	"\x06number\x18\v \x01(\x04R\x06number\x12\x14\n" +
+	"\x05fleet\x18\f \x01(\fR\x05fleet\"\xb9\x01\n" +
 	"\x04Held\x12/\n" +
 	"\x05peers\x18\x01 \x03(\v2\x19.dove.control.v1.HeldPeerR\x05peers\x12/\n" +
 	"\x05pairs\x18\x02 \x03(\v2\x19.dove.control.v1.HeldPairR\x05pairs\x12;\n" +

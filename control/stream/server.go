@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/control/controlpb"
@@ -211,14 +213,22 @@ type memberConn struct {
 	id control.Identity
 }
 
+// encodeDown encodes what was not encoded before.
+func encodeDown(m control.Down) proto.Message {
+	if body := control.Encoded(m); body != nil {
+		return ready{body: body}
+	}
+	return control.EncodeDown(m)
+}
+
 // Send sends messages in order; it waits while the peer reads nothing.
 func (c *memberConn) Send(messages ...control.Down) error {
-	return c.send(envelopes(messages, control.EncodeDown)...)
+	return c.send(envelopes(messages, encodeDown)...)
 }
 
 // TrySend is Send if that needs no waiting, and else false.
 func (c *memberConn) TrySend(messages ...control.Down) (bool, error) {
-	return c.trySend(envelopes(messages, control.EncodeDown)...)
+	return c.trySend(envelopes(messages, encodeDown)...)
 }
 
 // Recv returns the next message, checked. A Hello that names another host or

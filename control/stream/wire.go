@@ -230,11 +230,22 @@ func (w *wire) keep(out []byte) {
 	}
 }
 
+// ready is a message that is encoded already.
+type ready struct {
+	proto.Message // nil
+	body          []byte
+}
+
 func appendFrame(out []byte, kind byte, m proto.Message) ([]byte, error) {
 	at := len(out)
-	out, err := proto.MarshalOptions{}.MarshalAppend(append(out, 0, 0, 0, 0), m)
-	if err != nil {
-		return nil, fmt.Errorf("encode a message: %w", err)
+	out = append(out, 0, 0, 0, 0)
+	if r, ok := m.(ready); ok {
+		out = append(out, r.body...)
+	} else {
+		var err error
+		if out, err = (proto.MarshalOptions{}).MarshalAppend(out, m); err != nil {
+			return nil, fmt.Errorf("encode a message: %w", err)
+		}
 	}
 	size := len(out) - at - headerSize
 	if size > control.MessageMax {

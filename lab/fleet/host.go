@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ type host struct {
 	seen     dove.Revision
 	store    uint64 // the incarnation
 	assigned map[dove.Endpoint]control.Assign
+	fleet    control.Digest                     // of the tunnels held; with changes, none
 	peers    map[control.PeerKey]control.Digest // held; nil: it remembers none
 	pairs    map[control.PairKey]control.Digest
 	sent     *control.Elsewhere // why the session ended, nil if not for that
@@ -61,7 +63,7 @@ func (h *host) open(ctx context.Context, addr string) error {
 	h.mu.Lock()
 	h.conn, h.left, h.err = conn, make(chan struct{}), nil
 	h.sessions++
-	hello := control.Hello{Version: control.Version, Number: h.sessions, Host: h.name, VTEP: h.vtep, Software: "fleet", Incarnation: h.store, Seen: h.seen}
+	hello := control.Hello{Version: control.Version, Number: h.sessions, Host: h.name, VTEP: h.vtep, Software: "fleet", Incarnation: h.store, Seen: h.seen, Fleet: h.fleet}
 	for key, digest := range h.peers {
 		hello.Peers = append(hello.Peers, control.HeldPeer{Key: key, Digest: digest})
 	}
@@ -107,7 +109,7 @@ func (h *host) close() {
 		_ = conn.Close() // it may be over already
 		<-h.left
 	}
-	h.assigned, h.peers, h.pairs, h.seen = nil, nil, nil, 0
+	h.assigned, h.peers, h.pairs, h.seen, h.fleet = nil, nil, nil, 0, control.Digest{}
 }
 
 // beatEvery is how often a host says that it is there, also while it says other things.
@@ -161,6 +163,8 @@ func (h *host) take(conn control.HostConn, m control.Down, ready *chan struct{})
 		h.mu.Lock()
 		h.store = m.Incarnation
 		h.mu.Unlock()
+	case *control.Tunnels:
+		h.tunnels(m)
 	case *control.Update:
 		h.hold(m.Peers, m.Pairs)
 	case *control.Expect:
@@ -206,6 +210,15 @@ func (h *host) take(conn control.HostConn, m control.Down, ready *chan struct{})
 		return dove.Errorf(m.Kind, "%s", m.Message)
 	}
 	return nil
+}
+
+// tunnels notes what the fleet is, if the host remembers anything.
+func (h *host) tunnels(m *control.Tunnels) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fleet = (control.Digest{}); h.peers != nil && m.Full && len(m.Add) < control.TunnelsMax {
+		h.fleet = control.FleetDigest(slices.Values(m.Add))
+	}
 }
 
 // hold notes rows, if the host remembers any.
