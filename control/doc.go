@@ -4,7 +4,7 @@
 //
 // A dSwitch opens with Hello, which lists what it holds. The member answers
 // Welcome, assigns the host's own endpoints (Assign, Unassign), lists the fleet
-// (Tunnels) and sends what differs from what is held. From then on the dSwitch
+// (Tunnels, unless the dSwitch holds just that) and sends what differs from what is held. From then on the dSwitch
 // asks (PolicyRequest), the member answers (PolicyReply) and later says what
 // changed (Update). Everything to one host travels in one order; a Frontier
 // closes the messages of a revision and is acknowledged (Ack) once the kernel
