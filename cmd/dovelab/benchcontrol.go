@@ -18,9 +18,10 @@ func benchControlCommand() *cobra.Command {
 		Long: `control runs a dpc with a store of its own and, in this process, a fleet of hosts
 without switches: each has a certificate and a session with mutual TLS, takes what it is
 told, acknowledges it and asks. It measures questions, changes, how long one change
-takes until all hosts have acknowledged it, memory, and starts. Where OVN's central
-daemons are installed (package ovn-central) it measures what they take to work one
-change out, with at most 10,000 ports. It needs no root, and a file descriptor for each host.`,
+takes until all hosts have acknowledged it, memory, starts, and how long hosts of a member
+that is killed take to one of two others. Where OVN's central daemons are installed
+(package ovn-central) it measures what they take to work one change out, with at most
+10,000 ports. It needs no root, and a file descriptor for each host.`,
 		Example: `  dovelab bench control                                       # 100,000 endpoints, 1,000 hosts
   dovelab bench control --endpoints 1000000 --hosts 10000 --json out.json
   dovelab bench control --endpoints 2000 --hosts 50 --seconds 1`,
