@@ -600,3 +600,77 @@ func (b *besieged) mayOpen() {
 	}
 	b.Fatal("it may never again")
 }
+
+// TestScan has a tenant ask from many hosts about all of its network, as fast as it is
+// answered: a host of another tenant is answered beside it.
+func TestScan(t *testing.T) {
+	b := besiege(t)
+	b.during("nothing", func() { time.Sleep(time.Second) })
+	must[api.Tenant](t)(b.client.PutTenant(t.Context(), "scan", nil))
+	must[api.Blueprint](t)(b.client.PutBlueprint(t.Context(), "scan", "shop", []byte(besiegedShop), nil))
+	vni := must[api.Network](t)(b.client.Network(t.Context(), dove.Network{Tenant: "scan", Name: "front"})).VNI
+	const scanners = 16
+	var asked atomic.Int64
+	var all sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ready := make(chan struct{}, scanners)
+	for i := range scanners {
+		name, vtep := dove.HostName(fmt.Sprintf("scan-%d", i)), netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + i)})
+		host := b.join(name, vtep)
+		e := must[api.Endpoint](t)(b.client.PutEndpoint(t.Context(), dove.Endpoint{Tenant: "scan", ID: dove.EndpointID(name)}, api.EndpointSpec{Groups: []string{"shop/web"}, Host: name}, nil))
+		local := netip.MustParseAddr(e.Addresses[0])
+		conn := must[control.HostConn](t)(stream.Dial(t.Context(), []string{b.Listen.Control}, host.TLS()))
+		all.Go(func() {
+			defer conn.Close()
+			var at uint16
+			var id uint64
+			ask := func() error {
+				id++
+				r := &control.PolicyRequest{ID: id}
+				for range 64 {
+					at++
+					r.Questions = append(r.Questions, control.Question{VNI: vni, Local: local, Peer: netip.AddrFrom4([4]byte{10, 0, byte(at >> 8), byte(at)}), Outgoing: true})
+				}
+				return conn.Send(r)
+			}
+			err := conn.Send(&control.Hello{Version: control.Version, Number: 1, Host: name, VTEP: vtep})
+			for missing := 0; err == nil && ctx.Err() == nil; {
+				var m control.Down
+				if m, err = conn.Recv(); err != nil {
+					break
+				}
+				switch m := m.(type) {
+				case *control.Frontier:
+					err = conn.Send(&control.Ack{Revision: m.Revision})
+					if id == 0 {
+						ready <- struct{}{}
+						missing, err = 64, errors.Join(err, ask())
+					}
+				case *control.PolicyReply:
+					asked.Add(int64(len(m.Answers)))
+					if missing -= len(m.Answers); missing == 0 {
+						missing, err = 64, ask()
+					}
+				}
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	for range scanners {
+		<-ready
+	}
+	b.during("a scan", func() {
+		before := asked.Load()
+		time.Sleep(3 * time.Second)
+		n := asked.Load() - before
+		t.Logf("%d questions of the scan were answered meanwhile", n)
+		if n < 1000 {
+			t.Error("nobody scans")
+		}
+	})
+	stop()
+	all.Wait()
+}
