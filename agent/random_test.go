@@ -56,6 +56,13 @@ func (m *member) peer(key control.PeerKey) control.Peer {
 		return control.Peer{Key: key, Absent: true, TTL: 2 * time.Second}
 	}
 	row := peerRow(key.VNI, key.Addr.String(), 30+dove.Class(rev)%testClasses, dove.UID(rev))
+	if key.Addr.As4()[3]%3 == 0 { // behind a router, over several next hops
+		row.Gateway, row.VNI, row.Far = dove.MAC{2, 1}, key.VNI+1, dove.MAC{2, 2}
+		for n := range rev % 3 {
+			class := 30 + dove.Class(rev+n+1)%testClasses
+			row.Ways = append(row.Ways, control.Way{UID: dove.UID(rev + n + 1), MAC: dove.MAC{2, 3, byte(n)}, Class: class, VNI: row.VNI, Far: row.Far})
+		}
+	}
 	return row
 }
 
@@ -214,11 +221,13 @@ func (m *member) answer(r *control.PolicyReply, q control.Question) {
 		return
 	}
 	a.Status = control.Found
-	for _, k := range []control.PairKey{{Domain: shop, Src: local, Dst: row.Class}, {Domain: shop, Src: row.Class, Dst: local}} {
-		p := m.pair(k)
-		if m.session.pairs[k] != p.Digest() {
-			m.session.pairs[k] = p.Digest()
-			r.Pairs = append(r.Pairs, p)
+	for _, far := range row.Classes() {
+		for _, k := range []control.PairKey{{Domain: shop, Src: local, Dst: far}, {Domain: shop, Src: far, Dst: local}} {
+			p := m.pair(k)
+			if m.session.pairs[k] != p.Digest() {
+				m.session.pairs[k] = p.Digest()
+				r.Pairs = append(r.Pairs, p)
+			}
 		}
 	}
 }
