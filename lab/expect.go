@@ -111,7 +111,8 @@ func (st *Stage) spread(ctx context.Context, a scenario.Expect, checks []Check) 
 // say of the flow what its packet came to.
 func (st *Stage) why(ctx context.Context, a scenario.Expect, r Result) (nearest string, err error) {
 	c := r.Check
-	if c.To == nil || r.Fault != "" || a.Outcome != scenario.Allow && a.Outcome != scenario.Deny || st.outage.Any() != "" {
+	decided := a.Outcome == scenario.Allow || a.Outcome == scenario.Deny
+	if c.To == nil || r.Fault != "" || !decided || st.outage.Any() != "" || a.Address.IsValid() { // a switch calls an address that is but allowed unassigned
 		return "", nil
 	}
 	protocol, port, _ := c.Probe.Over(c.Addr)
