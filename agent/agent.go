@@ -313,6 +313,10 @@ func (a *Agent) step(events ...Event) {
 				}
 			case Discard:
 				a.options.Switch.Discard(e.Miss, e.Reason)
+			case Leave:
+				if a.session != nil {
+					a.session.cancel(errSilent)
+				}
 			case ReadFlows:
 				a.reader.Go(func() { // a full table takes a while to read
 					a.flows <- ReadFlowsOf(a.options.Switch)

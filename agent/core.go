@@ -26,6 +26,9 @@ const (
 	PieceFor       = 50 * time.Millisecond
 	askAgainAfter  = 2 * time.Second
 	heartbeatEvery = 10 * time.Second
+	// A member is left that has not said anything since it was asked something, or at all.
+	speechlessAfter = 2 * time.Second
+	silentAfter     = 12 * time.Second // more than two of its heartbeats
 )
 
 // Limits of the negative rows, whose number is otherwise up to guests.
@@ -281,6 +284,7 @@ func (c *Core) tick() {
 	if c.session.open && c.now.Sub(c.session.quiet) >= heartbeatEvery {
 		c.send(&control.Heartbeat{})
 	}
+	c.leaveSilent()
 }
 
 // stopping lets go of what is held: discards it or, if it is kept for the next run, has

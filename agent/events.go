@@ -87,7 +87,7 @@ type Device struct {
 }
 
 // Effect is something to do now, in order: Send, Save, Inject, Discard,
-// ReadFlows, ReadCarried, Adopt or Apply.
+// ReadFlows, ReadCarried, Adopt, Apply or Leave.
 type Effect interface{ effect() }
 
 type (
@@ -109,6 +109,8 @@ type (
 		Seq uint64
 		Ops []dataplane.Op
 	}
+	// Leave ends the session, with a member that says nothing; another one is tried.
+	Leave struct{}
 )
 
 func (Send) effect()      {}
@@ -117,3 +119,4 @@ func (Inject) effect()    {}
 func (Discard) effect()   {}
 func (ReadFlows) effect() {}
 func (Apply) effect()     {}
+func (Leave) effect()     {}

@@ -91,6 +91,10 @@ func (a *Agent) dialAndConverse(ctx context.Context, route *Route) (welcomed boo
 // errLeft ends a session that was sent elsewhere.
 var errLeft = dove.Errorf(dove.Unavailable, "the DPC member sends the session elsewhere")
 
+// errSilent ends a session whose member says nothing: there is nobody to end it with
+// in order.
+var errSilent = dove.Errorf(dove.Unavailable, "the DPC member says nothing: it is stopped or cut off")
+
 // converse carries an open session; kill ends it out of order.
 func (a *Agent) converse(parent context.Context, conn control.HostConn, kill func(), route *Route) (welcomed bool, sent *control.Elsewhere, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
@@ -104,6 +108,9 @@ func (a *Agent) converse(parent context.Context, conn control.HostConn, kill fun
 	go func() {
 		defer close(closed)
 		<-ctx.Done()
+		if context.Cause(ctx) == errSilent {
+			kill()
+		}
 		// Close must not meet Send.
 		grace := time.AfterFunc(closeGrace, kill)
 		<-sender

@@ -194,6 +194,9 @@ func (c *Core) ask() {
 				c.lastID++
 				request = &control.PolicyRequest{ID: c.lastID}
 				c.send(request)
+				if c.session.asked.IsZero() {
+					c.session.asked = c.now
+				}
 			}
 			request.Questions = append(request.Questions, c.askNow(q))
 		}

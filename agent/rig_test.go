@@ -46,6 +46,7 @@ type rig struct {
 	waiting  map[uint64]dataplane.Miss // missed packets that neither came back nor were discarded
 	dropped  map[dataplane.Reason]int  // discarded so far
 	injected int
+	leaves   int            // how often a session was given up
 	last     dataplane.Miss // that was injected
 	onSend   func(control.Up)
 }
@@ -93,6 +94,8 @@ func (r *rig) act(e Effect) Event {
 		r.inTurn(e.Miss)
 		r.injected++
 		r.last = e.Miss
+	case Leave:
+		r.leaves++
 	case Discard:
 		r.settled(e.Miss)
 		r.dropped[e.Reason]++

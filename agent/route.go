@@ -14,7 +14,7 @@ import (
 // refused for what it is waits longer.
 const (
 	backoffFirst   = 100 * time.Millisecond
-	backoffMax     = 5 * time.Second
+	backoffMax     = 3 * time.Second // and half of it more
 	backoffRefused = 30 * time.Second
 	aside          = 20 * time.Millisecond // before the next member is tried, at most
 )

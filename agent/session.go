@@ -25,6 +25,10 @@ type session struct {
 	acked    bool              // one went out
 	failed   []control.Failure // as the last one said
 	quiet    time.Time         // when something was sent last
+	heard    time.Time         // when something was received last
+	asked    time.Time         // when something was asked first of which nothing came since
+	looked   time.Time         // when the clock was looked at last
+	left     bool              // it is over, and who carries it need only say so
 	refusal  *control.Refusal  // that ended the last session
 }
 
@@ -35,7 +39,7 @@ type pendingAck struct {
 }
 
 func (c *Core) connected() {
-	c.session = session{open: true, quiet: c.now, refusal: c.session.refusal}
+	c.session = session{open: true, quiet: c.now, heard: c.now, looked: c.now, refusal: c.session.refusal}
 	c.number = max(c.number+1, uint64(max(c.now.UnixNano(), 0))) // also later than before a restart
 	for _, a := range c.assignments {
 		a.confirmed = false
@@ -96,6 +100,7 @@ func (c *Core) received(m control.Down) {
 	if !c.session.open {
 		return
 	}
+	c.session.heard, c.session.asked = c.now, time.Time{}
 	defer func() { c.tracker.cause = nil }()
 	if _, ok := m.(*control.Welcome); !ok && c.session.member == "" {
 		switch m := m.(type) {
@@ -148,6 +153,25 @@ func (c *Core) received(m control.Down) {
 	case *control.Elsewhere: // who carries the session obeys
 	case *control.Refusal:
 		c.session.refusal = m
+	}
+}
+
+// leaveSilent gives a session up whose member is silent: it may be stopped, or cut
+// off, which the connection tells only much later. Time in which this host did not run
+// does not count: what was said then is still to be read.
+func (c *Core) leaveSilent() {
+	s := &c.session
+	if paused := c.now.Sub(s.looked); paused > speechlessAfter/2 {
+		s.heard = c.now
+		if !s.asked.IsZero() {
+			s.asked = c.now
+		}
+	}
+	s.looked = c.now
+	speechless := s.member != "" && !s.asked.IsZero() && c.now.Sub(s.asked) >= speechlessAfter
+	if s.open && !s.left && (speechless || c.now.Sub(s.heard) >= silentAfter) {
+		s.left = true
+		c.emit(Leave{})
 	}
 }
 

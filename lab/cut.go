@@ -21,7 +21,17 @@ func (l *Lab) Cut(ctx context.Context, a, b string) error {
 
 // Heal ends a Cut.
 func (l *Lab) Heal(ctx context.Context, a, b string) error {
-	return errors.Join(l.filter(ctx, "del", a, b), l.filter(ctx, "del", b, a))
+	return errors.Join(l.undeafen(ctx, a, b), l.undeafen(ctx, b, a))
+}
+
+// undeafen ends a deafen. Of several, all must end.
+func (l *Lab) undeafen(ctx context.Context, from, to string) error {
+	way := [2]string{from, to}
+	if l.deaf[way]--; l.deaf[way] > 0 {
+		return nil
+	}
+	delete(l.deaf, way)
+	return l.filter(ctx, "del", from, to)
 }
 
 // deafen drops what comes from one node for another's MAC.
@@ -29,6 +39,9 @@ func (l *Lab) deafen(ctx context.Context, from, to string) error {
 	n, err := l.node(to)
 	if err != nil {
 		return err
+	}
+	if l.deaf[[2]string{from, to}]++; l.deaf[[2]string{from, to}] > 1 {
+		return nil // it is already
 	}
 	var device link
 	if err := n.ns.Do(func() (err error) {

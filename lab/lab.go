@@ -48,6 +48,7 @@ type Lab struct {
 	guests  []*Guest
 	members []*Member // of the DPC; the first makes it
 	desk    *Namespace
+	deaf    map[[2]string]int // how often what one node sends to another is cut
 	api     *client.Client
 	ports   int // devices made so far
 	pings   atomic.Uint32
@@ -106,7 +107,7 @@ func New(ctx context.Context, opt Options) (_ *Lab, err error) {
 	if err := Sweep(); err != nil {
 		return nil, err
 	}
-	l := &Lab{opt: opt, dir: filepath.Join(Root, opt.Name)}
+	l := &Lab{opt: opt, dir: filepath.Join(Root, opt.Name), deaf: map[[2]string]int{}}
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, err
 	}

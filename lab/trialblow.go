@@ -95,10 +95,10 @@ func (t *Trial) against(kind string, m *Member) *blow {
 		b.strike, b.heal = each(others, cut), each(others, join)
 	case blowDeaf:
 		b.strike = each(others, func(ctx context.Context, o string) error { return l.deafen(ctx, o, m.node) })
-		b.heal = each(others, func(ctx context.Context, o string) error { return l.filter(ctx, "del", o, m.node) })
+		b.heal = each(others, func(ctx context.Context, o string) error { return l.undeafen(ctx, o, m.node) })
 	case blowMute:
 		b.strike = each(others, func(ctx context.Context, o string) error { return l.deafen(ctx, m.node, o) })
-		b.heal = each(others, func(ctx context.Context, o string) error { return l.filter(ctx, "del", m.node, o) })
+		b.heal = each(others, func(ctx context.Context, o string) error { return l.undeafen(ctx, m.node, o) })
 	case blowIsland:
 		all := append(slices.Clone(others), deskNode)
 		for _, h := range l.hosts {

@@ -101,6 +101,14 @@ func (h *host) react(events ...agent.Event) {
 		case agent.Discard:
 			h.sw.Discard(e.Miss, e.Reason)
 			h.dropped(drop{reason: e.Reason, from: e.Miss.Direction}, e.Miss.Frame)
+		case agent.Leave:
+			if session := h.session; !h.sim.sole() {
+				h.sim.soon(func() {
+					if h.session == session {
+						h.sim.broken(h, nil)
+					}
+				})
+			}
 		case agent.ReadFlows:
 			core := h.core
 			h.sim.soon(func() {

@@ -16,8 +16,12 @@ import (
 	"dove.network/dove"
 )
 
-// DialTimeout bounds how long one address may take to admit a session.
-const DialTimeout = 5 * time.Second
+// Bounds of how long one address may take: to admit a session, which a busy member
+// does in turn, and of that to accept the connection, which its kernel does.
+const (
+	DialTimeout    = 5 * time.Second
+	connectTimeout = 1500 * time.Millisecond // one lost packet is sent again after one second
+)
 
 // closeGrace is how long Close waits for the member to end the session.
 const closeGrace = time.Second
@@ -69,7 +73,7 @@ func dial(ctx context.Context, addr string, config *tls.Config, protocol string)
 
 // open is dial for as long as ctx allows.
 func open(ctx context.Context, addr string, config *tls.Config, protocol string) (*wire, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	c, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, dove.Errorf(dove.Unavailable, "%v", err)
 	}

@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"dove.network/control"
+	"dove.network/dataplane"
+)
+
+// TestLeavesTheSilent leaves a member that says nothing, sooner if it was asked, and
+// none that says anything.
+func TestLeavesTheSilent(t *testing.T) {
+	const step = 100 * time.Millisecond
+	for _, c := range []struct {
+		name  string
+		asks  bool
+		hears time.Duration // how long after the question the member says something, 0: never
+		pause time.Duration // in which the host does not run, right after the question
+		want  time.Duration // after the question, 0: never within 30 s
+	}{
+		{name: "nothing is asked", want: silentAfter},
+		{name: "nothing comes of a question", asks: true, want: speechlessAfter},
+		{name: "the member is slow, not silent", asks: true, hears: speechlessAfter - step, want: speechlessAfter - step + silentAfter},
+		{name: "the host did not run", asks: true, pause: time.Minute, want: time.Minute + speechlessAfter},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := web1(t)
+			r.step(Tick{})
+			began := r.now
+			if c.asks {
+				r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.99"))
+			}
+			r.sleep(c.pause)
+			for passed := c.pause; passed <= c.pause+20*time.Second; passed += step {
+				if c.hears > 0 && passed == c.hears {
+					r.step(Received{&control.Heartbeat{}})
+				}
+				r.step(Tick{})
+				if r.leaves > 0 && r.now.Sub(began) != c.want {
+					t.Fatalf("left after %v, want %v", r.now.Sub(began), c.want)
+				}
+				if r.leaves > 0 {
+					break
+				}
+				r.sleep(step)
+			}
+			if (r.leaves > 0) != (c.want > 0) {
+				t.Fatalf("left %d times, want after %v", r.leaves, c.want)
+			}
+			r.sleep(step)
+			if r.step(Tick{}); r.leaves > 1 {
+				t.Error("left twice")
+			}
+		})
+	}
+}
