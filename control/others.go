@@ -226,11 +226,12 @@ func (l *Ledger) Left(id SessionID) Presence {
 	return p
 }
 
-// Gaps are what hosts without a session are known to lack, in order, but not what
-// is only not known of them.
+// Gaps are what hosts are known to lack, in order, but not what is only not known of
+// them. That of a host with a session that opens elsewhere is among them: who hears it may not
+// reach the member that has the session.
 func (l *Ledger) Gaps() (all []Presence) {
 	for _, host := range slices.Sorted(maps.Keys(l.lost)) {
-		if gap := l.lost[host]; gap.first > 0 && !l.present(host) {
+		if gap := l.lost[host]; gap.first > 0 {
 			all = append(all, Presence{Host: host, Session: gap.session, Phase: PhaseEnded, First: gap.first, Last: gap.last, Failed: l.failed[host].list})
 		}
 	}

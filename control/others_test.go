@@ -118,3 +118,34 @@ func TestAMemberThatStartsAnewOrIsRemoved(t *testing.T) {
 	l.Presume("m2", at(2))
 	complete(t, l, 11, Receipt{Complete: true})
 }
+
+// TestGapsAreToldWhereverTheHostIs has a member pass on what a host lacks that opens a
+// session with a third, which the one that hears it does not reach.
+func TestGapsAreToldWhereverTheHostIs(t *testing.T) {
+	l := heard(t)
+	l.Commit(11, nil, at(1))
+	l.Hear("m2", &Present{Hosts: []Presence{
+		{Host: "h2", Session: 5, Phase: PhaseEnded, First: 11, Last: 11}, {Host: "h2", Session: 6, Phase: PhaseOpening}}}, at(1))
+	want := []Presence{{Host: "h2", Session: 5, Phase: PhaseEnded, First: 11, Last: 11}}
+	if diff := cmp.Diff(want, l.Gaps()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	third := NewLedger(11, nil, "m1")
+	third.Reach("m1", 3, at(2))
+	third.Hear("m1", &Present{First: true, Hosts: l.Gaps()}, at(2))
+	third.Advance("m1", &Progress{Applied: 11, Settled: 11}, at(2))
+	complete(t, third, 11, Receipt{Pending: []dove.HostName{"h2"}}, "h2")
+	// Once it acknowledges there, nothing is missing, and nothing is told.
+	l.Hear("m2", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive}}}, at(3))
+	if gaps := l.Gaps(); len(gaps) > 0 {
+		t.Errorf("told %v", gaps)
+	}
+	// Who knows of a later session does not take it that something is missing.
+	later := heard(t)
+	later.Hear("m2", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive}}}, at(3))
+	later.Reach("m3", 4, at(3))
+	later.Hear("m3", &Present{First: true, Hosts: want}, at(3))
+	if later.Lost("h2") {
+		t.Error("h2 lacks what it has acknowledged")
+	}
+}

@@ -220,6 +220,10 @@ func (c *Core) fleet(delta world.Delta) {
 			}
 		case was == nil:
 			c.ledger.Part(is.Name, c.now)
+		case was.Serial != is.Serial && c.fellows[is.Name] != nil:
+			// The certificate by which the stream was opened is no longer its own.
+			c.peerClosed(is.Name)
+			c.effects = append(c.effects, PeerEnd{is.Name})
 		}
 	}
 	if m := c.members(); len(m.Addresses) > 0 {

@@ -148,7 +148,7 @@ func (n *Namespace) sends(device string) error {
 func (l *Lab) WaitReceipt(ctx context.Context, rev dove.Revision) (api.Receipt, error) {
 	r, err := l.receipt(ctx, rev)
 	if err == nil && !r.Complete {
-		err = fmt.Errorf("revision %d is not enforced after %v: pending %v, unconfirmed %v", rev, answerTimeout, r.Pending, r.Unconfirmed)
+		err = fmt.Errorf("revision %d is not enforced after %v: pending %v, unconfirmed %v, unknown %v, not said by members %v", rev, answerTimeout, r.Pending, r.Unconfirmed, r.Unknown, r.Members)
 	}
 	return r, err
 }

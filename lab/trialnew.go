@@ -52,7 +52,7 @@ func (t *Trial) invite(ctx context.Context) (*probing, error) {
 			addrs = append(addrs, netip.AddrFrom4([4]byte{10, 4, byte(t.invited), byte(edit.AddressesMax*(i+1) + n)}))
 		}
 		name := dove.Endpoint{Tenant: trialTenant, ID: dove.EndpointID(fmt.Sprintf("pool-%d-%d", t.invited, i+1))}
-		if _, err := t.st.Do(ctx, scenario.CreateEndpoint{Endpoint: name, Host: dove.HostName(h.Name), Addresses: addrs,
+		if err := t.do(ctx, scenario.CreateEndpoint{Endpoint: name, Host: dove.HostName(h.Name), Addresses: addrs,
 			Groups: []dove.Group{{Tenant: trialTenant, Blueprint: "trial", Name: "pool"}}}); err != nil {
 			return nil, fmt.Errorf("make %s: %w", name, err)
 		}
@@ -77,6 +77,22 @@ func (t *Trial) invite(ctx context.Context) (*probing, error) {
 		p.trying.Go(func() { p.try(ctx, t.lab.hosts[i], asker, fresh) })
 	}
 	return p, nil
+}
+
+// do makes a change and waits until every host enforces it, as long as all may take to
+// be well.
+func (t *Trial) do(ctx context.Context, a scenario.Action) error {
+	rev, err := t.st.change(ctx, a)
+	if err == nil {
+		err = t.st.after(ctx, a)
+	}
+	if err != nil {
+		return err
+	}
+	return eventually(ctx, recovery, func() error {
+		_, err := t.lab.WaitReceipt(ctx, rev)
+		return err
+	})
 }
 
 // try opens new flows from a host until ctx is done.
@@ -171,8 +187,7 @@ func (t *Trial) leave(ctx context.Context, p *probing) error {
 	p.trying.Wait()
 	errs := p.faults
 	for _, g := range p.pools {
-		_, err := t.st.Do(ctx, scenario.DeleteEndpoint{Endpoint: g.Endpoint})
-		errs = append(errs, err)
+		errs = append(errs, t.do(ctx, scenario.DeleteEndpoint{Endpoint: g.Endpoint}))
 	}
 	return errors.Join(errs...)
 }
