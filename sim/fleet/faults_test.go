@@ -25,6 +25,8 @@ var faults = []struct{ name, file, is, be string }{
 	{"a host acknowledges before its switch is told", "agent/session.go", "for n < len(s.acks) && s.acks[n].seq <= c.done {", "for n < len(s.acks) {"},
 	{"the frontier goes ahead of what it ends", "controller/core.go", "c.send(c.sessions[id], append(news[id], &control.Frontier{Revision: e.Revision})...)", "c.send(c.sessions[id], append([]control.Down{&control.Frontier{Revision: e.Revision}}, news[id]...)...)"},
 	{"a member says that its sessions are as far as it is", "controller/fellows.go", "Settled: min(c.ledger.Own(), c.world.Revision())", "Settled: c.world.Revision()"},
+	{"an older session ends a later one", "controller/fellows.go", "p.Session > s.number || p.Session == s.number && name > c.member", "p.Session < s.number"},
+	{"what was not assigned again stays", "agent/session.go", "if !a.confirmed {", "if false {"},
 }
 
 // shortFaults is how many of them are tried in each test run.
