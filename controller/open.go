@@ -14,7 +14,8 @@ import (
 // between the parts.
 const OpenPart = 256
 
-// heardMax is how many messages a dSwitch may say before its Hello is compared.
+// heardMax is how many messages a dSwitch may say before its Hello is compared; they have at
+// most control.HeldMax rows. All of them are heard in one step.
 const heardMax = 1024
 
 // unopened is a session whose Hello is not compared whole.
@@ -29,6 +30,7 @@ type unopened struct {
 	newPairs map[control.PairKey]bool
 	expects  []control.Down // since
 	heard    []control.Up
+	released int // rows in heard
 }
 
 // open takes a Hello. It is answered with a refusal, or with all that the dSwitch must hold
@@ -135,11 +137,25 @@ func (c *Core) opened(u *unopened) {
 	}
 }
 
-// hears keeps what a dSwitch says before its Hello is compared.
+// hears keeps what a dSwitch says before its Hello is compared: what became of its ports, and
+// what it holds no more. For all else it must wait for its Welcome.
 func (c *Core) hears(u *unopened, m control.Up) {
-	if len(u.heard) == heardMax {
-		c.effects = append(c.effects, End{u.id, &control.Refusal{Kind: dove.TooLarge, Message: fmt.Sprintf("the dSwitch says more than %d messages before its Welcome", heardMax)}})
+	refuse := func(kind dove.Kind, text string, args ...any) {
+		c.effects = append(c.effects, End{u.id, &control.Refusal{Kind: kind, Message: fmt.Sprintf(text, args...)}})
 		c.forgetUnopened(u)
+	}
+	switch m := m.(type) {
+	case *control.Heartbeat:
+		return
+	case *control.EndpointUpdate, *control.Claim:
+	case *control.Release:
+		u.released += len(m.Peers) + len(m.Pairs)
+	default:
+		refuse(dove.Invalid, "the dSwitch says %T before its Welcome", m)
+		return
+	}
+	if len(u.heard) == heardMax || u.released > control.HeldMax {
+		refuse(dove.TooLarge, "the dSwitch says more than %d messages before its Welcome, or releases more than %d rows", heardMax, control.HeldMax)
 		return
 	}
 	u.heard = append(u.heard, m)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"dove.network/control"
+	"dove.network/dove"
 )
 
 // While a session opens in parts, what it holds changes: in the end it holds what
@@ -97,11 +98,33 @@ func TestWhatIsSaidWhileASessionOpens(t *testing.T) {
 	if u := r.core.sessions[d.id].states[a.Endpoint]; u.Detail != "said early" || r.core.sessions[h1.id] != nil {
 		t.Errorf("the port is %+v", u)
 	}
-	flood := r.resume(h1.identity, hello, h1)
-	for range heardMax + 1 {
-		r.say(flood, &control.Heartbeat{})
-	}
-	if _, ended := r.refused[flood.id]; !ended || len(r.core.unopened) != 0 || r.core.sessions[d.id] == nil {
-		t.Error("who floods before its Welcome goes on")
+	rows := &control.Release{Peers: make([]control.PeerKey, control.RowsMax)}
+	for what, says := range map[string]struct {
+		message control.Up
+		times   int // 0: it may go on so
+		kind    dove.Kind
+	}{
+		"beats":     {&control.Heartbeat{}, 0, 0},
+		"ports":     {&control.EndpointUpdate{Endpoint: a.Endpoint, Epoch: a.Epoch, State: control.EndpointActive}, heardMax + 1, dove.TooLarge},
+		"claims":    {&control.Claim{Endpoint: a.Endpoint, Epoch: a.Epoch}, heardMax + 1, dove.TooLarge},
+		"releases":  {rows, control.HeldMax/control.RowsMax + 1, dove.TooLarge},
+		"questions": {&control.PolicyRequest{Questions: make([]control.Question, control.RowsMax)}, 1, dove.Invalid},
+		"reports":   {&control.Report{}, 1, dove.Invalid},
+		"a receipt": {&control.Ack{Revision: 1}, 1, dove.Invalid},
+	} {
+		flood := r.resume(h1.identity, hello, h1)
+		for said := range 2 * heardMax {
+			if _, ended := r.refused[flood.id]; ended != (says.times > 0 && said >= says.times) {
+				t.Errorf("%s: after %d messages before its Welcome it is ended: %t", what, said, ended)
+				break
+			}
+			r.say(flood, says.message)
+		}
+		if kind := r.refused[flood.id].Kind; kind != says.kind {
+			t.Errorf("%s: refused as %v", what, kind)
+		}
+		if r.core.sessions[d.id] == nil || (len(r.core.unopened) == 0) != (says.times > 0) {
+			t.Errorf("%s: %d open", what, len(r.core.unopened))
+		}
 	}
 }
