@@ -213,5 +213,25 @@ func TestFlood(t *testing.T) {
 		if len(again) != 64 || again[0] < hesitateLeast || again[0] > hesitateMost {
 			t.Errorf("%d are to be asked again, after %v", len(again), again)
 		}
+		// Requests that ask nothing: no more of them wait than of others.
+		busy, release = make(chan struct{}), make(chan struct{})
+		go f.member.inTurn(laneOwn, func() { close(busy); <-release })
+		<-busy
+		go func() {
+			for range 2 * QuestionsWaiting {
+				s.up <- &control.PolicyRequest{ID: 1000}
+			}
+		}()
+		synctest.Wait()
+		f.member.turn.Lock()
+		waits := 0
+		for _, all := range f.member.line.questions.of[""].of {
+			waits = len(all)
+		}
+		f.member.turn.Unlock()
+		if waits != QuestionsWaiting {
+			t.Errorf("%d requests that ask nothing wait", waits)
+		}
+		close(release)
 	})
 }

@@ -134,6 +134,7 @@ func (m *Member) ask(ctx context.Context, act func()) error {
 // only if too many of the session wait already.
 func (m *Member) question(ctx context.Context, session control.SessionID, r *control.PolicyRequest, arrived time.Time) error {
 	for t, part := range byTenant(m, r) {
+		count := max(1, len(part.Questions)) // to ask nothing takes a turn, too
 		answer := func() {
 			if m.began == nil { // else the session is over
 				m.mustStep(Received{session, part})
@@ -149,13 +150,13 @@ func (m *Member) question(ctx context.Context, session control.SessionID, r *con
 			few, n := m.said()
 			m.leave()
 			push(few[:n])
-		case m.line.waiting[session]+len(part.Questions) > QuestionsWaiting:
+		case m.line.waiting[session]+count > QuestionsWaiting:
 			m.turn.Unlock()
 			if err := m.postIn(ctx, laneSaid, func() { m.mustStep(Flooded{session, part}) }); err != nil {
 				return err
 			}
 		default:
-			m.line.ask(t, asking{session, len(part.Questions), answer})
+			m.line.ask(t, asking{session, count, answer})
 			m.turn.Unlock()
 		}
 	}
