@@ -15,13 +15,15 @@ import (
 // fail once Converse has returned. The error says why the session ended; it is nil if the
 // dSwitch ended it in order.
 func (m *Member) Converse(ctx context.Context, id control.Identity, conn control.MemberConn) error {
-	defer context.AfterFunc(ctx, conn.Stop)()
-	done, err := m.openings.begin(id.Host, time.Now(), conn.Stop)
+	wanted, overtake := context.WithCancel(ctx)
+	defer overtake()
+	defer context.AfterFunc(wanted, conn.Stop)()
+	done, err := m.openings.begin(id.Host, time.Now(), overtake)
 	if err != nil {
 		m.measures.unopened.WithLabelValues(unopenedOften).Inc()
 		return errors.Join(err, conn.Send(&control.Refusal{Kind: dove.KindOf(err), Message: err.Error()}))
 	}
-	hello, err := m.openings.receiveHello(ctx, conn)
+	hello, err := m.openings.receiveHello(wanted, conn)
 	rows := 0
 	if err == nil {
 		rows = len(hello.Peers) + len(hello.Pairs) + len(hello.Attached)

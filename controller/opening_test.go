@@ -102,3 +102,34 @@ func TestLargeHellosWaitForAPlace(t *testing.T) {
 		long.Stop()
 	})
 }
+
+// A host begins one long Hello after the other while there is no place for any: what it said on
+// those before is kept no longer.
+func TestWhoIsOvertakenWaitsForNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, nil)
+		for range LargeHellos {
+			f.member.openings.large <- struct{}{}
+		}
+		id := control.Identity{Host: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Serial: "01"}
+		ended := make(chan error, 3)
+		began := time.Now()
+		for n := range cap(ended) {
+			c := newConn(t.Context(), 1, 1)
+			c.up <- &control.Hello{Version: control.Version, Host: id.Host, VTEP: id.VTEP, More: true}
+			go func() { ended <- f.member.Converse(t.Context(), id, c) }()
+			synctest.Wait()
+			if len(ended) != min(n, 1) {
+				t.Fatalf("%d of %d connections are over", len(ended), n+1)
+			}
+			if n > 0 {
+				if err := <-ended; dove.KindOf(err) != dove.Conflict || time.Since(began) != 0 {
+					t.Errorf("after %s: %v", time.Since(began), err)
+				}
+			}
+		}
+		if err := <-ended; dove.KindOf(err) != dove.Unavailable || time.Since(began) != HelloTimeout {
+			t.Errorf("the last ends after %s: %v", time.Since(began), err)
+		}
+	})
+}
