@@ -72,3 +72,53 @@ func TestManyDoubts(t *testing.T) {
 		}
 	})
 }
+
+// Many requests wait for the store: once it has confirmed what is known each has its turn, and
+// others have theirs between.
+func TestConfirmedInTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &lateStore{}
+		f := newFleet(t, func(m *memory.Store) Store { store.Store = m; return store })
+		s := f.open(2, 0, 4096)
+		next[*control.Frontier](t, s)
+		n, _ := f.member.World().Network(dove.Network{Tenant: "acme", Name: "front"})
+		question := control.Question{VNI: n.VNI, Local: netip.MustParseAddr("10.0.0.12"), Peer: netip.MustParseAddr("10.0.0.11")}
+		f.member.inTurn(laneOwn, func() {
+			for id, s := range f.member.core.sessions {
+				for range doubtsMax {
+					s.doubts++
+					f.member.confirm(Confirm{id, &control.PolicyRequest{ID: 1, Questions: []control.Question{question}}})
+				}
+			}
+		})
+		synctest.Wait() // the store is asked
+		release := make(chan struct{})
+		go f.member.inTurn(laneOwn, func() { <-release })
+		time.Sleep(2 * time.Second) // the store has answered
+		const others = 10
+		doubts := make(chan int, others)
+		for range others {
+			go f.member.inTurn(laneAsked, func() {
+				for _, s := range f.member.core.sessions {
+					doubts <- s.doubts
+				}
+			})
+		}
+		synctest.Wait()
+		close(release)
+		before := doubtsMax
+		for range others {
+			now := <-doubts
+			if before-now > 1 {
+				t.Errorf("%d requests were answered while another waited for its turn", before-now)
+			}
+			before = now
+		}
+		for range doubtsMax {
+			if a := next[*control.PolicyReply](t, s).Answers[0]; a.Status != control.Found {
+				t.Errorf("%+v", a)
+			}
+		}
+		s.cancel()
+	})
+}

@@ -300,8 +300,8 @@ func (m *Member) hearStore(ctx context.Context) error {
 	return err
 }
 
-// confirm has a request answered once all is applied that the store has now. The store
-// is asked once at a time, for all requests that wait.
+// confirm has a request answered once all is applied that the store has now, and it is its
+// turn. The store is asked once at a time, for all requests that wait.
 func (m *Member) confirm(c Confirm) {
 	m.doubts = append(m.doubts, c)
 	if !m.confirming {
@@ -322,9 +322,16 @@ func (m *Member) confirmAll() {
 			if err != nil { // those that came since need not wait as long
 				asked, m.doubts = append(asked, m.doubts...), nil
 			}
-			for _, c := range asked {
-				m.mustStep(Confirmed{c.Session, c.Request, err != nil})
+			m.turn.Lock()
+			for _, c := range asked { // each in its turn, as those without a doubt
+				n, _ := m.World().NetworkByVNI(c.Request.Questions[0].VNI)
+				m.line.ask(n.Tenant, asking{c.Session, len(c.Request.Questions), func() {
+					if m.began == nil { // else the session is over
+						m.mustStep(Confirmed{c.Session, c.Request, err != nil})
+					}
+				}})
 			}
+			m.turn.Unlock()
 			going = len(m.doubts) > 0
 			m.confirming = going
 		}) != nil {
