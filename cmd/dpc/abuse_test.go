@@ -69,7 +69,7 @@ var (
 func besiege(t *testing.T) *besieged {
 	t.Helper()
 	b := &besieged{T: t}
-	b.settings = settings{State: filepath.Join(t.TempDir(), "dpc"), Listen: addresses{API: freeAddress(t), Control: freeAddress(t)}, Metrics: freeAddress(t)}
+	b.settings = settings{State: filepath.Join(t.TempDir(), "dpc"), Listen: addresses{API: daemontest.FreeAddress(t), Control: daemontest.FreeAddress(t)}, Metrics: daemontest.FreeAddress(t)}
 	if err := (&initial{State: b.State, Name: "dpc-1", Advertise: []string{b.Listen.API}}).init(io.Discard); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"dove.network/api/client"
 	"dove.network/control"
 	"dove.network/control/stream"
+	"dove.network/daemon/daemontest"
 	"dove.network/dove"
 )
 
@@ -23,7 +24,7 @@ import (
 func local(t *testing.T) settings {
 	t.Helper()
 	return settings{State: filepath.Join(t.TempDir(), "dpc"), Listen: addresses{
-		API: freeAddress(t), Control: freeAddress(t), Peer: freeAddress(t), Etcd: freeAddress(t),
+		API: daemontest.FreeAddress(t), Control: daemontest.FreeAddress(t), Peer: daemontest.FreeAddress(t), Etcd: daemontest.FreeAddress(t),
 	}}
 }
 
@@ -203,7 +204,7 @@ func TestJoinRefused(t *testing.T) {
 		"its own folder":    {one, "dpc-2", one.Listen.API, good, "holds an authority already"},
 		"an address taken":  {moved(func(a *addresses) { a.Etcd = one.Listen.Etcd }), "dpc-2", one.Listen.API, good, `address of member "dpc-1"`},
 		"no such name":      {moved(func(a *addresses) { a.Control = "dpc-2.invalid:7444" }), "dpc-2", one.Listen.API, good, "dpc-2.invalid has no address"},
-		"nobody there":      {fresh, "dpc-2", freeAddress(t), good, "is this the API of a DPC member"},
+		"nobody there":      {fresh, "dpc-2", daemontest.FreeAddress(t), good, "is this the API of a DPC member"},
 		"wrong port":        {fresh, "dpc-2", one.Listen.Control, good, "join"},
 	} {
 		if err := joinAs(t, test.settings, test.member, test.server, test.token); err == nil || !strings.Contains(err.Error(), test.says) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/control/stream"
+	"dove.network/daemon/daemontest"
 	"dove.network/dove"
 )
 
@@ -31,16 +31,6 @@ networks:
 groups:
   web: {network: front}
 `
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // start runs a member in this process and returns once it serves.
 func start(t *testing.T, s settings) (c *client.Client, stop func()) {
@@ -106,7 +96,7 @@ func must[T any](t *testing.T) func(T, error) T {
 
 func TestMember(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "dpc")
-	s := settings{State: state, Listen: addresses{API: freeAddress(t), Control: freeAddress(t)}}
+	s := settings{State: state, Listen: addresses{API: daemontest.FreeAddress(t), Control: daemontest.FreeAddress(t)}}
 	var printed bytes.Buffer
 	first := initial{State: state, Name: "dpc-1", Advertise: []string{s.Listen.API}}
 	if err := first.init(&printed); err != nil {

@@ -46,7 +46,7 @@ func TestOperation(t *testing.T) {
 		}
 	}
 
-	s := settings{State: filepath.Join(t.TempDir(), "dpc"), Listen: addresses{API: freeAddress(t), Control: freeAddress(t)}, Metrics: freeAddress(t)}
+	s := settings{State: filepath.Join(t.TempDir(), "dpc"), Listen: addresses{API: daemontest.FreeAddress(t), Control: daemontest.FreeAddress(t)}, Metrics: daemontest.FreeAddress(t)}
 	first := initial{State: s.State, Name: "dpc-1", Advertise: []string{s.Listen.API}}
 	if err := first.init(io.Discard); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"dove.network/backup"
 	"dove.network/control"
 	"dove.network/control/stream"
+	"dove.network/daemon/daemontest"
 	"dove.network/dove"
 	"dove.network/store/etcd"
 	"dove.network/world"
@@ -33,7 +34,7 @@ import (
 // under a host that has seen more.
 func TestRestore(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "dpc")
-	s := settings{State: state, Listen: addresses{API: freeAddress(t), Control: freeAddress(t)}}
+	s := settings{State: state, Listen: addresses{API: daemontest.FreeAddress(t), Control: daemontest.FreeAddress(t)}}
 	if err := (&initial{State: state, Name: "dpc-1", Advertise: []string{s.Listen.API}}).init(io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func TestRestore(t *testing.T) {
 
 	// An etcd elsewhere that is not empty, or not there, is no reason to touch the folder.
 	full := elsewhereWith(t, world.Put(world.Tenant{Name: "other"}))
-	for address, want := range map[string]string{full: "the store has documents", freeAddress(t): "etcd"} {
+	for address, want := range map[string]string{full: "the store has documents", daemontest.FreeAddress(t): "etcd"} {
 		s := restoring{initial: initial{State: state, Name: "dpc-9", Advertise: []string{s.Listen.API}}, Force: true, Elsewhere: elsewhere{Endpoints: []string{address}}}
 		within, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		if err := s.restore(within, file, io.Discard, log); err == nil || !strings.Contains(err.Error(), want) {

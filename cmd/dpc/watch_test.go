@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"dove.network/api"
+	"dove.network/daemon/daemontest"
 	"dove.network/dove"
 )
 
@@ -16,7 +17,7 @@ import (
 // restart after it.
 func TestWatchAndRepeat(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "dpc")
-	s := settings{State: state, Listen: addresses{API: freeAddress(t), Control: freeAddress(t)}}
+	s := settings{State: state, Listen: addresses{API: daemontest.FreeAddress(t), Control: daemontest.FreeAddress(t)}}
 	if err := (&initial{State: state, Name: "dpc-1", Advertise: []string{s.Listen.API}}).init(&bytes.Buffer{}); err != nil {
 		t.Fatal(err)
 	}

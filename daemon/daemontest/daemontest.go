@@ -1,7 +1,7 @@
 // Package daemontest looks in tests at a program as those who run it do. It
 // reads metrics the way Prometheus does (parses the text, holds names and help
 // against Prometheus' conventions, and gives the values by name and labels), and has
-// systemd judge units. It knows no metric and no unit itself.
+// systemd judge units. It knows no metric and no unit itself. It gives programs addresses to listen at.
 package daemontest
 
 import (
@@ -9,6 +9,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -169,4 +171,35 @@ func Unit(t *testing.T, path string, limit int) {
 	if err != nil {
 		t.Errorf("%s: %v\n%s", path, err, out)
 	}
+}
+
+// Ports of FreeAddress: below those that Linux gives who asks for none.
+const (
+	portFirst = 16 << 10
+	portLast  = 32<<10 - 1
+)
+
+// FreeAddress returns an address of the loopback device on which nothing listens, nor on its
+// port elsewhere. Until the test ends nobody else is given it: neither tests that ask here, of
+// whatever process, nor connections that go out.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		port := portFirst + rand.IntN(portLast-portFirst+1)
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		taken, err := net.ListenPacket("udp", address) // says to others that it is given
+		if err != nil {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err != nil {
+			_ = taken.Close()
+			continue
+		}
+		_ = l.Close()
+		t.Cleanup(func() { _ = taken.Close() })
+		return address
+	}
+	t.Fatal("no port is free")
+	return ""
 }

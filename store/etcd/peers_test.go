@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"dove.network/auth"
+	"dove.network/daemon/daemontest"
 	"dove.network/dove"
 	"dove.network/store/etcd"
 )
@@ -49,7 +50,7 @@ func (r *rig) config(name string, join ...string) etcd.Config {
 	if err := os.WriteFile(filepath.Join(dir, auth.AuthorityCertFile), r.authority.CertificatePEM(), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
-	address := freeAddress(r.t)
+	address := daemontest.FreeAddress(r.t)
 	return etcd.Config{
 		Dir: filepath.Join(dir, "etcd"), Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
 		Peers: &etcd.Peers{
@@ -79,16 +80,6 @@ func (r *rig) start(c etcd.Config) (*etcd.Store, func()) {
 	}
 	r.t.Cleanup(stop)
 	return s, stop
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestGrow starts alone, as all do, grows to three, loses one, replaces it, and
@@ -123,7 +114,7 @@ func TestGrow(t *testing.T) {
 	for _, name := range []string{"dpc-2", "dpc-3"} {
 		c := r.config(name)
 		c.Peers.Join = must[[]string](t)(one.Admit(t.Context(), c.Peers.Advertise))
-		if _, err := one.Admit(t.Context(), freeAddress(t)); dove.KindOf(err) != dove.Conflict {
+		if _, err := one.Admit(t.Context(), daemontest.FreeAddress(t)); dove.KindOf(err) != dove.Conflict {
 			t.Errorf("two at once: %v", err)
 		}
 		s, stop := r.start(c)
