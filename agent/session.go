@@ -29,6 +29,7 @@ type session struct {
 	asked    time.Time         // when something was asked first of which nothing came since
 	looked   time.Time         // when the clock was looked at last
 	left     bool              // it is over, and who carries it need only say so
+	mute     int               // sessions that were left in a row, this one too, as nothing came of a question
 	refusal  *control.Refusal  // that ended the last session
 }
 
@@ -39,7 +40,7 @@ type pendingAck struct {
 }
 
 func (c *Core) connected() {
-	c.session = session{open: true, quiet: c.now, heard: c.now, looked: c.now, refusal: c.session.refusal}
+	c.session = session{open: true, quiet: c.now, heard: c.now, looked: c.now, mute: c.session.mute, refusal: c.session.refusal}
 	c.number = max(c.number+1, uint64(max(c.now.UnixNano(), 0))) // also later than before a restart
 	for _, a := range c.assignments {
 		a.confirmed = false
@@ -81,7 +82,7 @@ func (c *Core) hello() *control.Hello {
 // disconnected ends the session. All that is held stays, and so do the held
 // packets and their questions.
 func (c *Core) disconnected() {
-	c.session = session{refusal: c.session.refusal}
+	c.session = session{mute: c.session.mute, refusal: c.session.refusal}
 	c.live = live{reading: c.live.reading}
 	clear(c.flowRequests)
 	c.freed = control.Release{}
@@ -124,6 +125,7 @@ func (c *Core) received(m control.Down) {
 		c.news(m.Revision)
 		c.setTunnels(m)
 	case *control.PolicyReply:
+		c.session.mute = 0
 		c.see(m.Revision)
 		c.reply(m)
 	case *control.Update:
@@ -158,7 +160,9 @@ func (c *Core) received(m control.Down) {
 
 // leaveSilent gives a session up whose member is silent: it may be stopped, or cut
 // off, which the connection tells only much later. Time in which this host did not run
-// does not count: what was said then is still to be read.
+// does not count: what was said then is still to be read. Until a question is answered, each
+// member is given twice the time of the one before: if all of them have too much to do,
+// hosts that go from one to the next give them more.
 func (c *Core) leaveSilent() {
 	s := &c.session
 	if paused := c.now.Sub(s.looked); paused > speechlessAfter/2 {
@@ -168,9 +172,13 @@ func (c *Core) leaveSilent() {
 		}
 	}
 	s.looked = c.now
-	speechless := s.member != "" && !s.asked.IsZero() && c.now.Sub(s.asked) >= speechlessAfter
+	patience := min(speechlessAfter<<min(s.mute, 8), silentAfter)
+	speechless := s.member != "" && !s.asked.IsZero() && c.now.Sub(s.asked) >= patience
 	if s.open && !s.left && (speechless || c.now.Sub(s.heard) >= silentAfter) {
 		s.left = true
+		if speechless {
+			s.mute++
+		}
 		c.emit(Leave{})
 	}
 }

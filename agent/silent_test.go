@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -54,4 +55,38 @@ func TestLeavesTheSilent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLeavesLaterEachTime gives each member more time than the one before, until one answers.
+func TestLeavesLaterEachTime(t *testing.T) {
+	r := web1(t)
+	peer := 99
+	ask := func() {
+		peer++
+		r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", fmt.Sprintf("10.0.0.%d", peer)))
+	}
+	leaves := func(want time.Duration) {
+		t.Helper()
+		ask()
+		began, before := r.now, r.leaves
+		for r.leaves == before && r.now.Sub(began) < time.Minute {
+			r.sleep(100 * time.Millisecond)
+			r.step(Tick{})
+		}
+		if took := r.now.Sub(began); took != want {
+			t.Errorf("left after %v, want %v", took, want)
+		}
+		r.step(Disconnected{})
+		r.step(Connected{}, Received{&control.Welcome{Member: "m", Incarnation: r.core.incarnation, Revision: 1}},
+			Received{assignOf("web-1", 5, "10.0.0.1", 20)}, Received{&control.Frontier{Revision: 1}}, Tick{})
+		r.take()
+	}
+	r.step(Tick{})
+	for _, want := range []time.Duration{speechlessAfter, 2 * speechlessAfter, 4 * speechlessAfter, silentAfter, silentAfter} {
+		leaves(want)
+	}
+	ask()
+	request := r.take()[0].(*control.PolicyRequest)
+	r.step(Received{found(request.ID, request.Questions[0], 20, 30)})
+	leaves(speechlessAfter)
 }
