@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -61,46 +62,53 @@ It needs no root. It exits with 1 if something did not hold, and says at which s
 		if seed == 0 {
 			seed = rand.Uint64()
 		}
+		started := time.Now()
 		for n := range seeds {
 			run.Seed = seed + uint64(n)
 			if err := simulate(cmd, run, file); err != nil {
 				return err
 			}
 		}
+		fmt.Fprintf(cmd.OutOrStdout(), "sim: all held in %d runs, in %.0f s\n", seeds, time.Since(started).Seconds())
 		return nil
 	}
 	return cmd
 }
 
 // simulate carries out one run and tells what it came to.
-func simulate(cmd *cobra.Command, run fleet.Run, file string) error {
+func simulate(cmd *cobra.Command, run fleet.Run, file string) (err error) {
 	out := cmd.OutOrStdout()
 	if file != "" {
-		f, err := os.Create(file)
-		if err != nil {
-			return err
+		f, failed := os.Create(file)
+		if failed != nil {
+			return failed
 		}
-		defer f.Close()
 		lines := bufio.NewWriter(f)
-		defer lines.Flush()
+		defer func() {
+			if failed := errors.Join(lines.Flush(), f.Close()); failed != nil {
+				fmt.Fprintf(out, "\nsim: the trace is not whole: %v\n", failed)
+				err = errFailed
+			}
+		}()
 		run.Trace = lines
 	}
 	fmt.Fprintf(out, "seed %d: %d hosts, %d members, %d steps\n", run.Seed, run.Hosts, run.Members, run.Steps)
 	started := time.Now()
 	said := started
-	run.Progress = func(step int, at fmt.Stringer) bool {
+	run.Progress = func(step int, at time.Duration) bool {
 		if time.Since(said) > 5*time.Second {
 			said = time.Now()
-			fmt.Fprintf(out, "  step %d of %d, %s of virtual time\n", step, run.Steps, at)
+			fmt.Fprintf(out, "  step %d of %d, %s of virtual time\n", step, run.Steps, at.Round(time.Second))
 		}
 		return cmd.Context().Err() == nil
 	}
-	r, err := run.Do()
-	if cmd.Context().Err() != nil {
-		return cmd.Context().Err()
-	}
+	r, wrong := run.Do()
 	tellRun(out, r, time.Since(started))
-	if err == nil {
+	switch {
+	case wrong == nil && cmd.Context().Err() != nil:
+		fmt.Fprintf(out, "\nsim: stopped in the run of seed %d; so far all held\n", run.Seed)
+		return errFailed
+	case wrong == nil:
 		return nil
 	}
 	fmt.Fprintln(out, "\nThe last that was done:")
@@ -108,7 +116,7 @@ func simulate(cmd *cobra.Command, run fleet.Run, file string) error {
 		fmt.Fprintln(out, "  "+line)
 	}
 	fmt.Fprintf(out, "\n  FAIL  seed %d, %v\n\nAgain, every event a line: dovelab sim --seed %d --hosts %d --members %d --steps %d --trace FILE\n",
-		run.Seed, err, run.Seed, run.Hosts, run.Members, run.Steps)
+		run.Seed, wrong, run.Seed, run.Hosts, run.Members, run.Steps)
 	return errFailed
 }
 

@@ -27,7 +27,7 @@ type Run struct {
 	Trace          io.Writer // of every event, a line each; nil for none
 	// Progress hears of each step, at which virtual time it ended, and says whether to
 	// go on; nil goes on.
-	Progress func(step int, at fmt.Stringer) bool
+	Progress func(step int, at time.Duration) bool
 }
 
 // Result is what a Run came to.
