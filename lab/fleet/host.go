@@ -80,6 +80,9 @@ func (h *host) open(ctx context.Context, addr string) error {
 	h.mu.Unlock()
 	if err := control.SendHello(conn, hello); err != nil {
 		_ = conn.Close() // what failed is said
+		h.mu.Lock()
+		h.conn = nil // nobody listens, so nobody will say that it is over
+		h.mu.Unlock()
 		return fmt.Errorf("%s: %w", h.name, err)
 	}
 	ready := make(chan struct{})
