@@ -36,7 +36,8 @@ func lines[T any](items iter.Seq[T], why *Problem) *huma.StreamResponse {
 			return out.SetWriteDeadline(time.Now().Add(lineTimeout)) == nil &&
 				json.NewEncoder(w).Encode(line) == nil && out.Flush() == nil && out.SetWriteDeadline(time.Time{}) == nil
 		}
-		if out.Flush() != nil { // the client knows from now on that it watches
+		// The client knows from now on that it watches; the first line may be long in coming.
+		if out.Flush() != nil || out.SetWriteDeadline(time.Time{}) != nil {
 			return
 		}
 		for item := range items {
