@@ -169,7 +169,7 @@ func noReply(back *verdict.Table, p dove.Protocol, port uint16) []NoReply {
 	first := uint16(0)
 	for _, i := range intervals {
 		switch n := len(all); {
-		case !i.Verdict.NoReply:
+		case !i.Verdict.NoReply || i.Last == 0: // nobody sends from port 0
 		case n > 0 && all[n-1].Last+1 == first && all[n-1].Rule == back.Name(i.Verdict):
 			all[n-1].Last = i.Last
 		default:

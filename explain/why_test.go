@@ -253,6 +253,7 @@ func TestNoReply(t *testing.T) {
 		{"tcp/1024-65535, icmp", dove.ProtocolICMP, 8 << 8, nil},
 		{"udp", dove.ProtocolTCP, 8080, []explain.NoReply{{First: 0, Last: 65535, Rule: verdict.DefaultDeny}}},
 		{"tcp", dove.ProtocolTCP, 8080, nil},
+		{"tcp/1-65535", dove.ProtocolTCP, 8080, nil}, // nobody sends from port 0
 	} {
 		policies := ""
 		if test.back != "" {
