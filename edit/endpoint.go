@@ -115,6 +115,7 @@ type seat struct {
 	w        *world.World
 	request  EndpointRequest
 	old, doc world.Endpoint
+	with     []world.Endpoint // that have got the same bindings before it, of one trunk
 	exists   bool
 	on       world.Network
 	problems problems

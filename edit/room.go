@@ -46,7 +46,11 @@ func (s *seat) room() {
 		if h, _ := s.w.Host(name); h.Foreign {
 			continue
 		}
-		if n := s.w.CountOn(name); n >= dataplane.PortsMax && !s.old.BoundTo(name) {
+		var with []world.Endpoint // that come there too, and the world does not know of
+		if !s.old.BoundTo(name) {
+			with = s.with
+		}
+		if n := s.w.CountOn(name) + len(with); n >= dataplane.PortsMax && !s.old.BoundTo(name) {
 			s.problems.add(dove.Conflict, "host", "bind it to another host", "host %q has %d endpoints, and its switch no more than %d ports", name, n, dataplane.PortsMax)
 		}
 		if !wide {
@@ -54,7 +58,12 @@ func (s *seat) room() {
 		}
 		on, _ := s.w.Network(s.doc.NetworkOf())
 		own := permits(s.w.Domain(on.DomainOf()), s.doc)
-		if n := permitsOn(s.w, name, s.doc.Full(), nil); n+own > dataplane.PermitsMax {
+		n := permitsOn(s.w, name, s.doc.Full(), nil)
+		for _, e := range with {
+			on, _ := s.w.Network(e.NetworkOf())
+			n += permits(s.w.Domain(on.DomainOf()), e)
+		}
+		if n+own > dataplane.PermitsMax {
 			s.problems.add(dove.TooLarge, "allowed", "bind it to another host, or let policies mention fewer prefixes",
 				"what it may send from has %d parts that policies mention, beside %d of other endpoints on host %q, whose switch holds %d", own, n, name, dataplane.PermitsMax)
 		}

@@ -45,6 +45,25 @@ func TestPortsOfAHost(t *testing.T) {
 	}
 }
 
+// TestRoomForATrunk: what comes to a host with its parent needs room there beside it.
+func TestRoomForATrunk(t *testing.T) {
+	b := stocked(t)
+	b.beside(dataplane.PortsMax-3, false) // and web-1
+	b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "trunk", Network: "front", Host: "h2"})
+	trunk := dove.Endpoint{Tenant: "acme", ID: "trunk"}
+	for vlan := range uint16(2) {
+		b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("sub-%d", vlan+1)), Network: "front", Parent: "trunk", VLAN: vlan + 1})
+	}
+	for _, bind := range []func(*world.World, dove.Endpoint, dove.HostName, *dove.Revision) (dove.Txn, world.Endpoint, error){edit.BindEndpoint, edit.PrepareEndpoint} {
+		_, _, err := bind(b.w, trunk, "h1", nil)
+		refused(t, err, dove.Conflict, `its sub-port "sub-2": host "h1" has 4096 endpoints`)
+	}
+	b.must(first(edit.UnbindEndpoint(b.w, dove.Endpoint{Tenant: "acme", ID: "x1"}, nil)))
+	b.must(first(edit.PrepareEndpoint(b.w, trunk, "h1", nil)))
+	// What moves is counted there already.
+	b.must(first(edit.ActivateEndpoint(b.w, trunk, "h1", nil)))
+}
+
 // TestPermitsOfAHost: what policies mention is refused by name of the host that would have to hold it for
 // endpoints without port security, and so is one such endpoint more.
 func TestPermitsOfAHost(t *testing.T) {
@@ -73,6 +92,13 @@ func TestPermitsOfAHost(t *testing.T) {
 	open := edit.EndpointRequest{Tenant: "acme", ID: "open", Network: "front", Host: "h1", PortSecurity: new(false)}
 	_, _, err = edit.PutEndpoint(b.w, open, edit.Chance{UID: 7, Now: now}, nil)
 	refused(t, err, dove.TooLarge, `what it may send from has 1302 parts that policies mention, beside 65100 of other endpoints on host "h1", whose switch holds 65536`)
+	// Of a trunk either would fit, but not both.
+	b.must(first(edit.UnbindEndpoint(b.w, dove.Endpoint{Tenant: "acme", ID: "x1"}, nil)))
+	b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "trunk", Network: "front", Host: "h2", PortSecurity: new(false)})
+	b.endpoint(edit.EndpointRequest{Tenant: "acme", ID: "sub", Network: "front", Parent: "trunk", VLAN: 7, PortSecurity: new(false)})
+	_, _, err = edit.BindEndpoint(b.w, dove.Endpoint{Tenant: "acme", ID: "trunk"}, "h1", nil)
+	refused(t, err, dove.TooLarge, `its sub-port "sub": what it may send from has 1302 parts that policies mention, beside 65100 of other endpoints on host "h1"`)
+	b.must(first(edit.BindEndpoint(b.w, dove.Endpoint{Tenant: "acme", ID: "x1"}, "h1", nil)))
 	open.Host = "h2"
 	b.endpoint(open)
 	_, _, err = edit.BindEndpoint(b.w, dove.Endpoint{Tenant: "acme", ID: "open"}, "h1", nil)

@@ -81,14 +81,16 @@ func (s *seat) along() {
 	if !s.exists || doc.Host == old.Host && doc.Standby == old.Standby && doc.Activated == old.Activated && doc.Epoch == old.Epoch {
 		return
 	}
+	with := []world.Endpoint{doc}
 	for sub := range s.w.SubPorts(doc.Full()) {
 		was := sub
 		sub.Host, sub.Standby, sub.Activated = doc.Host, doc.Standby, doc.Activated
 		if doc.Epoch != old.Epoch {
 			sub.Epoch = nextEpoch(s.w, was)
 		}
-		one := seat{w: s.w, old: was, doc: sub}
+		one := seat{w: s.w, old: was, doc: sub, with: with}
 		one.settled()
+		with = append(with, sub)
 		for _, f := range one.problems.faults {
 			s.problems.add(one.problems.kind, f.Path, f.Hint, "its sub-port %q: %s", sub.ID, f.Message)
 		}
