@@ -149,3 +149,21 @@ func TestGapsAreToldWhereverTheHostIs(t *testing.T) {
 		t.Error("h2 lacks what it has acknowledged")
 	}
 }
+
+// TestALaterGapIsKnownFirst has a member that is behind hear of what a host lacks of revisions
+// that it has not applied, and then miss the host in one before those.
+func TestALaterGapIsKnownFirst(t *testing.T) {
+	l := heard(t)
+	l.Hear("m2", &Present{Hosts: []Presence{{Host: "h2", Session: 5, Phase: PhaseEnded, First: 14, Last: 15}}}, at(1))
+	l.Advance("m2", &Progress{Applied: 15, Settled: 15}, at(1))
+	l.Miss("h2", 11)
+	for r := dove.Revision(11); r <= 15; r++ {
+		l.Commit(r, nil, at(2))
+	}
+	for _, p := range Presents(true, l.Gaps()) {
+		if _, err := DecodeAcross(EncodeAcross(p)); err != nil {
+			t.Errorf("another member is told what it cannot read: %v", err)
+		}
+	}
+	complete(t, l, 15, Receipt{Pending: []dove.HostName{"h2"}}, "h2")
+}

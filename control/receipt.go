@@ -200,20 +200,21 @@ func (l *Ledger) lose(host dove.HostName, gap lost) {
 	if number, opening, ok := l.latest(host); ok && !opening && number > gap.session || gap.first > gap.last {
 		return
 	}
-	if before, ok := l.lost[host]; ok {
-		gap = gap.with(before)
-	}
-	l.lost[host] = gap
+	l.lack(host, gap)
 }
 
 // Miss notes that a revision takes something from a host that has no session to
 // be told in: the host holds the receipt up until it is back.
 func (l *Ledger) Miss(host dove.HostName, revision dove.Revision) {
-	gap, ok := l.lost[host]
-	if !ok {
-		gap.first = revision
+	l.lack(host, lost{first: revision, last: revision})
+}
+
+// lack adds to what a host may lack. Gaps come in no order: another member may have told
+// of later revisions than are known here.
+func (l *Ledger) lack(host dove.HostName, gap lost) {
+	if before, ok := l.lost[host]; ok {
+		gap = gap.with(before)
 	}
-	gap.last = revision
 	l.lost[host] = gap
 }
 
