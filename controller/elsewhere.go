@@ -13,6 +13,9 @@ import (
 const (
 	// StaleAfter is how long a member answers that hears nothing of its store.
 	StaleAfter = 3 * time.Second
+	// hopeAfter is how long a member keeps its sessions that hears nothing of its store nor of
+	// most others: those may be well, but it does not know.
+	hopeAfter = 15 * time.Second
 	// LeaveWithin is how long sessions have that are all sent away at once: each
 	// leaves at its own time of it.
 	LeaveWithin = time.Second
@@ -31,6 +34,27 @@ func (c *Core) refuge() (addresses []string) {
 		if f := c.fellows[m.Name]; f != nil && !f.stale && !m.Draining && m.Control != "" {
 			addresses = append(addresses, m.Control)
 		}
+	}
+	return addresses
+}
+
+// hope lists where sessions may be better off than with a member that has lost touch with its
+// store and knows of none that has not: the addresses of the members that it does not reach, if
+// they are most. Where most are reached and have lost touch too, it is the store that fails.
+func (c *Core) hope() (addresses []string) {
+	if c.now.Sub(c.heardOf) <= hopeAfter {
+		return nil
+	}
+	reached, others := 0, c.others()
+	for _, m := range others {
+		if c.fellows[m.Name] != nil {
+			reached++
+		} else if !m.Draining && m.Control != "" {
+			addresses = append(addresses, m.Control)
+		}
+	}
+	if 2*reached >= len(others) {
+		return nil
 	}
 	return addresses
 }
@@ -57,14 +81,17 @@ func (c *Core) turnAway(h *control.Hello) *control.Elsewhere {
 }
 
 // sendAway sends sessions to other members, spread over a time, if there is one that takes them.
-func (c *Core) sendAway(sessions []*session, within time.Duration, reason string) {
+func (c *Core) sendAway(sessions []*session, reason string) {
 	refuge := c.refuge()
+	if len(refuge) == 0 && c.stale {
+		refuge = c.hope()
+	}
 	sessions = slices.DeleteFunc(sessions, func(s *session) bool { return !s.leaves.IsZero() })
 	if len(refuge) == 0 {
 		return
 	}
 	for i, s := range sessions {
-		after := within * time.Duration(i) / time.Duration(len(sessions))
+		after := LeaveWithin * time.Duration(i) / time.Duration(len(sessions))
 		s.leaves = c.now.Add(after)
 		c.send(s, &control.Elsewhere{Addresses: refuge, Reason: reason, After: after.Truncate(time.Millisecond)})
 	}
@@ -91,9 +118,9 @@ func (c *Core) leaveTick() {
 	}
 	switch {
 	case c.stale:
-		c.sendAway(c.inOrder(), LeaveWithin, fmt.Sprintf("member %s has lost touch with its store", c.member))
+		c.sendAway(c.inOrder(), fmt.Sprintf("member %s has lost touch with its store", c.member))
 	case c.draining():
-		c.sendAway(c.inOrder(), LeaveWithin, fmt.Sprintf("member %s is drained", c.member))
+		c.sendAway(c.inOrder(), fmt.Sprintf("member %s is drained", c.member))
 	default:
 		c.spreadOut()
 	}
@@ -120,7 +147,7 @@ func (c *Core) spreadOut() {
 	}
 	n := max(1, (stay-mean)/spreadShare)
 	all := slices.DeleteFunc(c.inOrder(), func(s *session) bool { return !s.leaves.IsZero() })
-	c.sendAway(all[len(all)-n:], LeaveWithin, fmt.Sprintf("member %s has %d sessions, others fewer", c.member, stay))
+	c.sendAway(all[len(all)-n:], fmt.Sprintf("member %s has %d sessions, others fewer", c.member, stay))
 }
 
 // Bounds of when what was not answered is to be asked again.
