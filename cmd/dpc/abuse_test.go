@@ -133,11 +133,19 @@ func (b *besieged) ask() {
 					err = errors.Join(err, conn.Send(&control.PolicyRequest{ID: id, Questions: question}))
 				}
 			case *control.PolicyReply:
+				a := m.Answers[0]
+				if a.Status == control.Retry && strings.Contains(a.Detail, "lost touch with its store") {
+					// All of this process stood still for too long. As a dSwitch it asks again; the time goes on.
+					time.Sleep(a.After)
+					id++
+					err = conn.Send(&control.PolicyRequest{ID: id, Questions: question})
+					continue
+				}
 				b.mu.Lock()
 				b.took = append(b.took, time.Since(asked))
 				b.mu.Unlock()
-				if s := m.Answers[0].Status; s != control.Found {
-					err = fmt.Errorf("the answer is %d", s)
+				if a.Status != control.Found {
+					err = fmt.Errorf("the answer is %d: %s", a.Status, a.Detail)
 					continue
 				}
 				time.Sleep(time.Millisecond)
