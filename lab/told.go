@@ -82,18 +82,19 @@ func (st *Stage) shadows(ctx context.Context, tenant dove.Tenant) (map[string]ap
 func (st *Stage) watchLogged(ctx context.Context, a scenario.Expect) (wait func() error, err error) {
 	listening, seen := make(chan error, 1), make(chan error, 1)
 	go func() {
-		answered := map[dove.HostName]bool{}
+		listens := false
 		for e, err := range st.Lab.api.WatchFlows(ctx, a.From.Tenant, api.FlowFilter{Endpoint: a.From.ID}) {
 			switch {
 			case err != nil:
 				err = fmt.Errorf("%v: nobody told of it as logged: %w", a, err)
-				listening <- err
+				if !listens {
+					listening <- err
+				}
 				seen <- err
 				return
-			case e.Event == "host" && *e.Answers:
-				if answered[e.Host] = true; string(e.Host) == st.guest(a.From).Host {
-					listening <- nil
-				}
+			case e.Event == "host" && *e.Answers && !listens && string(e.Host) == st.guest(a.From).Host:
+				listens = true
+				listening <- nil
 			case e.Event == "logged" && e.From == a.From.ID && (a.To.ID == "" || e.To == a.To.ID) && (a.Rule == "" || a.Outcome != scenario.Allow || e.Rule == a.Rule):
 				seen <- nil
 				return
