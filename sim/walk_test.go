@@ -237,6 +237,9 @@ func neighborDiscovery(p worlds.Probe) bool {
 func (w *walk) check(p Packet) error {
 	seen, x, err := w.ask(p)
 	w.note("%s: %s", p, seen)
+	if len(x.reached) == 2 && x.from.host != nil && w.mistaken(x.reached[0].host, sight{from: x.from, to: x.reached[0], src: p.Src, dst: p.Dst}, x.reached[1]) {
+		return err // it arrived, and its answer went to another next hop
+	}
 	from, _ := w.World().Endpoint(p.From)
 	hops := owners(w.World(), from, p.Dst)
 	if len(hops) == 0 {
