@@ -403,7 +403,7 @@ func (s *Sim) DeafenMember(n int) { s.members[n].deaf = true }
 func (s *Sim) HealMember(n int) {
 	m := s.members[n]
 	m.deaf = false
-	for len(m.feed) > 0 && !m.frozen {
+	for len(m.feed) > 0 && !m.frozen && !m.dead {
 		m.eat()
 	}
 	m.hear()

@@ -398,3 +398,30 @@ func TestFaultsOfMembersAreNoticed(t *testing.T) {
 		})
 	}
 }
+
+// TestTimePassesInSmallSteps cuts a member from the store, and tells programs of the time in
+// steps of any length; to heal it once it is dead changes nothing.
+func TestTimePassesInSmallSteps(t *testing.T) {
+	s := fleetOf(t, 9)
+	s.Sleep(time.Second)
+	s.DeafenMember(2)
+	for range 50 {
+		s.Pass(200 * time.Millisecond)
+	}
+	if n := s.homes(); n["dpc-3"] != 0 || n["dpc-1"]+n["dpc-2"] != 9 {
+		t.Errorf("sessions are with %v", n)
+	}
+	if _, err := s.Edit(func(w *world.World) (dove.Txn, error) {
+		txn, _, err := edit.PutTenant(w, "globex", nil)
+		return txn, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.KillMember(2, false); err != nil {
+		t.Fatal(err)
+	}
+	s.HealMember(2)
+	if err := s.Faults(); err != nil {
+		t.Error(err)
+	}
+}

@@ -98,17 +98,17 @@ const tickHosts = 250 * time.Millisecond
 // Pass lets time pass as programs see it, with whatever is under way.
 func (s *Sim) Pass(d time.Duration) {
 	until := s.now.Add(d)
-	for !s.now.Add(tickHosts).After(until) {
-		s.passTick()
+	for next := s.now.Truncate(tickHosts).Add(tickHosts); !next.After(until); next = next.Add(tickHosts) {
+		s.pass(next.Sub(s.now))
+		s.tick(next)
 	}
 	s.pass(until.Sub(s.now))
 	s.dropped, s.lost, s.asked = nil, nil, nil
 }
 
-func (s *Sim) passTick() {
-	second := s.now.Truncate(time.Second)
-	s.pass(tickHosts)
-	if s.now.Truncate(time.Second) != second {
+// tick tells the cores what time it is: agents now, members at each whole second.
+func (s *Sim) tick(now time.Time) {
+	if now.Truncate(time.Second).Equal(now) {
 		for _, m := range s.members {
 			m.tick()
 		}

@@ -25,7 +25,7 @@ const erasMax = 1 << 12
 
 // begin remembers a revision.
 func (s *Sim) begin(w *world.World, delta world.Delta) {
-	e := era{world: w, all: delta.Meta || len(delta.Hosts) > 0 || len(delta.Members) > 0}
+	e := era{world: w, all: delta.Meta || len(delta.Hosts) > 0} // members come and go without anybody's flows
 	add := func(t dove.Tenant) {
 		if !slices.Contains(e.tenants, t) {
 			e.tenants = append(e.tenants, t)
