@@ -11,8 +11,12 @@ import (
 	"dove.network/verdict"
 )
 
-// roomPairsMax is how many pairs of classes are looked at, at most, to say what hosts may need.
-const roomPairsMax = 1 << 14
+// What is looked at, at most, to say what hosts may need: pairs of classes, and ranges of ports that
+// rules name of them, which is what a table costs.
+const (
+	roomPairsMax  = 1 << 14
+	roomRangesMax = 1 << 21
+)
 
 // Tight is a host that would not have room for all rules of a domain, if its endpoints
 // talked with everybody that they may talk with.
@@ -45,9 +49,9 @@ func (d *domain) tight() (found []Tight, unknown int) {
 	for i, n := range all {
 		signatures[i] = d.signatures[n]
 	}
-	most := map[int]int{} // entries of a signature
-	for i, ranges := range d.after.Ranges(signatures) {
-		most[all[i]] = dataplane.EntriesOf(ranges)
+	ranges := map[int]int{} // of a signature
+	for i, n := range d.after.Ranges(signatures) {
+		ranges[all[i]] = n
 	}
 	type candidate struct {
 		host dove.HostName
@@ -58,27 +62,28 @@ func (d *domain) tight() (found []Tight, unknown int) {
 	for _, h := range slices.Sorted(maps.Keys(local)) {
 		c := candidate{host: h, here: slices.Sorted(maps.Keys(local[h]))}
 		for _, n := range c.here {
-			c.most += most[n]
+			c.most += dataplane.EntriesOf(ranges[n])
 		}
 		if c.most > dataplane.EntriesAlone {
 			candidates = append(candidates, c)
 		}
 	}
 	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(b.most, a.most) })
-	pairs, left := policy.NewPairs(d.after), roomPairsMax
+	pairs, left, rangesLeft := policy.NewPairs(d.after), roomPairsMax, roomRangesMax
 	entries, looked := map[*verdict.Table]int{}, map[int]bool{}
 	for _, c := range candidates {
-		cost := 0
+		cost, rangesCost := 0, 0
 		for _, n := range c.here {
 			if !looked[n] {
 				cost += 2 * len(all)
+				rangesCost += ranges[n]
 			}
 		}
-		if cost > left {
+		if cost > left || rangesCost > rangesLeft {
 			unknown++
 			continue
 		}
-		left -= cost
+		left, rangesLeft = left-cost, rangesLeft-rangesCost
 		needs := map[*verdict.Table]bool{}
 		for _, n := range c.here {
 			looked[n] = true

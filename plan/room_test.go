@@ -107,3 +107,38 @@ func TestTight(t *testing.T) {
 		t.Errorf("tight are %v (%d), want %v", planned.Reach.Tight, planned.Reach.TightCount, want)
 	}
 }
+
+// TestRoomIsBounded: few classes with very many ranges are not looked at, however small a plan is.
+func TestRoomIsBounded(t *testing.T) {
+	s := &store{t, world.New()}
+	txn, _, err := edit.PutTenant(s.w, "acme", nil)
+	s.apply(txn, err)
+	const groups, ports = 30, 1500
+	var b strings.Builder
+	b.WriteString("apiVersion: dove/v1\nkind: Blueprint\nname: shop\nnetworks: {net: {subnets: [10.0.0.0/16]}}\ngroups:\n")
+	for g := range groups {
+		fmt.Fprintf(&b, "  g%d: {}\n", g)
+	}
+	b.WriteString("policies:\n  - {name: p, from: any, to: any, allow: [icmp")
+	for p := range ports {
+		fmt.Fprintf(&b, ", tcp/%d", 2*p+1)
+	}
+	b.WriteString("]}\n")
+	txn, _, err = edit.PutBlueprint(s.w, "acme", "", []byte(b.String()), now, nil)
+	s.apply(txn, err)
+	txn, _, err = edit.PutHost(s.w, "h1", netip.AddrFrom4([4]byte{192, 0, 2, 1}), nil)
+	s.apply(txn, err)
+	for g := range groups {
+		txn, _, err := edit.PutEndpoint(s.w, edit.EndpointRequest{
+			Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", g)), Network: "net", Host: "h1", Groups: []string{fmt.Sprintf("shop/g%d", g)},
+		}, edit.Chance{UID: dove.UID(g + 1), Now: now}, nil)
+		s.apply(txn, err)
+	}
+	planned, err := edit.Plan(s.w, "acme", []byte(b.String()+"  - {name: q, from: g0, to: g1, allow: [udp/7]}\n"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := planned.Reach; d.TightCount != 0 || d.TightUnknown != 1 {
+		t.Errorf("%v are tight and %d unknown, want one unknown", d.Tight, d.TightUnknown)
+	}
+}
