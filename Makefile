@@ -44,7 +44,7 @@ RUNS ?= 100
 sim: build ## RUNS=100 fleets in virtual time in which everything goes wrong, of seeds from SEED=n on (some minutes)
 	@bin/dovelab sim --seeds $(RUNS) --seed $(or $(SEED),0) --hosts 40 --steps 500
 
-faults: setup ## put mistakes into the eBPF programs and the conversation, one at a time: tests must notice each (root, half an hour)
+faults: setup ## put mistakes into the eBPF programs and the conversation, one at a time: tests must notice each (root, about an hour)
 	$(GO) test -count=1 -timeout 0 -v -run 'TestFaults$$' ./dataplane/ebpf -faults
 	$(GO) test -count=1 -timeout 0 -v -run 'TestFaults$$' ./sim/fleet -faults
 
