@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -350,20 +351,27 @@ ctl why" says whether that is intended.`,
 		if err != nil {
 			return refused{err}
 		}
+		replies, errs := make([]lab.Reply, len(targets)), make([]error, len(targets))
+		var asking sync.WaitGroup
+		for i, to := range targets {
+			asking.Go(func() {
+				ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Second)
+				defer cancel()
+				replies[i], errs[i] = from.Ask(ctx, probe, to)
+			})
+		}
+		asking.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
 		var failed error
-		for _, to := range targets {
-			ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Second)
-			r, err := from.Ask(ctx, probe, to)
-			cancel()
-			switch {
-			case err != nil:
-				return err
-			case r.From == "":
-				failed = errFailed
-				fmt.Fprintf(cmd.OutOrStdout(), "%s -> %s %s: no answer within 3 s\n", args[0], to, probe)
-			default:
+		for i, to := range targets {
+			if r := replies[i]; r.From != "" {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s -> %s %s: %s answered in %.2f ms\n", args[0], to, probe, r.From, float64(r.Took.Microseconds())/1000)
+				continue
 			}
+			failed = errFailed
+			fmt.Fprintf(cmd.OutOrStdout(), "%s -> %s %s: no answer within 3 s\n", args[0], to, probe)
 		}
 		return failed
 	}
