@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"dove.network/dataplane"
 	"dove.network/dove"
@@ -23,7 +24,11 @@ func permits(intent *policy.Domain, e world.Endpoint) int {
 	return len(parts)
 }
 
-// permitsOn adds that up over what is bound to a host, but for one endpoint. Intents stand for those of the world.
+// permitsEnough is where permitsOn ceases to count: it is far too many.
+const permitsEnough = 4 * dataplane.PermitsMax
+
+// permitsOn adds that up over what is bound to a host, but for one endpoint; more than permitsEnough is
+// not all. Intents stand for those of the world.
 func permitsOn(w *world.World, host dove.HostName, but dove.Endpoint, intents map[dove.Domain]*policy.Domain) (n int) {
 	for e := range w.EndpointsOn(host) {
 		if len(e.Allowed) == 0 && !e.Open || e.Full() == but {
@@ -34,9 +39,19 @@ func permitsOn(w *world.World, host dove.HostName, but dove.Endpoint, intents ma
 		if intent == nil {
 			intent = w.Domain(on.DomainOf())
 		}
-		n += permits(intent, e)
+		if n += permits(intent, e); n > permitsEnough {
+			break
+		}
 	}
 	return n
+}
+
+// enough is what permitsOn counted, in words.
+func enough(n int) string {
+	if n > permitsEnough {
+		return "more than " + strconv.Itoa(permitsEnough)
+	}
+	return strconv.Itoa(n)
 }
 
 // room refuses a host whose switch could not hold the endpoint beside what is there.
@@ -84,7 +99,7 @@ func (c *change) holds(domain dove.Domain, intent *policy.Domain) error {
 		n := permitsOn(c.w, name, dove.Endpoint{}, map[dove.Domain]*policy.Domain{domain: intent})
 		if n > dataplane.PermitsMax && n > permitsOn(c.w, name, dove.Endpoint{}, nil) {
 			p.add(dove.TooLarge, "outside", "mention fewer prefixes, or move endpoints without port security to other hosts",
-				"what endpoints on host %q may send from would have %d parts that policies mention, and its switch holds %d", name, n, dataplane.PermitsMax)
+				"what endpoints on host %q may send from would have %s parts that policies mention, and its switch holds %d", name, enough(n), dataplane.PermitsMax)
 		}
 	}
 	return p.err("what policies of domain " + domain.Name + " mention")

@@ -81,6 +81,10 @@ func TestPermitsOfAHost(t *testing.T) {
 	refused(t, err, dove.TooLarge, `what endpoints on host "h1" may send from would have 70100 parts that policies mention, and its switch holds 65536`)
 	_, _, err = edit.PutBlueprint(b.w, "acme", "shop", text(1400), now, nil)
 	refused(t, err, dove.TooLarge, `host "h1"`)
+	crowded := stocked(t)
+	crowded.beside(1000, true)
+	_, err = edit.Plan(crowded.w, "acme", text(1400), now)
+	refused(t, err, dove.TooLarge, `would have more than 262144 parts`)
 	steps := edit.InSteps(func(w *world.World) (dove.Txn, error) {
 		return first(edit.PutBlueprint(w, "acme", "shop", text(1300), now, nil))
 	})
