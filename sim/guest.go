@@ -276,6 +276,9 @@ func (g *guest) receive(frame []byte) {
 		x.answered = append(x.answered, m.sender)
 		return
 	}
+	if len(x.reached) == 0 {
+		x.at[1] = g.host
+	}
 	x.reached = append(x.reached, g)
 	if answer := answerTo(p); answer != nil && !x.silent {
 		reply := mark{m.talk, g.serial}

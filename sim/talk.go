@@ -49,6 +49,7 @@ func (t *Talk) send(later bool) {
 	if g.host == nil {
 		return
 	}
+	t.x.at[0] = g.host
 	m, frame := mark{t.id, g.serial}, request(t.Probe, later, t.port)
 	clear(g.waiting)
 	g.send(t.Src, t.Dst, func(e packet.Ends) []byte { return frame(e, m.bytes()) })
@@ -62,15 +63,26 @@ func (t *Talk) End() { delete(t.sim.talks, t.id) }
 func (t *Talk) Reached() bool  { return len(t.x.reached) > 0 }
 func (t *Talk) Answered() bool { return len(t.x.answered) > 0 }
 
-// Right reports whether who was reached is who has the address now.
-func (t *Talk) Right() bool { return t.Reached() && t.sim.meant(t.Packet, t.x.reached[0]) }
+// Right reports whether who was reached has the address now, and both ends have talked
+// where they are bound. A host that has not heard yet of what was taken from it goes on
+// with it, and what it carries says nothing of what the next host will.
+func (t *Talk) Right() bool {
+	return t.Reached() && t.sim.meant(t.Packet, t.x.reached[0]) &&
+		t.sim.bound(t.x.from, t.x.at[0]) && t.sim.bound(t.x.reached[0], t.x.at[1])
+}
 
-// Hosts are where the ends are that have talked; "" if nobody was reached.
+// bound reports whether a guest's endpoint is bound to a host.
+func (s *Sim) bound(g *guest, h *host) bool {
+	e, ok := s.World().Endpoint(g.endpoint)
+	return ok && h != nil && e.BoundTo(h.name)
+}
+
+// Hosts are where the ends were that have talked; "" if nobody was reached.
 func (t *Talk) Hosts() (from, to dove.HostName) {
-	if len(t.x.reached) == 0 || t.x.from.host == nil || t.x.reached[0].host == nil {
+	if !t.Reached() || t.x.at[0] == nil || t.x.at[1] == nil {
 		return "", ""
 	}
-	return t.x.from.host.name, t.x.reached[0].host.name
+	return t.x.at[0].name, t.x.at[1].name
 }
 
 // Became says what became of what was sent last.
