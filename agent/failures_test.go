@@ -2,6 +2,9 @@ package agent
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,5 +130,84 @@ func TestRefusedOpsAreNamed(t *testing.T) {
 	r.step(Tick{})
 	if a := r.acked(); len(a.Failed) > 0 || len(r.core.Status().Closed) > 0 {
 		t.Fatalf("done: %+v", a)
+	}
+}
+
+// TestLeftoverPairs: a pair that the switch does not let go is told, also if it was
+// on its way there when the last port closed and no revision asked for either; and the
+// domain, opened again, does not find it.
+func TestLeftoverPairs(t *testing.T) {
+	r := web1(t)
+	r.manual = true
+	r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.7"))
+	r.step(Received{found(1, query("10.0.0.7"), 20, 30)})
+	was := r.core.domains[shop].handle
+	r.step(DeviceGone{"dvweb-1"}) // before the pairs are in the switch
+	r.fail = func(op dataplane.Op) error {
+		if _, ok := op.(dataplane.DelPair); ok {
+			return errors.New("the map does not answer")
+		}
+		return nil
+	}
+	r.finish()
+	r.step(Received{&control.Frontier{Revision: 9}})
+	a := r.acked()
+	if a.Revision != 9 || len(a.Failed) != 1 || a.Failed[0].Revision != 0 || !strings.Contains(a.Failed[0].Text, "may still be in force") {
+		t.Fatalf("%+v", a)
+	}
+	restarted := false
+	for range 2 {
+		r.step(deviceOf("dvweb-1", 4))
+		r.finish()
+		if d := r.core.domains[shop]; d == nil || d.handle == was || r.core.knows(questionKey{5, 20, addr("10.0.0.7")}) {
+			t.Fatalf("restarted %t: the domain finds pairs that should have gone: %+v, handle was %d", restarted, d, was)
+		}
+		if op := r.has[target{kind: kindNetwork, vni: 5}].(dataplane.SetNetwork); op.Network.Domain != r.core.domains[shop].handle {
+			t.Fatalf("restarted %t: the network is of domain %d", restarted, op.Network.Domain)
+		}
+		r.step(DeviceGone{"dvweb-1"})
+		r.finish()
+		r.restart()
+		restarted = true
+		r.step(Connected{}, Received{&control.Welcome{Version: control.Version, Member: "m1", Incarnation: 7, Revision: 9}},
+			Received{assignOf("web-1", 5, "10.0.0.1", 20)}, Received{&control.Frontier{Revision: 9}})
+		r.finish()
+		if a := r.acked(); len(a.Failed) != 1 || a.Failed[0].Revision != 0 {
+			t.Fatalf("a restarted agent tells nothing of what it did not bring away: %+v", a)
+		}
+	}
+	r.fail = nil
+	r.sleep(retryMax)
+	r.step(Tick{})
+	r.finish()
+	if a := r.acked(); len(a.Failed) > 0 || slices.ContainsFunc(slices.Collect(maps.Keys(r.has)), func(k target) bool { return k.kind == kindPair }) {
+		t.Fatalf("done: %+v", a)
+	}
+}
+
+// TestFailuresOfWhatCameMeanwhile: two revisions that came while a third was on its
+// way are both named if the switch refuses the last, by whatever else it is replaced.
+func TestFailuresOfWhatCameMeanwhile(t *testing.T) {
+	r := web1(t)
+	r.step(Received{&control.Expect{Number: 1, Revision: 2, Pairs: []control.Pair{pairRow(20, 30, "first")}}})
+	r.manual = true
+	for rev := range dove.Revision(3) {
+		r.step(Received{&control.Update{Revision: 3 + rev, Pairs: []control.Pair{pairRow(20, 30, "r"+fmt.Sprint(rev))}}}, Received{&control.Frontier{Revision: 3 + rev}})
+	}
+	r.step(*r.carryOut())
+	if a := r.acked(); a.Revision != 3 || len(a.Failed) != 0 {
+		t.Fatalf("the first: %+v", a)
+	}
+	r.fail = func(dataplane.Op) error { return errors.New("the map does not answer") }
+	r.finish()
+	if a := r.acked(); a.Revision != 5 || len(a.Failed) != 2 || a.Failed[0].Revision != 4 || a.Failed[1].Revision != 5 {
+		t.Fatalf("the others: %+v", a)
+	}
+	// A restored store counts anew: what failed is not told as of its revisions, but told.
+	r.step(Disconnected{}, Connected{}, Received{&control.Welcome{Version: control.Version, Member: "m1", Incarnation: 8, Revision: 2}},
+		Received{assignOf("web-1", 5, "10.0.0.1", 20)}, Received{&control.Frontier{Revision: 2}})
+	r.finish()
+	if a := r.acked(); a.Revision != 2 || len(a.Failed) != 1 || a.Failed[0].Revision != 0 {
+		t.Fatalf("another incarnation: %+v", a)
 	}
 }

@@ -99,7 +99,8 @@ func (c *Core) assign(m *control.Assign) {
 			a.recalled, c.tracker.cause = false, unknown
 		}
 		if a.id != 0 && (a.UID != m.UID || a.VNI != m.VNI || a.Domain != m.Domain) {
-			c.closePort(a) // another life, or another place: its flows must not go on
+			c.closePort(a)             // another life, or another place: its flows must not go on
+			defer c.reconcileWaiting() // its device or VLAN may be free
 		}
 		c.forgetLocals(a)
 		if a.Epoch != m.Epoch {

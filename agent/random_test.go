@@ -233,7 +233,7 @@ func (m *member) answer(r *control.PolicyReply, q control.Question) {
 }
 
 // TestRandomEvents walks through any interleaving of messages, devices, misses,
-// disconnections, failures of the switch and restarts. After each step the rig
+// disconnections, failures of the switch and restarts, with sub-ports among the ports. After each step the rig
 // checks what must always hold, and at the end both ends and the switch agree.
 func TestRandomEvents(t *testing.T) {
 	seeds := []uint64{rand.Uint64(), 1, 2, 3, 4, 5, 6, 7}
@@ -341,7 +341,10 @@ func (w *walk) step() {
 	case 0:
 		w.revision++
 		a := assignOf(name, dove.VNI(1+w.random.IntN(testVNIs)), fmt.Sprintf("10.0.0.%d", 1+id), 20+dove.Class(w.random.IntN(testClasses)))
-		a.Revision, a.Epoch, a.UID = w.revision, dove.Epoch(w.revision), dove.UID(1+w.random.IntN(2))
+		a.Revision, a.Epoch, a.UID = w.revision, dove.Epoch(w.revision), dove.UID(1+w.random.IntN(3))
+		if id > 2 && a.UID > 1 { // in these lives it is a sub-port, and may find its VLAN taken
+			a.Parent, a.VLAN = "e0", []uint16{7, 7 + uint16(id)}[a.UID-2]
+		}
 		w.assigned[endpoint] = a
 		if w.session != nil && w.session.hello {
 			w.put(new(*a))

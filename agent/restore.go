@@ -89,6 +89,7 @@ func (c *Core) restore(r Restored) {
 			c.restorePort(a, s.Port, s.Device)
 		}
 	}
+	maps.DeleteFunc(c.handles, func(name dove.Domain, _ uint32) bool { return c.domains[name] == nil })
 	c.restoreRows(r.Switch)
 	// What was written down may be newer than what the switch was told: networks
 	// and ports are set once more.
@@ -153,5 +154,8 @@ func (t *tracker) adopt(op dataplane.Op, keep bool) {
 		t.dirty[key] = true
 	} else if t.want[key] == nil {
 		t.want[key] = op
+	}
+	if t.dirty[key] {
+		t.blame(key, nil)
 	}
 }

@@ -71,8 +71,10 @@ func (c *Core) joinNetwork(a *assignment) {
 	n.ports++
 }
 
-// handle returns the number that stands for a domain in the switch. It stays the
-// same for as long as the agent runs, so that a network never changes its own.
+// handle returns the number that stands for a domain in the switch for as long as a
+// network of it is open. When it is opened again it has another one: the switch may have
+// failed to let a pair go meanwhile, of which the DPC says nothing any more and by which
+// nothing may pass between two ports here.
 func (c *Core) handle(d dove.Domain) uint32 {
 	h := c.handles[d]
 	if h == 0 {
@@ -121,6 +123,8 @@ func (c *Core) leaveNetwork(a *assignment) {
 		c.freed.Pairs = append(c.freed.Pairs, control.PairKey{Domain: d.name, Src: k.src, Dst: k.dst})
 	}
 	delete(c.domains, d.name)
+	delete(c.handles, d.name)
+	c.unsaved = true
 	c.forgetExamples(d.name.Tenant)
 }
 

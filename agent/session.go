@@ -191,13 +191,15 @@ func (c *Core) news(r dove.Revision) {
 	c.tracker.cause = cause{r}
 }
 
+// welcome begins what a member says. Its revision is not seen by that: nothing that is
+// held here is of it, and a member below it takes nothing back.
 func (c *Core) welcome(m *control.Welcome) {
 	c.session.member = m.Member
 	c.session.refusal = nil
 	if m.Incarnation != c.incarnation {
 		// Revisions and epochs start anew; what is held stays until it is told otherwise.
 		c.incarnation, c.seen = m.Incarnation, 0
-		clear(c.tracker.causes)
+		c.tracker.unname()
 		for _, a := range c.assignments {
 			a.outlived = true
 		}

@@ -22,6 +22,7 @@ type tracker struct {
 
 	cause  cause            // of what is set or removed now
 	causes map[target]cause // of what is not in force yet
+	later  map[target]cause // those of them that came while an op was in flight
 }
 
 // cause are the revisions that asked for a change, ascending; nil: none did. A 0
@@ -69,6 +70,7 @@ func newTracker() tracker {
 		flight: map[target]dataplane.Op{},
 		failed: map[target]failure{},
 		causes: map[target]cause{},
+		later:  map[target]cause{},
 	}
 }
 
@@ -222,11 +224,29 @@ func (t *tracker) remove(key target) {
 
 // blame notes what asked for a change. It counts until the change is in force.
 func (t *tracker) blame(key target, c cause) {
-	if _, stale := t.have[key]; stale && c == nil {
+	_, stale := t.have[key]
+	_, flying := t.flight[key] // and may be stale in a moment
+	if c == nil && (stale || flying) {
 		c = answered
 	}
-	if c != nil {
-		t.causes[key] = t.causes[key].with(c)
+	if c == nil {
+		return
+	}
+	t.causes[key] = t.causes[key].with(c)
+	if flying {
+		t.later[key] = t.later[key].with(c)
+	}
+}
+
+// unname forgets which revisions asked for what is not in force yet: what they were
+// numbers of is no more.
+func (t *tracker) unname() {
+	for _, causes := range []map[target]cause{t.causes, t.later} {
+		for key, c := range causes {
+			if c[len(c)-1] > 0 {
+				causes[key] = unknown
+			}
+		}
 	}
 }
 
@@ -334,16 +354,15 @@ func (t *tracker) applied(now time.Time, err error) []outcome {
 			delete(t.failed, key)
 			delete(t.have, key)
 		}
-		if !bad && t.dirty[key] {
-			if n := len(t.causes[key]); n > 0 { // what is wanted now is of the last
-				t.causes[key] = t.causes[key][n-1:]
-			}
+		if late := t.later[key]; !bad && late != nil {
+			t.causes[key] = late // none of these is in force
 		} else if !bad {
 			delete(t.causes, key)
 		}
 		outcomes = append(outcomes, outcome{key, f.text})
 	}
 	clear(t.flight)
+	clear(t.later)
 	slices.SortFunc(outcomes, func(a, b outcome) int { return a.compare(b.target) })
 	return outcomes
 }
