@@ -280,6 +280,9 @@ func (g *guest) receive(frame []byte) {
 		x.at[1] = g.host
 	}
 	x.reached = append(x.reached, g)
+	if x.from == nil || m.sender != x.from.serial {
+		return // an answer that went astray is not answered
+	}
 	if answer := answerTo(p); answer != nil && !x.silent {
 		reply := mark{m.talk, g.serial}
 		g.send(p.Dst, p.Src, func(e packet.Ends) []byte { return answer(e, reply.fill(x.size)) })
