@@ -137,6 +137,9 @@ func (s *Sim) see(frame []byte) (p sight, x *exchange, ok bool) {
 		return p, nil, false
 	}
 	p = sight{from: x.from, src: inner.Src, dst: inner.Dst, protocol: inner.Protocol, port: inner.DstPort}
+	if inner.Protocol == dove.ProtocolICMP || inner.Protocol == dove.ProtocolICMPv6 {
+		p.port = inner.TypeCode // of an echo reply that nobody asked for, DstPort is its identifier
+	}
 	switch {
 	case m.sender == x.from.serial && x.begun == nil:
 		return p, x, true
