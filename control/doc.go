@@ -2,11 +2,16 @@
 // its messages as plain values, what each end may say, frontiers, receipts and
 // resync.
 //
-// A dSwitch opens with Hello, which lists what it holds. The member answers
-// Welcome, assigns the host's own endpoints (Assign, Unassign), lists the fleet
+// A dSwitch opens with Hello, which lists what it holds; what one message has no room
+// for follows (Held). The member compares that in parts. Until it answers Welcome the dSwitch may say what
+// becomes of its ports and addresses (EndpointUpdate, Claim), what it holds no more (Release)
+// and Heartbeat, of all of it so much; all else ends the session. In place of Welcome it
+// may hear Refusal or Elsewhere, which end it, too.
+//
+// With Welcome the member assigns the host's own endpoints (Assign, Unassign), lists the fleet
 // (Tunnels, unless the dSwitch holds just that) and sends what differs from what is held. From then on the dSwitch
 // asks (PolicyRequest), the member answers (PolicyReply) and later says what
-// changed (Update). Everything to one host travels in one order; a Frontier
+// changed (Update), or what it will need (Expect). Everything to one host travels in one order; a Frontier
 // closes the messages of a revision and is acknowledged (Ack) once the kernel
 // enforces them.
 //

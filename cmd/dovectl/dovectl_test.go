@@ -133,6 +133,7 @@ type host struct {
 	ctx      context.Context
 	stop     context.CancelFunc
 	up       chan control.Up
+	open     chan struct{} // closed with the Welcome
 	says     string
 	asked    []control.Tuple
 	assigned control.Assign // last
@@ -152,6 +153,9 @@ func (h *host) Stop() { h.stop() }
 func (h *host) TrySend(...control.Down) (bool, error) { return false, nil }
 
 func (h *host) hear(d control.Down) error {
+	if _, ok := d.(*control.Welcome); ok {
+		close(h.open)
+	}
 	if h.says == "obeys" {
 		h.obey(d)
 		return nil
@@ -212,7 +216,8 @@ func (h *host) Recv() (control.Up, error) {
 	}
 }
 
-// connect lets a host join and open a session.
+// connect lets a host join, and returns once its session is open: who is asked before that is
+// not there.
 func (r *rig) connect(name dove.HostName, vtep netip.Addr, says string) {
 	r.t.Helper()
 	const serial = "5e1a1"
@@ -229,7 +234,7 @@ func (r *rig) connect(name dove.HostName, vtep netip.Addr, says string) {
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	conn := &host{ctx: ctx, stop: stop, up: make(chan control.Up, 16), says: says}
+	conn := &host{ctx: ctx, stop: stop, up: make(chan control.Up, 16), open: make(chan struct{}), says: says}
 	conn.up <- &control.Hello{Version: control.Version, Host: name, VTEP: vtep, Software: "stuck"}
 	ended := make(chan struct{})
 	go func() {
@@ -237,6 +242,11 @@ func (r *rig) connect(name dove.HostName, vtep netip.Addr, says string) {
 		r.member.Converse(ctx, control.Identity{Host: name, VTEP: vtep, Serial: serial}, conn)
 	}()
 	r.t.Cleanup(func() { stop(); <-ended })
+	select {
+	case <-conn.open:
+	case <-ended:
+		r.t.Fatalf("host %s gets no session", name)
+	}
 }
 
 // changing is what differs from run to run, and how transcripts spell it.
@@ -278,17 +288,25 @@ func (p *printed) Write(b []byte) (int, error) {
 	return p.text.Write(b)
 }
 
+// lineWithin bounds a command line: one that follows something prints less than it
+// should, and is not interrupted.
+const lineWithin = 2 * time.Minute
+
 // dovectl runs one command line and returns all that it printed, and its exit
 // code where that is not 0.
 func (r *rig) dovectl(line, input string, asks bool) string {
+	r.t.Helper()
 	line, count, _ := strings.Cut(line, " ^C ")
-	ctx, cancel := context.WithCancel(r.t.Context())
+	ctx, cancel := context.WithTimeout(r.t.Context(), lineWithin)
 	defer cancel()
 	out := &printed{interrupt: cancel}
 	out.left, _ = strconv.Atoi(count)
 	a := &app{in: strings.NewReader(input), out: out, err: out, asks: asks, file: filepath.Join(r.dir, "admin.yaml")}
 	if code := a.run(ctx, strings.Fields(line)); code != 0 {
 		fmt.Fprintf(&out.text, "[exit code %d]\n", code)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		r.t.Fatalf("dovectl %s: %d lines are missing after %s; it printed:\n%s", line, out.left, lineWithin, out.text.String())
 	}
 	text := strings.ReplaceAll(out.text.String(), r.dir, "DIR")
 	for _, c := range changing {

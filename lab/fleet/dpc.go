@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,10 +38,7 @@ type dpc struct {
 
 // newDPC makes the state of a dpc that has not run yet.
 func newDPC(ctx context.Context, bin, dir string) (*dpc, error) {
-	d, err := place(bin, dir, "dpc-1")
-	if err != nil {
-		return nil, err
-	}
+	d := place(bin, dir, "dpc-1")
 	out, err := exec.CommandContext(ctx, bin, "init", "--state", d.state(), "--name", d.name, "--advertise", d.api).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("%s init: %w: %s", bin, err, out)
@@ -55,10 +52,7 @@ func newDPC(ctx context.Context, bin, dir string) (*dpc, error) {
 
 // join makes the state of a further member of the cluster of d, which runs.
 func (d *dpc) join(ctx context.Context, name string) (*dpc, error) {
-	n, err := place(d.bin, d.dir, name)
-	if err != nil {
-		return nil, err
-	}
+	n := place(d.bin, d.dir, name)
 	token, err := d.client.CreateMemberToken(ctx, name, startWithin)
 	if err != nil {
 		return nil, err
@@ -75,18 +69,18 @@ func (d *dpc) join(ctx context.Context, name string) (*dpc, error) {
 	return n, err
 }
 
-// place finds addresses for a dpc.
-func place(bin, dir, name string) (*dpc, error) {
+// lastPort is the last one that place gave.
+var lastPort atomic.Int32
+
+// place gives a dpc addresses of which it is certain that nobody else uses them: in a part of the
+// loopback network that has as many as there may be processes (2^22), those of this one.
+func place(bin, dir, name string) *dpc {
 	d := &dpc{bin: bin, dir: dir, name: name}
+	pid := os.Getpid()
 	for _, address := range []*string{&d.api, &d.control, &d.metrics, &d.peer, &d.etcd} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		*address = l.Addr().String()
+		*address = fmt.Sprintf("127.%d.%d.%d:%d", 64+pid>>16, byte(pid>>8), byte(pid), 16<<10+lastPort.Add(1))
 	}
-	return d, nil
+	return d
 }
 
 func (d *dpc) state() string { return filepath.Join(d.dir, d.name) }
