@@ -21,58 +21,33 @@ func TestManyNewClassesHoldNoPacketUp(t *testing.T) {
 	r := rand.New(rand.NewPCG(*seed, 3))
 	s := New(*seed)
 	s.Jitter = jitter
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	change := func(decide func(*world.World) (dove.Txn, error)) dove.Revision {
-		t.Helper()
-		revision, err := s.Edit(decide)
-		must(err)
-		return revision
-	}
 	const endpoints, talkers = 200, 6
-	text := func(more string) []byte {
-		return []byte("{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {net: {subnets: [10.0.0.0/16]}}, groups: {all: {isolated: true}" + more +
-			"}, policies: [{name: talk, from: all, to: all, allow: [udp/9000]}]}")
+	text := func(more string) string {
+		return "{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {net: {subnets: [10.0.0.0/16]}}, groups: {all: {isolated: true}" + more +
+			"}, policies: [{name: talk, from: all, to: all, allow: [udp/9000]}]}"
 	}
+	hosts := []dove.HostName{"h1", "h2", "h3"}
+	x := newShop(t, s, text(""), hosts...)
 	apart := func(w *world.World) (dove.Txn, error) {
 		var groups strings.Builder
 		for i := range endpoints {
 			fmt.Fprintf(&groups, ", g%d: {selector: {matchLabels: {n: \"%d\"}}}", i, i)
 		}
-		txn, _, err := edit.PutBlueprint(w, "acme", "", text(groups.String()), s.now, nil)
-		return txn, err
+		return x.means(text(groups.String()))(w)
 	}
-	hosts := []dove.HostName{"h1", "h2", "h3"}
-	for _, h := range hosts {
-		must(s.AddHost(h))
-	}
-	change(func(w *world.World) (dove.Txn, error) { txn, _, err := edit.PutTenant(w, "acme", nil); return txn, err })
-	change(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutBlueprint(w, "acme", "", text(""), s.now, nil)
-		return txn, err
-	})
 	name := func(i int) dove.Endpoint {
 		return dove.Endpoint{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i))}
 	}
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i / 200), byte(11 + i%200)}) }
 	for i := range endpoints {
-		request := edit.EndpointRequest{Tenant: "acme", ID: name(i).ID, Network: "net", Groups: []string{"shop/all"}, Addresses: []string{address(i).String()}, Labels: map[string]string{"n": fmt.Sprint(i)}}
+		request := edit.EndpointRequest{ID: name(i).ID, Network: "net", Groups: []string{"shop/all"}, Addresses: []string{address(i).String()}, Labels: map[string]string{"n": fmt.Sprint(i)}}
 		if i < talkers {
 			request.Host = hosts[i%len(hosts)]
 		}
-		revision := change(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutEndpoint(w, request, s.chance(), nil)
-			return txn, err
-		})
 		if i < talkers {
-			must(s.Wait(revision))
-			e, _ := s.World().Endpoint(name(i))
-			s.Plug(e)
-			must(s.Settle())
+			x.endpoint(request)
+		} else {
+			x.edit(x.has(request))
 		}
 	}
 	var flows []opened
@@ -80,14 +55,14 @@ func TestManyNewClassesHoldNoPacketUp(t *testing.T) {
 		for j := range talkers {
 			if i != j {
 				c, _, err := simulated{s}.open(Packet{From: name(i), Src: address(i), Dst: address(j), Probe: scenario.Probe{Protocol: dove.ProtocolUDP, Port: 9000}})
-				must(err)
+				x.must(err)
 				flows = append(flows, c.(opened))
 			}
 		}
 	}
 	transactions, packets := 0, 0
 	for steps, last := edit.InSteps(apart), false; !last; transactions++ {
-		revision := change(func(w *world.World) (txn dove.Txn, err error) {
+		revision := x.edit(func(w *world.World) (txn dove.Txn, err error) {
 			txn, last, err = steps.Next(w)
 			return txn, err
 		})
@@ -95,8 +70,7 @@ func TestManyNewClassesHoldNoPacketUp(t *testing.T) {
 		if packets += sent; err != nil {
 			t.Fatalf("transaction %d, packet %d: %v", transactions, packets, err)
 		}
-		must(s.Wait(revision))
-		must(s.Settle())
+		x.enforced(revision)
 	}
 	domain := dove.Domain{Tenant: "acme", Name: "shop"}
 	if n := s.World().ClassCount(domain); transactions != 3 || n != endpoints+1 {

@@ -3,6 +3,7 @@ package sim
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"dove.network/dataplane"
 	"dove.network/dove"
@@ -16,12 +17,7 @@ import (
 // what a guest is not allowed is dropped.
 func TestAVirtualAddressMovesWithItsAnnouncement(t *testing.T) {
 	s := New(1)
-	for _, h := range []dove.HostName{"h1", "h2", "h3"} {
-		if err := s.AddHost(h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	x := newShop(t, s, `{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {front: {subnets: [10.0.1.0/24]}}, groups: {web: {network: front}}}`)
+	x := newShop(t, s, `{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {front: {subnets: [10.0.1.0/24]}}, groups: {web: {network: front}}}`, "h1", "h2", "h3")
 	vip := netip.MustParseAddr("10.0.1.100")
 	endpoint := func(id, host, addr string, r edit.EndpointRequest) world.Endpoint {
 		t.Helper()
@@ -39,13 +35,9 @@ func TestAVirtualAddressMovesWithItsAnnouncement(t *testing.T) {
 		t.Helper()
 		g := s.plugged(e.Full())
 		g.emit(packet.ARPRequest(g.mac, vip, vip))
-		if err := s.Settle(); err != nil {
-			t.Fatal(err)
-		}
-		s.Sleep(2 * 1000 * 1000 * 1000)
-		if err := s.Settle(); err != nil {
-			t.Fatal(err)
-		}
+		x.must(s.Settle())
+		s.Sleep(2 * time.Second)
+		x.must(s.Settle())
 	}
 	if got, why := reached(ask, ask.Addresses[0], vip); got != "" || why != dataplane.NoEndpoint {
 		t.Errorf("before anybody announced it: %q, %s", got, why)

@@ -39,8 +39,7 @@ func (s *Sim) AddForeign(name dove.HostName) error {
 func declare(e editor, name dove.HostName, n int) (control.Identity, error) {
 	id := control.Identity{Host: name, VTEP: vtepOf(n)}
 	_, err := e.Edit(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutForeign(w, name, id.VTEP, true, nil)
-		return txn, err
+		return first(edit.PutForeign(w, name, id.VTEP, true, nil))
 	})
 	return id, err
 }

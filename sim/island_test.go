@@ -18,9 +18,7 @@ func TestHostsLeaveAnIsland(t *testing.T) {
 		s.DeafenMember(2)
 		if alone {
 			for n := range 2 {
-				if err := s.KillMember(n, false); err != nil {
-					t.Fatal(err)
-				}
+				s.must(s.KillMember(n, false))
 			}
 		}
 		s.Sleep(20 * time.Second)

@@ -74,8 +74,7 @@ func (s *Sim) assemble() error {
 			Name: m.name, UID: dove.UID(i + 1), API: m.name + ":7443", Control: m.address(), Peer: m.name + ":7447", Serial: fmt.Sprintf("%02x", i+1), Joined: s.now,
 		}
 		if _, err := s.Edit(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutMember(w, doc, true)
-			return txn, err
+			return first(edit.PutMember(w, doc, true))
 		}); err != nil {
 			return err
 		}
@@ -413,8 +412,7 @@ func (s *Sim) HealMember(n int) {
 // DrainMember has a member take no sessions, or take them again.
 func (s *Sim) DrainMember(n int, draining bool) error {
 	_, err := s.Edit(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.DrainMember(w, s.members[n].name, draining, nil)
-		return txn, err
+		return first(edit.DrainMember(w, s.members[n].name, draining, nil))
 	})
 	return err
 }

@@ -12,7 +12,6 @@ import (
 	"dove.network/controller"
 	"dove.network/dove"
 	"dove.network/edit"
-	"dove.network/world"
 )
 
 // harm does something to some member, and mendMembers undoes all of it.
@@ -161,51 +160,26 @@ func TestOneSeedIsOneRunOfMembers(t *testing.T) {
 
 // fleetOf is three members and some hosts, each with an endpoint of a shop in which
 // all web may talk to each other.
-func fleetOf(t *testing.T, hosts int) *Sim {
+func fleetOf(t *testing.T, hosts int) shop {
 	t.Helper()
-	s := NewFleet(1, 3)
-	edits := func(decide func(w *world.World) (dove.Txn, error)) {
-		t.Helper()
-		if _, err := s.Edit(decide); err != nil {
-			t.Fatal(err)
-		}
-	}
-	edits(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutTenant(w, "acme", nil)
-		return txn, err
-	})
-	edits(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(`{apiVersion: dove/v1, kind: Blueprint, name: shop,
-networks: {front: {subnets: [10.0.0.0/16]}}, groups: {web: {network: front}}, policies: [{name: all, from: web, to: web, allow: [tcp/80]}]}`), s.now, nil)
-		return txn, err
-	})
+	var names []dove.HostName
 	for n := range hosts {
-		name := dove.HostName(fmt.Sprintf("h%d", n+1))
-		if err := s.AddHost(name); err != nil {
-			t.Fatal(err)
-		}
-		id := dove.EndpointID(fmt.Sprintf("e%d", n+1))
-		edits(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutEndpoint(w, edit.EndpointRequest{
-				Tenant: "acme", ID: id, Network: "front", Groups: []string{"shop/web"}, Host: name, Device: "dv" + string(id),
-				Addresses: []string{fmt.Sprintf("10.0.%d.%d", n/200, n%200+1)},
-			}, s.chance(), nil)
-			return txn, err
-		})
-		e, _ := s.World().Endpoint(dove.Endpoint{Tenant: "acme", ID: id})
-		s.Plug(e)
+		names = append(names, dove.HostName(fmt.Sprintf("h%d", n+1)))
 	}
-	if err := s.Wait(s.World().Revision()); err != nil {
-		t.Fatal(err)
+	x := newShop(t, NewFleet(1, 3), talkative, names...)
+	for _, h := range names {
+		x.endpoint(edit.EndpointRequest{ID: dove.EndpointID("e" + h), Groups: []string{"shop/web"}, Host: h})
 	}
 	for range 5 { // all came by one address, and spread
-		s.Sleep(8 * time.Second)
+		x.Sleep(8 * time.Second)
 	}
-	if err := s.Settle(); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	x.must(x.Settle())
+	return x
 }
+
+// talkative has all web talk to each other.
+const talkative = `{apiVersion: dove/v1, kind: Blueprint, name: shop,
+networks: {front: {subnets: [10.0.0.0/16]}}, groups: {web: {network: front}}, policies: [{name: all, from: web, to: web, allow: [tcp/80]}]}`
 
 // homes counts the sessions of each member.
 func (s *Sim) homes() map[string]int {
@@ -227,26 +201,18 @@ func TestSessionsSpreadAndMove(t *testing.T) {
 		}
 	}
 	// A drained member has none within a second, and no other loses one.
-	if err := s.DrainMember(1, true); err != nil {
-		t.Fatal(err)
-	}
+	s.must(s.DrainMember(1, true))
 	s.Sleep(8 * time.Second)
 	if n := s.homes(); n["dpc-2"] != 0 || n["dpc-1"]+n["dpc-3"] != 30 {
 		t.Errorf("after a drain sessions are with %v", n)
 	}
-	if err := s.DrainMember(1, false); err != nil {
-		t.Fatal(err)
-	}
+	s.must(s.DrainMember(1, false))
 	// A killed one's are with the others, who say so.
-	if err := s.KillMember(0, false); err != nil {
-		t.Fatal(err)
-	}
+	s.must(s.KillMember(0, false))
 	if r := s.members[2].core.Receipt(s.World().Revision()); r.Complete && len(r.Unknown) > 0 {
 		t.Errorf("a receipt that is complete names unknown hosts: %+v", r)
 	}
-	if err := s.Settle(); err != nil {
-		t.Fatal(err)
-	}
+	s.must(s.Settle())
 	n := s.homes()
 	if n["dpc-1"] != 0 || n["dpc-2"]+n["dpc-3"] != 30 {
 		t.Errorf("after a kill sessions are with %v", n)
@@ -275,14 +241,7 @@ func TestReceiptsNameWhoIsUnknown(t *testing.T) {
 		s.CutMembers(other, 2)
 	}
 	s.Sleep(2 * controller.PeerSilence)
-	revision, err := s.Edit(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(`{apiVersion: dove/v1, kind: Blueprint, name: shop,
-networks: {front: {subnets: [10.0.0.0/16]}}, groups: {web: {network: front}}, policies: []}`), s.now, nil)
-		return txn, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	revision := s.edit(s.means(strings.Replace(talkative, "{name: all, from: web, to: web, allow: [tcp/80]}", "", 1)))
 	for s.step() {
 	}
 	r := s.members[0].core.Receipt(revision)
@@ -314,20 +273,11 @@ func TestAStaleMemberAnswersNobody(t *testing.T) {
 	if n := s.homes(); n["dpc-3"] != 0 || n["dpc-1"]+n["dpc-2"] != 9 {
 		t.Errorf("sessions are with %v", n)
 	}
-	if _, err := s.Edit(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutTenant(w, "globex", nil)
-		return txn, err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Settle(); err != nil {
-		t.Fatal(err)
-	}
+	s.edit(tenant("globex"))
+	s.must(s.Settle())
 	s.HealMember(2)
 	s.Sleep(time.Minute)
-	if err := s.Settle(); err != nil {
-		t.Fatal(err)
-	}
+	s.must(s.Settle())
 }
 
 // memberFaults are mistakes in what members say to each other. Each must be noticed.
@@ -411,15 +361,8 @@ func TestTimePassesInSmallSteps(t *testing.T) {
 	if n := s.homes(); n["dpc-3"] != 0 || n["dpc-1"]+n["dpc-2"] != 9 {
 		t.Errorf("sessions are with %v", n)
 	}
-	if _, err := s.Edit(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutTenant(w, "globex", nil)
-		return txn, err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.KillMember(2, false); err != nil {
-		t.Fatal(err)
-	}
+	s.edit(tenant("globex"))
+	s.must(s.KillMember(2, false))
 	s.HealMember(2)
 	if err := s.Faults(); err != nil {
 		t.Error(err)

@@ -50,11 +50,9 @@ func (w *walk) travel(e world.Endpoint) (sent int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	type decide func(*world.World, dove.Endpoint, dove.HostName, *dove.Revision) (dove.Txn, world.Endpoint, error)
-	step := func(name string, how decide, to dove.HostName) error {
+	step := func(name string, how moving, to dove.HostName) error {
 		revision, err := w.Edit(func(now *world.World) (dove.Txn, error) {
-			txn, _, err := how(now, e.Full(), to, nil)
-			return txn, err
+			return first(how(now, e.Full(), to, nil))
 		})
 		if err != nil {
 			return err

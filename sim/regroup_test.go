@@ -10,7 +10,6 @@ import (
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/scenario"
-	"dove.network/world"
 )
 
 // regrouped has three groups beside the one that may talk.
@@ -29,30 +28,16 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 		r := rand.New(rand.NewPCG(*seed+n, 2))
 		s := New(*seed + n)
 		s.Jitter = jitter
-		must := func(err error) {
-			t.Helper()
-			if err != nil {
-				t.Fatalf("world %d: %v", n, err)
-			}
-		}
-		change := func(decide func(*world.World) (dove.Txn, error)) dove.Revision {
-			t.Helper()
-			revision, err := s.Edit(decide)
-			must(err)
-			return revision
-		}
+		x := newShop(t, s, regrouped, "h1", "h2", "h3")
 		put := func(i int, host dove.HostName) dove.Revision {
-			request := edit.EndpointRequest{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i)), Groups: []string{"shop/all"},
+			request := edit.EndpointRequest{ID: dove.EndpointID(fmt.Sprintf("e%d", i)), Groups: []string{"shop/all"},
 				Addresses: []string{fmt.Sprintf("10.0.0.%d", 11+i)}, Host: host, Labels: map[string]string{"k": fmt.Sprint(r.IntN(3))}}
 			for _, g := range []string{"shop/x", "shop/y", "shop/z"} {
 				if r.IntN(2) == 0 {
 					request.Groups = append(request.Groups, g)
 				}
 			}
-			return change(func(w *world.World) (dove.Txn, error) {
-				txn, _, err := edit.PutEndpoint(w, request, s.chance(), nil)
-				return txn, err
-			})
+			return x.edit(x.has(request))
 		}
 		// selects puts any of the endpoints into other classes by one write.
 		selects := func() dove.Revision {
@@ -60,23 +45,9 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 			for _, g := range []string{"x", "y", "z"} {
 				text = strings.Replace(text, g+": {network: net", fmt.Sprintf("%s: {network: net, selector: {matchLabels: {k: %q}}", g, fmt.Sprint(r.IntN(4))), 1)
 			}
-			return change(func(w *world.World) (dove.Txn, error) {
-				txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(text), s.now, nil)
-				return txn, err
-			})
+			return x.edit(x.means(text))
 		}
 		hosts := []dove.HostName{"h1", "h2", "h3"}
-		for _, h := range hosts {
-			must(s.AddHost(h))
-		}
-		change(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutTenant(w, "acme", nil)
-			return txn, err
-		})
-		change(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutBlueprint(w, "acme", "", []byte(regrouped), s.now, nil)
-			return txn, err
-		})
 		const endpoints = 6
 		name := func(i int) dove.Endpoint {
 			return dove.Endpoint{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i))}
@@ -85,10 +56,8 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 		home := map[int]dove.HostName{}
 		for i := range endpoints {
 			home[i] = hosts[r.IntN(len(hosts))]
-			must(s.Wait(put(i, home[i])))
-			e, _ := s.World().Endpoint(name(i))
-			s.Plug(e)
-			must(s.Settle())
+			x.enforced(put(i, home[i]))
+			x.plug(name(i).ID)
 		}
 		var flows []opened
 		for i := range endpoints {
@@ -97,7 +66,7 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 					continue
 				}
 				c, _, err := simulated{s}.open(Packet{From: name(i), Src: address(i), Dst: address(j), Probe: scenario.Probe{Protocol: dove.ProtocolUDP, Port: 9000}})
-				must(err)
+				x.must(err)
 				flows = append(flows, c.(opened))
 			}
 		}
@@ -111,8 +80,7 @@ func TestNewGroupsHoldNoPacketUp(t *testing.T) {
 			if _, err := s.goOnAmid(r, flows); err != nil {
 				t.Fatalf("world %d, revision %d: %v", n, revision, err)
 			}
-			must(s.Wait(revision))
-			must(s.Settle())
+			x.enforced(revision)
 			// What is new is in force, too.
 			for range 4 {
 				i, j := r.IntN(endpoints), r.IntN(endpoints)

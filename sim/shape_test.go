@@ -43,8 +43,7 @@ func (w *walk) lend() error {
 			w.lead(&request, i)
 			chance := w.chance()
 			if err := w.commit("lend to "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
-				txn, _, err := edit.PutEndpoint(now, request, chance, nil)
-				return txn, err
+				return first(edit.PutEndpoint(now, request, chance, nil))
 			}); err != nil {
 				return err
 			}
@@ -98,8 +97,7 @@ func (w *walk) route(t dove.Tenant) error {
 	text := fmt.Appendf(nil, `{apiVersion: dove/v1, kind: Blueprint, name: paths, domain: %s, routers: {out: {networks: [net], routes: [{to: %s, via: [%s]}, {to: %q, via: [%s]}]}}}`,
 		w.intent[t].Blueprints[0].Domain, beyond[0], strings.Join(via4, ", "), beyond[1], strings.Join(via6, ", "))
 	return w.commit("routes of "+string(t), func(now *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutBlueprint(now, t, "", text, w.now, nil)
-		return txn, err
+		return first(edit.PutBlueprint(now, t, "", text, w.now, nil))
 	})
 }
 

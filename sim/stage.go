@@ -91,8 +91,7 @@ func NewStage(name string, s *scenario.Scenario) (scenario.Stage, error) {
 			continue
 		}
 		if _, err := st.Edit(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutTenant(w, tenant, nil)
-			return txn, err
+			return first(edit.PutTenant(w, tenant, nil))
 		}); err != nil {
 			return nil, err
 		}

@@ -58,8 +58,7 @@ func (w *walk) regroup() error {
 	request := edit.EndpointRequest{Tenant: e.Tenant, ID: e.ID, Groups: namesOf(m.Groups), Labels: labelsOf(m), Ports: portsOf(m)}
 	chance := w.chance()
 	return w.commit(fmt.Sprintf("regroup %s to %+v", e.Full(), m), func(now *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutEndpoint(now, request, chance, nil)
-		return txn, err
+		return first(edit.PutEndpoint(now, request, chance, nil))
 	})
 }
 
@@ -72,8 +71,7 @@ func (w *walk) move() error {
 	}
 	e, to := w.trunk(e)[0], w.anyHost()
 	if err := w.commit(fmt.Sprintf("move %s from %s to %s", e.Full(), e.Host, to), func(now *world.World) (dove.Txn, error) {
-		txn, _, err := edit.BindEndpoint(now, e.Full(), to, nil)
-		return txn, err
+		return first(edit.BindEndpoint(now, e.Full(), to, nil))
 	}); err != nil {
 		return err
 	}
@@ -97,8 +95,7 @@ func (w *walk) unbind() error {
 	e = w.trunk(e)[0]
 	defer w.retract(e)
 	return w.commit("unbind "+e.Full().String(), func(now *world.World) (dove.Txn, error) {
-		txn, _, err := edit.UnbindEndpoint(now, e.Full(), nil)
-		return txn, err
+		return first(edit.UnbindEndpoint(now, e.Full(), nil))
 	})
 }
 
@@ -138,8 +135,7 @@ func (w *walk) migrate() error {
 		return err
 	}
 	if err := w.commit(fmt.Sprintf("%s %s of %s and %q on %s", name, e.Full(), e.Host, e.Standby, to), func(now *world.World) (dove.Txn, error) {
-		txn, _, err := decide(now, e.Full(), to, nil)
-		return txn, err
+		return first(decide(now, e.Full(), to, nil))
 	}); err != nil {
 		return err
 	}

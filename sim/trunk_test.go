@@ -14,13 +14,8 @@ import (
 // device that they share.
 func TestATrunkMovesAsOne(t *testing.T) {
 	s := New(3)
-	for _, h := range []dove.HostName{"h1", "h2"} {
-		if err := s.AddHost(h); err != nil {
-			t.Fatal(err)
-		}
-	}
 	x := newShop(t, s, `{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {front: {subnets: [10.0.1.0/24]}, back: {subnets: [10.0.2.0/24, "fd00:2::/64"]}},
-  groups: {web: {network: front}, db: {network: back}, log: {network: back}}, policies: [{name: l, from: db, to: log, allow: udp/53}]}`)
+  groups: {web: {network: front}, db: {network: back}, log: {network: back}}, policies: [{name: l, from: db, to: log, allow: udp/53}]}`, "h1", "h2")
 	vm := x.endpoint(edit.EndpointRequest{ID: "vm", Groups: []string{"shop/web"}, Host: "h1"})
 	db := x.endpoint(edit.EndpointRequest{ID: "vm-db", Groups: []string{"shop/db"}, Parent: "vm", VLAN: 7, MAC: vm.MAC.String()})
 	log := x.endpoint(edit.EndpointRequest{ID: "vm-log", Groups: []string{"shop/log"}, Parent: "vm", VLAN: 4094})
@@ -49,50 +44,18 @@ func TestATrunkMovesAsOne(t *testing.T) {
 		t.Errorf("a sub-port speaks as its parent, and reaches %q", got)
 	}
 
-	step := func(how func(*world.World, dove.Endpoint, dove.HostName, *dove.Revision) (dove.Txn, world.Endpoint, error), host dove.HostName) {
-		t.Helper()
-		revision, err := x.Edit(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := how(w, vm.Full(), host, nil)
-			return txn, err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range []*world.Endpoint{&vm, &db, &log} {
-			*e, _ = x.World().Endpoint(e.Full())
-			x.Plug(*e)
-		}
-		if err := x.Wait(revision); err != nil {
-			t.Fatal(err)
-		}
-		if err := x.Settle(); err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range []world.Endpoint{vm, db, log} {
-			if e.Standby != "" {
-				if why := x.TakenOver(e); why != "" {
-					t.Error(why)
-				}
-				x.GoOn(e)
-			}
-		}
-	}
-	step(edit.PrepareEndpoint, "h2")
+	x.move(edit.PrepareEndpoint, "h2", "vm", "vm-db", "vm-log")
 	all("prepared")
-	step(edit.ActivateEndpoint, "h2")
+	x.move(edit.ActivateEndpoint, "h2", "vm", "vm-db", "vm-log")
 	all("activated")
-	step(edit.FinishEndpoint, "h1")
+	x.move(edit.FinishEndpoint, "h1", "vm", "vm-db", "vm-log")
 	all("finished")
 	x.RestartAgent("h2")
-	if err := x.Settle(); err != nil {
-		t.Fatal(err)
-	}
+	x.must(x.Settle())
 	all("after a restart of the agent")
 
 	x.Unplug(vm.Full())
-	if err := x.Settle(); err != nil {
-		t.Fatal(err)
-	}
+	x.must(x.Settle())
 	if got, why := x.reached(db, db.Addresses[0], far.Addresses[0]); got != "" || why != dataplane.NoPort {
 		t.Errorf("without its parent's device a sub-port reaches %q (%s)", got, why)
 	}

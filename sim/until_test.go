@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -17,58 +16,24 @@ import (
 // time alone changes neither.
 func TestAPolicyEndsOnce(t *testing.T) {
 	s := New(1)
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	change := func(decide func(*world.World) (dove.Txn, error)) {
-		t.Helper()
-		revision, err := s.Edit(decide)
-		must(err)
-		must(s.Wait(revision))
-		must(s.Settle())
-	}
-	must(s.AddHost("h1"))
-	must(s.AddHost("h2"))
-	change(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutTenant(w, "acme", nil)
-		return txn, err
-	})
 	until := s.now.Add(time.Hour)
-	text := fmt.Appendf(nil, `{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {net: {subnets: [10.0.0.0/24]}}, groups: {all: {network: net, isolated: true}},
-policies: [{name: visit, from: all, to: all, allow: [tcp/80], until: %q}, {name: stay, from: all, to: all, allow: [tcp/443]}]}`, until.Format(time.RFC3339))
-	change(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutBlueprint(w, "acme", "", text, s.now, nil)
-		return txn, err
-	})
-	name := func(i int) dove.Endpoint {
-		return dove.Endpoint{Tenant: "acme", ID: dove.EndpointID(fmt.Sprintf("e%d", i))}
-	}
-	for i, host := range []dove.HostName{"h1", "h2"} {
-		change(func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutEndpoint(w, edit.EndpointRequest{Tenant: "acme", ID: name(i).ID, Groups: []string{"shop/all"},
-				Addresses: []string{fmt.Sprintf("10.0.0.%d", 11+i)}, Host: host}, s.chance(), nil)
-			return txn, err
-		})
-		e, _ := s.World().Endpoint(name(i))
-		s.Plug(e)
-		must(s.Settle())
-	}
+	x := newShop(t, s, fmt.Sprintf(`{apiVersion: dove/v1, kind: Blueprint, name: shop, networks: {net: {subnets: [10.0.0.0/24]}}, groups: {all: {network: net, isolated: true}},
+policies: [{name: visit, from: all, to: all, allow: [tcp/80], until: %q}, {name: stay, from: all, to: all, allow: [tcp/443]}]}`, until.Format(time.RFC3339)), "h1", "h2")
+	from := x.endpoint(edit.EndpointRequest{ID: "e0", Groups: []string{"shop/all"}, Host: "h1"})
+	to := x.endpoint(edit.EndpointRequest{ID: "e1", Groups: []string{"shop/all"}, Host: "h2"})
 	says := func(when string, port uint16, want bool) {
 		t.Helper()
-		p := Packet{From: name(0), Src: netip.MustParseAddr("10.0.0.11"), Dst: netip.MustParseAddr("10.0.0.12"), Probe: scenario.Probe{Protocol: dove.ProtocolTCP, Port: port}}
+		p := Packet{From: from.Full(), Src: from.Addresses[0], Dst: to.Addresses[0], Probe: scenario.Probe{Protocol: dove.ProtocolTCP, Port: port}}
 		seen, _, err := s.ask(p)
-		must(err)
+		x.must(err)
 		if meant := judge(s.World(), byOracle, s.Plugged, p); seen != meant || allowed(seen) != want {
 			t.Errorf("%s, port %d: %s, the oracle says: %s, want allowed %t", when, port, seen, meant, want)
 		}
 	}
 	restart := func() {
 		t.Helper()
-		must(s.RestartMember())
-		must(s.Settle())
+		x.must(s.RestartMember())
+		x.must(s.Settle())
 	}
 	says("before", 80, true)
 	restart()
@@ -78,7 +43,7 @@ policies: [{name: visit, from: all, to: all, allow: [tcp/80], until: %q}, {name:
 	if !at.Equal(until) || domain != (dove.Domain{Tenant: "acme", Name: "shop"}) {
 		t.Fatalf("the next policy ends at %s in %v", at, domain)
 	}
-	change(func(w *world.World) (dove.Txn, error) { return edit.SweepEdge(w, domain, s.now) })
+	x.do(func(w *world.World) (dove.Txn, error) { return edit.SweepEdge(w, domain, s.now) })
 	says("swept", 80, false)
 	says("swept", 443, true)
 	restart()

@@ -65,8 +65,7 @@ func newShapedWalk(seed uint64, jitter time.Duration, members int, has shape) (*
 		w.intent[t] = worlds.Rich(w.r, t)
 		w.intent[t].Settle()
 		if err := w.commit("tenant "+string(t), func(now *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutTenant(now, t, nil)
-			return txn, err
+			return first(edit.PutTenant(now, t, nil))
 		}); err != nil {
 			return w, err
 		}
@@ -123,8 +122,7 @@ func (w *walk) healthy() bool {
 
 func (w *walk) apply(b *blueprint.Blueprint) error {
 	return w.commit(fmt.Sprintf("blueprint %s/%s", b.Tenant, b.Name), func(now *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutBlueprint(now, b.Tenant, "", blueprint.Format(b), w.now, nil)
-		return txn, err
+		return first(edit.PutBlueprint(now, b.Tenant, "", blueprint.Format(b), w.now, nil))
 	})
 }
 
@@ -164,8 +162,7 @@ func (w *walk) create(t dove.Tenant, m worlds.Member, i int) error {
 	w.share(&request)
 	chance := w.chance()
 	if err := w.commit(fmt.Sprintf("endpoint %s %+v on %s%s at %s", name, m, request.Host, request.Parent, address4(i)), func(now *world.World) (dove.Txn, error) {
-		txn, _, err := edit.PutEndpoint(now, request, chance, nil)
-		return txn, err
+		return first(edit.PutEndpoint(now, request, chance, nil))
 	}); err != nil {
 		return err
 	}

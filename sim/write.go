@@ -22,6 +22,9 @@ type editor interface {
 	chance() edit.Chance
 }
 
+// first is the transaction of an edit that tells more.
+func first[T any](txn dove.Txn, _ T, err error) (dove.Txn, error) { return txn, err }
+
 // found gives an empty store its incarnation.
 func found(e editor) error {
 	_, err := e.Edit(func(w *world.World) (dove.Txn, error) {
@@ -41,8 +44,7 @@ func join(e editor, name dove.HostName, n int) (control.Identity, error) {
 		return id, err
 	}
 	_, err = e.Edit(func(w *world.World) (dove.Txn, error) {
-		txn, _, err := edit.Join(w, edit.JoinRequest{Token: token.ID, Digest: digest[:], VTEP: id.VTEP, Serial: id.Serial, Now: now})
-		return txn, err
+		return first(edit.Join(w, edit.JoinRequest{Token: token.ID, Digest: digest[:], VTEP: id.VTEP, Serial: id.Serial, Now: now}))
 	})
 	return id, err
 }
@@ -63,8 +65,7 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 	switch a := a.(type) {
 	case scenario.ApplyBlueprint:
 		decide = func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PutBlueprint(w, a.Tenant, "", []byte(a.At(chance.Now)), chance.Now, nil)
-			return txn, err
+			return first(edit.PutBlueprint(w, a.Tenant, "", []byte(a.At(chance.Now)), chance.Now, nil))
 		}
 	case scenario.DeleteBlueprint:
 		decide = func(w *world.World) (dove.Txn, error) {
@@ -76,8 +77,7 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 			for _, p := range a.Subnets {
 				r.Subnets = append(r.Subnets, p.String())
 			}
-			txn, _, err := edit.PutNetwork(w, r, chance.Now, nil)
-			return txn, err
+			return first(edit.PutNetwork(w, r, chance.Now, nil))
 		}
 	case scenario.CreateEndpoint:
 		decide = func(w *world.World) (dove.Txn, error) {
@@ -96,34 +96,28 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 			for name, p := range a.Ports {
 				r.Ports[name] = p.String()
 			}
-			txn, _, err := edit.PutEndpoint(w, r, chance, nil)
-			return txn, err
+			return first(edit.PutEndpoint(w, r, chance, nil))
 		}
 	case scenario.SetGroups:
 		decide = func(w *world.World) (dove.Txn, error) {
 			r := edit.EndpointRequest{Tenant: a.Endpoint.Tenant, ID: a.Endpoint.ID, Groups: namesOf(a.Groups)}
-			txn, _, err := edit.PutEndpoint(w, r, chance, nil)
-			return txn, err
+			return first(edit.PutEndpoint(w, r, chance, nil))
 		}
 	case scenario.Move:
 		decide = func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.BindEndpoint(w, a.Endpoint, a.Host, nil)
-			return txn, err
+			return first(edit.BindEndpoint(w, a.Endpoint, a.Host, nil))
 		}
 	case scenario.Prepare:
 		decide = func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.PrepareEndpoint(w, a.Endpoint, a.Host, nil)
-			return txn, err
+			return first(edit.PrepareEndpoint(w, a.Endpoint, a.Host, nil))
 		}
 	case scenario.Activate:
 		decide = func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.ActivateEndpoint(w, a.Endpoint, standbyOf(w, a.Endpoint), nil)
-			return txn, err
+			return first(edit.ActivateEndpoint(w, a.Endpoint, standbyOf(w, a.Endpoint), nil))
 		}
 	case scenario.Finish:
 		decide = func(w *world.World) (dove.Txn, error) {
-			txn, _, err := edit.FinishEndpoint(w, a.Endpoint, standbyOf(w, a.Endpoint), nil)
-			return txn, err
+			return first(edit.FinishEndpoint(w, a.Endpoint, standbyOf(w, a.Endpoint), nil))
 		}
 	case scenario.DeleteEndpoint:
 		decide = func(w *world.World) (dove.Txn, error) { return edit.DeleteEndpoint(w, a.Endpoint, nil) }
