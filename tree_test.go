@@ -64,6 +64,7 @@ var layers = map[string]int{
 	"config":             1,
 	"daemon":             1,
 	"lobby":              1,
+	"atonce":             1,
 	"manual":             1,
 	"daemon/daemontest":  1,
 	"privtest":           1,

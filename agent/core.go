@@ -69,7 +69,7 @@ type Core struct {
 	negatives   map[control.PeerKey]time.Time // when they expire
 	rows        int                           // peers, negatives and pairs
 	lastPort    dataplane.PortID
-	handles     map[dove.Domain]uint32
+	byHandle    map[uint32]*domain // the same domains
 	lastHandle  uint32
 	unsaved     bool
 	touched     []*assignment // whose state may be news to the DPC
@@ -96,7 +96,7 @@ type Core struct {
 	askedFor  map[control.PeerKey]int // how many of them, by peer
 	unasked   []*question
 	holds     []*heldPacket // in order of their deadlines
-	heldFor   map[control.PeerKey]int
+	heldFor   map[control.PeerKey][]*heldPacket
 	ready     []release
 	pieces    []latePiece // in order of their time
 	freed     control.Release
@@ -125,7 +125,7 @@ func NewCore(config Config, restored Restored) *Core {
 		plugs:        map[dove.Endpoint]string{},
 		networks:     map[dove.VNI]*network{},
 		domains:      map[dove.Domain]*domain{},
-		handles:      map[dove.Domain]uint32{},
+		byHandle:     map[uint32]*domain{},
 		locals:       map[control.PeerKey]local{},
 		tunnels:      map[netip.Addr]control.Tunnel{},
 		negatives:    map[control.PeerKey]time.Time{},
@@ -133,7 +133,7 @@ func NewCore(config Config, restored Restored) *Core {
 		asked:        map[asked]*question{},
 		askedFor:     map[control.PeerKey]int{},
 		flowRequests: map[dove.Endpoint]*flowRequest{},
-		heldFor:      map[control.PeerKey]int{},
+		heldFor:      map[control.PeerKey][]*heldPacket{},
 	}
 	c.restore(restored)
 	return c

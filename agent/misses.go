@@ -79,7 +79,7 @@ func (c *Core) missed(m dataplane.Miss) {
 		return
 	}
 	switch {
-	case a.held >= HeldPerPort || c.heldFor[key.peerKey()] >= HeldPerPeer:
+	case a.held >= HeldPerPort || len(c.heldFor[key.peerKey()]) >= HeldPerPeer:
 		c.emit(Discard{m, dataplane.HoldLimit})
 		return
 	case q == nil && (len(c.questions) >= QuestionsMax || c.rows+len(c.questions) >= c.config.Rows):
@@ -100,7 +100,7 @@ func (c *Core) missed(m dataplane.Miss) {
 	p := &heldPacket{miss: m, question: q, port: a, deadline: c.now.Add(HoldFor)}
 	q.held = append(q.held, p)
 	c.holds = append(c.holds, p)
-	c.heldFor[key.peerKey()]++
+	c.heldFor[key.peerKey()] = append(c.heldFor[key.peerKey()], p)
 	a.held++
 }
 
@@ -324,12 +324,9 @@ func (c *Core) finish(q *question, r dataplane.Reason) {
 // foreseen gives back what waits for an answer about a peer that an Expect has brought
 // meanwhile: the packet was faster. The answer comes all the same; what it is to confirm waits for it.
 func (c *Core) foreseen(peer control.PeerKey) {
-	if c.heldFor[peer] == 0 {
-		return
-	}
 	var known []*question
-	for key, q := range c.questions {
-		if key.peerKey() == peer && len(q.held) > 0 && c.knows(key) && !slices.ContainsFunc(q.held, (*heldPacket).confirms) {
+	for _, p := range c.heldFor[peer] {
+		if q := p.question; !slices.Contains(known, q) && c.knows(q.key) && !slices.ContainsFunc(q.held, (*heldPacket).confirms) {
 			known = append(known, q)
 		}
 	}
@@ -355,9 +352,8 @@ func (p *heldPacket) confirms() bool {
 func (c *Core) unhold(p *heldPacket) {
 	p.gone = true
 	p.port.held--
-	if key := p.question.key.peerKey(); c.heldFor[key] > 1 {
-		c.heldFor[key]--
-	} else {
+	key := p.question.key.peerKey()
+	if c.heldFor[key] = slices.DeleteFunc(c.heldFor[key], func(o *heldPacket) bool { return o == p }); len(c.heldFor[key]) == 0 {
 		delete(c.heldFor, key)
 	}
 }

@@ -307,7 +307,11 @@ func (w *walk) checkAck(a *control.Ack) {
 		}
 	}
 	for k, want := range w.framed[r] {
-		op, held := w.has[target{kind: kindPair, pair: dataplane.PairKey{Domain: w.core.handles[k.Domain], Src: k.Src, Dst: k.Dst}}]
+		d := w.core.domains[k.Domain]
+		if d == nil {
+			continue
+		}
+		op, held := w.has[target{kind: kindPair, pair: dataplane.PairKey{Domain: d.handle, Src: k.Src, Dst: k.Dst}}]
 		if !held {
 			continue
 		}

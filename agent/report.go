@@ -126,18 +126,12 @@ func (c *Core) Status() Status {
 	for _, key := range slices.SortedFunc(maps.Keys(c.tracker.failed), target.compare) {
 		s.Faults = append(s.Faults, c.faultOf(key))
 	}
-	for name, d := range c.domains {
-		n := 0
-		for key, f := range c.tracker.failed {
-			if key.kind == kindPair && key.pair.Domain == d.handle && f.closed {
-				n++
-			}
-		}
-		if n > 0 {
+	for key, f := range c.tracker.failed {
+		if d := c.byHandle[key.pair.Domain]; d != nil && f.closed {
 			if s.Closed == nil {
 				s.Closed = map[string]int{}
 			}
-			s.Closed[name.String()] = n
+			s.Closed[d.name.String()]++
 		}
 	}
 	return s

@@ -54,8 +54,8 @@ type SavedAssignment struct {
 
 func (c *Core) saved() Saved {
 	s := Saved{Incarnation: c.incarnation, Seen: c.seen, Members: c.members}
-	for _, d := range slices.SortedFunc(maps.Keys(c.handles), compareDomains) {
-		s.Domains = append(s.Domains, SavedDomain{d, c.handles[d]})
+	for _, d := range c.sortedDomains() {
+		s.Domains = append(s.Domains, SavedDomain{d.name, d.handle})
 	}
 	for _, a := range c.sortedAssignments() {
 		s.Assignments = append(s.Assignments, SavedAssignment{a.Assign, a.id, a.device})
@@ -75,8 +75,7 @@ func compareEndpoints(a, b dove.Endpoint) int {
 func (c *Core) restore(r Restored) {
 	c.incarnation, c.seen, c.members = r.Saved.Incarnation, r.Saved.Seen, r.Saved.Members
 	for _, d := range r.Saved.Domains {
-		c.handles[d.Domain] = d.Handle
-		c.lastHandle = max(c.lastHandle, d.Handle)
+		c.openDomain(d.Domain, d.Handle)
 	}
 	for _, p := range r.Saved.Plugs {
 		c.plugs[p.Endpoint] = p.Device
@@ -89,7 +88,11 @@ func (c *Core) restore(r Restored) {
 			c.restorePort(a, s.Port, s.Device)
 		}
 	}
-	maps.DeleteFunc(c.handles, func(name dove.Domain, _ uint32) bool { return c.domains[name] == nil })
+	for _, d := range c.domains {
+		if d.networks == 0 {
+			c.closeDomain(d)
+		}
+	}
 	c.restoreRows(r.Switch)
 	// What was written down may be newer than what the switch was told: networks
 	// and ports are set once more.
@@ -130,12 +133,8 @@ func (c *Core) restoreRows(s Contents) {
 	for _, key := range s.Absent {
 		c.tracker.adopt(dataplane.SetAbsent{Key: key}, false)
 	}
-	byHandle := map[uint32]*domain{}
-	for _, d := range c.domains {
-		byHandle[d.handle] = d
-	}
 	for _, key := range s.Pairs {
-		d := byHandle[key.Domain]
+		d := c.byHandle[key.Domain]
 		if d != nil {
 			d.pairs[classes{key.Src, key.Dst}] = &pair{}
 			c.rows++

@@ -262,8 +262,8 @@ func (r *rig) check() {
 		}
 	}
 	for k, n := range byPeer {
-		if n > HeldPerPeer || c.heldFor[k] != n {
-			r.t.Fatalf("%d packets held for %v, counted %d", n, k, c.heldFor[k])
+		if n > HeldPerPeer || len(c.heldFor[k]) != n {
+			r.t.Fatalf("%d packets held for %v, counted %d", n, k, len(c.heldFor[k]))
 		}
 	}
 	asked := map[control.PeerKey]int{}

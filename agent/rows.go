@@ -61,8 +61,8 @@ func (c *Core) joinNetwork(a *assignment) {
 	if n == nil {
 		d := c.domains[a.Domain]
 		if d == nil {
-			d = &domain{name: a.Domain, handle: c.handle(a.Domain), pairs: map[classes]*pair{}}
-			c.domains[a.Domain] = d
+			d = c.openDomain(a.Domain, c.lastHandle+1)
+			c.unsaved = true
 		}
 		d.networks++
 		n = &network{vni: a.VNI, domain: d, peers: map[netip.Addr]*peer{}}
@@ -71,19 +71,20 @@ func (c *Core) joinNetwork(a *assignment) {
 	n.ports++
 }
 
-// handle returns the number that stands for a domain in the switch for as long as a
+// openDomain opens a domain under the number that stands for it in the switch for as long as a
 // network of it is open. When it is opened again it has another one: the switch may have
 // failed to let a pair go meanwhile, of which the DPC says nothing any more and by which
 // nothing may pass between two ports here.
-func (c *Core) handle(d dove.Domain) uint32 {
-	h := c.handles[d]
-	if h == 0 {
-		c.lastHandle++
-		h = c.lastHandle
-		c.handles[d] = h
-		c.unsaved = true
-	}
-	return h
+func (c *Core) openDomain(name dove.Domain, handle uint32) *domain {
+	d := &domain{name: name, handle: handle, pairs: map[classes]*pair{}}
+	c.domains[name], c.byHandle[handle] = d, d
+	c.lastHandle = max(c.lastHandle, handle)
+	return d
+}
+
+func (c *Core) closeDomain(d *domain) {
+	delete(c.domains, d.name)
+	delete(c.byHandle, d.handle)
 }
 
 // refreshNetwork has the switch know the network as the assignment says it.
@@ -122,8 +123,7 @@ func (c *Core) leaveNetwork(a *assignment) {
 		c.dropPair(d, k)
 		c.freed.Pairs = append(c.freed.Pairs, control.PairKey{Domain: d.name, Src: k.src, Dst: k.dst})
 	}
-	delete(c.domains, d.name)
-	delete(c.handles, d.name)
+	c.closeDomain(d)
 	c.unsaved = true
 	c.forgetExamples(d.name.Tenant)
 }

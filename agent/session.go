@@ -299,15 +299,11 @@ func (c *Core) failures() (failed []control.Failure) {
 // faultOf says why an op failed, and what it was about by the names that people know.
 func (c *Core) faultOf(key target) string {
 	text := c.tracker.failed[key].text
-	if key.kind != kindPair {
+	d := c.byHandle[key.pair.Domain]
+	if d == nil {
 		return text
 	}
-	for name, d := range c.domains {
-		if d.handle == key.pair.Domain {
-			return fmt.Sprintf("domain %s, packets from class %d to %d: %s", name, key.pair.Src, key.pair.Dst, text)
-		}
-	}
-	return text
+	return fmt.Sprintf("domain %s, packets from class %d to %d: %s", d.name, key.pair.Src, key.pair.Dst, text)
 }
 
 func compareDomains(a, b dove.Domain) int {

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
+	"dove.network/atonce"
 	"dove.network/lobby"
 )
 
@@ -64,7 +64,7 @@ func (s *socket) wait(p []byte) (n int, err error) {
 		return s.Conn.Read(p)
 	}
 	failed := s.raw.Read(func(fd uintptr) bool {
-		n, err = swiftly(syscall.SYS_READ, fd, p)
+		n, err = atonce.Read(fd, p)
 		return err != syscall.EAGAIN
 	})
 	switch {
@@ -74,22 +74,6 @@ func (s *socket) wait(p []byte) (n int, err error) {
 		return 0, io.EOF
 	}
 	return n, err
-}
-
-// swiftly reads or writes what it can at once, and does not tell Go's scheduler: who is told in
-// a program that was idle first wakes another thread, which watches over those in system calls.
-// That takes longer than the call.
-func swiftly(call, fd uintptr, p []byte) (int, error) {
-	for {
-		n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		switch errno {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-		default:
-			return 0, errno
-		}
-	}
 }
 
 // Write takes all of p, or fails for good.
@@ -125,7 +109,7 @@ func (s *socket) try(p []byte) (n int, err error) {
 	failed := s.raw.Write(func(fd uintptr) bool {
 		for n < len(p) {
 			var more int
-			if more, err = swiftly(syscall.SYS_WRITE, fd, p[n:]); err != nil {
+			if more, err = atonce.Write(fd, p[n:]); err != nil {
 				break
 			}
 			n += more

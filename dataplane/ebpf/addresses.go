@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/cilium/ebpf"
-
 	"dove.network/dataplane"
 )
 
@@ -161,7 +159,7 @@ func (s *Switch) put(k dataplane.PeerKey) error {
 // is behind a router.
 func (s *Switch) write(k dataplane.PeerKey, held *place, want dswitchDest, route dswitchRoute) (changed bool, err error) {
 	if want.Flags&destRouted != 0 && route != held.route {
-		if err := s.maps.Routes.Update(held.slot, route, ebpf.UpdateAny); err != nil {
+		if err := update(s.maps.Routes, held.slot, route); err != nil {
 			return false, fmt.Errorf("address %v on network %d: map routes: %w", k.Addr, k.VNI, err)
 		}
 		held.route, changed = route, true

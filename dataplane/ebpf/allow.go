@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/cilium/ebpf"
-
 	"dove.network/dataplane"
 	"dove.network/dove"
 )
@@ -97,9 +95,9 @@ func (s *Switch) putPermit(p *port, prefix netip.Prefix, d dswitchDest, renew bo
 	if prefix.IsSingleIP() {
 		v.Claims = 1
 	}
-	err := s.maps.Dests.Update(held.slot, d, ebpf.UpdateAny)
+	err := update(s.maps.Dests, held.slot, d)
 	if err == nil {
-		err = s.maps.Permits.Update(allowedKey(p.ID, prefix), v, ebpf.UpdateAny)
+		err = update(s.maps.Permits, allowedKey(p.ID, prefix), v)
 	}
 	if err != nil {
 		return fmt.Errorf("port %d, allowed %v: maps dests and permits: %w", p.ID, prefix, err)
@@ -116,7 +114,7 @@ func (s *Switch) putPermit(p *port, prefix netip.Prefix, d dswitchDest, renew bo
 func (s *Switch) takePermit(p *port, prefix netip.Prefix, held *permit) error {
 	err := remove(s.maps.Permits, allowedKey(p.ID, prefix))
 	empty := dswitchDest{Gen: s.dests.next(held.slot)}
-	err = errors.Join(err, s.maps.Dests.Update(held.slot, empty, ebpf.UpdateAny))
+	err = errors.Join(err, update(s.maps.Dests, held.slot, empty))
 	s.changed = true
 	s.dests.release(held.slot)
 	delete(p.permits, prefix)
@@ -145,7 +143,7 @@ func (s *Switch) putMAC(vni dove.VNI, mac dove.MAC) error {
 	if !known {
 		return remove(s.maps.Macs, key)
 	}
-	if err := s.maps.Macs.Update(key, uint32(found), ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.Macs, key, uint32(found)); err != nil {
 		return fmt.Errorf("network %d: map macs: %w", vni, err)
 	}
 	s.changed = true

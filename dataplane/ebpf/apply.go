@@ -125,7 +125,7 @@ func (s *Switch) setNetwork(n dataplane.Network) error {
 	if held && old.Equal(n) {
 		return nil
 	}
-	if err := s.maps.Networks.Update(uint32(n.VNI), dswitchNetwork{Domain: n.Domain, Mtu: uint32(n.MTU)}, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.Networks, uint32(n.VNI), dswitchNetwork{Domain: n.Domain, Mtu: uint32(n.MTU)}); err != nil {
 		return fmt.Errorf("network %d: map networks: %w", n.VNI, err)
 	}
 	s.networks[n.VNI] = n
@@ -221,12 +221,12 @@ func (s *Switch) setVTEP(op dataplane.SetVTEP) error {
 	number, known := s.vtepNumbers[a]
 	if !known {
 		number = uint32(len(s.vtepNumbers))
-		if err := s.maps.VtepAddrs.Update(number, key, ebpf.UpdateAny); err != nil {
+		if err := update(s.maps.VtepAddrs, number, key); err != nil {
 			return fmt.Errorf("VTEP %v, the %dth that this switch has seen: map vtep_addrs: %w", a, number, err)
 		}
 		s.vtepNumbers[a] = number
 	}
-	if err := s.maps.Vteps.Update(key, dswitchVtep{Number: number, Flags: vtepFlags(op)}, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.Vteps, key, dswitchVtep{Number: number, Flags: vtepFlags(op)}); err != nil {
 		return fmt.Errorf("VTEP %v: map vteps: %w", a, err)
 	}
 	s.vteps[a] = op
@@ -298,7 +298,7 @@ func (s *Switch) setAbsent(op dataplane.SetAbsent) error {
 	if op.NoRoute {
 		v.NoRoute = 1
 	}
-	if err := s.maps.Absent.Update(endpointKey(k), v, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.Absent, endpointKey(k), v); err != nil {
 		return fmt.Errorf("absent address %v on network %d: map absent: %w", k.Addr, k.VNI, err)
 	}
 	s.absent[k] = end
@@ -338,7 +338,7 @@ func (s *Switch) setPair(k dataplane.PairKey, t *verdict.Table) error {
 		return s.newPair(k, table, digest)
 	}
 	flip := s.slotOf(held.slot, table)
-	if err := s.maps.PairSlots.Update(held.slot, flip, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.PairSlots, held.slot, flip); err != nil {
 		s.release(digest, k.Domain)
 		return fmt.Errorf("pair %d to %d of domain %d: map pair_slots: %w", k.Src, k.Dst, k.Domain, err)
 	}
@@ -354,9 +354,9 @@ func (s *Switch) setPair(k dataplane.PairKey, t *verdict.Table) error {
 func (s *Switch) newPair(k dataplane.PairKey, t *table, digest verdict.Digest) error {
 	slot, err := s.pairSlots.take()
 	if err == nil {
-		err = s.maps.PairSlots.Update(slot, s.slotOf(slot, t), ebpf.UpdateAny)
+		err = update(s.maps.PairSlots, slot, s.slotOf(slot, t))
 		if err == nil {
-			err = s.maps.Pairs.Update(pairKey(k), slot, ebpf.UpdateAny)
+			err = update(s.maps.Pairs, pairKey(k), slot)
 		}
 		if err != nil {
 			s.pairSlots.release(slot)
@@ -391,7 +391,7 @@ func (s *Switch) answered(k dataplane.PairKey) error {
 	if held == nil || back == k || !s.tables[held.digest].alone {
 		return nil
 	}
-	if err := s.maps.PairSlots.Update(held.slot, s.slotOf(held.slot, s.tables[held.digest]), ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.PairSlots, held.slot, s.slotOf(held.slot, s.tables[held.digest])); err != nil {
 		return fmt.Errorf("pair %d to %d of domain %d: map pair_slots: %w", back.Src, back.Dst, back.Domain, err)
 	}
 	return nil
@@ -405,7 +405,7 @@ func (s *Switch) delPair(k dataplane.PairKey) error {
 	if err := remove(s.maps.Pairs, pairKey(k)); err != nil {
 		return err
 	}
-	if err := s.maps.PairSlots.Update(held.slot, dswitchPairSlot{Gen: s.pairSlots.next(held.slot)}, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.PairSlots, held.slot, dswitchPairSlot{Gen: s.pairSlots.next(held.slot)}); err != nil {
 		return fmt.Errorf("pair %d to %d of domain %d: map pair_slots: %w", k.Src, k.Dst, k.Domain, err)
 	}
 	s.changed = true

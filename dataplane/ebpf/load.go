@@ -95,7 +95,7 @@ func (s *Switch) configure(underlay, up, vxlan int) error {
 	}
 	settings.MissBurst = settings.MissInterval * uint64(s.options.MissBurst)
 	settings.EventBurst = settings.EventInterval * eventBurst
-	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.Config, uint32(0), settings); err != nil {
 		return fmt.Errorf("map config: %w", err)
 	}
 	return s.limitFlows()
@@ -121,7 +121,7 @@ func (s *Switch) limitFlows() error {
 		return nil // the programs that run count beside it
 	}
 	all.Budget = s.maps.Flows4.MaxEntries()
-	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.PortStates, uint32(0), all); err != nil {
 		return fmt.Errorf("map port_states: %w", err)
 	}
 	return nil

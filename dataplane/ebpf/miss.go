@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dove.network/atonce"
 	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/packet"
@@ -38,7 +39,7 @@ func (s *Switch) Misses(take func([]dataplane.Miss)) {
 		err := s.tap.Read(func(fd uintptr) bool {
 			for len(misses) < missBatch {
 				var n int
-				if n, failed = swiftly(unix.SYS_READ, fd, buffer); failed != nil {
+				if n, failed = atonce.Read(fd, buffer); failed != nil {
 					break
 				}
 				if m, ok := s.missOf(buffer[:n]); ok && !s.claimed(m) {
@@ -118,7 +119,7 @@ func (s *Switch) Inject(m dataplane.Miss) error {
 
 func (s *Switch) giveBack(frame []byte) (err error) {
 	if s.tap.Write(func(fd uintptr) bool {
-		_, err = swiftly(unix.SYS_WRITE, fd, frame)
+		_, err = atonce.Write(fd, frame)
 		return err != unix.EAGAIN
 	}) != nil {
 		return os.ErrClosed

@@ -160,12 +160,12 @@ func (s *Switch) writePort(p *port) error {
 		}
 		state.Ifindex, state.Budget, state.Vni = uint32(p.Ifindex), s.options.FlowsPerPort, uint32(p.VNI)
 		state.Domain, state.Vlan = n.Domain, uint32(p.VLAN)
-		if err := s.maps.PortStates.Update(id, state, ebpf.UpdateAny); err != nil {
+		if err := update(s.maps.PortStates, id, state); err != nil {
 			return fmt.Errorf("port %d: map port_states: %w", p.ID, err)
 		}
 	}
 	v := dswitchPort{Id: id, Vni: uint32(p.VNI), Domain: n.Domain, Mtu: n.MTU, Kind: uint8(p.Kind), Life: uint8(state.Life), Mac: p.MAC, Flags: portFlags(p.Port)}
-	if err := s.maps.Ports.Update(p.key(), v, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.Ports, p.key(), v); err != nil {
 		return fmt.Errorf("port %d: map ports: %w", p.ID, err)
 	}
 	return nil
@@ -216,7 +216,7 @@ func (s *Switch) delPort(id dataplane.PortID) error {
 		return errors.Join(append(errs, fmt.Errorf("port %d: map port_states: %w", id, err))...)
 	}
 	state.Ifindex = 0
-	return errors.Join(append(errs, s.maps.PortStates.Update(uint32(id), state, ebpf.UpdateAny))...)
+	return errors.Join(append(errs, update(s.maps.PortStates, uint32(id), state))...)
 }
 
 // Links are pinned under these names, with the interface index after a dash.

@@ -25,7 +25,7 @@ func OpenForTests(o Options) (*Switch, error) {
 		return nil, err
 	}
 	settings := dswitchSettings{Vtep: addrWords(o.Config.VTEP), Underlay: 1, Up: 1, Vxlan: 1, Dscp: dscp(o.Config.DSCP)}
-	if err := s.maps.Config.Update(uint32(0), settings, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.Config, uint32(0), settings); err != nil {
 		return nil, fmt.Errorf("map config: %w", err)
 	}
 	if err := s.limitFlows(); err != nil {
@@ -84,7 +84,7 @@ func (s *Switch) run(p *ebpf.Program, mark int, frame []byte) (dswitchOutcome, [
 	}
 	const unset = 255
 	o := dswitchOutcome{Action: unset}
-	if err := s.maps.LastOutcome.Update(uint32(0), o, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.LastOutcome, uint32(0), o); err != nil {
 		return o, nil, fmt.Errorf("map last_outcome: %w", err)
 	}
 	out := make([]byte, len(frame)+256)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/cilium/ebpf"
-
 	"dove.network/dataplane"
 	"dove.network/dove"
 )
@@ -52,7 +50,7 @@ func (s *Switch) setGateways(old []dataplane.Gateway, n dataplane.Network) error
 		if a := g.Addr(false); a.IsValid() {
 			v.Addr6, v.Has = addrWords(a), v.Has|gatewayV6
 		}
-		if err := s.maps.Gateways.Update(gatewayKey(n.VNI, g.MAC), v, ebpf.UpdateAny); err != nil {
+		if err := update(s.maps.Gateways, gatewayKey(n.VNI, g.MAC), v); err != nil {
 			errs = append(errs, fmt.Errorf("network %d: map gateways: %w", n.VNI, err))
 		}
 	}

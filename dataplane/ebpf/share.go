@@ -130,7 +130,7 @@ func (s *Switch) recount(domain uint32) error {
 	if ports == 0 {
 		return remove(s.maps.DomainStates, domain)
 	}
-	if err := s.maps.DomainStates.Update(domain, sum, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.DomainStates, domain, sum); err != nil {
 		return fmt.Errorf("domain %d: map domain_states: %w", domain, err)
 	}
 	return nil
@@ -149,7 +149,7 @@ func (s *Switch) adoptShares() error {
 		domain := s.networks[p.VNI].Domain
 		if state.Domain != domain {
 			state.Domain = domain
-			if err := s.maps.PortStates.Update(uint32(id), state, ebpf.UpdateAny); err != nil {
+			if err := update(s.maps.PortStates, uint32(id), state); err != nil {
 				return fmt.Errorf("port %d: map port_states: %w", id, err)
 			}
 		}
@@ -172,7 +172,7 @@ func (s *Switch) adoptShares() error {
 		return nil
 	}
 	all.Flows = flows
-	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.PortStates, uint32(0), all); err != nil {
 		return fmt.Errorf("map port_states: %w", err)
 	}
 	return nil

@@ -137,7 +137,7 @@ func ruleOf(t *verdict.Table, v verdict.Verdict) dswitchRule {
 
 func (s *Switch) writeTable(held *table, rules []entry, digest verdict.Digest) error {
 	for _, r := range rules {
-		if err := s.maps.Rules.Update(r.key, r.rule, ebpf.UpdateAny); err != nil {
+		if err := update(s.maps.Rules, r.key, r.rule); err != nil {
 			return fmt.Errorf("map rules, after %d entries of this table: %w", len(held.keys), err)
 		}
 		held.keys = append(held.keys, r.key)
@@ -145,11 +145,11 @@ func (s *Switch) writeTable(held *table, rules []entry, digest verdict.Digest) e
 	for i, name := range held.names {
 		v := dswitchRuleName{Len: uint16(len(name))}
 		copy(v.Text[:], name)
-		if err := s.maps.RuleNames.Update(dswitchNameKey{Table: held.id, Rule: uint32(i)}, v, ebpf.UpdateAny); err != nil {
+		if err := update(s.maps.RuleNames, dswitchNameKey{Table: held.id, Rule: uint32(i)}, v); err != nil {
 			return fmt.Errorf("map rule_names: %w", err)
 		}
 	}
-	return s.maps.Tables.Update(held.id, dswitchTable{Digest: digest}, ebpf.UpdateAny)
+	return update(s.maps.Tables, held.id, dswitchTable{Digest: digest})
 }
 
 // ruleKey is a prefix of (table, protocol, port): bits of them count after the table.

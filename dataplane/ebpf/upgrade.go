@@ -160,7 +160,7 @@ func (s *Switch) rewritePorts() error {
 		return fmt.Errorf("map port_states: %w", err)
 	}
 	all.Flows, all.Unconfirmed = sum.Flows, sum.Unconfirmed
-	if err := s.maps.PortStates.Update(uint32(0), all, ebpf.UpdateAny); err != nil {
+	if err := update(s.maps.PortStates, uint32(0), all); err != nil {
 		return fmt.Errorf("map port_states: %w", err)
 	}
 	return nil

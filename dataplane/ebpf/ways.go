@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cilium/ebpf"
-
 	"dove.network/dataplane"
 )
 
@@ -103,7 +101,7 @@ func (s *Switch) routeOf(k dataplane.PeerKey, held *place) dswitchRoute {
 func (s *Switch) empty(gone []*place) {
 	for _, p := range gone {
 		// A slot that is there can be written.
-		_ = s.maps.Dests.Update(p.slot, dswitchDest{Gen: s.dests.next(p.slot)}, ebpf.UpdateAny)
+		_ = update(s.maps.Dests, p.slot, dswitchDest{Gen: s.dests.next(p.slot)})
 		s.dests.release(p.slot)
 		s.changed = true
 	}

@@ -9,25 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a first packet waits for calls the kernel without telling Go's scheduler. Who
-// tells it in a program that was idle first wakes another thread, which watches over
-// system calls, and that takes longer than such a call.
-
-// swiftly reads from the tap or writes to it.
-func swiftly(call, fd uintptr, p []byte) (int, error) {
-	for {
-		n, _, errno := unix.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		switch errno {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			return 0, errno
-		}
-	}
-}
-
-// update is m.Update of a key and value that are as the map has them.
+// update sets what a map has for a key, both of which are as the map has them. It returns at
+// once (package atonce): first packets wait for some.
 func update[K, V any](m *ebpf.Map, key K, value V) error {
 	if unsafe.Sizeof(key) != uintptr(m.KeySize()) || unsafe.Sizeof(value) != uintptr(m.ValueSize()) {
 		panic(fmt.Sprintf("ebpf: %T and %T are not what is in %v", key, value, m))
