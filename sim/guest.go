@@ -21,6 +21,7 @@ type guest struct {
 	serial    uint64 // its own name in a packet
 	endpoint  dove.Endpoint
 	uid       dove.UID
+	on        dove.Network
 	mac       dove.MAC
 	addresses []netip.Addr
 	allowed   []netip.Prefix
@@ -49,7 +50,7 @@ func (s *Sim) Plug(e world.Endpoint) {
 		s.guests[e.Full()] = g
 	}
 	s.Retract(e)
-	g.mac, g.addresses, g.device = e.MAC, e.Addresses, e.Device
+	g.on, g.mac, g.addresses, g.device = e.NetworkOf(), e.MAC, e.Addresses, e.Device
 	g.allowed = nil
 	for _, a := range e.Allowed {
 		g.allowed = append(g.allowed, a.Prefix)

@@ -115,6 +115,7 @@ type sight struct {
 	back      bool   // it answers
 	own       uint16 // port that an answer goes to
 	near, far *host  // of the sender and of the receiver of this packet; nil where that is not known
+	here      *guest // the one whose host is judged: of the other that knows address and host only
 }
 
 func (p sight) String() string {
@@ -168,7 +169,7 @@ func (s *Sim) leaving(h, to *host, frame []byte) {
 	}
 	p.far = to
 	if h.devices[sender.slot()] == sender { // else it hands on what is for a guest that moved
-		p.near = h
+		p.near, p.here = h, sender
 		x.via[p.way()] = h
 	}
 	s.jot("%s lets out to %s %s", h.name, to.name, p)
@@ -190,7 +191,7 @@ func (s *Sim) arriving(h *host, g *guest, frame []byte) {
 		}
 		p.from = g
 	}
-	p.far = h
+	p.far, p.here = h, g
 	if via := x.via[p.way()]; via != nil && via != h {
 		p.near = via
 	}
@@ -238,15 +239,21 @@ func (s *Sim) hold(h *host, p sight, does string) {
 // rightIn reports whether a packet is what a world allows.
 func (p sight) rightIn(w *world.World) bool { return p.wrongIn(w) == "" }
 
-// wrongIn says why a world does not allow a packet, "" if it does.
+// wrongIn says why a world does not allow a packet, "" if it does. The end that is not
+// here is whoever has its address: a host that is cut off sends for an endpoint that
+// is no more, and nobody else can tell it from the next one of that address there.
 func (p sight) wrongIn(w *world.World) string {
 	from, ok := w.Endpoint(p.from.endpoint)
+	same := ok && from.UID == p.from.uid
+	if p.here != p.from && !same {
+		from, same = w.EndpointOn(p.from.on, p.src)
+	}
 	near, far := p.near, p.far
 	if p.back {
 		near, far = far, near
 	}
 	switch {
-	case !ok || from.UID != p.from.uid:
+	case !same:
 		return fmt.Sprintf("%s is not there", p.from.endpoint)
 	case near != nil && !from.BoundTo(near.name):
 		return fmt.Sprintf("%s is on %s, not on %s", p.from.endpoint, from.Host, near.name)
@@ -256,7 +263,7 @@ func (p sight) wrongIn(w *world.World) string {
 	why := fmt.Sprintf("nobody has %s", p.dst)
 	for _, to := range owners(w, from, p.dst) {
 		switch {
-		case p.to != nil && (to.Full() != p.to.endpoint || to.UID != p.to.uid):
+		case p.to != nil && p.here == p.to && (to.Full() != p.to.endpoint || to.UID != p.to.uid):
 			why = fmt.Sprintf("%s has %s", to.Full(), p.dst)
 		case far != nil && !to.BoundTo(far.name):
 			why = fmt.Sprintf("%s is on %q, not on %s", to.Full(), to.Host, far.name)
