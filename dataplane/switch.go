@@ -21,7 +21,8 @@ type Switch interface {
 	Carried(port PortID) ([]FlowState, error)
 
 	// Adopt takes over flows of a port that another host has carried, unless they
-	// are over, or their other end is a port here too. Each is judged again at its first packet. A live one that has had a
+	// are over, or another port here, not on standby, has begun them: its own carrier brings
+	// those. Each is judged again at its first packet. A live one that has had a
 	// packet here is left as it is. An error joins one for each flow that is
 	// refused, and one if there is no room for some; the others are there.
 	Adopt(port PortID, flows []FlowState) error

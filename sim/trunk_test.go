@@ -6,6 +6,7 @@ import (
 	"dove.network/dataplane"
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/scenario"
 	"dove.network/world"
 )
 
@@ -46,7 +47,13 @@ func TestATrunkMovesAsOne(t *testing.T) {
 
 	x.move(edit.PrepareEndpoint, "h2", "vm", "vm-db", "vm-log")
 	all("prepared")
+	// What the sub-ports say to each other meanwhile goes with them.
+	flow, _, err := simulated{s}.open(Packet{From: db.Full(), Src: db.Addresses[0], Dst: log.Addresses[0], Probe: scenario.Probe{Protocol: dove.ProtocolUDP, Port: 53}})
+	x.must(err)
 	x.move(edit.ActivateEndpoint, "h2", "vm", "vm-db", "vm-log")
+	if passes, says, err := flow.passes(true); err != nil || !passes {
+		t.Errorf("activated: %s (%v)", says, err)
+	}
 	all("activated")
 	x.move(edit.FinishEndpoint, "h1", "vm", "vm-db", "vm-log")
 	all("finished")

@@ -74,9 +74,9 @@ static __always_inline int elsewhere(const struct packet *p, const __be32 *addr,
 }
 
 // adopt begins a carried flow whose generations no slot has, unless it is over
-// or has had a packet here; or gives it the state that it had elsewhere. A flow
-// whose other end is active here too is left: of that end this host knows better than
-// the one that carries; but for what programs of an older layout noted, which was here.
+// or has had a packet here; or gives it the state that it had elsewhere. A flow that was
+// begun by who is active here is left: this host has heard of it by itself, or by the carrier
+// of that one; but for what programs of an older layout noted, which was here.
 SEC("syscall")
 int adopt(struct adopt_args *a)
 {
@@ -96,7 +96,7 @@ int adopt(struct adopt_args *a)
 	new.uid[!from] = a->uid[1];
 	a->reason = 0;
 	if (expired(&new, a->proto, now) ||
-	    (!a->join && (elsewhere(&p, p.src, a->uid[0]) || elsewhere(&p, p.dst, a->uid[1]))))
+	    (!a->join && elsewhere(&p, p.src, a->uid[0])))
 		return 0;
 	if (held && a->join && held->uid[from] == new.uid[from] && held->uid[!from] == new.uid[!from] &&
 	    held->initiator == new.initiator) {

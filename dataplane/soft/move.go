@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"dove.network/dataplane"
@@ -87,16 +86,14 @@ func (s *Switch) adopt(p *port, c dataplane.FlowState) dataplane.Reason {
 	if f.expired(key.protocol, now) {
 		return dataplane.NotDropped
 	}
-	// What an end has said that is active here, this host knows better than the one that
-	// carries. On standby it has said nothing here, or what is noted here.
-	for i, addr := range []netip.Addr{c.Tuple.Src, c.Tuple.Dst} {
-		e, ok := s.find(key.vni, addr)
-		if ok && len(e.further) > 0 {
-			e, ok = ofLife(s.ways(e, addr), f.uids[i])
-		}
-		if ok && e.where == local && e.port != p.ID {
-			return dataplane.NotDropped
-		}
+	// Of a flow that was begun by who is active here, this host has heard by itself or by the
+	// carrier of that one. On standby it has said nothing here, or what is noted here.
+	e, ok := s.find(key.vni, from.addr)
+	if ok && len(e.further) > 0 {
+		e, ok = ofLife(s.ways(e, from.addr), f.uids[0])
+	}
+	if ok && e.where == local && e.port != p.ID {
+		return dataplane.NotDropped
 	}
 	if held := s.flows[key]; held != nil {
 		if held.packets > 0 && !held.expired(key.protocol, now) {

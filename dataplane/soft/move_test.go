@@ -245,33 +245,37 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 }
 
-// TestAdoptBetweenMoving has alice and bob, who talk to each other at one host, both on
-// their way to another: bob takes their flow along though alice is not active there yet.
-// Of alice who is, that host knows better what she has said.
+// TestAdoptBetweenMoving has alice and bob, to whom she talks at one host, both on their
+// way to another, which takes the flow along with either of them, whatever came first:
+// with bob unless alice is active there already, who brings hers.
 func TestAdoptBetweenMoving(t *testing.T) {
 	from := newWorld(t)
 	answer := packet.UDP(v4(bob, alice), 53, 1, nil)
 	from.guest(alice, packet.UDP(v4(alice, bob), 1, 53, nil), delivered(bob, "dns"))
 	from.guest(bob, answer, delivered(alice, ""))
-	flows, err := from.Carried(bob)
-	if err != nil || len(flows) != 1 {
-		t.Fatalf("%+v, %v", flows, err)
-	}
-	for _, standby := range []bool{true, false} {
+	for _, c := range []struct {
+		with, other dataplane.PortID
+		standby     bool // the other one
+		want        dataplane.Outcome
+	}{
+		{bob, alice, true, dataplane.Outcome{Action: dataplane.Tunneled, VTEP: third, VNI: vni, Class: 20}},
+		{bob, alice, false, denied("default-deny")},
+		{alice, bob, true, delivered(alice, "")},
+		{alice, bob, false, delivered(alice, "")},
+	} {
+		flows, err := from.Carried(c.with)
+		if err != nil || len(flows) != 1 {
+			t.Fatalf("%+v, %v", flows, err)
+		}
 		to := newWorld(t)
-		a := portOf(alice, 1001, 10)
-		a.Other, a.Standby = third, standby
-		to.apply(dataplane.SetPort{Port: a})
-		if err := to.Adopt(bob, flows); err != nil {
+		p := to.ports[c.other].Port
+		p.Other, p.Standby = third, c.standby
+		to.apply(dataplane.SetPort{Port: p})
+		if err := to.Adopt(c.with, flows); err != nil {
 			t.Fatal(err)
 		}
-		if !standby {
-			to.guest(bob, answer, denied("default-deny"))
-			to.flows(0)
-			continue
-		}
-		to.guest(bob, answer, dataplane.Outcome{Action: dataplane.Tunneled, VTEP: third, VNI: vni, Class: 20})
-		to.flows(1)
+		to.guest(bob, answer, c.want)
+		to.flows(map[bool]int{true: 1}[c.want.Action != dataplane.Dropped])
 	}
 }
 
