@@ -19,7 +19,7 @@ const (
 	peerBeat    = time.Second     // without a message, then a Heartbeat
 	peerQueue   = 1 << 14         // batches that wait to be sent; more end the stream
 	peerAgain   = 100 * time.Millisecond
-	peerAtMost  = 3 * time.Second // between two attempts
+	peerAtMost  = time.Second // between two attempts
 )
 
 // stream is one with another member.

@@ -27,6 +27,7 @@ type Trial struct {
 	Seed     uint64    // of what strikes whom; 0: one is drawn
 	Rounds   int       // of every kind of fault alone
 	Pairs    int       // of two at once
+	Strike   []string  // kinds of faults that strike at once in all pairs; none: they are drawn
 	Short    bool      // four pairs of faults instead, and each as short as can be
 	Rate     int       // numbered packets of each known flow a second, each way
 
@@ -227,14 +228,24 @@ func (t *Trial) schedule() (all [][]*blow) {
 		}
 	}
 	for n := range t.Pairs {
-		// Every second time two members, so that there is no majority.
-		m := t.random.Perm(len(members))
-		a := t.against(memberBlows[t.random.IntN(len(memberBlows))], members[m[0]])
-		b := t.upon(hostBlows[t.random.IntN(len(hostBlows))], hosts[t.random.IntN(len(hosts))])
-		if n%2 == 0 {
-			b = t.against(memberBlows[t.random.IntN(len(memberBlows))], members[m[1]])
+		at := t.Strike
+		if len(at) == 0 { // every second time two members, so that there is no majority
+			second := hostBlows
+			if n%2 == 0 {
+				second = memberBlows
+			}
+			at = []string{memberBlows[t.random.IntN(len(memberBlows))], second[t.random.IntN(len(second))]}
 		}
-		all = append(all, []*blow{a, b})
+		m, h := t.random.Perm(len(members)), t.random.Perm(len(hosts))
+		var blows []*blow
+		for i, kind := range at {
+			if slices.Contains(hostBlows, kind) {
+				blows = append(blows, t.upon(kind, hosts[h[i]]))
+			} else {
+				blows = append(blows, t.against(kind, members[m[i]]))
+			}
+		}
+		all = append(all, blows)
 	}
 	return all
 }

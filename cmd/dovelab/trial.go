@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,11 +34,13 @@ flows are opened from every host, and how long they have to wait is told.
 
 It exits with 0 if all held. The same seed strikes in the same order.`,
 		Example: `  dovelab trial                                  # as "make real-faults" does it
-  dovelab trial --rounds 0 --pairs 4 --seed 7`,
+  dovelab trial --rounds 0 --pairs 4 --seed 7
+  dovelab trial --rounds 0 --pairs 3 --strike "cut a member from everything,stop a member"`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().IntVar(&t.Rounds, "rounds", 2, "how often each kind of fault strikes alone")
 	cmd.Flags().IntVar(&t.Pairs, "pairs", 12, "how often two strike at once")
+	cmd.Flags().StringSliceVar(&t.Strike, "strike", nil, "which of these strike at once in all pairs: "+strings.Join(lab.BlowKinds(), "; "))
 	cmd.Flags().BoolVar(&t.Short, "short", false, "four pairs of faults, each as short as can be")
 	cmd.Flags().Uint64Var(&t.Seed, "seed", 0, "of what strikes whom; 0: one is drawn")
 	cmd.Flags().IntVar(&t.Rate, "rate", 500, "numbered datagrams of each known flow a second")
@@ -44,6 +48,14 @@ It exits with 0 if all held. The same seed strikes in the same order.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if t.Rounds < 0 || t.Pairs < 0 || t.Rounds*len(lab.BlowKinds())+t.Pairs > lab.TrialMost {
 			return fmt.Errorf("--rounds %d --pairs %d: give 0 or more, and at most %d faults in all", t.Rounds, t.Pairs, lab.TrialMost)
+		}
+		for _, kind := range t.Strike {
+			if !slices.Contains(lab.BlowKinds(), kind) {
+				return fmt.Errorf("--strike %q: there is no such kind of fault; there are: %s", kind, strings.Join(lab.BlowKinds(), "; "))
+			}
+		}
+		if len(t.Strike) > 3 {
+			return fmt.Errorf("--strike names %d kinds: give 3 at most, as there are three members and three hosts", len(t.Strike))
 		}
 		if t.Rate < 1 || t.Rate > 100_000 {
 			return fmt.Errorf("--rate %d: give 1 to 100000", t.Rate)

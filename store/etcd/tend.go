@@ -136,8 +136,8 @@ func (s *Store) Noted() Condition {
 
 // Tend looks after the store until ctx ends: it makes admitted members count once
 // they have what the others have, notes how full the store is, has this
-// process's member give back what it does not use, and ends the alarm that it
-// had no space. A cluster elsewhere is looked at only.
+// process's member give back what it does not use, ends the alarm that it
+// had no space, and, while nobody leads, connections that say nothing. A cluster elsewhere is looked at only.
 func (s *Store) Tend(ctx context.Context, log *slog.Logger) error {
 	promote, look := time.NewTicker(promoteEvery), time.NewTicker(lookEvery)
 	defer promote.Stop()
@@ -152,6 +152,9 @@ func (s *Store) Tend(ctx context.Context, log *slog.Logger) error {
 			return nil
 		case <-promote.C:
 			s.promote(ctx, log)
+			if s.member != nil {
+				s.member.revive(log)
+			}
 			continue
 		case <-look.C:
 		}
