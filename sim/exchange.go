@@ -259,7 +259,7 @@ func (s *Sim) end(p Packet, x *exchange, answerable bool) Finding {
 	case dataplane.NotHere, dataplane.UnknownNetwork:
 		from, _ := s.World().Endpoint(p.From)
 		for _, to := range owners(s.World(), from, p.Dst) {
-			if !s.Plugged(to.Full()) {
+			if x.misses(to) && !s.Plugged(to.Full()) {
 				return Finding{Instead: to.Full().String() + " is not plugged in"}
 			}
 		}
@@ -267,6 +267,12 @@ func (s *Sim) end(p Packet, x *exchange, answerable bool) Finding {
 	default:
 		return Finding{Instead: "dropped as " + d.reason.String()}
 	}
+}
+
+// misses reports whether the packet of an exchange was dropped where an endpoint is bound, for
+// want of a port.
+func (x *exchange) misses(e world.Endpoint) bool {
+	return len(x.drops) == 1 && (x.drops[0].reason == dataplane.NotHere || x.drops[0].reason == dataplane.UnknownNetwork) && e.BoundTo(x.drops[0].host)
 }
 
 // meant reports whether a guest is one who has the address as the sender sees it.

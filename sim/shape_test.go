@@ -75,11 +75,6 @@ func routed(a netip.Addr) bool {
 	return slices.ContainsFunc(beyond, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// permits reports whether an endpoint is allowed an address.
-func permits(e world.Endpoint, a netip.Addr) bool {
-	return slices.ContainsFunc(e.Allowed, func(x world.Allowed) bool { return x.Prefix.Contains(a) })
-}
-
 // nextHops is how many of the first addresses of a tenant's network routes lead over.
 const nextHops = 4
 

@@ -241,7 +241,8 @@ func (p sight) rightIn(w *world.World) bool { return p.wrongIn(w) == "" }
 
 // wrongIn says why a world does not allow a packet, "" if it does. The end that is not
 // here is whoever has its address: a host that is cut off sends for an endpoint that
-// is no more, and nobody else can tell it from the next one of that address there.
+// is no more, and nobody else can tell it from the next one of that address there. Nor
+// need the host of a next hop know over whom a route leads: another one has followed it.
 func (p sight) wrongIn(w *world.World) string {
 	from, ok := w.Endpoint(p.from.endpoint)
 	same := ok && from.UID == p.from.uid
@@ -260,8 +261,13 @@ func (p sight) wrongIn(w *world.World) string {
 	case !from.Has(p.src):
 		return fmt.Sprintf("%s has not the address %s", p.from.endpoint, p.src)
 	}
-	why := fmt.Sprintf("nobody has %s", p.dst)
-	for _, to := range owners(w, from, p.dst) {
+	why, all := fmt.Sprintf("nobody has %s", p.dst), owners(w, from, p.dst)
+	if p.to != nil && p.here == p.to && near != nil && near != far {
+		if to, ok := w.Endpoint(p.to.endpoint); ok && to.Has(p.dst) {
+			all = append(all, to)
+		}
+	}
+	for _, to := range all {
 		switch {
 		case p.to != nil && p.here == p.to && (to.Full() != p.to.endpoint || to.UID != p.to.uid):
 			why = fmt.Sprintf("%s has %s", to.Full(), p.dst)
