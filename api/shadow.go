@@ -82,8 +82,9 @@ func (s *server) shadows(api huma.API) {
 
 // policies returns the policies in shadow that the filter chooses, in order.
 func (f ShadowFilter) policies(w *world.World, t dove.Tenant) ([]string, error) {
-	if f.Blueprint != "" && w.Parsed(t, f.Blueprint) == nil {
-		return nil, dove.Errorf(dove.NotFound, "tenant %s has no blueprint %s", t, f.Blueprint)
+	n := names{w: w, tenant: t}
+	if f.Blueprint != "" {
+		n.blueprint("blueprint", f.Blueprint)
 	}
 	var all []string
 	named := f.Policy == ""
@@ -98,11 +99,11 @@ func (f ShadowFilter) policies(w *world.World, t dove.Tenant) ([]string, error) 
 			}
 		}
 	}
-	if !named {
-		return nil, dove.Errorf(dove.NotFound, "there is no policy %s", f.Policy)
+	if !named && len(n.faults) == 0 {
+		n.fault("policy", "", "unknown policy %q", f.Policy)
 	}
 	slices.Sort(all)
-	return all, nil
+	return all, n.err()
 }
 
 func ruleOf(b *blueprint.Blueprint, p blueprint.Policy) string { return b.Name + "/" + p.Name }

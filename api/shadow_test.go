@@ -53,8 +53,8 @@ policies:
 			t.Errorf("%s: %+v, meant: %d", query, some.Items, n)
 		}
 	}
-	r.refused(404, "GET /v1/tenants/a/shadows?blueprint=none", "")
-	r.refused(404, "GET /v1/tenants/a/shadows?policy=none", "")
+	r.refused(422, "GET /v1/tenants/a/shadows?blueprint=none", "")
+	r.refused(422, "GET /v1/tenants/a/shadows?policy=none", "")
 }
 
 // TestWhySaysWhatIsInShadow beside the verdict.

@@ -8,9 +8,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"dove.network/dove"
 	"go.yaml.in/yaml/v4"
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
+
+	"dove.network/dove"
 )
 
 // Limits of a document's text.
@@ -41,28 +42,34 @@ func load(text []byte) (*yaml.Node, error) {
 	if err != nil {
 		panic(fmt.Sprintf("yaml loader options: %v", err))
 	}
-	var document, second yaml.Node
-	switch err := loader.Load(&document); {
-	case errors.Is(err, io.EOF):
+	var document *yaml.Node // the one that says something
+	for {
+		var n yaml.Node
+		if err := loader.Load(&n); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			f.syntax(err)
+			break
+		}
+		if n.Kind != yaml.DocumentNode || len(n.Content) != 1 {
+			panic(fmt.Sprintf("yaml gave a document of kind %d with %d nodes", n.Kind, len(n.Content)))
+		}
+		switch {
+		case n.Content[0].ShortTag() == "!!null":
+			continue // a line of --- too many
+		case document != nil:
+			f.add(dove.Invalid, place{line: n.Line, column: n.Column}, "a second document starts here", "give one blueprint at a time")
+		default:
+			document = n.Content[0]
+			f.refuseAliases(document)
+			continue
+		}
+		break
+	}
+	if document == nil && len(f.list) == 0 {
 		f.add(dove.Invalid, place{line: 1, column: 1}, "the document is empty", "start with apiVersion: "+APIVersion)
-		return nil, f.err()
-	case err != nil:
-		f.syntax(err)
-		return nil, f.err()
 	}
-	if err := loader.Load(&second); err == nil {
-		f.add(dove.Invalid, place{line: second.Line, column: second.Column}, "a second document starts here", "give one blueprint at a time")
-	} else if !errors.Is(err, io.EOF) {
-		f.syntax(err)
-	}
-	f.refuseAliases(&document)
-	if err := f.err(); err != nil {
-		return nil, err
-	}
-	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 {
-		panic(fmt.Sprintf("yaml gave a document of kind %d with %d nodes", document.Kind, len(document.Content)))
-	}
-	return document.Content[0], nil
+	return document, f.err()
 }
 
 // syntax notes what the YAML reader stumbled over.

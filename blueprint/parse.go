@@ -5,8 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"dove.network/dove"
 	"go.yaml.in/yaml/v4"
+
+	"dove.network/dove"
 )
 
 // item names a part of a document whose place Check may need.
@@ -91,10 +92,6 @@ func Parse(tenant dove.Tenant, text []byte) (*Blueprint, error) {
 }
 
 func (p *parser) document(root node) {
-	if root.isNull() {
-		p.add(dove.Invalid, root.place(), "the document is empty", "start with apiVersion: "+APIVersion)
-		return
-	}
 	keys, ok := p.fields(root, documentShape)
 	if !ok {
 		return

@@ -19,7 +19,6 @@ func TestStructuralFaults(t *testing.T) {
 	for name, text := range map[string]string{
 		"a list":                 "[]",
 		"a word":                 "shop",
-		"nothing":                "~",
 		"no head":                "name: shop\n",
 		"no name":                "apiVersion: dove/v1\nkind: Blueprint\n",
 		"another version":        "apiVersion: dove/v2\nkind: Blueprint\nname: shop\n",

@@ -12,7 +12,7 @@ type Document struct {
 }
 
 // Split parts a text at the lines with which YAML parts documents, and leaves out
-// what has none. A text of one document is one part as it is, whatever stands before.
+// what has none. A text of one document is one part as it is, whatever stands around.
 func Split(text []byte) []Document {
 	var parts []Document
 	begin, line, first := 0, 0, 1

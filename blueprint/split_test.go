@@ -2,6 +2,7 @@ package blueprint
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -22,6 +23,21 @@ func TestSplit(t *testing.T) {
 		}
 		if fmt.Sprint(got) != want {
 			t.Errorf("%q: %v, want %s", text, got, want)
+		}
+	}
+}
+
+// TestEmptyDocuments: lines of --- too many part nothing.
+func TestEmptyDocuments(t *testing.T) {
+	const doc = "apiVersion: dove/v1\nkind: Blueprint\nname: x\n"
+	for _, text := range []string{doc + "---\n", "---\n---\n" + doc, "# a\n---\n" + doc + "---\n# c\n---\n", doc + "...\n"} {
+		if b, err := Parse("acme", []byte(text)); err != nil || b.Name != "x" {
+			t.Errorf("%q: %v, %v", text, b, err)
+		}
+	}
+	for _, text := range []string{"---\n---\n", "null\n", "---\n~\n---\n"} {
+		if _, err := Parse("acme", []byte(text)); err == nil || !strings.Contains(err.Error(), "the document is empty") {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

@@ -9,9 +9,10 @@ import (
 	"os"
 	"strings"
 
-	"dove.network/dove"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"dove.network/dove"
 )
 
 // secretMark annotates flags whose value --check must not print.
@@ -116,6 +117,29 @@ func Secret(f *pflag.FlagSet, names ...string) {
 			panic(fmt.Sprintf("config: %v", err))
 		}
 	}
+}
+
+// Faults gathers what is wrong with a program's settings, for the check of Program.
+type Faults []dove.Fault
+
+// Add notes a fault of the setting of that name.
+func (f *Faults) Add(name, hint, format string, args ...any) {
+	*f = append(*f, dove.Fault{Path: name, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// Check notes err, if it is one.
+func (f *Faults) Check(name, hint string, err error) {
+	if err != nil {
+		f.Add(name, hint, "%v", err)
+	}
+}
+
+// Err returns all faults as one *dove.Error, or nil.
+func (f Faults) Err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return invalid("", f)
 }
 
 // LogFormat is how log lines are written.

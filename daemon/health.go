@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"dove.network/dove"
 )
 
 // Health is what a program says of itself. Both are asked from any goroutine
@@ -87,10 +89,7 @@ func CheckListen(address string) error {
 	if address == "" {
 		return nil
 	}
-	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-		return fmt.Errorf("%q is not of the form host:port", address)
-	}
-	return nil
+	return dove.CheckAddress(address, true)
 }
 
 // Listen opens the listener for Serve; nil if the address is empty.

@@ -3,6 +3,9 @@ package dove
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -111,6 +114,22 @@ func CheckName(s string) error {
 		default:
 			return fmt.Errorf("name %q: use lower-case letters, digits and inner hyphens", s)
 		}
+	}
+	return nil
+}
+
+// CheckAddress reports why text is no address under which others reach a program, as
+// dpc1.example:7443 or 192.0.2.9:7443. With listens it may be one to listen at: without
+// host, of every device, or with the port 0.
+func CheckAddress(text string, listens bool) error {
+	host, port, err := net.SplitHostPort(text)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	addr, _ := netip.ParseAddr(host)
+	switch {
+	case err != nil || bad != nil || !listens && (host == "" || n == 0):
+		return fmt.Errorf("%q is not of the form host:port", text)
+	case !listens && addr.IsUnspecified():
+		return fmt.Errorf("%q is where to listen: nobody reaches %s", text, host)
 	}
 	return nil
 }

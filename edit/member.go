@@ -3,8 +3,6 @@ package edit
 import (
 	"crypto/subtle"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"dove.network/dove"
@@ -67,9 +65,8 @@ func checkMember(p *problems, w *world.World, doc world.Member) {
 		if a == "" {
 			continue
 		}
-		host, port, err := net.SplitHostPort(a)
-		if n, badPort := strconv.ParseUint(port, 10, 16); err != nil || host == "" || badPort != nil || n == 0 {
-			p.add(dove.Invalid, path, "write dpc1.example:7443 or 192.0.2.9:7443", "%q is not of the form host:port", a)
+		if err := dove.CheckAddress(a, false); err != nil {
+			p.add(dove.Invalid, path, "write dpc1.example:7443 or 192.0.2.9:7443", "%v", err)
 			continue
 		}
 		if other := taken[a]; other != "" {

@@ -9,10 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"dove.network/api"
 	"dove.network/api/client"
 	"dove.network/dove"
-	"github.com/spf13/cobra"
 )
 
 func (a *app) whyCommand() *cobra.Command {
@@ -77,7 +78,7 @@ func parseFlow(from, to, traffic string) (api.Flow, error) {
 	switch proto {
 	case "tcp", "udp", "sctp":
 		if n, err := strconv.ParseUint(rest, 10, 16); err != nil || n == 0 {
-			return f, fmt.Errorf("%q does not say the one port that a packet goes to: write %s/443", traffic, proto)
+			return f, fmt.Errorf("%q does not say the one port, from 1 to 65535, that a packet goes to: write %s/443", traffic, proto)
 		}
 		f.Proto, f.Port = proto, rest
 	case "icmp", "icmpv4", "icmpv6":

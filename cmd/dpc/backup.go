@@ -55,7 +55,7 @@ func (s *saving) save(ctx context.Context, file string, out io.Writer) (err erro
 	}
 	conf, err := client.Load(cmp.Or(s.Admin, filepath.Join(s.State, adminFile)))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (--admin names a configuration of dovectl)", err)
 	}
 	c, err := client.New(conf)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"dove.network/auth"
+	"dove.network/config"
 	"dove.network/dove"
 )
 
@@ -95,17 +96,13 @@ func (a *addresses) advertiseFlags(f *pflag.FlagSet, otherwise string) {
 	}
 }
 
-// check says what is wrong with addresses to listen on (host may be empty) or to advertise.
-func (a addresses) check(prefix string, needsHost bool) (faults []dove.Fault) {
+// check says what is wrong with addresses to listen at or to advertise.
+func (a addresses) check(f *config.Faults, prefix string, listens bool) {
 	for _, its := range a.named() {
-		if *its.address == "" {
-			continue
-		}
-		if host, port, err := net.SplitHostPort(*its.address); err != nil || port == "" || needsHost && host == "" {
-			faults = append(faults, dove.Fault{Path: prefix + its.name, Message: fmt.Sprintf("%q is not of the form host:port", *its.address)})
+		if *its.address != "" {
+			f.Check(prefix+its.name, "", dove.CheckAddress(*its.address, listens))
 		}
 	}
-	return faults
 }
 
 // or fills in what is empty from another.

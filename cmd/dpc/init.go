@@ -62,19 +62,16 @@ It never touches a state folder that has an authority.`,
 }
 
 func (s *initial) check() error {
-	var faults []dove.Fault
-	if err := dove.CheckName(s.Name); err != nil {
-		faults = append(faults, dove.Fault{Path: "name", Message: err.Error()})
-	}
+	var f config.Faults
+	s.faults(&f)
+	return f.Err()
+}
+
+func (s *initial) faults(f *config.Faults) {
+	f.Check("name", "", dove.CheckName(s.Name))
 	for _, a := range s.Advertise {
-		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" {
-			faults = append(faults, dove.Fault{Path: "advertise", Message: fmt.Sprintf("%q is not of the form host:port", a), Hint: "write dpc1.example:7443 or 192.0.2.9:7443"})
-		}
+		f.Check("advertise", "write dpc1.example:7443 or 192.0.2.9:7443", dove.CheckAddress(a, false))
 	}
-	if len(faults) > 0 {
-		return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: faults}
-	}
-	return nil
 }
 
 // init writes the authority last: as long as it is not there nothing counts.

@@ -83,26 +83,17 @@ func usual(host string) addresses {
 }
 
 func (s *joining) check() error {
-	faults := s.Advertise.check("advertise-", true)
-	bad := func(path, hint, format string, args ...any) {
-		faults = append(faults, dove.Fault{Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
-	}
-	if err := dove.CheckName(s.Name); err != nil {
-		bad("name", "the name for which the token was made", "%v", err)
-	}
-	if host, port, err := net.SplitHostPort(s.Server); err != nil || host == "" || port == "" {
-		bad("server", "write 192.0.2.254:7443", "%q is not of the form host:port", s.Server)
-	}
+	var f config.Faults
+	s.Advertise.check(&f, "advertise-", false)
+	f.Check("name", "the name for which the token was made", dove.CheckName(s.Name))
+	f.Check("server", "write 192.0.2.254:7443", dove.CheckAddress(s.Server, false))
 	if _, _, err := net.SplitHostPort(s.Address); err == nil {
-		bad("advertise", "ports are set one by one, --advertise-api HOST:PORT and so on", "%q has a port", s.Address)
+		f.Add("advertise", "ports are set one by one, --advertise-api HOST:PORT and so on", "%q has a port", s.Address)
 	}
 	if reached := s.Advertise.or(usual(s.Address)); reached.API == "" || reached.Control == "" || reached.Peer == "" || reached.Etcd == "" {
-		bad("advertise", "--advertise HOST", "it is not said under which addresses others reach this member")
+		f.Add("advertise", "--advertise HOST", "it is not said under which addresses others reach this member")
 	}
-	if len(faults) > 0 {
-		return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: faults}
-	}
-	return nil
+	return f.Err()
 }
 
 // join writes the authority last, as init does.
@@ -169,14 +160,11 @@ func vacant(state string) error {
 func resolve(ctx context.Context, hosts []string) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	var faults []dove.Fault
+	var f config.Faults
 	for _, host := range hosts {
 		if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
-			faults = append(faults, dove.Fault{Path: "advertise", Message: fmt.Sprintf("%s has no address: %v", host, err), Hint: "others would not find this member: write its address, or mend the name service"})
+			f.Add("advertise", "others would not find this member: write its address, or mend the name service", "%s has no address: %v", host, err)
 		}
 	}
-	if len(faults) > 0 {
-		return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: faults}
-	}
-	return nil
+	return f.Err()
 }

@@ -66,14 +66,10 @@ func (s *restoring) check() error {
 	if named.Name == "" {
 		named.Name = "dpc-1"
 	}
-	faults := s.Elsewhere.check()
-	if err, ok := errors.AsType[*dove.Error](named.check()); ok {
-		faults = append(faults, err.Faults...)
-	}
-	if len(faults) > 0 {
-		return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: faults}
-	}
-	return nil
+	var f config.Faults
+	s.Elsewhere.check(&f)
+	named.faults(&f)
+	return f.Err()
 }
 
 // restore reads the whole file before it writes anything, and writes the

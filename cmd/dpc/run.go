@@ -23,7 +23,6 @@ import (
 	"dove.network/control/stream"
 	"dove.network/controller"
 	"dove.network/daemon"
-	"dove.network/dove"
 	"dove.network/store/etcd"
 	"dove.network/world"
 )
@@ -66,23 +65,21 @@ members are one cluster; a member that is alone serves alone.`,
 }
 
 func (s *settings) check() error {
-	faults := append(s.Listen.check("", false), s.Advertise.check("advertise-", true)...)
-	bad := func(path, message string) { faults = append(faults, dove.Fault{Path: path, Message: message}) }
-	for path, address := range map[string]string{"api": s.Listen.API, "control": s.Listen.Control} {
-		if address == "" {
-			bad(path, "it is missing")
-		}
+	var f config.Faults
+	s.Listen.check(&f, "", true)
+	s.Advertise.check(&f, "advertise-", false)
+	if s.Listen.API == "" {
+		f.Add("api", "", "it is missing")
 	}
-	if err := daemon.CheckListen(s.Metrics); err != nil {
-		bad("metrics", err.Error())
+	if s.Listen.Control == "" {
+		f.Add("control", "", "it is missing")
 	}
+	f.Check("metrics", "", daemon.CheckListen(s.Metrics))
 	if s.QuotaMiB < quotaMinMiB {
-		bad("etcd-quota", fmt.Sprintf("%d MiB are too few: at least %d", s.QuotaMiB, quotaMinMiB))
+		f.Add("etcd-quota", "", "%d MiB are too few: at least %d", s.QuotaMiB, quotaMinMiB)
 	}
-	if faults = append(faults, s.Elsewhere.check()...); len(faults) > 0 {
-		return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: faults}
-	}
-	return nil
+	s.Elsewhere.check(&f)
+	return f.Err()
 }
 
 // quotaMinMiB is the least that a store may keep.

@@ -15,6 +15,7 @@ import (
 
 	"dove.network/api"
 	"dove.network/auth"
+	"dove.network/config"
 	"dove.network/dove"
 	"dove.network/store/etcd"
 	"dove.network/world"
@@ -39,18 +40,16 @@ func (e *elsewhere) flags(f *pflag.FlagSet) {
 	f.StringVar(&e.Password, "etcd-password", e.Password, "`FILE` with the password of that name")
 }
 
-func (e *elsewhere) check() (faults []dove.Fault) {
-	bad := func(path, message string) { faults = append(faults, dove.Fault{Path: path, Message: message}) }
+func (e *elsewhere) check(f *config.Faults) {
 	if len(e.Endpoints) == 0 && e.CA+e.Cert+e.Key+e.User+e.Password != "" {
-		bad("etcd-endpoints", "certificates or a name are given for a cluster, but no cluster")
+		f.Add("etcd-endpoints", "", "certificates or a name are given for a cluster, but no cluster")
 	}
 	if (e.Cert == "") != (e.Key == "") {
-		bad("etcd-key", "a certificate and its key go together")
+		f.Add("etcd-key", "", "a certificate and its key go together")
 	}
 	if (e.User == "") != (e.Password == "") {
-		bad("etcd-password", "a name and its password go together")
+		f.Add("etcd-password", "", "a name and its password go together")
 	}
-	return faults
 }
 
 // store returns how to reach that cluster.

@@ -50,7 +50,7 @@ func TestSettings(t *testing.T) {
 		want string
 	}{
 		"nothing":       {nil, "dpc: no DPC member is named"},
-		"many":          {[]string{"--dpc=x", "--underlay=::1", "--state=here", "--rows=1"}, "dpc: \"x\" is not of the form HOST:PORT"},
+		"many":          {[]string{"--dpc=x", "--underlay=::1", "--state=here", "--rows=1"}, "dpc: \"x\" is not of the form host:port"},
 		"family":        {[]string{"--dpc=x:1", "--underlay=fe80::1"}, "not an address of one host that others reach"},
 		"token":         {[]string{"--dpc=x:1", "--join=abc"}, "join: this is no dove-join token"},
 		"join, no more": {[]string{"join"}, "join: the join token is missing"},

@@ -70,43 +70,27 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	config.Secret(f, "join")
 }
 
-// faults collects what is wrong with settings.
-type faults []dove.Fault
-
-func (f *faults) add(path, message, hint string) {
-	*f = append(*f, dove.Fault{Path: path, Message: message, Hint: hint})
-}
-
-func (f faults) err() error {
-	if len(f) == 0 {
-		return nil
-	}
-	return &dove.Error{Kind: dove.Invalid, Message: "the settings are not valid", Faults: f}
-}
-
 // checkPlaces checks what every command needs.
-func (s *settings) checkPlaces() faults {
-	var f faults
+func (s *settings) checkPlaces() config.Faults {
+	var f config.Faults
 	for _, x := range [][2]string{{"state", s.State}, {"pins", s.Pins}} {
 		if !filepath.IsAbs(x[1]) {
-			f.add(x[0], fmt.Sprintf("%q is not an absolute path", x[1]), "")
+			f.Add(x[0], "", "%q is not an absolute path", x[1])
 		}
 	}
 	if s.Underlay.IsValid() && (s.Underlay.Is4In6() || s.Underlay.Zone() != "" || !s.Underlay.IsGlobalUnicast()) {
-		f.add("underlay", fmt.Sprintf("%s is not an address of one host that others reach", s.Underlay), "give one such as 192.0.2.1 or 2001:db8::1")
+		f.Add("underlay", "give one such as 192.0.2.1 or 2001:db8::1", "%s is not an address of one host that others reach", s.Underlay)
 	}
 	if s.Host != "" {
-		if err := dove.CheckName(s.Host); err != nil {
-			f.add("host", err.Error(), "")
-		}
+		f.Check("host", "", dove.CheckName(s.Host))
 	}
 	for _, x := range [][2]string{{"up-device", s.Up}, {"vxlan-device", s.VXLAN}} {
 		if x[1] == "" || len(x[1]) > 15 || strings.ContainsAny(x[1], "/ :") {
-			f.add(x[0], fmt.Sprintf("%q is no device name", x[1]), "1 to 15 characters without spaces, slashes and colons")
+			f.Add(x[0], "1 to 15 characters without spaces, slashes and colons", "%q is no device name", x[1])
 		}
 	}
 	if len(filepath.Join(s.State, socketName)) > 105 {
-		f.add("state", "the path is too long for a socket in it", "at most 92 characters")
+		f.Add("state", "at most 92 characters", "the path is too long for a socket in it")
 	}
 	return f
 }
@@ -126,64 +110,54 @@ func (s *settings) dscp() (dataplane.DSCP, error) {
 func (s *settings) checkRun() error {
 	f := s.checkPlaces()
 	if len(s.DPC) == 0 {
-		f.add("dpc", "no DPC member is named", "--dpc HOST:PORT")
+		f.Add("dpc", "--dpc HOST:PORT", "no DPC member is named")
 	}
 	for _, addr := range s.DPC {
-		checkHostPort(&f, "dpc", addr)
+		f.Check("dpc", "", dove.CheckAddress(addr, false))
 	}
 	if s.Flows < 64 || s.Flows > 1<<24 {
-		f.add("flows", fmt.Sprintf("%d is not between 64 and %d", s.Flows, 1<<24), "")
+		f.Add("flows", "", "%d is not between 64 and %d", s.Flows, 1<<24)
 	}
 	if s.FlowsPerPort < 1 {
-		f.add("flows-per-port", "0 lets no guest talk", "")
+		f.Add("flows-per-port", "", "0 lets no guest talk")
 	}
 	if s.Rows < 64 || s.Rows > agent.RowsMax {
-		f.add("rows", fmt.Sprintf("%d is not between 64 and %d", s.Rows, agent.RowsMax), "")
+		f.Add("rows", "", "%d is not between 64 and %d", s.Rows, agent.RowsMax)
 	}
-	if _, err := s.dscp(); err != nil {
-		f.add("dscp", err.Error(), "")
-	}
-	if err := daemon.CheckListen(s.Metrics); err != nil {
-		f.add("metrics", err.Error(), "")
-	}
+	_, err := s.dscp()
+	f.Check("dscp", "", err)
+	f.Check("metrics", "", daemon.CheckListen(s.Metrics))
 	if s.Join != "" {
 		s.checkToken(&f)
 	}
-	return f.err()
+	return f.Err()
 }
 
 func (s *settings) checkJoin() error {
 	f := s.checkPlaces()
 	if s.Join == "" {
-		f.add("join", "the join token is missing", "dovectl host token HOST makes one")
+		f.Add("join", "dovectl host token HOST makes one", "the join token is missing")
 	} else {
 		s.checkToken(&f)
 	}
-	return f.err()
+	return f.Err()
 }
 
-func (s *settings) checkRemove() error { return s.checkPlaces().err() }
+func (s *settings) checkRemove() error { return s.checkPlaces().Err() }
 
 // checkToken checks what joining needs.
-func (s *settings) checkToken(f *faults) {
+func (s *settings) checkToken(f *config.Faults) {
 	if s.Join != "-" {
-		if _, err := auth.ParseToken(auth.JoinToken, s.Join); err != nil {
-			f.add("join", err.Error(), "")
-		}
+		_, err := auth.ParseToken(auth.JoinToken, s.Join)
+		f.Check("join", "", err)
 	}
 	if !s.Underlay.IsValid() {
-		f.add("underlay", "it is missing", "to join, say this host's underlay address")
+		f.Add("underlay", "to join, say this host's underlay address", "it is missing")
 	}
 	if s.API != "" {
-		checkHostPort(f, "api", s.API)
+		f.Check("api", "", dove.CheckAddress(s.API, false))
 	} else if len(s.DPC) == 0 {
-		f.add("api", "no DPC member is named", "--api HOST:PORT")
-	}
-}
-
-func checkHostPort(f *faults, name, addr string) {
-	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
-		f.add(name, fmt.Sprintf("%q is not of the form HOST:PORT", addr), "")
+		f.Add("api", "--api HOST:PORT", "no DPC member is named")
 	}
 }
 
