@@ -58,3 +58,40 @@ func TestAssignDigest(t *testing.T) {
 		t.Errorf("only %d changes were tried", len(seen))
 	}
 }
+
+// TestEqualPeers changes each field of a row in turn: what differs is not equal.
+func TestEqualPeers(t *testing.T) {
+	var a, b Peer
+	if !a.Equal(&b) {
+		t.Fatal("equal rows are not equal")
+	}
+	var walk func(path string, v reflect.Value)
+	walk = func(path string, v reflect.Value) {
+		was := reflect.New(v.Type()).Elem()
+		was.Set(v)
+		switch kind := v.Kind(); {
+		case v.Type() == reflect.TypeFor[netip.Addr]():
+			v.Set(reflect.ValueOf(netip.MustParseAddr("192.0.2.1")))
+		case kind == reflect.Struct:
+			for f, field := range v.Fields() {
+				walk(path+"."+f.Name, field)
+			}
+			return
+		case kind == reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		case kind == reflect.Array:
+			v.Index(0).SetUint(7)
+		case kind == reflect.String:
+			v.SetString("x")
+		case kind == reflect.Bool:
+			v.SetBool(true)
+		default:
+			v.Set(reflect.ValueOf(7).Convert(v.Type()))
+		}
+		if a.Equal(&b) || b.Equal(&a) {
+			t.Errorf("rows that differ in %s are equal", path)
+		}
+		v.Set(was)
+	}
+	walk("", reflect.ValueOf(&a).Elem())
+}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"dove.network/dove"
@@ -394,6 +395,20 @@ func (p Peer) Classes() []dove.Class {
 		all = append(all, w.Class)
 	}
 	return all
+}
+
+// FirstOf reports whether a further way is the first that has its class.
+func (p *Peer) FirstOf(way int) bool {
+	class := p.Ways[way].Class
+	return class != p.Class && !slices.ContainsFunc(p.Ways[:way], func(w Way) bool { return w.Class == class })
+}
+
+// Equal reports whether two rows say the same.
+func (p *Peer) Equal(o *Peer) bool {
+	return p.Key == o.Key && p.Absent == o.Absent && p.TTL == o.TTL && p.NoRoute == o.NoRoute &&
+		p.UID == o.UID && p.Class == o.Class && p.MAC == o.MAC && p.VTEP == o.VTEP && p.Other == o.Other &&
+		p.Host == o.Host && p.Endpoint == o.Endpoint && p.Domain == o.Domain &&
+		p.Gateway == o.Gateway && p.VNI == o.VNI && p.Far == o.Far && p.MTU == o.MTU && slices.Equal(p.Ways, o.Ways)
 }
 
 // Pair is a row: the table of an ordered pair of classes. A nil Table says that

@@ -180,13 +180,10 @@ func (c *Core) doubtful(s *session, m *control.PolicyRequest) bool {
 		if q.Outgoing {
 			continue
 		}
-		a := c.view.Resolve(s.identity.Host, q)
-		holds := a.Answer.Status == control.Found
-		for _, p := range a.Peers {
-			holds = holds && c.interest.HasPeer(s.id, p)
-		}
+		a := c.interest.Resolve(s.id, q)
+		holds := a.Answer.Status == control.Found && c.interest.HoldsPeer(s.id, a.Peers[0].Key)
 		for _, p := range a.Pairs {
-			holds = holds && c.interest.HasPair(s.id, p)
+			holds = holds && c.interest.HoldsPair(s.id, p.Key)
 		}
 		if holds {
 			return true

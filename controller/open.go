@@ -211,7 +211,7 @@ func (c *Core) compare(u *unopened) {
 	for ; u.at < end; u.at++ {
 		held := h.Peers[u.at-len(h.Pairs)]
 		row := c.view.Peer(host, held.Key)
-		c.interest.Peer(u.id, row)
+		c.interest.Peer(u.id, &row)
 		if digest := row.Digest(); !known || digest != held.Digest || digest == (control.Digest{}) {
 			u.peers = append(u.peers, row)
 		}

@@ -95,9 +95,9 @@ func (c *Core) received(s *session, m control.Up) {
 func (c *Core) answer(s *session, m *control.PolicyRequest) {
 	answered := make([]control.Answered, 0, len(m.Questions))
 	for _, q := range m.Questions {
-		a := c.view.Resolve(s.identity.Host, q)
-		for _, p := range a.Peers {
-			if p.Absent || !c.interest.HoldsPeer(s.id, p.Key) {
+		a := c.interest.Resolve(s.id, q)
+		for i := range a.Peers {
+			if p := &a.Peers[i]; p.Absent || !c.interest.HoldsPeer(s.id, p.Key) {
 				c.interest.Peer(s.id, p)
 			}
 		}

@@ -128,7 +128,7 @@ func (i *Interest) touchClaim(t touched, w *world.World, c *world.Claim) {
 
 // touchAddress concerns those who hold an address as seen from a network.
 func (i *Interest) touchAddress(t touched, vni dove.VNI, a netip.Addr) {
-	for _, id := range i.peers[vni][a] {
+	for _, id := range i.holders(vni, a) {
 		t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
 	}
 	for _, id := range i.marked[vni] {
@@ -138,9 +138,9 @@ func (i *Interest) touchAddress(t touched, vni dove.VNI, a netip.Addr) {
 
 // touchPrefix concerns those who hold any address of a prefix as seen from a network.
 func (i *Interest) touchPrefix(t touched, vni dove.VNI, within netip.Prefix) {
-	for a, ids := range i.peers[vni] {
+	for a, its := range i.peers[vni] {
 		if within.Contains(a) {
-			for _, id := range ids {
+			for _, id := range its.sessions {
 				t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
 			}
 		}
@@ -186,8 +186,8 @@ func (i *Interest) touchRouter(t touched, w *world.World, r *world.Router) {
 
 // touchNetwork concerns those who hold anything of a network.
 func (i *Interest) touchNetwork(t touched, vni dove.VNI) {
-	for a, ids := range i.peers[vni] {
-		for _, id := range ids {
+	for a, its := range i.peers[vni] {
+		for _, id := range its.sessions {
 			t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
 		}
 	}
@@ -276,7 +276,7 @@ func (i *Interest) touchSights(t touched, id control.SessionID, domain dove.Doma
 		return
 	}
 	for key, held := range h.peers {
-		if slices.ContainsFunc(held.classes, func(c dove.Class) bool { return turned[classAt{key.VNI, c}] }) {
+		if p := held.row(); !p.Absent && slices.ContainsFunc(p.Classes(), func(c dove.Class) bool { return turned[classAt{key.VNI, c}] }) {
 			t.of(id).peers[key] = true
 		}
 	}
@@ -292,14 +292,14 @@ func (i *Interest) renew(t touched, renamed map[control.SessionID]renames) []New
 		host := i.sessions[id].host
 		news := News{Session: id, Expect: i.Expect(id, nil, i.follow(id, renamed[id]))}
 		for _, key := range slices.SortedFunc(maps.Keys(t[id].pairs), ComparePairKeys) {
-			if row := i.view.Pair(host, key); !i.HasPair(id, row) {
+			if row := i.view.Pair(host, key); !i.hasPair(id, row) {
 				i.Pair(id, row)
 				news.Pairs = append(news.Pairs, row)
 			}
 		}
 		for _, key := range slices.SortedFunc(maps.Keys(t[id].peers), ComparePeerKeys) {
-			if row := i.view.Peer(host, key); !i.HasPeer(id, row) {
-				i.Peer(id, row)
+			if row := i.view.Peer(host, key); !i.hasPeer(id, &row) {
+				i.Peer(id, &row)
 				news.Peers = append(news.Peers, row)
 			}
 		}

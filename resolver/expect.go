@@ -13,17 +13,19 @@ import (
 // Expect notes that a session is sent rows that it has not asked for, and
 // returns the messages that bring them. Rows that it holds already are left out.
 func (i *Interest) Expect(id control.SessionID, peers []control.Peer, pairs []control.Pair) []*control.Expect {
-	peers = slices.DeleteFunc(peers, func(p control.Peer) bool { return i.HasPeer(id, p) })
-	pairs = slices.DeleteFunc(pairs, func(p control.Pair) bool { return i.HasPair(id, p) })
+	peers = slices.DeleteFunc(peers, func(p control.Peer) bool { return i.HoldsPeer(id, p.Key) })
+	pairs = slices.DeleteFunc(pairs, func(p control.Pair) bool { return i.HoldsPair(id, p.Key) })
 	h := i.sessions[id]
 	messages := control.Expects(i.view.world.Revision(), h.expected, peers, pairs)
 	for _, m := range messages {
 		h.expected = m.Number
-		for _, p := range m.Peers {
+		for n := range m.Peers {
+			p := &m.Peers[n]
 			i.Peer(id, p)
-			held := h.peers[p.Key]
-			held.expected = m.Number
-			h.peers[p.Key] = held
+			if held, ok := h.peers[p.Key]; ok {
+				held.expected = m.Number
+				h.peers[p.Key] = held
+			}
 		}
 		for _, p := range m.Pairs {
 			i.Pair(id, p)
@@ -85,22 +87,30 @@ func (i *Interest) renamed(last, next *world.World, d world.Delta) map[control.S
 // concerned are the sessions that hold an address, also from beyond a router or
 // as next hop of a route, and those of its hosts.
 func (i *Interest) concerned(w *world.World, n world.Network, a netip.Addr, hosts []dove.HostName) []control.SessionID {
-	all := slices.Clone(i.peers[n.VNI][a])
+	all := slices.Clone(i.holders(n.VNI, a))
 	for _, h := range hosts {
 		all = append(all, i.byHost[h]...)
 	}
 	for beside := range w.Beside(n.Full()) {
-		all = append(all, i.peers[beside.VNI][a]...)
+		all = append(all, i.holders(beside.VNI, a)...)
 	}
 	for near, to := range w.RoutesVia(n, a) {
-		for held, ids := range i.peers[near.VNI] {
+		for held, its := range i.peers[near.VNI] {
 			if to.Contains(held) {
-				all = append(all, ids...)
+				all = append(all, its.sessions...)
 			}
 		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// holders returns who holds an address as seen from a network.
+func (i *Interest) holders(vni dove.VNI, a netip.Addr) []control.SessionID {
+	if its := i.peers[vni][a]; its != nil {
+		return its.sessions
+	}
+	return nil
 }
 
 // follow returns the pairs that a session needs for what it holds, once

@@ -20,15 +20,46 @@ type Interest struct {
 	view     *View
 	sessions map[control.SessionID]*holding
 	byHost   map[dove.HostName][]control.SessionID
-	peers    map[dove.VNI]map[netip.Addr][]control.SessionID
+	peers    map[dove.VNI]map[netip.Addr]*spread
 	pairs    map[dove.Domain]map[classes][]control.SessionID
 	marked   map[dove.VNI][]control.SessionID
+	latest   heldPairs // that pairsOf returned last
+}
+
+// heldPairs says which sessions hold the pairs of a domain.
+type heldPairs struct {
+	domain dove.Domain
+	by     map[classes][]control.SessionID // nil: not known
+}
+
+// spread is who holds a row of an address, and what it says, once for all of them: to most
+// hosts the same, or the same without the location.
+type spread struct {
+	sessions []control.SessionID
+	latest   [2]*sent
+}
+
+// sent is a row as sessions were sent it, which nobody changes.
+type sent [1]control.Peer
+
+func (s *sent) row() *control.Peer { return &s[0] }
+
+// share returns what is to be remembered of a row.
+func (s *spread) share(p *control.Peer) *sent {
+	for _, r := range s.latest {
+		if r != nil && r.row().Equal(p) {
+			return r
+		}
+	}
+	r := &sent{*p}
+	s.latest = [2]*sent{r, s.latest[0]}
+	return r
 }
 
 // classes is an ordered pair of them.
 type classes struct{ src, dst dove.Class }
 
-// holding is what one session was sent, by digest.
+// holding is what one session was sent.
 type holding struct {
 	host     dove.HostName
 	peers    map[control.PeerKey]heldPeer
@@ -41,9 +72,7 @@ type holding struct {
 // A row that came unasked has the number of its Expect: a Release from before
 // that does not mean it.
 type heldPeer struct {
-	digest   control.Digest
-	absent   bool
-	classes  []dove.Class // of all its ways, each once; nil if absent
+	*sent
 	expected uint64
 }
 
@@ -64,7 +93,7 @@ func NewInterest(view *View) *Interest {
 		view:     view,
 		sessions: map[control.SessionID]*holding{},
 		byHost:   map[dove.HostName][]control.SessionID{},
-		peers:    map[dove.VNI]map[netip.Addr][]control.SessionID{},
+		peers:    map[dove.VNI]map[netip.Addr]*spread{},
 		pairs:    map[dove.Domain]map[classes][]control.SessionID{},
 		marked:   map[dove.VNI][]control.SessionID{},
 	}
@@ -108,16 +137,16 @@ func (i *Interest) Held(id control.SessionID) (peers, absent, pairs int) {
 	return len(h.peers), absent, len(h.pairs)
 }
 
-// HasPair reports whether the session holds a pair with this content.
-func (i *Interest) HasPair(id control.SessionID, p control.Pair) bool {
+// hasPair reports whether the session holds a pair with this content.
+func (i *Interest) hasPair(id control.SessionID, p control.Pair) bool {
 	held, ok := i.sessions[id].pairs[p.Key]
 	return ok && held.digest == p.Digest()
 }
 
-// HasPeer reports whether the session holds a peer row with this content.
-func (i *Interest) HasPeer(id control.SessionID, p control.Peer) bool {
+// hasPeer reports whether the session holds a peer row with this content.
+func (i *Interest) hasPeer(id control.SessionID, p *control.Peer) bool {
 	held, ok := i.sessions[id].peers[p.Key]
-	return ok && held.digest == p.Digest()
+	return ok && held.row().Equal(p)
 }
 
 // HoldsPeer reports whether the session holds a row of a key, which is then as it should
@@ -129,16 +158,34 @@ func (i *Interest) HoldsPeer(id control.SessionID, key control.PeerKey) bool {
 
 // HoldsPair is HoldsPeer for a pair.
 func (i *Interest) HoldsPair(id control.SessionID, key control.PairKey) bool {
-	_, ok := i.sessions[id].pairs[key]
+	_, ok := slices.BinarySearch(i.pairsOf(key.Domain)[classes{key.Src, key.Dst}], id)
 	return ok
 }
 
-// Peer notes that a session was sent a row, or holds it.
-func (i *Interest) Peer(id control.SessionID, p control.Peer) {
+// pairsOf returns who holds the pairs of a domain.
+func (i *Interest) pairsOf(d dove.Domain) map[classes][]control.SessionID {
+	if i.latest.by == nil || i.latest.domain != d {
+		i.latest = heldPairs{d, i.pairs[d]}
+	}
+	return i.latest.by
+}
+
+// Resolve answers a question of a session as View.Resolve does. What it holds of the peer is
+// as it should be, and is not looked for again.
+func (i *Interest) Resolve(id control.SessionID, q control.Question) control.Answered {
 	h := i.sessions[id]
-	before, holds := h.peers[p.Key]
-	held := heldPeer{digest: p.Digest(), absent: p.Absent, expected: before.expected}
-	if holds && before.digest == held.digest {
+	held := h.peers[control.PeerKey{VNI: q.VNI, Addr: q.Peer}].sent
+	if held != nil && held.row().Absent {
+		held = nil // it may have run out
+	}
+	return i.view.resolve(h.host, q, held)
+}
+
+// Peer notes that a session was sent a row, or holds it.
+func (i *Interest) Peer(id control.SessionID, p *control.Peer) {
+	h := i.sessions[id]
+	before := h.peers[p.Key]
+	if before.sent != nil && before.row().Equal(p) {
 		return
 	}
 	i.forgetPeer(id, h, p.Key)
@@ -151,22 +198,25 @@ func (i *Interest) Peer(id control.SessionID, p control.Peer) {
 	case p.Absent:
 		h.absent[p.Key.VNI]++
 	default:
-		held.classes = []dove.Class{p.Class}
 		i.see(h, classAt{p.Key.VNI, p.Class}, p.Host, p.VTEP, p.Domain)
-		for _, w := range p.Ways {
-			if !slices.Contains(held.classes, w.Class) {
-				held.classes = append(held.classes, w.Class)
+		for n, w := range p.Ways {
+			if p.FirstOf(n) {
 				i.see(h, classAt{p.Key.VNI, w.Class}, w.Host, w.VTEP, p.Domain)
 			}
 		}
 	}
-	h.peers[p.Key] = held
 	holders := i.peers[p.Key.VNI]
 	if holders == nil {
-		holders = map[netip.Addr][]control.SessionID{}
+		holders = map[netip.Addr]*spread{}
 		i.peers[p.Key.VNI] = holders
 	}
-	holders[p.Key.Addr] = with(holders[p.Key.Addr], id)
+	its := holders[p.Key.Addr]
+	if its == nil {
+		its = &spread{}
+		holders[p.Key.Addr] = its
+	}
+	its.sessions = with(its.sessions, id)
+	h.peers[p.Key] = heldPeer{its.share(p), before.expected}
 }
 
 func (i *Interest) forgetPeer(id control.SessionID, h *holding, key control.PeerKey) {
@@ -175,20 +225,23 @@ func (i *Interest) forgetPeer(id control.SessionID, h *holding, key control.Peer
 		return
 	}
 	delete(h.peers, key)
-	drop(i.peers[key.VNI], key.Addr, id)
-	if len(i.peers[key.VNI]) == 0 {
-		delete(i.peers, key.VNI)
+	its := i.peers[key.VNI][key.Addr]
+	if its.sessions = without(its.sessions, id); len(its.sessions) == 0 {
+		if delete(i.peers[key.VNI], key.Addr); len(i.peers[key.VNI]) == 0 {
+			delete(i.peers, key.VNI)
+		}
 	}
-	if held.absent {
+	p := held.row()
+	if p.Absent {
 		if h.absent[key.VNI]--; h.absent[key.VNI] == 0 {
 			delete(h.absent, key.VNI)
 		}
 		return
 	}
-	for _, class := range held.classes {
-		at := classAt{key.VNI, class}
-		if h.seen[at].rows--; h.seen[at].rows == 0 {
-			delete(h.seen, at)
+	h.unsee(classAt{key.VNI, p.Class})
+	for n, w := range p.Ways {
+		if p.FirstOf(n) {
+			h.unsee(classAt{key.VNI, w.Class})
 		}
 	}
 }
@@ -203,6 +256,13 @@ func (i *Interest) see(h *holding, at classAt, host dove.HostName, vtep netip.Ad
 	h.seen[at].located = vtep.IsValid() && (host != h.host || i.view.reaches(h.host, at, domain))
 }
 
+// unsee takes back what see noted of a row.
+func (h *holding) unsee(at classAt) {
+	if h.seen[at].rows--; h.seen[at].rows == 0 {
+		delete(h.seen, at)
+	}
+}
+
 // Pair notes that a session was sent a row, or holds it.
 func (i *Interest) Pair(id control.SessionID, p control.Pair) {
 	h := i.sessions[id]
@@ -214,7 +274,7 @@ func (i *Interest) Pair(id control.SessionID, p control.Pair) {
 	holders := i.pairs[p.Key.Domain]
 	if holders == nil {
 		holders = map[classes][]control.SessionID{}
-		i.pairs[p.Key.Domain] = holders
+		i.pairs[p.Key.Domain], i.latest = holders, heldPairs{}
 	}
 	c := classes{p.Key.Src, p.Key.Dst}
 	holders[c] = with(holders[c], id)
@@ -228,6 +288,7 @@ func (i *Interest) forgetPair(id control.SessionID, h *holding, key control.Pair
 	drop(i.pairs[key.Domain], classes{key.Src, key.Dst}, id)
 	if len(i.pairs[key.Domain]) == 0 {
 		delete(i.pairs, key.Domain)
+		i.latest = heldPairs{}
 	}
 }
 
@@ -257,16 +318,19 @@ func with[T cmp.Ordered](list []T, id T) []T {
 	return slices.Insert(list, at, id)
 }
 
+// without returns the sorted list without id in it.
+func without[T cmp.Ordered](list []T, id T) []T {
+	if at, found := slices.BinarySearch(list, id); found {
+		return slices.Delete(list, at, at+1)
+	}
+	return list
+}
+
 // drop takes id out of the list under a key, and the key if nothing is left.
 func drop[K comparable, T cmp.Ordered](lists map[K][]T, key K, id T) {
-	list := lists[key]
-	at, found := slices.BinarySearch(list, id)
-	if !found {
-		return
+	if list, ok := lists[key]; ok {
+		if lists[key] = without(list, id); len(lists[key]) == 0 {
+			delete(lists, key)
+		}
 	}
-	if len(list) == 1 {
-		delete(lists, key)
-		return
-	}
-	lists[key] = slices.Delete(list, at, at+1)
 }

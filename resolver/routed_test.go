@@ -196,7 +196,7 @@ func TestRoutedNewsIsComplete(t *testing.T) {
 				id := control.SessionID(1 + r.IntN(3))
 				key := control.PeerKey{VNI: dove.VNI(100 + r.IntN(3)), Addr: netip.AddrFrom4([4]byte{10, []byte{0, 9}[r.IntN(2)], byte(r.IntN(3)), byte(7 + r.IntN(3))})}
 				if row := l.view.Peer(host(id), key); !row.Absent || row.TTL != 0 {
-					l.interest.Peer(id, row)
+					l.interest.Peer(id, &row)
 					held[id][key] = row
 				}
 			}

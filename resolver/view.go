@@ -60,6 +60,11 @@ func Resolve(w *world.World, host dove.HostName, q control.Question) control.Ans
 // if there is such a peer, the pairs of both directions, that of the first
 // packet first.
 func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered {
+	return v.resolve(host, q, nil)
+}
+
+// resolve is Resolve where the peer's row may be known.
+func (v *View) resolve(host dove.HostName, q control.Question, known *sent) control.Answered {
 	refused := func(format string, args ...any) control.Answered {
 		return control.Answered{Answer: control.Answer{Question: q, Status: control.Refused, Detail: fmt.Sprintf(format, args...)}}
 	}
@@ -72,32 +77,35 @@ func (v *View) Resolve(host dove.HostName, q control.Question) control.Answered 
 		return refused("%s in VNI %d is not bound to host %s", q.Local, q.VNI, host)
 	}
 	domain := network.DomainOf()
-	peer := v.Peer(host, control.PeerKey{VNI: q.VNI, Addr: q.Peer})
+	if known == nil {
+		known = &sent{v.Peer(host, control.PeerKey{VNI: q.VNI, Addr: q.Peer})}
+	}
+	peer := known.row()
 	if peer.Absent {
-		return control.Answered{
-			Answer: control.Answer{Question: q, Status: control.NoEndpoint},
-			Peers:  []control.Peer{peer},
-		}
+		return control.Answered{Answer: control.Answer{Question: q, Status: control.NoEndpoint}, Peers: known[:]}
 	}
 	answer := control.Answer{
 		Question: q, Status: control.Found, Domain: domain,
 		Local: v.class(domain, &local, q.Local), Peer: peer.Class,
 	}
-	var pairs []control.Pair
-	for i, class := range peer.Classes() {
-		from, to := answer.Local, class
+	pairs := make([]control.Pair, 0, 2)
+	for i := -1; i < len(peer.Ways); i++ {
+		from, to := answer.Local, peer.Class
+		if i >= 0 {
+			if !peer.FirstOf(i) {
+				continue
+			}
+			to = peer.Ways[i].Class
+		}
 		if !q.Outgoing {
 			from, to = to, from
-		}
-		if i > 0 && slices.ContainsFunc(pairs, func(p control.Pair) bool { return p.Key.Src == from && p.Key.Dst == to }) {
-			continue // an equal way of a class that is answered
 		}
 		pairs = append(pairs, v.Pair(host, control.PairKey{Domain: domain, Src: from, Dst: to}))
 		if from != to {
 			pairs = append(pairs, v.Pair(host, control.PairKey{Domain: domain, Src: to, Dst: from}))
 		}
 	}
-	return control.Answered{Answer: answer, Peers: []control.Peer{peer}, Pairs: pairs}
+	return control.Answered{Answer: answer, Peers: known[:], Pairs: pairs}
 }
 
 // speaker returns the endpoint of a host that speaks from an address on a

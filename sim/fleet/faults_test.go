@@ -20,7 +20,7 @@ var faults = []struct{ name, file, is, be string }{
 	{"a receipt is complete before other members are so far", "control/receipt.go", "floor = min(floor, upTo)", "_ = upTo"},
 	// That above is tried in each test run, those below by make faults.
 
-	{"whoever asks is not told of what changes later", "controller/session.go", "if p.Absent || !c.interest.HoldsPeer(s.id, p.Key) {", "if p.Absent {"},
+	{"whoever asks is not told of what changes later", "controller/session.go", "p.Absent || !c.interest.HoldsPeer(s.id, p.Key) {", "p.Absent {"},
 	{"a member answers below what its host has seen", "controller/elsewhere.go", "h.Seen > c.world.Revision():", "h.Seen > c.world.Revision()+1<<40:"},
 	{"a host acknowledges before its switch is told", "agent/session.go", "for n < len(s.acks) && s.acks[n].seq <= c.done {", "for n < len(s.acks) {"},
 	{"the frontier goes ahead of what it ends", "controller/core.go", "c.send(c.sessions[id], append(news[id], &control.Frontier{Revision: e.Revision})...)", "c.send(c.sessions[id], append([]control.Down{&control.Frontier{Revision: e.Revision}}, news[id]...)...)"},
