@@ -26,7 +26,7 @@ func benchCommand() *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	cmd.AddCommand(benchDataplaneCommand(), benchControlCommand())
+	cmd.AddCommand(benchDataplaneCommand(), benchControlCommand(), benchProbeCommand())
 	return cmd
 }
 

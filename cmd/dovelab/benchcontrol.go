@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,16 +23,25 @@ told, acknowledges it and asks. It measures questions, changes, how long one cha
 takes until all hosts have acknowledged it, memory, starts, and how long hosts of a member
 that is killed take to one of two others. Where OVN's central daemons are installed
 (package ovn-central) it measures what they take to work one change out, with at most
-10,000 ports. It needs no root, and a file descriptor for each host.`,
+10,000 ports. It needs no root, and a file descriptor for each host.
+
+--storm measures instead how long questions of hosts take that have no part in a storm,
+calm and in the storm in turn: guests of another tenant look for all addresses of its network as fast as dswitches let
+them (scan), hosts ask about them as fast as they are answered (flood), an address is
+announced by two guests without a pause (claims), half of the hosts open sessions and hold
+nothing (coldstart), one of three members is killed (death). The fleet and the dpc share the
+processors: what the fleet takes of them in a storm, it would not elsewhere.`,
 		Example: `  dovelab bench control                                       # 100,000 endpoints, 1,000 hosts
   dovelab bench control --endpoints 1000000 --hosts 10000 --json out.json
-  dovelab bench control --endpoints 2000 --hosts 50 --seconds 1`,
+  dovelab bench control --endpoints 2000 --hosts 50 --seconds 1
+  dovelab bench control --storm scan,claims,coldstart,death --endpoints 20000 --hosts 200`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&file, "json", "", "write the figures to `FILE`")
 	cmd.Flags().IntVar(&b.Endpoints, "endpoints", 100_000, "how many endpoints there are in the end")
 	cmd.Flags().IntVar(&b.Hosts, "hosts", 1000, "how many hosts have sessions")
 	cmd.Flags().IntVar(&b.Seconds, "seconds", 5, "how long each load runs")
+	cmd.Flags().StringSliceVar(&b.Storms, "storm", nil, "measure what a storm does to others, and nothing else: of "+strings.Join(fleet.Storms(), ", "))
 	cmd.Flags().BoolVar(&b.OVN, "ovn", true, "measure OVN's central daemons too, where they are installed")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for name, c := range map[string]struct{ is, least, most int }{
@@ -40,6 +51,11 @@ that is killed take to one of two others. Where OVN's central daemons are instal
 		} {
 			if c.is < c.least || c.is > c.most {
 				return fmt.Errorf("--%s %d: give %d to %d", name, c.is, c.least, c.most)
+			}
+		}
+		for _, name := range b.Storms {
+			if !slices.Contains(fleet.Storms(), name) {
+				return fmt.Errorf("--storm %s: there is none: give some of %s", name, strings.Join(fleet.Storms(), ", "))
 			}
 		}
 		bin, err := programs()
@@ -52,6 +68,7 @@ that is killed take to one of two others. Where OVN's central daemons are instal
 		}
 		defer out.Close()
 		b.Out, b.Software, b.DPC = cmd.OutOrStdout(), version, filepath.Join(bin, "dpc")
+		b.Prober = []string{filepath.Join(bin, "dovelab"), "bench", "probe"}
 		report, err := b.Run(cmd.Context())
 		if err != nil {
 			return err
@@ -59,4 +76,14 @@ that is killed take to one of two others. Where OVN's central daemons are instal
 		return tell(cmd, report, out, []string{fleet.Subject, fleet.OVN}, []string{fleet.OVN})
 	}
 	return cmd
+}
+
+// benchProbeCommand is the other process of bench control.
+func benchProbeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "probe FOLDER", Short: "Ask what a folder says", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return fleet.Probe(cmd.Context(), args[0], cmd.OutOrStdout())
+		},
+	}
 }

@@ -7,9 +7,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,8 +50,10 @@ type ControlBench struct {
 	DPC       string    // the program
 	Endpoints int
 	Hosts     int
-	Seconds   int  // of each load
-	OVN       bool // measure its central daemons too, where they are installed
+	Seconds   int      // of each load
+	Prober    []string // the command that runs Probe with a folder
+	Storms    []string // measures what these do to others, and nothing else; may be empty
+	OVN       bool     // measure its central daemons too, where they are installed
 }
 
 // Limits of what can be asked for.
@@ -125,18 +127,33 @@ func (b *ControlBench) Run(ctx context.Context) (report *bench.Report, err error
 		return nil, err
 	}
 	r.say("%d sessions are open", b.Hosts)
-	if b.OVN && ovnInstalled() {
+	if b.OVN && len(b.Storms) == 0 && ovnInstalled() {
 		if r.ovn, err = startOVN(ctx, dir); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, r.ovn.stop()) }()
 	}
-	for _, size := range sizes(b.Endpoints) {
-		if err := r.size(size); err != nil {
+	if len(b.Storms) > 0 {
+		if err := r.grow(b.Endpoints); err != nil {
 			return nil, err
 		}
+	} else {
+		for _, size := range sizes(b.Endpoints) {
+			if err := r.size(size); err != nil {
+				return nil, err
+			}
+		}
 	}
-	for _, measure := range []func() error{r.questions, r.latency, r.changes, r.singles, func() error { return r.restart(empty) }, r.handover} {
+	measures := []func() error{r.questions, r.latency, r.changes, r.singles, func() error { return r.restart(empty) }, func() error { return r.handover(false) }}
+	if len(b.Storms) > 0 {
+		measures = nil
+	}
+	for _, name := range Storms() { // death is last: it leaves no session behind
+		if slices.Contains(b.Storms, name) {
+			measures = append(measures, func() error { return r.storm(name) })
+		}
+	}
+	for _, measure := range measures {
 		if err := measure(); err != nil {
 			return nil, err
 		}
@@ -152,16 +169,26 @@ func sizes(endpoints int) (all []int) {
 	return append(all, endpoints)
 }
 
+// grow makes endpoints until there are so many.
+func (r *run) grow(endpoints int) error {
+	begun, before := time.Now(), r.fleet.made
+	if err := r.fleet.grow(r.ctx, endpoints, func(made int) { r.say("%d endpoints", made) }); err != nil {
+		return err
+	}
+	rate := float64(endpoints-before) / time.Since(begun).Seconds()
+	r.say("%d endpoints, %.0f a second", endpoints, rate)
+	if endpoints == r.Endpoints {
+		r.record(loadRate, rate)
+	}
+	return nil
+}
+
 // size grows the world and measures how fast one change of it is enforced: an endpoint
 // goes to another host, and some hosts hold where it is.
 func (r *run) size(endpoints int) error {
-	f, begun, before := r.fleet, time.Now(), r.fleet.made
-	if err := f.grow(r.ctx, endpoints, func(made int) { r.say("%d endpoints", made) }); err != nil {
+	f := r.fleet
+	if err := r.grow(endpoints); err != nil {
 		return err
-	}
-	r.say("%d endpoints, %.0f a second", endpoints, float64(endpoints-before)/time.Since(begun).Seconds())
-	if endpoints == r.Endpoints {
-		r.record(loadRate, float64(endpoints-before)/time.Since(begun).Seconds())
 	}
 	var took, told, policy []float64
 	for range enforced {
@@ -347,7 +374,6 @@ func (r *run) rate(k bench.Kind, next func(*rand.Rand) (host int, list []control
 // latency measures how long one question takes while the dpc has little else to do.
 func (r *run) latency() error {
 	f := r.fleet
-	var mu sync.Mutex
 	var all []float64
 	_, err := r.during(1, func(ctx context.Context, random *rand.Rand) error {
 		at := random.IntN(len(f.hosts))
@@ -355,10 +381,7 @@ func (r *run) latency() error {
 		question := []control.Question{f.question(from, f.peer(random, from))}
 		begun := time.Now()
 		_, err := f.hosts[at].ask(ctx, question)
-		us := float64(time.Since(begun).Nanoseconds()) / 1000
-		mu.Lock()
-		all = append(all, us)
-		mu.Unlock()
+		all = append(all, float64(time.Since(begun).Nanoseconds())/1000)
 		return err
 	})
 	if err != nil {

@@ -1,23 +1,65 @@
 package fleet
 
 import (
+	"context"
+	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"dove.network/lab/bench"
 )
 
-// TestControlBench measures everything once, small and short: every figure is given. How
-// good the figures are is not its business.
-func TestControlBench(t *testing.T) {
+// TestMain is also the other process of the benchmark.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "probe" {
+		if err := Probe(context.Background(), os.Args[2], os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// buildDPC returns where it is.
+func buildDPC(t *testing.T) string {
+	t.Helper()
 	bin := filepath.Join(t.TempDir(), "dpc")
 	if out, err := exec.Command("go", "build", "-o", bin, "dove.network/cmd/dpc").CombinedOutput(); err != nil {
 		t.Fatalf("build dpc: %v\n%s", err, out)
 	}
+	return bin
+}
+
+// TestStorms has each storm once, small and short: others are answered in it. How fast is not
+// its business.
+func TestStorms(t *testing.T) {
 	var told strings.Builder
-	b := &ControlBench{Out: &told, Software: "test", DPC: bin, Endpoints: 1000, Hosts: 20, Seconds: 1, OVN: true}
+	b := &ControlBench{Out: &told, Software: "test", DPC: buildDPC(t), Prober: []string{os.Args[0], "probe"}, Endpoints: 1000, Hosts: 20, Seconds: 1, Storms: Storms()}
+	report, err := b.Run(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, told.String())
+	}
+	for _, storm := range Storms() {
+		for _, metric := range []string{"calm_p50_us", "storm_p50_us", "p50_ratio", "calm_p99_us", "storm_p99_us", "p99_ratio"} {
+			i := slices.IndexFunc(report.Metrics, func(m bench.Metric) bool { return m.Name == storm+"_"+metric })
+			if i < 0 || len(report.Metrics[i].Runs) != 1 || report.Metrics[i].Median <= 0 {
+				t.Errorf("%s of %s was not measured:\n%s", metric, storm, told.String())
+			}
+		}
+	}
+}
+
+// TestControlBench measures everything once, small and short: every figure is given. How
+// good the figures are is not its business.
+func TestControlBench(t *testing.T) {
+	var told strings.Builder
+	b := &ControlBench{Out: &told, Software: "test", DPC: buildDPC(t), Endpoints: 1000, Hosts: 20, Seconds: 1, OVN: true}
 	report, err := b.Run(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, told.String())

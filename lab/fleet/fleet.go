@@ -136,12 +136,8 @@ func (f *fleet) join(ctx context.Context, over *http.Client, n int) (*host, erro
 	if err := json.Unmarshal(text, &reply); err != nil {
 		return nil, err
 	}
-	credentials, err := auth.NewHostCredentials(key, []byte(reply.Certificate), []byte(reply.Authority))
-	if err != nil {
-		return nil, err
-	}
-	h.tls = credentials.TLS()
-	return h, nil
+	h.credentials, err = auth.NewHostCredentials(key, []byte(reply.Certificate), []byte(reply.Authority))
+	return h, err
 }
 
 // grow makes endpoints until there are so many, and calls progress now and then.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,9 +58,14 @@ func (h *host) keep(ctx context.Context, n int, addresses []string, opened chan<
 
 // handover makes the dpc one of three, opens all sessions anew, each with the member that
 // its host prefers, and kills the member that has most of them. It measures how long it takes
-// until all hosts of that one have a session with another and have been told all there.
-func (r *run) handover() (err error) {
+// until all hosts of that one have a session with another and have been told all there; in
+// a storm, how long others' questions take meanwhile.
+func (r *run) handover(storm bool) (err error) {
 	f := r.fleet
+	kept := f.hosts
+	if storm {
+		kept = kept[:len(kept)-len(f.probed())]
+	}
 	f.close()
 	members := []*dpc{f.dpc}
 	for _, name := range []string{"dpc-2", "dpc-3"} {
@@ -80,12 +86,12 @@ func (r *run) handover() (err error) {
 		addresses = append(addresses, d.control)
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, handoverWithin)
-	opened := make(chan opening, len(f.hosts))
+	opened := make(chan opening, len(kept))
 	var keeping sync.WaitGroup
 	defer f.close()
 	defer keeping.Wait()
 	defer cancel()
-	for n, h := range f.hosts {
+	for n, h := range kept {
 		h.remember()
 		keeping.Go(func() { h.keep(ctx, n, addresses, opened) })
 	}
@@ -98,18 +104,17 @@ func (r *run) handover() (err error) {
 					return nil
 				}
 			case <-ctx.Done():
-				return fmt.Errorf("%d of %d hosts have opened a session: %w", len(at), len(f.hosts), ctx.Err())
+				return fmt.Errorf("%d of %d hosts have opened a session: %w", len(at), len(kept), ctx.Err())
 			}
 		}
 	}
-	if err := wait(func(opening) bool { return len(at) == len(f.hosts) }); err != nil {
+	if err := wait(func(opening) bool { return len(at) == len(kept) }); err != nil {
 		return err
 	}
 	// Each holds rows, with which it is to go on elsewhere.
-	if err := each(r.ctx, len(f.hosts), askersAt, func(ctx context.Context, i int) error {
+	if err := each(r.ctx, len(kept), askersAt, func(ctx context.Context, i int) error {
 		host, list := f.batch(rand.New(rand.NewPCG(4, uint64(i))), i)
-		_, err := f.hosts[host].ask(ctx, list)
-		return err
+		return f.hosts[host].askAgain(ctx, list)
 	}); err != nil {
 		return err
 	}
@@ -117,16 +122,23 @@ func (r *run) handover() (err error) {
 	for _, member := range at {
 		count[member]++
 	}
+	slices.SortFunc(members, func(a, b *dpc) int { return count[b.control] - count[a.control] })
 	most := members[0]
-	for _, d := range members {
-		if count[d.control] > count[most.control] {
-			most = d
-		}
-	}
 	missing := map[int]bool{}
 	for n, member := range at {
 		if member == most.control {
 			missing[n] = true
+		}
+	}
+	var p *prober
+	var calm []float64
+	if storm {
+		if p, err = r.probe(members[1].control); err != nil {
+			return err
+		}
+		defer p.close()
+		if calm, err = r.calm(p); err != nil {
+			return err
 		}
 	}
 	r.say("%d sessions; %s, which has %d of them, is killed", len(at), most.name, len(missing))
@@ -139,8 +151,15 @@ func (r *run) handover() (err error) {
 		}
 		return len(missing) == 0
 	}); err != nil {
-		return fmt.Errorf("%d hosts of %s found no other member: %w", len(missing), most.name, err)
+		return fmt.Errorf("%s was killed, and %d of its hosts found no other member: %w", most.name, len(missing), err)
 	}
 	r.record(handoverTime, last.Sub(begun).Seconds())
+	if storm {
+		during, err := p.between(begun, last)
+		if err != nil {
+			return err
+		}
+		r.recordStorm(StormDeath, calm, during)
+	}
 	return nil
 }

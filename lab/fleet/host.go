@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/control/stream"
 	"dove.network/dove"
@@ -19,7 +19,8 @@ import (
 type host struct {
 	name dove.HostName
 	vtep netip.Addr
-	tls  *tls.Config
+
+	credentials *auth.HostCredentials
 
 	mu       sync.Mutex
 	conn     control.HostConn
@@ -56,7 +57,7 @@ func (h *host) open(ctx context.Context, addr string) error {
 	h.mu.Lock()
 	h.sent = nil
 	h.mu.Unlock()
-	conn, err := stream.Dial(ctx, []string{addr}, h.tls)
+	conn, err := stream.Dial(ctx, []string{addr}, h.credentials.TLS())
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.name, err)
 	}
@@ -274,4 +275,17 @@ func (h *host) ask(ctx context.Context, questions []control.Question) (int, erro
 		return 0, fmt.Errorf("%s: the session ended: %w", h.name, h.err)
 	}
 	return a.found, nil
+}
+
+// askAgain is ask by whatever session the host has, or will have.
+func (h *host) askAgain(ctx context.Context, questions []control.Question) error {
+	for {
+		if _, err := h.ask(ctx, questions); err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
 }
