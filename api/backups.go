@@ -18,8 +18,8 @@ import (
 // backupType is the media type of a backup.
 const backupType = "application/vnd.dove.backup"
 
-func (s *server) backups(api huma.API) {
-	register(api, huma.Operation{
+func (s *server) backups() {
+	register(s, huma.Operation{
 		OperationID: "get-backup", Method: http.MethodGet, Path: "/v1/backup", Tags: []string{"system"},
 		Summary:     "Take a backup: all documents at one revision, and the authority",
 		Description: "dpc restore takes it. It holds the authority's key: keep it as secret as a member's state folder. An answer that ends early is no backup; its end has a checksum, which dpc backup checks.",
@@ -34,7 +34,7 @@ func (s *server) backups(api huma.API) {
 		}
 		key, err := s.Authority.KeyPEM()
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		header := backup.Header{
 			Program: s.Version, Member: s.Member, Created: s.Now().UTC(), Incarnation: strconv.FormatUint(w.Incarnation(), 16),

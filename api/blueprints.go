@@ -5,6 +5,7 @@ import (
 	"context"
 	"mime"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -103,11 +104,11 @@ type BlueprintFilter struct {
 	Domain string `query:"domain" maxLength:"63" doc:"Only those of this domain."`
 }
 
-func (s *server) blueprints(api huma.API) {
+func (s *server) blueprints() {
 	const tenant = "/v1/tenants/{tenant}"
 	const path = tenant + "/blueprints"
 	tags := []string{"blueprints"}
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "list-blueprints", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "List a tenant's blueprints",
 	}, func(ctx context.Context, in *struct {
@@ -122,13 +123,13 @@ func (s *server) blueprints(api huma.API) {
 		n := names{w: w, tenant: in.Tenant}
 		n.domain(in.Domain)
 		if err := n.err(); err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		chosen := where(w.Blueprints(in.Tenant), func(b world.Blueprint) bool { return in.Domain == "" || b.Domain == in.Domain })
 		return list(w, in.Page, chosen, func(b world.Blueprint) string { return b.Name }, renderBlueprint(w)), nil
 	})
-	resource := api.OpenAPI().Components.Schemas.Schema(blueprintGoType, true, "")
-	registerTenant(api, huma.Operation{
+	resource := s.schema(reflect.TypeFor[Blueprint]())
+	registerTenant(s, huma.Operation{
 		OperationID: "get-blueprint", Method: http.MethodGet, Path: path + "/{blueprint}", Tags: tags,
 		Summary:     "Read a blueprint",
 		Description: "With Accept: application/yaml (or text/plain) the answer is the text alone, as it was given.",
@@ -137,7 +138,7 @@ func (s *server) blueprints(api huma.API) {
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: resource}, "application/yaml": {}},
 		}},
 	}, s.getBlueprint)
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "put-blueprint", Method: http.MethodPut, Path: path + "/{blueprint}", Tags: tags,
 		Summary:     "Apply a blueprint",
 		Description: "The text is taken over as a whole, with the networks that it makes, or refused with every fault.",
@@ -159,14 +160,14 @@ func (s *server) blueprints(api huma.API) {
 			return Blueprint{Tenant: doc.Tenant, Name: doc.Name, Domain: doc.Domain, Text: string(in.RawBody), Revision: r}
 		})
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "put-blueprints", Method: http.MethodPost, Path: path, Tags: tags,
 		Summary: "Apply blueprints",
 		Description: "The text has one document, or several that lines with --- part. All are taken over in one revision, or refused with every fault. " +
 			"Each may need what others bring, in any order.",
 		RequestBody: textBody(), MaxBodyBytes: TextMax,
 	}, s.putBlueprints)
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "delete-blueprint", Method: http.MethodDelete, Path: path + "/{blueprint}", Tags: tags,
 		Summary:     "Delete a blueprint and the networks that it makes",
 		Description: "Refused while endpoints or other blueprints need its groups or networks.",
@@ -181,7 +182,7 @@ func (s *server) blueprints(api huma.API) {
 			return edit.DeleteBlueprint(w, in.Tenant, in.Blueprint, s.Now(), ifMatch)
 		})
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "validate", Method: http.MethodPost, Path: tenant + "/validate", Tags: tags,
 		Summary:     "Check a blueprint, or several, without applying it",
 		Description: "Judged with the tenant's other blueprints, networks and endpoints as they are; refused exactly as applying it would be.",
@@ -195,7 +196,7 @@ func (s *server) blueprints(api huma.API) {
 			return nil, err
 		}
 		if err := ownTier(ctx, w, in.Tenant, "", in.RawBody); err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		docs, err := edit.Validate(w, in.Tenant, in.RawBody, s.Now())
 		out := Valid{true, []ValidDocument{}}
@@ -203,11 +204,11 @@ func (s *server) blueprints(api huma.API) {
 			out.Documents = append(out.Documents, ValidDocument{doc.Name, doc.Domain})
 		}
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		return &struct{ Body Valid }{out}, nil
 	})
-	s.plans(api)
+	s.plans()
 }
 
 // putBlueprints applies all documents of a text as one. The revision is that since

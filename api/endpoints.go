@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -94,7 +93,7 @@ func (in EndpointPath) key() string { return world.EndpointKey(in.name()) }
 
 // renderEndpoint looks the endpoints' states up among the sessions once. Without
 // receipts it tells nothing of moves.
-func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt func(dove.Revision) control.Receipt) func(world.Endpoint) Endpoint {
+func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt func(dove.Revision) control.Receipt) func(world.Endpoint, dove.Revision) Endpoint {
 	type place struct {
 		endpoint dove.Endpoint
 		host     dove.HostName
@@ -108,11 +107,11 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 			states[place{u.Endpoint, session.Host}] = u
 		}
 	}
-	return func(e world.Endpoint) Endpoint {
+	return func(e world.Endpoint, since dove.Revision) Endpoint {
 		out := Endpoint{
 			Tenant: e.Tenant, ID: e.ID, UID: fmt.Sprintf("%016x", uint64(e.UID)), Network: e.Network, MAC: e.MAC.String(),
 			Addresses: []string{}, Groups: []string{}, Host: e.Host, Standby: e.Standby, Epoch: e.Epoch, Device: e.Device,
-			State: "unbound", Revision: w.DocRevision(e.Key()),
+			State: "unbound", Revision: since,
 		}
 		for _, a := range e.Addresses {
 			out.Addresses = append(out.Addresses, a.String())
@@ -179,10 +178,10 @@ func renderEndpoint(w *world.World, sessions []control.SessionStatus, receipt fu
 	}
 }
 
-func (s *server) endpoints(api huma.API) {
+func (s *server) endpoints() {
 	const path = "/v1/tenants/{tenant}/endpoints"
 	tags := []string{"endpoints"}
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "list-endpoints", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "List a tenant's endpoints",
 	}, func(ctx context.Context, in *struct {
@@ -192,22 +191,22 @@ func (s *server) endpoints(api huma.API) {
 	}) (*listAnswer[Endpoint], error) {
 		address, err := in.address()
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
 		if err := in.named(w, in.Tenant); err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
-		render := renderEndpoint(w, s.Backend.SessionsOf(hostsOf(in.candidates(w, in.Tenant))...), s.Backend.Receipt)
+		render := asOf(w, renderEndpoint(w, s.Backend.SessionsOf(hostsOf(in.candidates(w, in.Tenant))...), s.Backend.Receipt))
 		chosen := where(in.candidates(w, in.Tenant), in.wants, func(e world.Endpoint) bool {
 			return (!address.IsValid() || slices.Contains(e.Addresses, address)) && (in.State == "" || render(e).State == in.State)
 		})
 		return list(w, in.Page, chosen, func(e world.Endpoint) string { return string(e.ID) }, render), nil
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "get-endpoint", Method: http.MethodGet, Path: path + "/{endpoint}", Tags: tags,
 		Summary: "Read an endpoint",
 	}, func(ctx context.Context, in *struct {
@@ -219,13 +218,9 @@ func (s *server) endpoints(api huma.API) {
 			return nil, err
 		}
 		e, ok := w.Endpoint(in.name())
-		if !ok {
-			return nil, missing("endpoint", in.name().String())
-		}
-		out := renderEndpoint(w, s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e)
-		return answer(out, out.Revision), nil
+		return one(w, "endpoint", in.name(), e, ok, renderEndpoint(w, s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt))
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "put-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}", Tags: tags,
 		Summary: "Make an endpoint, or change it",
 	}, func(ctx context.Context, in *struct {
@@ -236,19 +231,19 @@ func (s *server) endpoints(api huma.API) {
 		request := in.Body.request(in.name())
 		chance, err := s.chance()
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		return s.writeEndpoint(ctx, in.EndpointPath, in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Endpoint, error) {
 			return edit.PutEndpoint(w, request, chance, ifMatch)
 		})
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "put-endpoints", Method: http.MethodPost, Path: path, Tags: tags, MaxBodyBytes: TextMax,
 		Summary: "Make endpoints, or change them",
 		Description: "Each as its own operation would, one after the other: some hundred make one revision. If one of them is refused, " +
 			"nothing happens. Where others write meanwhile, it may be refused in between: then it says which have been done. It can be repeated.",
 	}, s.putEndpoints)
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "delete-endpoint", Method: http.MethodDelete, Path: path + "/{endpoint}", Tags: tags,
 		Summary: "Delete an endpoint",
 	}, func(ctx context.Context, in *struct {
@@ -259,7 +254,7 @@ func (s *server) endpoints(api huma.API) {
 			return edit.DeleteEndpoint(w, in.name(), ifMatch)
 		})
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "bind-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}/binding", Tags: tags,
 		Summary:     "Bind an endpoint to a host",
 		Description: "The binding gets a new epoch: what the previous host still says of the endpoint counts no more. It moves at once, and its flows are judged anew; a prepared move is given up. Where it is active already nothing changes, and a move goes on. Without loss it moves by the operations on its bindings.",
@@ -272,7 +267,7 @@ func (s *server) endpoints(api huma.API) {
 			return edit.BindEndpoint(w, in.name(), in.Body.Host, ifMatch)
 		})
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "unbind-endpoint", Method: http.MethodDelete, Path: path + "/{endpoint}/binding", Tags: tags,
 		Summary: "Take an endpoint from its host",
 	}, func(ctx context.Context, in *struct {
@@ -286,10 +281,8 @@ func (s *server) endpoints(api huma.API) {
 }
 
 func (s *server) writeEndpoint(ctx context.Context, in EndpointPath, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, world.Endpoint, error)) (*Written[Endpoint], error) {
-	return write(ctx, s, in.key(), c, decide, func(e world.Endpoint, r dove.Revision) Endpoint {
-		out := renderEndpoint(s.Backend.World(), s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e)
-		out.Revision = r
-		return out
+	return write(ctx, s, in.key(), c, decide, func(e world.Endpoint, since dove.Revision) Endpoint {
+		return renderEndpoint(s.Backend.World(), s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e, since)
 	})
 }
 
@@ -320,9 +313,9 @@ func (f EndpointFilter) address() (netip.Addr, error) {
 	}
 	addr, err := netip.ParseAddr(f.Address)
 	if err != nil {
-		return addr, &dove.Error{Kind: dove.Invalid, Message: "the request is refused: 1 fault", Faults: []dove.Fault{{
-			Path: "query.address", Message: strconv.Quote(f.Address) + " is no address", Hint: "write 10.0.1.2 or fd00::2",
-		}}}
+		var n names
+		n.fault("address", "write 10.0.1.2 or fd00::2", "%q is no address", f.Address)
+		return addr, n.err()
 	}
 	return addr.Unmap(), nil
 }

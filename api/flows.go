@@ -71,10 +71,10 @@ type FlowEvent struct {
 	Count   uint64        `json:"count,omitempty" doc:"How many events were left out."`
 }
 
-func (s *server) flows(api huma.API) {
+func (s *server) flows() {
 	const path = "/v1/tenants/{tenant}/flows"
 	tags := []string{"flows"}
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "list-flows", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary:     "List the flows that switches carry now",
 		Description: "Asks every host that has endpoints of the tenant. What a host tells is shown if one end of it is an endpoint that is bound to it; names are those of the DPC.",
@@ -85,18 +85,18 @@ func (s *server) flows(api huma.API) {
 	}) (*struct{ Body Flows }, error) {
 		wanted, err := in.FlowFilter.wanted()
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		w, err := s.readTenant(ctx, in.Tenant, in.Freshness)
 		if err != nil {
 			return nil, err
 		}
 		if err := in.named(w, in.Tenant); err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		all, err := s.Backend.Flows(ctx, in.Tenant)
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		slices.SortFunc(all.Flows, func(a, b control.LiveFlow) int { return cmp.Compare(flowKey(a), flowKey(b)) })
 		chosen := where(slices.Values(all.Flows), func(f control.LiveFlow) bool { return wanted(f.Tuple, f.From, f.To, f.Rule) })
@@ -107,8 +107,8 @@ func (s *server) flows(api huma.API) {
 			Foreign: foreignHosts(w, in.Tenant),
 		}}, nil
 	})
-	event := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[FlowEvent](), true, "")
-	registerTenant(api, huma.Operation{
+	event := s.schema(reflect.TypeFor[FlowEvent]())
+	registerTenant(s, huma.Operation{
 		OperationID: "watch-flows", Method: http.MethodGet, Path: path + "/watch", Tags: tags,
 		Summary:     "Watch what happens to flows",
 		Description: "From now on, until the client ends it. What was lost is said, and so is which host does not answer.",
@@ -119,19 +119,19 @@ func (s *server) flows(api huma.API) {
 	}) (*huma.StreamResponse, error) {
 		wanted, err := in.wanted()
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		w, err := s.readTenant(ctx, in.Tenant, Freshness{})
 		if err != nil {
 			return nil, err
 		}
 		if err := in.named(w, in.Tenant); err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		ctx = s.whileGood(ctx)
 		news, err := s.Backend.Observe(ctx, in.Tenant)
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		ended := newProblem(http.StatusServiceUnavailable, dove.Unavailable, "the DPC member stops: watch again", nil)
 		return lines(func(yield func(FlowEvent) bool) {

@@ -83,9 +83,9 @@ func byHost(all []control.SessionStatus) map[dove.HostName]*control.SessionStatu
 	return sessions
 }
 
-func renderHost(w *world.World, sessions map[dove.HostName]*control.SessionStatus) func(world.Host) Host {
-	return func(h world.Host) Host {
-		out := Host{Name: h.Name, Serial: h.Serial, Foreign: h.Foreign, Plain: h.Plain, Revision: w.DocRevision(h.Key())}
+func renderHost(w *world.World, sessions map[dove.HostName]*control.SessionStatus) func(world.Host, dove.Revision) Host {
+	return func(h world.Host, since dove.Revision) Host {
+		out := Host{Name: h.Name, Serial: h.Serial, Foreign: h.Foreign, Plain: h.Plain, Revision: since}
 		if session := sessions[h.Name]; session != nil {
 			out.Session = new(renderSession(*session))
 		}
@@ -99,8 +99,8 @@ func renderHost(w *world.World, sessions map[dove.HostName]*control.SessionStatu
 	}
 }
 
-func (s *server) hosts(api huma.API) {
-	register(api, huma.Operation{
+func (s *server) hosts() {
+	register(s, huma.Operation{
 		OperationID: "list-hosts", Method: http.MethodGet, Path: "/v1/hosts", Tags: []string{"hosts"},
 		Summary: "List hosts",
 	}, func(ctx context.Context, in *struct {
@@ -113,9 +113,9 @@ func (s *server) hosts(api huma.API) {
 		}
 		sessions := byHost(s.Backend.Sessions())
 		chosen := where(w.Hosts(), func(h world.Host) bool { return in.wants(sessions[h.Name]) })
-		return list(w, in.Page, chosen, func(h world.Host) string { return string(h.Name) }, renderHost(w, sessions)), nil
+		return list(w, in.Page, chosen, func(h world.Host) string { return string(h.Name) }, asOf(w, renderHost(w, sessions))), nil
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "get-host", Method: http.MethodGet, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
 		Summary: "Read a host",
 	}, func(ctx context.Context, in *struct {
@@ -127,13 +127,9 @@ func (s *server) hosts(api huma.API) {
 			return nil, err
 		}
 		h, ok := w.Host(in.Host)
-		if !ok {
-			return nil, missing("host", string(in.Host))
-		}
-		out := renderHost(w, byHost(s.Backend.SessionsOf(h.Name)))(h)
-		return answer(out, out.Revision), nil
+		return one(w, "host", in.Host, h, ok, renderHost(w, byHost(s.Backend.SessionsOf(h.Name))))
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "put-host", Method: http.MethodPut, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
 		Summary:     "Make a host, or change its underlay address",
 		Description: "A host whose address changes has to join again, since its certificate names the old one. A foreign host never joins.",
@@ -150,13 +146,11 @@ func (s *server) hosts(api huma.API) {
 				return dove.Txn{}, world.Host{}, dove.Errorf(dove.Invalid, "a host with a dSwitch knows group policy ids: plain is for foreign ones")
 			}
 			return edit.PutHost(w, in.Host, in.Body.VTEP, ifMatch)
-		}, func(h world.Host, r dove.Revision) Host {
-			out := renderHost(s.Backend.World(), byHost(s.Backend.SessionsOf(h.Name)))(h)
-			out.Revision = r
-			return out
+		}, func(h world.Host, since dove.Revision) Host {
+			return renderHost(s.Backend.World(), byHost(s.Backend.SessionsOf(h.Name)))(h, since)
 		})
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "delete-host", Method: http.MethodDelete, Path: "/v1/hosts/{host}", Tags: []string{"hosts"},
 		Summary:     "Delete a host",
 		Description: "Refused while endpoints are bound to it. Its certificate and join tokens are worth nothing afterwards.",
@@ -168,12 +162,12 @@ func (s *server) hosts(api huma.API) {
 			return edit.DeleteHost(w, in.Host, ifMatch)
 		})
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "create-join-token", Method: http.MethodPost, Path: "/v1/hosts/{host}/token", Tags: []string{"hosts"},
 		Summary:     "Make a token that admits one host, once",
 		Description: "The host need not exist yet. A host that joins again gets a new certificate; its old one is worth nothing from then on.",
 	}, s.createJoinToken)
-	registerOpen(api, huma.Operation{
+	registerOpen(s, huma.Operation{
 		OperationID: "join", Method: http.MethodPost, Path: auth.JoinPath, Tags: []string{"hosts"},
 		Summary:     "Join as a host",
 		Description: "No bearer token: the join token in the body says who asks, and is used up.",
@@ -190,7 +184,7 @@ func (s *server) createJoinToken(ctx context.Context, in *struct {
 	}
 	token, err := auth.NewToken(auth.JoinToken, s.Authority.Pin(), s.Random)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	doc := world.JoinToken{ID: token.ID, Digest: token.Digest(), Host: in.Host, Expires: s.Now().Add(ttl).UTC().Truncate(time.Second)}
 	return write(ctx, s, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, world.JoinToken, error) {
@@ -206,22 +200,22 @@ func (s *server) createJoinToken(ctx context.Context, in *struct {
 func (s *server) join(ctx context.Context, in *struct{ Body auth.JoinRequest }) (*Written[auth.JoinReply], error) {
 	token, err := auth.ParseToken(auth.JoinToken, in.Body.Token)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	// Nobody without a good token makes the authority sign.
 	known, _ := s.Backend.World().JoinToken(token.ID)
 	if !token.Matches(known.Digest) {
-		return nil, s.problem(dove.Errorf(dove.Unauthorized, "the join token is not valid or was used: make one with dovectl host token"))
+		return nil, dove.Errorf(dove.Unauthorized, "the join token is not valid or was used: make one with dovectl host token")
 	}
 	if token.Pin != s.Authority.Pin() {
-		return nil, s.problem(dove.Errorf(dove.Unauthorized, "the join token is of another authority"))
+		return nil, dove.Errorf(dove.Unauthorized, "the join token is of another authority")
 	}
 	if string(known.Host) != in.Body.Host {
-		return nil, s.problem(dove.Errorf(dove.Forbidden, "the join token is for host %q, not %q", known.Host, in.Body.Host))
+		return nil, dove.Errorf(dove.Forbidden, "the join token is for host %q, not %q", known.Host, in.Body.Host)
 	}
 	cert, serial, err := s.Authority.SignHost([]byte(in.Body.Request), known.Host, in.Body.VTEP, s.Now(), s.Random)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	request := edit.JoinRequest{Token: token.ID, Digest: token.Digest(), VTEP: in.Body.VTEP, Serial: serial, Now: s.Now()}
 	return write(ctx, s, world.HostKey(known.Host), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, world.Host, error) {

@@ -42,8 +42,8 @@ type ImportNames struct {
 	Domain string `query:"domain" maxLength:"63" doc:"Missing: the name."`
 }
 
-func (s *server) imports(api huma.API) {
-	registerTenant(api, huma.Operation{
+func (s *server) imports() {
+	registerTenant(s, huma.Operation{
 		OperationID: "import", Method: http.MethodPost, Path: "/v1/tenants/{tenant}/imports/{language}", Tags: []string{"blueprints"},
 		Summary: "Translate policy in another language into blueprints",
 		Description: "Of kubernetes: NetworkPolicy, AdminNetworkPolicy and BaselineAdminNetworkPolicy; Namespace and Pod say what endpoints carry. " +
@@ -64,7 +64,7 @@ func (s *server) imports(api huma.API) {
 		}
 		t, err := translate(imports.Options{Tenant: in.Tenant, Name: in.Name, Domain: in.Domain}, in.RawBody)
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		return &struct{ Body Import }{renderImport(in.Tenant, t)}, nil
 	})

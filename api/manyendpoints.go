@@ -41,7 +41,7 @@ func (s *server) putEndpoints(ctx context.Context, in *struct {
 		requests[i] = item.request(dove.Endpoint{Tenant: in.Tenant, ID: item.ID})
 		var err error
 		if chances[i], err = s.chance(); err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, editTimeout)
@@ -62,10 +62,11 @@ func (s *server) putEndpoints(ctx context.Context, in *struct {
 			if e, ok := errors.AsType[*dove.Error](err); ok && done > 0 {
 				err = &dove.Error{Kind: e.Kind, Message: fmt.Sprintf("the first %d of %d are done, at revision %d: %s", done, len(requests), out.Revision, e.Message), Faults: e.Faults}
 			}
-			return nil, s.problem(err)
+			return nil, err
 		}
 		out.Revision = revision
-		render := renderEndpoint(s.Backend.World(), nil, nil)
+		w := s.Backend.World()
+		render := asOf(w, renderEndpoint(w, nil, nil))
 		for _, e := range docs {
 			item := render(e)
 			item.State = ""

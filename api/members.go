@@ -70,23 +70,23 @@ func (s *server) health(ctx context.Context) StoreHealth {
 	return h
 }
 
-func (s *server) renderMember(w *world.World) func(world.Member) Member {
+func (s *server) renderMember() func(world.Member, dove.Revision) Member {
 	known := map[string]control.MemberStatus{}
 	for _, is := range s.Backend.Members() {
 		known[is.Member] = is
 	}
-	return func(m world.Member) Member {
+	return func(m world.Member, since dove.Revision) Member {
 		is := known[m.Name]
 		return Member{
 			Reached: is.Reached, Applied: is.Applied, Sessions: is.Sessions,
 			Name: m.Name, API: m.API, Control: m.Control, Peer: m.Peer, Etcd: m.Etcd, Serial: m.Serial,
-			Joined: m.Joined, Draining: m.Draining, Answers: m.Name == s.Member, Revision: w.DocRevision(m.Key()),
+			Joined: m.Joined, Draining: m.Draining, Answers: m.Name == s.Member, Revision: since,
 		}
 	}
 }
 
-func (s *server) members(api huma.API) {
-	register(api, huma.Operation{
+func (s *server) members() {
+	register(s, huma.Operation{
 		OperationID: "list-members", Method: http.MethodGet, Path: "/v1/members", Tags: []string{"members"},
 		Summary: "List the DPC members",
 	}, func(ctx context.Context, in *struct{ Page }) (*listAnswer[Member], error) {
@@ -94,9 +94,9 @@ func (s *server) members(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		return list(w, in.Page, w.Members(), func(m world.Member) string { return m.Name }, s.renderMember(w)), nil
+		return list(w, in.Page, w.Members(), func(m world.Member) string { return m.Name }, asOf(w, s.renderMember())), nil
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "get-member", Method: http.MethodGet, Path: "/v1/members/{member}", Tags: []string{"members"},
 		Summary: "Read a DPC member",
 	}, func(ctx context.Context, in *struct {
@@ -108,33 +108,29 @@ func (s *server) members(api huma.API) {
 			return nil, err
 		}
 		m, ok := w.Member(in.Member)
-		if !ok {
-			return nil, missing("member", in.Member)
-		}
-		out := s.renderMember(w)(m)
-		return answer(out, out.Revision), nil
+		return one(w, "member", in.Member, m, ok, s.renderMember())
 	})
-	s.draining(api, http.MethodPut, "drain-member", "Have a DPC member send its sessions away and take none", true)
-	s.draining(api, http.MethodDelete, "undrain-member", "Have a DPC member take sessions again", false)
-	register(api, huma.Operation{
+	s.draining(http.MethodPut, "drain-member", "Have a DPC member send its sessions away and take none", true)
+	s.draining(http.MethodDelete, "undrain-member", "Have a DPC member take sessions again", false)
+	register(s, huma.Operation{
 		OperationID: "remove-member", Method: http.MethodDelete, Path: "/v1/members/{member}", Tags: []string{"members"},
 		Summary:     "Remove a DPC member for good",
 		Description: "Ask another member than that. It is refused if the others could not write the store. The member's process ends, if it runs; it has the authority's key, so destroy its state folder.",
 	}, s.removeMember)
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "create-member-token", Method: http.MethodPost, Path: "/v1/members/{member}/token", Tags: []string{"members"},
 		Summary:     "Make a token that admits one DPC member, once",
 		Description: "Whoever shows it becomes a member and gets the authority's key: it can admit hosts and members.",
 	}, s.createMemberToken)
-	registerOpen(api, huma.Operation{
+	registerOpen(s, huma.Operation{
 		OperationID: "join-member", Method: http.MethodPost, Path: auth.MemberJoinPath, Tags: []string{"members"},
 		Summary:     "Join as a DPC member",
 		Description: "No bearer token: the token in the body says who asks, and is used up.",
 	}, s.joinMember)
 }
 
-func (s *server) draining(api huma.API, method, id, summary string, draining bool) {
-	register(api, huma.Operation{
+func (s *server) draining(method, id, summary string, draining bool) {
+	register(s, huma.Operation{
 		OperationID: id, Method: method, Path: "/v1/members/{member}/drain", Tags: []string{"members"}, Summary: summary,
 	}, func(ctx context.Context, in *struct {
 		MemberPath
@@ -142,14 +138,8 @@ func (s *server) draining(api huma.API, method, id, summary string, draining boo
 	}) (*Written[Member], error) {
 		return write(ctx, s, world.MemberKey(in.Member), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Member, error) {
 			return edit.DrainMember(w, in.Member, draining, ifMatch)
-		}, s.writtenMember)
+		}, s.renderMember())
 	})
-}
-
-func (s *server) writtenMember(m world.Member, r dove.Revision) Member {
-	out := s.renderMember(s.Backend.World())(m)
-	out.Revision = r
-	return out
 }
 
 // removeMember changes the cluster of the store first: what is left of a member
@@ -168,11 +158,11 @@ func (s *server) removeMember(ctx context.Context, in *struct {
 	}
 	if m, there := w.Member(in.Member); err == nil && there {
 		if m.Name == s.Member {
-			return nil, s.problem(dove.Errorf(dove.Conflict, "member %q is the one that answers: ask another one to remove it", m.Name))
+			return nil, dove.Errorf(dove.Conflict, "member %q is the one that answers: ask another one to remove it", m.Name)
 		}
 		if m.Etcd != "" {
 			if err := s.Store.Dismiss(ctx, m.Etcd); err != nil {
-				return nil, s.problem(err)
+				return nil, err
 			}
 		}
 	}
@@ -191,7 +181,7 @@ func (s *server) createMemberToken(ctx context.Context, in *struct {
 	}
 	token, err := auth.NewToken(auth.MemberToken, s.Authority.Pin(), s.Random)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	doc := world.MemberToken{ID: token.ID, Digest: token.Digest(), Member: in.Member, Expires: s.Now().Add(ttl).UTC().Truncate(time.Second)}
 	return write(ctx, s, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, world.MemberToken, error) {
@@ -208,23 +198,23 @@ func (s *server) createMemberToken(ctx context.Context, in *struct {
 func (s *server) joinMember(ctx context.Context, in *struct{ Body auth.MemberJoinRequest }) (*Written[auth.MemberJoinReply], error) {
 	token, err := auth.ParseToken(auth.MemberToken, in.Body.Token)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	// Nobody without a good token makes the authority sign, or the store be asked.
 	known, _ := s.Backend.World().MemberToken(token.ID)
 	if !token.Matches(known.Digest) {
-		return nil, s.problem(dove.Errorf(dove.Unauthorized, "the token is not valid or was used: make one with dovectl member token"))
+		return nil, dove.Errorf(dove.Unauthorized, "the token is not valid or was used: make one with dovectl member token")
 	}
 	if token.Pin != s.Authority.Pin() {
-		return nil, s.problem(dove.Errorf(dove.Unauthorized, "the token is of another authority"))
+		return nil, dove.Errorf(dove.Unauthorized, "the token is of another authority")
 	}
 	uid, err := strconv.ParseUint(in.Body.UID, 16, 64)
 	if err != nil || uid == 0 {
-		return nil, s.problem(dove.Errorf(dove.Invalid, "the UID must be a number other than 0, in hexadecimal"))
+		return nil, dove.Errorf(dove.Invalid, "the UID must be a number other than 0, in hexadecimal")
 	}
 	cert, serial, err := s.Authority.SignMember([]byte(in.Body.Request), in.Body.Name, s.Now(), s.Random)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	request := edit.MemberJoin{Token: token.ID, Digest: token.Digest(), Now: s.Now(), Member: world.Member{
 		Name: in.Body.Name, UID: dove.UID(uid), API: in.Body.API, Control: in.Body.Control, Peer: in.Body.Peer, Etcd: in.Body.Etcd,
@@ -235,15 +225,15 @@ func (s *server) joinMember(ctx context.Context, in *struct{ Body auth.MemberJoi
 		return nil, err
 	}
 	if err := edit.CheckMemberJoin(w, request); err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	key, err := s.Authority.KeyPEM()
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	others, err := s.Store.Admit(ctx, request.Member.Etcd)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	if len(others) == 0 {
 		request.Member.Etcd = ""

@@ -172,7 +172,7 @@ func unaware(w *world.World, e world.Endpoint, carried bool, r control.Receipt, 
 	}
 }
 
-func (s *server) moves(api huma.API) {
+func (s *server) moves() {
 	const path = "/v1/tenants/{tenant}/endpoints/{endpoint}/bindings/{host}"
 	tags := []string{"endpoints"}
 	type input struct {
@@ -183,13 +183,13 @@ func (s *server) moves(api huma.API) {
 	// complete refuses a step of a move before the one before is complete.
 	complete := func(w *world.World, in *input, what string) error {
 		e, _ := w.Endpoint(in.name())
-		m := renderEndpoint(w, s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e).Move
+		m := renderEndpoint(w, s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e, 0).Move
 		if in.Force.Force || m == nil || in.Force.Settled(m) {
 			return nil
 		}
 		return dove.Errorf(dove.Conflict, "%s of endpoint %q on host %q would lose packets (wait, do it without a host that is dead, or force it): it is %s:\n  %s", what, in.name(), in.Host, m.Step, strings.Join(m.Waits, "\n  "))
 	}
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "prepare-endpoint", Method: http.MethodPut, Path: path, Tags: tags,
 		Summary: "Prepare the move of an endpoint to a host",
 		Description: "The endpoint gets a second binding, on standby. It is prepared once all hosts believe what comes for it from there, its port there is open, " +
@@ -202,7 +202,7 @@ func (s *server) moves(api huma.API) {
 			return edit.PrepareEndpoint(w, in.name(), in.Host, ifMatch)
 		})
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "activate-endpoint", Method: http.MethodPost, Path: path + "/activate", Tags: tags,
 		Summary: "Make an endpoint's standby binding the active one",
 		Description: "The binding that was active becomes the standby, and what still arrives there is handed on. Refused with 409 before the move is prepared. " +
@@ -216,7 +216,7 @@ func (s *server) moves(api huma.API) {
 			return txn, e, err
 		})
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "finish-endpoint", Method: http.MethodDelete, Path: path, Tags: tags,
 		Summary:     "Take an endpoint's standby binding away",
 		Description: "After an activation it ends the move: refused with 409 before all hosts know where the endpoint is. Before one it gives the move up.",

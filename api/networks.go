@@ -30,17 +30,15 @@ type NetworkSpec struct {
 	MTU     uint16   `json:"mtu,omitempty" doc:"Missing: as it is, or the default."`
 }
 
-func renderNetwork(w *world.World) func(world.Network) Network {
-	return func(n world.Network) Network {
-		out := Network{
-			Tenant: n.Tenant, Name: n.Name, Domain: n.Domain, Blueprint: n.Blueprint,
-			Subnets: []string{}, VNI: n.VNI, MTU: n.MTU, Revision: w.DocRevision(n.Key()),
-		}
-		for _, p := range n.Subnets {
-			out.Subnets = append(out.Subnets, p.String())
-		}
-		return out
+func renderNetwork(n world.Network, since dove.Revision) Network {
+	out := Network{
+		Tenant: n.Tenant, Name: n.Name, Domain: n.Domain, Blueprint: n.Blueprint,
+		Subnets: []string{}, VNI: n.VNI, MTU: n.MTU, Revision: since,
 	}
+	for _, p := range n.Subnets {
+		out.Subnets = append(out.Subnets, p.String())
+	}
+	return out
 }
 
 // NetworkPath names a network in a request.
@@ -57,10 +55,10 @@ type NetworkFilter struct {
 	Blueprint string `query:"blueprint" maxLength:"63" doc:"Only those that this blueprint makes."`
 }
 
-func (s *server) networks(api huma.API) {
+func (s *server) networks() {
 	const path = "/v1/tenants/{tenant}/networks"
 	tags := []string{"networks"}
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "list-networks", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "List a tenant's networks",
 	}, func(ctx context.Context, in *struct {
@@ -78,14 +76,14 @@ func (s *server) networks(api huma.API) {
 			n.blueprint("blueprint", in.Blueprint)
 		}
 		if err := n.err(); err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		chosen := where(w.Networks(in.Tenant),
 			func(n world.Network) bool { return in.Domain == "" || n.Domain == in.Domain },
 			func(n world.Network) bool { return in.Blueprint == "" || n.Blueprint == in.Blueprint })
-		return list(w, in.Page, chosen, func(n world.Network) string { return n.Name }, renderNetwork(w)), nil
+		return list(w, in.Page, chosen, func(n world.Network) string { return n.Name }, asOf(w, renderNetwork)), nil
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "get-network", Method: http.MethodGet, Path: path + "/{network}", Tags: tags,
 		Summary: "Read a network",
 	}, func(ctx context.Context, in *struct {
@@ -97,13 +95,9 @@ func (s *server) networks(api huma.API) {
 			return nil, err
 		}
 		n, ok := w.Network(in.name())
-		if !ok {
-			return nil, missing("network", in.name().String())
-		}
-		out := renderNetwork(w)(n)
-		return answer(out, out.Revision), nil
+		return one(w, "network", in.name(), n, ok, renderNetwork)
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "put-network", Method: http.MethodPut, Path: path + "/{network}", Tags: tags,
 		Summary:     "Make a network by itself, or change it",
 		Description: "Networks that a blueprint makes are changed there. Subnets in which endpoints have addresses cannot go.",
@@ -115,13 +109,9 @@ func (s *server) networks(api huma.API) {
 		request := edit.NetworkRequest{Tenant: in.Tenant, Name: in.Network, Domain: in.Body.Domain, Subnets: in.Body.Subnets, MTU: in.Body.MTU}
 		return write(ctx, s, world.NetworkKey(in.name()), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Network, error) {
 			return edit.PutNetwork(w, request, s.Now(), ifMatch)
-		}, func(n world.Network, r dove.Revision) Network {
-			out := renderNetwork(s.Backend.World())(n)
-			out.Revision = r
-			return out
-		})
+		}, renderNetwork)
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "delete-network", Method: http.MethodDelete, Path: path + "/{network}", Tags: tags,
 		Summary:     "Delete a network",
 		Description: "Refused while endpoints are on it or a blueprint makes or names it.",

@@ -81,8 +81,8 @@ type ReachLine struct {
 	Flows     *int              `json:"flows,omitempty" doc:"Live flows that it is about: those of a removed line would end. Missing unless hosts were asked."`
 }
 
-func (s *server) plans(api huma.API) {
-	registerTenant(api, huma.Operation{
+func (s *server) plans() {
+	registerTenant(s, huma.Operation{
 		OperationID: "plan", Method: http.MethodPost, Path: "/v1/tenants/{tenant}/plan", Tags: []string{"blueprints"},
 		Summary:     "Ask what applying a blueprint, or several, would change",
 		Description: "The text has one document, or several that lines with --- part. Told is what changes of each document, of networks, and of reachability: which traffic between which endpoints would begin or stop to pass, and by which policy.",
@@ -103,12 +103,12 @@ func (s *server) plans(api huma.API) {
 			}
 		}
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		out := renderPlan(w, in.Tenant, planned)
 		if in.Live && len(out.Reach.Lines) > 0 {
 			if err := s.countFlows(ctx, w, in.Tenant, planned.Reach, &out.Reach); err != nil {
-				return nil, s.problem(err)
+				return nil, err
 			}
 		}
 		return &struct{ Body Plan }{out}, nil

@@ -79,8 +79,8 @@ type Resolving struct {
 	To   string `query:"to" required:"true" maxLength:"128" example:"db-1" doc:"To whom, written likewise; also an address that nobody has."`
 }
 
-func (s *server) resolutions(api huma.API) {
-	register(api, huma.Operation{
+func (s *server) resolutions() {
+	register(s, huma.Operation{
 		OperationID: "resolve", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/resolutions", Tags: []string{"endpoints"},
 		Summary:     "Ask what the DPC answers a dSwitch",
 		Description: "As if the dSwitch of one endpoint asked about another now. Answered, as to dSwitches, from what this DPC member knows, without asking the store.",
@@ -94,7 +94,7 @@ func (s *server) resolutions(api huma.API) {
 		}
 		out, err := resolve(w, in.Tenant, in.Resolving)
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		return &struct{ Body Resolution }{out}, nil
 	})

@@ -50,13 +50,13 @@ type Version struct {
 	Protocol int    `json:"protocol" doc:"Of the control conversation."`
 }
 
-func (s *server) revisions(api huma.API) {
-	registerTenant(api, huma.Operation{
+func (s *server) revisions() {
+	registerTenant(s, huma.Operation{
 		OperationID: "get-receipt", Method: http.MethodGet, Path: "/v1/receipts/{revision}", Tags: []string{"revisions"},
 		Summary:     "Ask how far a revision got",
 		Description: "Complete means: every host with a session enforces it. With wait the answer comes once it is complete, or as it is when the time is over.",
 	}, s.receipt)
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "get-status", Method: http.MethodGet, Path: "/v1/status", Tags: []string{"system"},
 		Summary: "Ask what the DPC member knows of itself",
 	}, func(ctx context.Context, _ *struct{}) (*struct{ Body Status }, error) {
@@ -86,7 +86,7 @@ func (s *server) revisions(api huma.API) {
 		}
 		return &struct{ Body Status }{out}, nil
 	})
-	registerOpen(api, huma.Operation{
+	registerOpen(s, huma.Operation{
 		OperationID: "get-version", Method: http.MethodGet, Path: "/v1/version", Tags: []string{"system"},
 		Summary: "Ask what program answers",
 	}, func(context.Context, *struct{}) (*struct{ Body Version }, error) {
@@ -102,9 +102,9 @@ func (s *server) receipt(ctx context.Context, in *struct {
 	if in.Wait != "" {
 		var err error
 		if wait, err = time.ParseDuration(in.Wait); err != nil || wait < 0 || wait > WaitMax {
-			return nil, s.problem(&dove.Error{Kind: dove.Invalid, Message: "the request is refused: 1 fault", Faults: []dove.Fault{{
-				Path: "query.wait", Message: "wait must be a duration from 0s to 5m, not " + strconv.Quote(in.Wait), Hint: "write 30s",
-			}}})
+			var n names
+			n.fault("wait", "write 30s", "wait must be a duration from 0s to 5m, not %q", in.Wait)
+			return nil, n.err()
 		}
 	}
 	if _, err := s.read(ctx, Freshness{in.Revision}); err != nil {

@@ -44,11 +44,11 @@ type RouterSpec struct {
 	Routes    []Route             `json:"routes,omitempty" maxItems:"256"`
 }
 
-func renderRouter(w *world.World) func(world.Router) Router {
-	return func(r world.Router) Router {
+func renderRouter(w *world.World) func(world.Router, dove.Revision) Router {
+	return func(r world.Router, since dove.Revision) Router {
 		out := Router{
 			Tenant: r.Tenant, Name: r.Name, Domain: r.Domain, Blueprint: r.Blueprint,
-			Interfaces: []Interface{}, Routes: []Route{}, Revision: w.DocRevision(r.Key()),
+			Interfaces: []Interface{}, Routes: []Route{}, Revision: since,
 		}
 		for _, f := range r.Interfaces {
 			n, _ := w.Network(r.NetworkOf(f))
@@ -83,10 +83,10 @@ type RouterFilter struct {
 	Blueprint string `query:"blueprint" maxLength:"63" doc:"Only those that this blueprint makes."`
 }
 
-func (s *server) routers(api huma.API) {
+func (s *server) routers() {
 	const path = "/v1/tenants/{tenant}/routers"
 	tags := []string{"routers"}
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "list-routers", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "List a tenant's routers",
 	}, func(ctx context.Context, in *struct {
@@ -104,14 +104,14 @@ func (s *server) routers(api huma.API) {
 			n.blueprint("blueprint", in.Blueprint)
 		}
 		if err := n.err(); err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		chosen := where(w.Routers(in.Tenant),
 			func(r world.Router) bool { _, on := r.On(in.Network); return in.Network == "" || on },
 			func(r world.Router) bool { return in.Blueprint == "" || r.Blueprint == in.Blueprint })
-		return list(w, in.Page, chosen, func(r world.Router) string { return r.Name }, renderRouter(w)), nil
+		return list(w, in.Page, chosen, func(r world.Router) string { return r.Name }, asOf(w, renderRouter(w))), nil
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "get-router", Method: http.MethodGet, Path: path + "/{router}", Tags: tags,
 		Summary: "Read a router",
 	}, func(ctx context.Context, in *struct {
@@ -123,13 +123,9 @@ func (s *server) routers(api huma.API) {
 			return nil, err
 		}
 		r, ok := w.Router(in.name())
-		if !ok {
-			return nil, missing("router", in.name().String())
-		}
-		out := renderRouter(w)(r)
-		return answer(out, out.Revision), nil
+		return one(w, "router", in.name(), r, ok, renderRouter(w))
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "put-router", Method: http.MethodPut, Path: path + "/{router}", Tags: tags,
 		Summary:     "Make a router by itself, or change it as a whole",
 		Description: "Routers that a blueprint makes are changed there. What can be reached from a network must not overlap, and what a policy needs cannot go.",
@@ -144,13 +140,9 @@ func (s *server) routers(api huma.API) {
 		}
 		return write(ctx, s, world.RouterKey(in.name()), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Router, error) {
 			return edit.PutRouter(w, request, ifMatch)
-		}, func(r world.Router, rev dove.Revision) Router {
-			out := renderRouter(s.Backend.World())(r)
-			out.Revision = rev
-			return out
-		})
+		}, func(r world.Router, since dove.Revision) Router { return renderRouter(s.Backend.World())(r, since) })
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "delete-router", Method: http.MethodDelete, Path: path + "/{router}", Tags: tags,
 		Summary:     "Delete a router",
 		Description: "Refused while a blueprint makes it or a policy needs it.",

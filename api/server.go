@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -104,6 +105,7 @@ const (
 
 type server struct {
 	Config
+	api      huma.API
 	watchers atomic.Int64 // of changes
 }
 
@@ -125,7 +127,7 @@ func build(c Config) (*http.ServeMux, huma.API) {
 	s := &server{Config: c}
 	mux := http.NewServeMux()
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	api := humago.New(mux, huma.Config{
+	s.api = humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{
@@ -150,31 +152,31 @@ func build(c Config) (*http.ServeMux, huma.API) {
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{asProblem},
 	})
-	api.UseMiddleware(s.authorize(api))
-	s.tenants(api)
-	s.networks(api)
-	s.routers(api)
-	s.blueprints(api)
-	s.imports(api)
-	s.endpoints(api)
-	s.moves(api)
-	s.hosts(api)
-	s.tokens(api)
-	s.members(api)
-	s.backups(api)
-	s.resolutions(api)
-	s.revisions(api)
-	s.watch(api)
-	s.why(api)
-	s.flows(api)
-	s.shadows(api)
+	s.api.UseMiddleware(s.authorize)
+	s.tenants()
+	s.networks()
+	s.routers()
+	s.blueprints()
+	s.imports()
+	s.endpoints()
+	s.moves()
+	s.hosts()
+	s.tokens()
+	s.members()
+	s.backups()
+	s.resolutions()
+	s.revisions()
+	s.watch()
+	s.why()
+	s.flows()
+	s.shadows()
 	// huma describes its own errors, which asProblem replaces.
 	delete(registry.Map(), "ErrorModel")
 	delete(registry.Map(), "ErrorDetail")
 	serveDocs(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.ready)
-	return mux, api
+	return mux, s.api
 }
 
 // The roles of bearers. Whoever may do what a tenant may is the administrator, too.
@@ -184,20 +186,20 @@ const (
 )
 
 // register adds an operation that needs an administrator's token and describes its errors.
-func register[I, O any](api huma.API, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+func register[I, O any](s *server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	op.Security = []map[string][]string{{bearer: {administrator}}}
-	registerOpen(api, op, handler)
+	registerOpen(s, op, handler)
 }
 
 // registerTenant adds an operation for which a token of the tenant in its path is
 // enough: what it shows and writes is that tenant's alone.
-func registerTenant[I, O any](api huma.API, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+func registerTenant[I, O any](s *server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	op.Security = []map[string][]string{{bearer: {asTenant}}}
-	registerOpen(api, op, handler)
+	registerOpen(s, op, handler)
 }
 
 // registerOpen adds an operation that needs no bearer token.
-func registerOpen[I, O any](api huma.API, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+func registerOpen[I, O any](s *server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = BodyMax
 	}
@@ -208,43 +210,52 @@ func registerOpen[I, O any](api huma.API, op huma.Operation, handler func(contex
 	op.Responses["default"] = &huma.Response{
 		Description: "What went wrong",
 		Content: map[string]*huma.MediaType{
-			problemType: {Schema: api.OpenAPI().Components.Schemas.Schema(problemGoType, true, "")},
+			problemType: {Schema: s.schema(reflect.TypeFor[Problem]())},
 		},
 	}
-	huma.Register(api, op, handler)
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return out, nil
+	})
+}
+
+// schema describes a type once for all that have it.
+func (s *server) schema(t reflect.Type) *huma.Schema {
+	return s.api.OpenAPI().Components.Schemas.Schema(t, true, "")
 }
 
 // authorize requires the token that an operation does, and leaves a trace of every
 // request but GET.
-func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) {
-	return func(ctx huma.Context, next func(huma.Context)) {
-		by := world.APIToken{ID: "nobody"}
-		if len(ctx.Operation().Security) > 0 {
-			var err error
-			if by, err = s.bearer(ctx.Header("Authorization")); err == nil {
-				err = within(by, ctx)
-			}
-			if err != nil {
-				if dove.KindOf(err) == dove.Unauthorized {
-					ctx.SetHeader("WWW-Authenticate", `Bearer realm="dove"`)
-				}
-				huma.WriteErr(api, ctx, statuses[dove.KindOf(err)], err.Error())
-				return
-			}
+func (s *server) authorize(ctx huma.Context, next func(huma.Context)) {
+	by := world.APIToken{ID: "nobody"}
+	if len(ctx.Operation().Security) > 0 {
+		var err error
+		if by, err = s.bearer(ctx.Header("Authorization")); err == nil {
+			err = within(by, ctx)
 		}
-		if misplacedKey(ctx) {
-			huma.WriteErr(api, ctx, http.StatusUnprocessableEntity, "this operation takes no Idempotency-Key: its answer is not kept, so leave the header out")
+		if err != nil {
+			if dove.KindOf(err) == dove.Unauthorized {
+				ctx.SetHeader("WWW-Authenticate", `Bearer realm="dove"`)
+			}
+			huma.WriteErr(s.api, ctx, statuses[dove.KindOf(err)], err.Error())
 			return
 		}
-		if wrongMedia(ctx) {
-			huma.WriteErr(api, ctx, http.StatusUnsupportedMediaType, "policy is text: send it with Content-Type: application/yaml, or application/json")
-			return
-		}
-		next(called(ctx, by))
-		if ctx.Method() != http.MethodGet {
-			url := ctx.URL()
-			s.Log.Info("request", "method", ctx.Method(), "path", url.Path, "status", ctx.Status(), "token", by.ID, "from", ctx.RemoteAddr())
-		}
+	}
+	if misplacedKey(ctx) {
+		huma.WriteErr(s.api, ctx, http.StatusUnprocessableEntity, "this operation takes no Idempotency-Key: its answer is not kept, so leave the header out")
+		return
+	}
+	if wrongMedia(ctx) {
+		huma.WriteErr(s.api, ctx, http.StatusUnsupportedMediaType, "policy is text: send it with Content-Type: application/yaml, or application/json")
+		return
+	}
+	next(called(ctx, by))
+	if ctx.Method() != http.MethodGet {
+		url := ctx.URL()
+		s.Log.Info("request", "method", ctx.Method(), "path", url.Path, "status", ctx.Status(), "token", by.ID, "from", ctx.RemoteAddr())
 	}
 }
 

@@ -49,8 +49,8 @@ type ShadowFilter struct {
 	Policy    string `query:"policy" maxLength:"63" doc:"Only the one of this name."`
 }
 
-func (s *server) shadows(api huma.API) {
-	registerTenant(api, huma.Operation{
+func (s *server) shadows() {
+	registerTenant(s, huma.Operation{
 		OperationID: "list-shadows", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/shadows", Tags: []string{"flows"},
 		Summary:     "Ask what policies in shadow would change",
 		Description: "Asks every host that has endpoints of the tenant. Nothing of it is kept by the DPC.",
@@ -65,11 +65,11 @@ func (s *server) shadows(api huma.API) {
 		}
 		policies, err := in.policies(w, in.Tenant)
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		all, err := s.Backend.Shadows(ctx, in.Tenant)
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		now := time.Now()
 		out := Shadows{Revision: all.Revision, Items: []Shadow{}, Unanswered: append([]dove.HostName{}, all.Unanswered...), NoSession: s.absent(all.Unanswered)}

@@ -18,9 +18,7 @@ type Tenant struct {
 	Revision dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }
 
-func renderTenant(w *world.World) func(world.Tenant) Tenant {
-	return func(t world.Tenant) Tenant { return Tenant{t.Name, w.DocRevision(t.Key())} }
-}
+func renderTenant(t world.Tenant, since dove.Revision) Tenant { return Tenant{t.Name, since} }
 
 // TenantPath names a tenant in a request.
 type TenantPath struct {
@@ -32,8 +30,8 @@ type TenantFilter struct {
 	Prefix string `query:"prefix" maxLength:"63" doc:"Only those whose names begin so."`
 }
 
-func (s *server) tenants(api huma.API) {
-	register(api, huma.Operation{
+func (s *server) tenants() {
+	register(s, huma.Operation{
 		OperationID: "list-tenants", Method: http.MethodGet, Path: "/v1/tenants", Tags: []string{"tenants"},
 		Summary: "List tenants",
 	}, func(ctx context.Context, in *struct {
@@ -45,9 +43,9 @@ func (s *server) tenants(api huma.API) {
 			return nil, err
 		}
 		chosen := where(w.Tenants(), func(t world.Tenant) bool { return strings.HasPrefix(string(t.Name), in.Prefix) })
-		return list(w, in.Page, chosen, func(t world.Tenant) string { return string(t.Name) }, renderTenant(w)), nil
+		return list(w, in.Page, chosen, func(t world.Tenant) string { return string(t.Name) }, asOf(w, renderTenant)), nil
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "get-tenant", Method: http.MethodGet, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
 		Summary: "Read a tenant",
 	}, func(ctx context.Context, in *struct {
@@ -58,10 +56,9 @@ func (s *server) tenants(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		t := renderTenant(w)(world.Tenant{Name: in.Tenant})
-		return answer(t, t.Revision), nil
+		return one(w, "tenant", in.Tenant, world.Tenant{Name: in.Tenant}, true, renderTenant)
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "put-tenant", Method: http.MethodPut, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
 		Summary: "Make a tenant",
 	}, func(ctx context.Context, in *struct {
@@ -70,9 +67,9 @@ func (s *server) tenants(api huma.API) {
 	}) (*Written[Tenant], error) {
 		return write(ctx, s, world.TenantKey(in.Tenant), in.Conditions, func(w *world.World, ifMatch *dove.Revision) (dove.Txn, world.Tenant, error) {
 			return edit.PutTenant(w, in.Tenant, ifMatch)
-		}, func(t world.Tenant, r dove.Revision) Tenant { return Tenant{t.Name, r} })
+		}, renderTenant)
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "delete-tenant", Method: http.MethodDelete, Path: "/v1/tenants/{tenant}", Tags: []string{"tenants"},
 		Summary:     "Delete a tenant",
 		Description: "Refused while the tenant owns blueprints, networks or endpoints.",

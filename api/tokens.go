@@ -29,8 +29,8 @@ type APIToken struct {
 	Revision dove.Revision `json:"revision"`
 }
 
-func (s *server) tokens(api huma.API) {
-	register(api, huma.Operation{
+func (s *server) tokens() {
+	register(s, huma.Operation{
 		OperationID: "list-tokens", Method: http.MethodGet, Path: "/v1/tokens", Tags: []string{"system"},
 		Summary: "List tokens, without their secrets",
 	}, func(ctx context.Context, in *struct{ Page }) (*listAnswer[Token], error) {
@@ -42,12 +42,12 @@ func (s *server) tokens(api huma.API) {
 			return Token{t.ID, t.Tenant, t.Created, w.DocRevision(t.Key())}
 		}), nil
 	})
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "create-token", Method: http.MethodPost, Path: "/v1/tokens", Tags: []string{"system"},
 		Summary:     "Make another token",
 		Description: "An administrator's, or of a tenant: that is good for what the tenant's own path shows and writes, of blueprints those of tier tenant. Where endpoints are, it does not write.",
 	}, s.createToken)
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "delete-token", Method: http.MethodDelete, Path: "/v1/tokens/{id}", Tags: []string{"system"},
 		Summary:     "Delete a token",
 		Description: "Refused for the last administrator's: nobody could make another.",
@@ -70,7 +70,7 @@ func (s *server) createToken(ctx context.Context, in *struct {
 	}
 	token, err := auth.NewToken(kind, auth.Pin{}, s.Random)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	doc := world.APIToken{ID: token.ID, Digest: token.Digest(), Tenant: in.Tenant, Created: s.Now().UTC().Truncate(time.Second)}
 	return write(ctx, s, doc.Key(), Conditions{}, func(w *world.World, _ *dove.Revision) (dove.Txn, world.APIToken, error) {

@@ -40,16 +40,16 @@ type WatchStart struct {
 	After dove.Revision `query:"after" minimum:"1" doc:"The changes after this revision: that of a list, or of the last line of another watch. Missing: those from now on."`
 }
 
-func (s *server) watch(api huma.API) {
-	line := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[WatchLine](), true, "")
+func (s *server) watch() {
+	line := s.schema(reflect.TypeFor[WatchLine]())
 	const description = "One line for each revision that changes what is watched, and now and then one without changes that says which revision the watch is at. To miss nothing, list first and watch after the list's revision. Some thousand revisions back are known; after an older one the answer is 410: list again."
-	register(api, huma.Operation{
+	register(s, huma.Operation{
 		OperationID: "watch", Method: http.MethodGet, Path: "/v1/watch", Tags: []string{"revisions"},
 		Summary: "Watch what changes", Description: description, Responses: linesResponse(line),
 	}, func(ctx context.Context, in *WatchStart) (*huma.StreamResponse, error) {
 		return s.watchOf(ctx, "", in.After)
 	})
-	registerTenant(api, huma.Operation{
+	registerTenant(s, huma.Operation{
 		OperationID: "watch-tenant", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/watch", Tags: []string{"tenants"},
 		Summary: "Watch what changes of one tenant", Description: description, Responses: linesResponse(line),
 	}, func(ctx context.Context, in *struct {
@@ -166,31 +166,28 @@ func forgotten(after dove.Revision, history *world.History) *Problem {
 // changesOf renders a delta, all of it or what is of one tenant.
 func changesOf(w *world.World, d world.Delta, t dove.Tenant) []WatchChange {
 	var out []WatchChange
-	add(&out, "tenant", t, d.Tenants, func(doc world.Tenant) (dove.Tenant, string) { return doc.Name, string(doc.Name) },
-		func(doc world.Tenant) any { return Tenant{doc.Name, d.Revision} })
+	add(&out, "tenant", t, d, d.Tenants, func(doc world.Tenant) (dove.Tenant, string) { return doc.Name, string(doc.Name) }, renderTenant)
 	if t == "" {
-		host := renderHost(w, nil)
-		add(&out, "host", t, d.Hosts, func(doc world.Host) (dove.Tenant, string) { return "", string(doc.Name) },
-			func(doc world.Host) any { r := host(doc); r.Revision = d.Revision; return r })
+		add(&out, "host", t, d, d.Hosts, func(doc world.Host) (dove.Tenant, string) { return "", string(doc.Name) }, renderHost(w, nil))
 	}
-	add(&out, "blueprint", t, d.Blueprints, func(doc world.Blueprint) (dove.Tenant, string) { return doc.Tenant, doc.Name },
-		func(doc world.Blueprint) any {
-			return Blueprint{Tenant: doc.Tenant, Name: doc.Name, Domain: doc.Domain, Text: doc.Text, Revision: d.Revision}
+	add(&out, "blueprint", t, d, d.Blueprints, func(doc world.Blueprint) (dove.Tenant, string) { return doc.Tenant, doc.Name },
+		func(doc world.Blueprint, since dove.Revision) Blueprint {
+			return Blueprint{Tenant: doc.Tenant, Name: doc.Name, Domain: doc.Domain, Text: doc.Text, Revision: since}
 		})
-	network := renderNetwork(w)
-	add(&out, "network", t, d.Networks, func(doc world.Network) (dove.Tenant, string) { return doc.Tenant, doc.Name },
-		func(doc world.Network) any { r := network(doc); r.Revision = d.Revision; return r })
-	router := renderRouter(w)
-	add(&out, "router", t, d.Routers, func(doc world.Router) (dove.Tenant, string) { return doc.Tenant, doc.Name },
-		func(doc world.Router) any { r := router(doc); r.Revision = d.Revision; return r })
+	add(&out, "network", t, d, d.Networks, func(doc world.Network) (dove.Tenant, string) { return doc.Tenant, doc.Name }, renderNetwork)
+	add(&out, "router", t, d, d.Routers, func(doc world.Router) (dove.Tenant, string) { return doc.Tenant, doc.Name }, renderRouter(w))
 	endpoint := renderEndpoint(w, nil, nil)
-	add(&out, "endpoint", t, d.Endpoints, func(doc world.Endpoint) (dove.Tenant, string) { return doc.Tenant, string(doc.ID) },
-		func(doc world.Endpoint) any { r := endpoint(doc); r.Revision, r.State = d.Revision, ""; return r })
+	add(&out, "endpoint", t, d, d.Endpoints, func(doc world.Endpoint) (dove.Tenant, string) { return doc.Tenant, string(doc.ID) },
+		func(doc world.Endpoint, since dove.Revision) Endpoint {
+			r := endpoint(doc, since)
+			r.State = ""
+			return r
+		})
 	return out
 }
 
 // add appends the changes of one kind that are of the tenant t, or all if t is "".
-func add[D any](out *[]WatchChange, kind string, t dove.Tenant, changes []world.Change[D], name func(D) (dove.Tenant, string), render func(D) any) {
+func add[D, T any](out *[]WatchChange, kind string, t dove.Tenant, d world.Delta, changes []world.Change[D], name func(D) (dove.Tenant, string), render func(D, dove.Revision) T) {
 	for _, c := range changes {
 		line := WatchChange{Op: "put", Kind: kind}
 		if line.Tenant, line.Name = name(*cmp.Or(c.New, c.Old)); t != "" && line.Tenant != t {
@@ -199,7 +196,7 @@ func add[D any](out *[]WatchChange, kind string, t dove.Tenant, changes []world.
 		if c.New == nil {
 			line.Op = "delete"
 		} else {
-			line.Resource = render(*c.New)
+			line.Resource = render(*c.New, d.Revision)
 		}
 		*out = append(*out, line)
 	}

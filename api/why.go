@@ -78,8 +78,8 @@ type Flow struct {
 	Port  string `query:"port" maxLength:"5" pattern:"^[0-9]+$" example:"5432" doc:"The destination port; for icmp and icmpv6 type*256+code (missing: echo request)."`
 }
 
-func (s *server) why(api huma.API) {
-	registerTenant(api, huma.Operation{
+func (s *server) why() {
+	registerTenant(s, huma.Operation{
 		OperationID: "why", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/why", Tags: []string{"endpoints"},
 		Summary:     "Ask why one endpoint reaches another, or an address, or not",
 		Description: "Judged by what was intended at the present revision; live says what the switches of both ends do at this moment.",
@@ -95,11 +95,11 @@ func (s *server) why(api huma.API) {
 		}
 		q, err := in.question()
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		ends, err := explain.Ends(w, in.Tenant, in.From, in.To)
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		q.From, q.To = ends.From, ends.To
 		a, err := explain.Why(w, q)
@@ -108,7 +108,7 @@ func (s *server) why(api huma.API) {
 			a, err = explain.Why(w, q)
 		}
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, err
 		}
 		out := renderWhy(a)
 		out.From.Tenant, out.To.Tenant = in.Tenant, in.Tenant

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,11 +15,6 @@ import (
 	"dove.network/dove"
 	"dove.network/edit"
 	"dove.network/world"
-)
-
-var (
-	problemGoType   = reflect.TypeFor[Problem]()
-	blueprintGoType = reflect.TypeFor[Blueprint]()
 )
 
 func writeProblem(w http.ResponseWriter, p *Problem) {
@@ -67,7 +61,7 @@ func write[D, T any](
 ) (*Written[T], error) {
 	ifMatch, err := c.revision()
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	request := s.request(ctx, c)
 	ctx, cancel := context.WithTimeout(ctx, editTimeout)
@@ -102,7 +96,7 @@ func write[D, T any](
 		if e, ok := errors.AsType[*dove.Error](err); ok && e.Kind == dove.Conflict && ifMatch != nil && *ifMatch != before {
 			return nil, newProblem(http.StatusPreconditionFailed, e.Kind, e.Message, e.Faults)
 		}
-		return nil, s.problem(err)
+		return nil, err
 	}
 	if since == 0 {
 		since = revision
@@ -139,8 +133,18 @@ type Answer[T any] struct {
 	Body T
 }
 
-func answer[T any](body T, revision dove.Revision) *Answer[T] {
-	return &Answer[T]{etag(revision), body}
+// one answers with a document that is what kind says and has that name, if it exists.
+func one[D world.Document, T any](w *world.World, kind string, name any, d D, exists bool, render func(D, dove.Revision) T) (*Answer[T], error) {
+	if !exists {
+		return nil, missing(kind, fmt.Sprint(name))
+	}
+	since := w.DocRevision(d.Key())
+	return &Answer[T]{etag(since), render(d, since)}, nil
+}
+
+// asOf renders documents as they are at a World.
+func asOf[D world.Document, T any](w *world.World, render func(D, dove.Revision) T) func(D) T {
+	return func(d D) T { return render(d, w.DocRevision(d.Key())) }
 }
 
 // Written is the response to a write.
@@ -216,10 +220,10 @@ func (s *server) read(ctx context.Context, must Freshness) (*world.World, error)
 	defer cancel()
 	w, err := s.Backend.Read(ctx)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, err
 	}
 	if w.Revision() < must.AtLeast {
-		return nil, s.problem(tooEarly(must.AtLeast, w))
+		return nil, tooEarly(must.AtLeast, w)
 	}
 	return w, nil
 }
