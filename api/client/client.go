@@ -255,7 +255,7 @@ func queryOf(filter any) url.Values {
 	v := reflect.ValueOf(filter)
 	for field, value := range v.Fields() {
 		if !value.IsZero() {
-			query.Set(field.Tag.Get("query"), value.String())
+			query.Set(field.Tag.Get("query"), fmt.Sprint(value.Interface()))
 		}
 	}
 	return query

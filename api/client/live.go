@@ -21,38 +21,24 @@ const lineMax = 8 << 20
 // Why asks what would become of a flow between two of the tenant's endpoints,
 // and what the switches of both do now.
 func (c *Client) Why(ctx context.Context, t dove.Tenant, f api.Flow) (api.Why, error) {
-	return c.why(ctx, t, f, url.Values{})
+	return c.why(ctx, t, queryOf(f))
 }
 
 // WhyIntended is Why without the switches: Live is empty.
 func (c *Client) WhyIntended(ctx context.Context, t dove.Tenant, f api.Flow) (api.Why, error) {
-	return c.why(ctx, t, f, url.Values{"live": {"false"}})
+	query := queryOf(f)
+	query.Set("live", "false")
+	return c.why(ctx, t, query)
 }
 
-func (c *Client) why(ctx context.Context, t dove.Tenant, f api.Flow, query url.Values) (api.Why, error) {
-	query.Set("from", f.From)
-	query.Set("to", f.To)
-	query.Set("proto", f.Proto)
-	if f.Port != "" {
-		query.Set("port", f.Port)
-	}
+func (c *Client) why(ctx context.Context, t dove.Tenant, query url.Values) (api.Why, error) {
 	return do[api.Why](ctx, c, request{method: http.MethodGet, path: []string{"tenants", string(t), "why"}, query: query})
-}
-
-func flowQuery(f api.FlowFilter) url.Values {
-	query := url.Values{}
-	for key, value := range map[string]string{"endpoint": string(f.Endpoint), "rule": f.Rule, "protocol": f.Protocol} {
-		if value != "" {
-			query.Set(key, value)
-		}
-	}
-	return query
 }
 
 // Flows lists the flows that the tenant's hosts carry now. Unanswered are the
 // hosts that did not tell theirs.
 func (c *Client) Flows(ctx context.Context, t dove.Tenant, filter api.FlowFilter) (api.Flows, error) {
-	query := flowQuery(filter)
+	query := queryOf(filter)
 	all := api.Flows{Items: []api.LiveFlow{}, Unanswered: []dove.HostName{}}
 	for {
 		part, err := do[api.Flows](ctx, c, request{method: http.MethodGet, path: []string{"tenants", string(t), "flows"}, query: query})
@@ -75,13 +61,7 @@ func (c *Client) Flows(ctx context.Context, t dove.Tenant, filter api.FlowFilter
 
 // Shadows asks what the tenant's policies in shadow would change.
 func (c *Client) Shadows(ctx context.Context, t dove.Tenant, filter api.ShadowFilter) (api.Shadows, error) {
-	query := url.Values{}
-	for key, value := range map[string]string{"blueprint": filter.Blueprint, "policy": filter.Policy} {
-		if value != "" {
-			query.Set(key, value)
-		}
-	}
-	return do[api.Shadows](ctx, c, request{method: http.MethodGet, path: []string{"tenants", string(t), "shadows"}, query: query})
+	return do[api.Shadows](ctx, c, request{method: http.MethodGet, path: []string{"tenants", string(t), "shadows"}, query: queryOf(filter)})
 }
 
 // WatchFlows yields what happens to the tenant's flows from now on, until ctx is
@@ -89,7 +69,7 @@ func (c *Client) Shadows(ctx context.Context, t dove.Tenant, filter api.ShadowFi
 // ctx is done, errors.Is tells so.
 func (c *Client) WatchFlows(ctx context.Context, t dove.Tenant, filter api.FlowFilter) iter.Seq2[api.FlowEvent, error] {
 	return lines[api.FlowEvent](ctx, c, request{
-		method: http.MethodGet, path: []string{"tenants", string(t), "flows", "watch"}, query: flowQuery(filter),
+		method: http.MethodGet, path: []string{"tenants", string(t), "flows", "watch"}, query: queryOf(filter),
 	})
 }
 

@@ -176,24 +176,13 @@ func (c *Client) PrepareEndpoint(ctx context.Context, e dove.Endpoint, host dove
 // ActivateEndpoint makes an endpoint's standby binding to a host the active
 // one. Forced, it does so before that is prepared, or without some hosts.
 func (c *Client) ActivateEndpoint(ctx context.Context, e dove.Endpoint, host dove.HostName, force api.Force, ifMatch *dove.Revision) (api.Endpoint, error) {
-	return do[api.Endpoint](ctx, c, request{method: http.MethodPost, path: endpointPath(e, "bindings", string(host), "activate"), query: forced(force), ifMatch: ifMatch})
+	return do[api.Endpoint](ctx, c, request{method: http.MethodPost, path: endpointPath(e, "bindings", string(host), "activate"), query: queryOf(force), ifMatch: ifMatch})
 }
 
 // FinishEndpoint takes an endpoint's standby binding to a host away. Forced, it
 // does so before all hosts, or some, know where the endpoint is.
 func (c *Client) FinishEndpoint(ctx context.Context, e dove.Endpoint, host dove.HostName, force api.Force, ifMatch *dove.Revision) (api.Endpoint, error) {
-	return do[api.Endpoint](ctx, c, request{method: http.MethodDelete, path: endpointPath(e, "bindings", string(host)), query: forced(force), ifMatch: ifMatch})
-}
-
-func forced(f api.Force) url.Values {
-	q := url.Values{}
-	if f.Force {
-		q.Set("force", "true")
-	}
-	if f.Without != "" {
-		q.Set("without", f.Without)
-	}
-	return q
+	return do[api.Endpoint](ctx, c, request{method: http.MethodDelete, path: endpointPath(e, "bindings", string(host)), query: queryOf(force), ifMatch: ifMatch})
 }
 
 // endpointPause is how long WaitEndpoint waits before it asks again.
