@@ -252,7 +252,9 @@ func TestBearer(t *testing.T) {
 	loaded := r.backend.w
 	r.backend.w = world.New()
 	r.refused(503, "GET /v1/status", "")
-	r.backend.w = loaded
+	r.backend.w, r.backend.loading = loaded, true
+	r.refused(503, "GET /v1/status", "")
+	r.backend.loading = false
 
 	var second APIToken
 	r.ok(&second, "POST /v1/tokens", "")

@@ -32,6 +32,7 @@ type backend struct {
 	sessions []control.SessionStatus
 	members  []control.MemberStatus
 	receipt  control.Receipt
+	loading  bool
 	down     error // what Read and Edit say, if not nil
 	// What others do after the next Edit decided and before it commits.
 	meanwhile func()
@@ -48,6 +49,8 @@ func (b *backend) World() *world.World {
 	defer b.mu.Unlock()
 	return b.w
 }
+
+func (b *backend) Following() bool { return !b.loading }
 
 func (b *backend) Read(context.Context) (*world.World, error) { return b.World(), b.down }
 

@@ -26,6 +26,8 @@ type Backend interface {
 	// World returns what the member knows now; before it has loaded anything, a
 	// World of incarnation 0.
 	World() *world.World
+	// Following reports whether it follows the documents: else it loads them.
+	Following() bool
 	// Read returns a World that is no older than any write that ended before
 	// Read was called, whoever made it.
 	Read(context.Context) (*world.World, error)
@@ -284,8 +286,8 @@ func (s *server) bearer(header string) (world.APIToken, error) {
 		return world.APIToken{}, err
 	}
 	w := s.Backend.World()
-	if w.Incarnation() == 0 {
-		return world.APIToken{}, dove.Errorf(dove.Unavailable, "the DPC has not loaded its world yet: try again")
+	if w.Incarnation() == 0 || !s.Backend.Following() {
+		return world.APIToken{}, dove.Errorf(dove.Unavailable, "the DPC member loads the documents: try again, or ask another one")
 	}
 	stored, _ := w.APIToken(token.ID)
 	if !token.Matches(stored.Digest) || (stored.Tenant != "") != (token.Kind == auth.TenantToken) {

@@ -189,6 +189,7 @@ func (m *Member) follow(ctx context.Context) error {
 func (m *Member) begin(w *world.World) {
 	m.inTurn(laneOwn, func() {
 		m.core = NewCore(m.name, w)
+		clear(m.polls) // nobody will answer them
 		m.start.Store(uint64(time.Now().UnixNano()))
 		for name := range m.streams { // the other end is to know that this is another run
 			m.endPeer(name)

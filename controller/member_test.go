@@ -228,6 +228,24 @@ func TestMemberServes(t *testing.T) {
 	})
 }
 
+// A member without a Core says in time that it knows nothing.
+func TestMemberWithoutCore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMember("dpc-1", nil, slog.New(slog.DiscardHandler))
+		defer close(m.stopped)
+		begun := time.Now()
+		if m.Following() || m.Sessions() != nil || m.SessionsOf("h1") != nil || m.Members() != nil {
+			t.Error("it knows something")
+		}
+		if r := m.Receipt(7); r.Complete || r.Revision != 7 {
+			t.Errorf("%+v", r)
+		}
+		if took := time.Since(begun); took > 6*statusWithin {
+			t.Errorf("that took %v", took)
+		}
+	})
+}
+
 func TestMemberRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, nil)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -41,10 +42,28 @@ func (m *Member) applied(ctx context.Context, revision dove.Revision) (*world.Wo
 	}
 }
 
+// Following reports whether the member has loaded the documents and follows them. While it
+// does not, it knows of no sessions.
+func (m *Member) Following() bool { return m.following.Load() }
+
+// statusWithin bounds how long the member, and then others, may take to tell of sessions.
+const statusWithin = 2 * time.Second
+
+// look returns what the Core knows, none if it does not tell in time.
+func look[T any](m *Member, of func(*Core) T) (known T) {
+	ctx, cancel := context.WithTimeout(context.Background(), statusWithin)
+	defer cancel()
+	told := make(chan T, 1)
+	if m.ask(ctx, func() { told <- of(m.core) }) == nil {
+		known = <-told
+	}
+	return known
+}
+
 // Receipt says how far a revision got. It is empty if the member does not run.
 func (m *Member) Receipt(revision dove.Revision) control.Receipt {
-	r := control.Receipt{Revision: revision}
-	_ = m.ask(context.Background(), func() { r = m.core.Receipt(revision) })
+	r := look(m, func(c *Core) control.Receipt { return c.Receipt(revision) })
+	r.Revision = revision
 	return r
 }
 
@@ -65,24 +84,17 @@ func (m *Member) WaitReceipt(ctx context.Context, revision dove.Revision) contro
 // Sessions returns what is known of each session: of those here in the order in
 // which they opened, then of those of each other member that tells in time.
 func (m *Member) Sessions() []control.SessionStatus {
-	var all []control.SessionStatus
-	_ = m.ask(context.Background(), func() { all = m.core.Sessions() })
-	return append(all, m.poll(nil)...)
+	return append(look(m, (*Core).Sessions), m.poll(nil)...)
 }
 
 // Members returns how this member is, and after it the others that it knows.
-func (m *Member) Members() []control.MemberStatus {
-	var all []control.MemberStatus
-	_ = m.ask(context.Background(), func() { all = m.core.Members() })
-	return all
-}
+func (m *Member) Members() []control.MemberStatus { return look(m, (*Core).Members) }
 
 // SessionsOf returns what is known of the sessions of hosts, with whichever
 // member, in their order; those without one are left out, and those whose member does not
 // tell in time.
 func (m *Member) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
-	var some []control.SessionStatus
-	_ = m.ask(context.Background(), func() { some = m.core.SessionsOf(hosts) })
+	some := look(m, func(c *Core) []control.SessionStatus { return c.SessionsOf(hosts) })
 	if len(some) < len(hosts) {
 		some = append(some, m.poll(hosts)...)
 		slices.SortStableFunc(some, func(a, b control.SessionStatus) int {

@@ -347,35 +347,30 @@ type polling struct {
 	done     chan struct{}
 }
 
-// statusWithin bounds how long other members may take to tell of their sessions.
-const statusWithin = 2 * time.Second
-
 // poll asks other members for the sessions of hosts, of all if there are none. What
 // is not told in time is left out.
 func (m *Member) poll(hosts []dove.HostName) []control.SessionStatus {
 	p := &polling{done: make(chan struct{})}
 	id := m.ids.Add(1)
-	if m.postIn(context.Background(), laneAsked, func() {
+	ctx, cancel := context.WithTimeout(context.Background(), statusWithin)
+	defer cancel()
+	if m.postIn(ctx, laneAsked, func() {
 		m.polls[id] = p
 		m.mustStep(Polled{id, hosts})
 	}) != nil {
 		return nil
 	}
-	late := time.NewTimer(statusWithin)
-	defer late.Stop()
 	select {
 	case <-p.done:
-	case <-late.C:
+	case <-ctx.Done():
 	case <-m.stopped:
 		return nil
 	}
-	var all []control.SessionStatus
-	_ = m.ask(context.Background(), func() {
-		all = p.sessions
+	return look(m, func(*Core) []control.SessionStatus {
 		delete(m.polls, id)
 		m.mustStep(Ceased{id})
+		return p.sessions
 	})
-	return all
 }
 
 func (m *Member) polled(e Polls) {
