@@ -20,7 +20,8 @@ type MemberConn interface {
 	Send(...Down) error            // in order; waits while the dSwitch reads nothing
 	TrySend(...Down) (bool, error) // sends all, or nothing if that would wait
 	Recv() (Up, error)
-	Stop() // has Recv fail, now and later
+	Waiting() bool // a message is there that Recv would return at once
+	Stop()         // has Recv fail, now and later
 }
 
 // HostConn is the dSwitch's end of one session. One may call Recv, and any number

@@ -79,24 +79,48 @@ func (m *Member) catchUp(ctx context.Context, h *control.Hello) {
 	_, _ = m.applied(ctx, h.Seen)
 }
 
-// read hands on what the dSwitch says, one message at a time: if the Core is
+// saidAtOnce is how many messages of a session have one turn together.
+const saidAtOnce = 64
+
+// read hands on what the dSwitch says, messages that cost little together: if the Core is
 // busy, the dSwitch waits, but for answers.
 func (m *Member) read(ctx context.Context, session control.SessionID, conn control.MemberConn) error {
+	var said []control.Up
 	for {
 		message, err := conn.Recv()
-		if errors.Is(err, io.EOF) {
+		request, asks := message.(*control.PolicyRequest)
+		if err == nil && !asks {
+			said = append(said, message)
+			if len(said) < saidAtOnce && brief(message) && conn.Waiting() {
+				continue
+			}
+		}
+		if len(said) > 0 {
+			lost := m.postIn(ctx, laneSaid, func() {
+				for _, message := range said {
+					m.mustStep(Received{session, message})
+				}
+			})
+			clear(said)
+			said, err = said[:0], cmp.Or(lost, err)
+		}
+		if err == nil && asks {
+			err = m.question(ctx, session, request, time.Now())
+		}
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if r, asks := message.(*control.PolicyRequest); asks {
-			err = m.question(ctx, session, r, time.Now())
-		} else {
-			err = m.postIn(ctx, laneSaid, func() { m.mustStep(Received{session, message}) })
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 	}
+}
+
+// brief reports whether a message never takes long.
+func brief(m control.Up) bool {
+	switch m.(type) {
+	case *control.EndpointUpdate, *control.Ack, *control.Heartbeat:
+		return true
+	}
+	return false
 }

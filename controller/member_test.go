@@ -53,7 +53,8 @@ func (c *conn) TrySend(messages ...control.Down) (bool, error) {
 	return true, c.Send(messages...)
 }
 
-func (c *conn) Stop() { c.stop() }
+func (c *conn) Stop()         { c.stop() }
+func (c *conn) Waiting() bool { return len(c.up) > 0 }
 
 func (c *conn) Recv() (control.Up, error) {
 	select {

@@ -147,7 +147,8 @@ func (h *host) Send(messages ...control.Down) error {
 	return errors.Join(errs...)
 }
 
-func (h *host) Stop() { h.stop() }
+func (h *host) Stop()         { h.stop() }
+func (h *host) Waiting() bool { return false }
 
 // TrySend leaves it to Send, which waits until what the host says is taken.
 func (h *host) TrySend(...control.Down) (bool, error) { return false, nil }

@@ -126,9 +126,6 @@ func (c *hostConn) Recv() (control.Down, error) {
 	return control.DecodeDown(&envelope)
 }
 
-// Waiting reports whether Recv would return a message at once.
-func (c *hostConn) Waiting() bool { return c.waiting() }
-
 // Close ends the session in order if somebody calls Recv meanwhile, otherwise
 // after a short while regardless. It may be called twice.
 func (c *hostConn) Close() error {

@@ -440,11 +440,11 @@ func TestWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.end(nil)
-	if w.waiting() {
+	if w.Waiting() {
 		t.Error("a message waits before one came")
 	}
 	for n, want := range []bool{true, false, false} { // the last is larger than what is looked at
-		if err := w.recv(&controlpb.Envelope{}); err != nil || w.waiting() != want {
+		if err := w.recv(&controlpb.Envelope{}); err != nil || w.Waiting() != want {
 			t.Errorf("after message %d another one waits: %t, %v", n, !want, err)
 		}
 	}

@@ -145,8 +145,8 @@ func (w *wire) next() (kind byte, body []byte, err error) {
 	return kind, all.Bytes(), err
 }
 
-// waiting reports whether a whole frame is there.
-func (w *wire) waiting() bool {
+// Waiting reports whether a whole frame is there.
+func (w *wire) Waiting() bool {
 	if w.in.Buffered() < headerSize {
 		return false
 	}

@@ -136,10 +136,20 @@ func (h *host) listen(conn control.HostConn, ready chan struct{}) {
 			}
 		}
 	}()
+	var say []control.Up
 	for {
 		m, err := conn.Recv()
 		if err == nil {
-			err = h.take(conn, m, &ready)
+			say, err = h.take(m, say)
+		}
+		if err == nil && len(say) > 0 && (!conn.Waiting() || len(say) >= saidAtOnce) {
+			said := slices.ContainsFunc(say, func(m control.Up) bool { _, ack := m.(*control.Ack); return ack })
+			err = conn.Send(say...)
+			say = nil
+			if err == nil && said && ready != nil {
+				close(ready)
+				ready = nil
+			}
 		}
 		if err != nil {
 			h.mu.Lock()
@@ -154,19 +164,20 @@ func (h *host) listen(conn control.HostConn, ready chan struct{}) {
 	}
 }
 
-// take does what one message says, as if a switch had done it at once.
-func (h *host) take(conn control.HostConn, m control.Down, ready *chan struct{}) error {
+// saidAtOnce is how many messages a host answers together, if as many came at once.
+const saidAtOnce = 64
+
+// take does what one message says, as if a switch had done it at once, and adds what is to be
+// said to it.
+func (h *host) take(m control.Down, say []control.Up) ([]control.Up, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch m := m.(type) {
 	case *control.Assign:
-		h.mu.Lock()
 		h.assigned[m.Endpoint] = *m
-		h.mu.Unlock()
-		u := active(m)
-		return conn.Send(&u)
+		return append(say, new(active(m))), nil
 	case *control.Welcome:
-		h.mu.Lock()
 		h.store = m.Incarnation
-		h.mu.Unlock()
 	case *control.Tunnels:
 		h.tunnels(m)
 	case *control.Update:
@@ -174,32 +185,18 @@ func (h *host) take(conn control.HostConn, m control.Down, ready *chan struct{})
 	case *control.Expect:
 		h.hold(m.Peers, m.Pairs)
 	case *control.Elsewhere:
-		h.mu.Lock()
 		h.sent = m
-		h.mu.Unlock()
-		return errors.New("the dpc sends the session elsewhere")
+		return nil, errors.New("the dpc sends the session elsewhere")
 	case *control.Unassign:
-		h.mu.Lock()
 		delete(h.assigned, m.Endpoint)
-		h.mu.Unlock()
 	case *control.Frontier:
-		if err := conn.Send(&control.Ack{Revision: m.Revision}); err != nil {
-			return err
-		}
-		h.mu.Lock()
 		h.seen = m.Revision
-		h.mu.Unlock()
-		if *ready != nil {
-			close(*ready)
-			*ready = nil
-		}
+		return append(say, &control.Ack{Revision: m.Revision}), nil
 	case *control.PolicyReply:
 		h.hold(m.Peers, m.Pairs)
-		h.mu.Lock()
-		defer h.mu.Unlock()
 		a := h.asked[m.ID]
 		if a == nil {
-			return nil
+			break
 		}
 		for _, answer := range m.Answers {
 			if answer.Status == control.Found {
@@ -211,24 +208,20 @@ func (h *host) take(conn control.HostConn, m control.Down, ready *chan struct{})
 			close(a.done)
 		}
 	case *control.Refusal:
-		return dove.Errorf(m.Kind, "%s", m.Message)
+		return nil, dove.Errorf(m.Kind, "%s", m.Message)
 	}
-	return nil
+	return say, nil
 }
 
-// tunnels notes what the fleet is, if the host remembers anything.
+// tunnels notes what the fleet is, if the host remembers anything; h.mu is held.
 func (h *host) tunnels(m *control.Tunnels) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.fleet = (control.Digest{}); h.peers != nil && m.Full && len(m.Add) < control.TunnelsMax {
 		h.fleet = control.FleetDigest(slices.Values(m.Add))
 	}
 }
 
-// hold notes rows, if the host remembers any.
+// hold notes rows, if the host remembers any; h.mu is held.
 func (h *host) hold(peers []control.Peer, pairs []control.Pair) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.peers == nil {
 		return
 	}
