@@ -21,13 +21,14 @@ import (
 
 // Settings of a member inside the process.
 const (
-	QuotaBytes    = int64(8 << 30)
-	HistoryKept   = "10000" // revisions; compacted every five minutes
-	autoCompact   = "revision"
-	memberName    = "dpc"            // without peers
-	remindEvery   = 10 * time.Second // of what a start waits for
-	clusterToken  = "dove"
-	memberAddress = "dpc.invalid:2380" // of record only: nobody can reach a cluster of one
+	QuotaBytes     = int64(8 << 30)
+	HistoryKept    = "10000" // revisions; compacted every five minutes
+	autoCompact    = "revision"
+	memberName     = "dpc"            // without peers
+	remindEvery    = 10 * time.Second // of what a start waits for
+	clusterToken   = "dove"
+	memberAddress  = "dpc.invalid:2380" // of record only: nobody can reach a cluster of one
+	handOverWithin = time.Second        // when it stops and leads
 )
 
 // member is an etcd member inside this process.
@@ -115,7 +116,9 @@ func Lock(dir string) (*os.File, error) {
 // client returns a client that calls the member directly.
 func (m *member) client() *clientv3.Client { return v3client.New(m.server) }
 
+// close stops the member. If it leads it lets another one lead, unless none is there that takes over.
 func (m *member) close() error {
+	defer time.AfterFunc(handOverWithin, m.server.HardStop).Stop()
 	m.etcd.Close()
 	return m.lock.Close()
 }

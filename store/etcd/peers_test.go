@@ -108,7 +108,7 @@ func TestGrow(t *testing.T) {
 	if len(nodes) != 1 || nodes[0].Address != alone.Peers.Advertise || nodes[0].Learner {
 		t.Fatalf("a member that got an address is %+v", nodes)
 	}
-	var second *etcd.Store
+	var second, third *etcd.Store
 	var stopSecond func()
 	configs := []etcd.Config{alone}
 	for _, name := range []string{"dpc-2", "dpc-3"} {
@@ -121,6 +121,7 @@ func TestGrow(t *testing.T) {
 		if second == nil {
 			second, stopSecond = s, stop
 		}
+		third = s
 		configs = append(configs, c)
 		if v := get(t, s, "/a"); v != "1" {
 			t.Errorf("%s has %q", name, v)
@@ -157,6 +158,14 @@ func TestGrow(t *testing.T) {
 	condition := must[etcd.Condition](t)(fourth.Condition(t.Context()))
 	if !slices.Contains([]string{"dpc-1", "dpc-3", "dpc-4"}, condition.Leader) || len(condition.Alarms) != 0 || condition.Most == 0 {
 		t.Errorf("condition %+v", condition)
+	}
+	// Who leads and is not heard stops all the same.
+	all := []*etcd.Store{one, third, fourth}
+	i := slices.IndexFunc(all, etcd.Leads)
+	etcd.Mute(all[i])
+	begun := time.Now()
+	if all[i].Close(); time.Since(begun) > 4*time.Second {
+		t.Errorf("who leads and is not heard took %s to stop", time.Since(begun))
 	}
 }
 
