@@ -32,7 +32,8 @@
 // and what the switch would do with a packet. It says nothing unasked.
 //
 // Agent is the shell around Core: who has something for it, from the
-// switch, the devices, the session or the local socket, owns it in turn. The socket is
+// switch, the devices, the session or the local socket, owns it in turn. Of several members it has a
+// session with the one that admits it first. The socket is
 // <state>/dswitch.sock (HTTP and JSON, for which Client has the calls). It keeps the last drops with
 // the names of their endpoints.
 //

@@ -47,7 +47,12 @@ const (
 func (a *Agent) keepSession(ctx context.Context) {
 	route := NewRoute(a.options.Config.Host, a.options.Members, a.options.Restored.Saved.Members, rand.N[time.Duration])
 	for ctx.Err() == nil {
-		welcomed, sent, err := a.dialAndConverse(ctx, route)
+		conn, kill, err := a.reach(ctx, route)
+		if err != nil {
+			return // ctx is done
+		}
+		welcomed, sent, err := a.converse(ctx, conn, kill, route)
+		kill()
 		if ctx.Err() != nil {
 			return
 		}
@@ -73,21 +78,6 @@ func (a *Agent) keepSession(ctx context.Context) {
 // closeGrace is how long a message that is being sent may hold up the end of a session.
 const closeGrace = time.Second
 
-// dialAndConverse carries one session from its beginning to its end, and says
-// whether it got as far as a Welcome, and whether it was sent elsewhere. The session ends in order even if ctx is
-// done, so it lives in a context of its own.
-func (a *Agent) dialAndConverse(ctx context.Context, route *Route) (welcomed bool, sent *control.Elsewhere, err error) {
-	life, kill := context.WithCancel(context.WithoutCancel(ctx))
-	defer kill()
-	dialled := context.AfterFunc(ctx, kill)
-	conn, err := a.options.Dial(life, route.Next())
-	dialled()
-	if err != nil {
-		return false, nil, err
-	}
-	return a.converse(ctx, conn, kill, route)
-}
-
 // errLeft ends a session that was sent elsewhere.
 var errLeft = dove.Errorf(dove.Unavailable, "the DPC member sends the session elsewhere")
 
@@ -95,7 +85,9 @@ var errLeft = dove.Errorf(dove.Unavailable, "the DPC member sends the session el
 // in order.
 var errSilent = dove.Errorf(dove.Unavailable, "the DPC member says nothing: it is stopped or cut off")
 
-// converse carries an open session; kill ends it out of order.
+// converse carries an open session from its beginning to its end, and says whether it got
+// as far as a Welcome, and whether it was sent elsewhere. The session ends in order even if parent is
+// done; kill ends it out of order.
 func (a *Agent) converse(parent context.Context, conn control.HostConn, kill func(), route *Route) (welcomed bool, sent *control.Elsewhere, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	s := &liveSession{conn: conn, out: make(chan control.Up, sendQueue), cancel: cancel}

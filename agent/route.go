@@ -68,6 +68,12 @@ func (r *Route) Failed(kind dove.Kind) time.Duration {
 	return d/2 + r.chance(d)
 }
 
+// At says that the member at an address, of those that Next returned, admits a session.
+func (r *Route) At(address string) {
+	rest := slices.DeleteFunc(r.left, func(a string) bool { return a == address })
+	r.left = append([]string{address}, rest...)
+}
+
 // Ended says how long to wait after a session with the member at Next that had got
 // as far as a Welcome. The others come first then.
 func (r *Route) Ended() time.Duration {

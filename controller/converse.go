@@ -23,7 +23,11 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 		m.measures.unopened.WithLabelValues(unopenedOften).Inc()
 		return errors.Join(err, conn.Send(&control.Refusal{Kind: dove.KindOf(err), Message: err.Error()}))
 	}
-	hello, err := m.openings.receiveHello(wanted, conn)
+	err = m.inTouch(wanted)
+	var hello *control.Hello
+	if err == nil {
+		hello, err = m.openings.receiveHello(wanted, conn)
+	}
 	rows := 0
 	if err == nil {
 		rows = len(hello.Peers) + len(hello.Pairs) + len(hello.Attached)
@@ -66,6 +70,52 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 		m.log.Info("a session ended", "host", id.Host, "session", session, "error", err)
 	}
 	return err
+}
+
+// withholdMost is how long a member that has lost touch with its store keeps a host
+// waiting that wants to open a session.
+const withholdMost = 10 * time.Second
+
+// inTouch waits until the member is in touch with its store. Before that it admits
+// nobody: who waits tries other members meanwhile, and whichever is well first has the session. In
+// the end the Core says where else to go, if another member is known to be well.
+func (m *Member) inTouch(ctx context.Context) error {
+	late := time.NewTimer(withholdMost)
+	defer late.Stop()
+	for tired := false; ; {
+		var lost chan struct{}
+		refuge := false
+		if err := m.postIn(ctx, laneOpening, func() { lost, refuge = m.lost, len(m.core.refuge()) > 0 }); err != nil {
+			return err
+		}
+		switch {
+		case lost == nil, tired && refuge:
+			return nil
+		case tired:
+			return dove.Errorf(dove.Unavailable, "member %s has lost touch with its store: try another one", m.name)
+		}
+		select {
+		case <-lost:
+		case <-late.C:
+			tired = true
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.stopped:
+			return errStopped
+		}
+	}
+}
+
+// feel has those who wait for it hear that the Core is in touch with the store, or wait
+// from now on.
+func (m *Member) feel() {
+	switch {
+	case m.core.stale && m.lost == nil:
+		m.lost = make(chan struct{})
+	case !m.core.stale && m.lost != nil:
+		close(m.lost)
+		m.lost = nil
+	}
 }
 
 // catchUp gives the member a moment to reach what the dSwitch has seen.

@@ -18,7 +18,8 @@
 // are (control.Across). A host has one session with all of them, a receipt is complete
 // when all say so, and what concerns a host of another member goes through that. A
 // member that has lost touch with its store answers nobody; it sends its sessions
-// elsewhere, as one that is drained or has too many does.
+// elsewhere, as one that is drained or has too many does, and admits those who come once it
+// is well.
 //
 // What hosts do now is asked through their sessions (Asked) and told to who asked
 // (Told) without being kept. The Core only leads questions and answers to each

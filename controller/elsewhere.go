@@ -14,8 +14,8 @@ const (
 	// StaleAfter is how long a member answers that hears nothing of its store.
 	StaleAfter = 3 * time.Second
 	// hopeAfter is how long a member keeps its sessions that hears nothing of its store nor of
-	// most others: those may be well, but it does not know.
-	hopeAfter = 15 * time.Second
+	// most others: those may be well, but it does not know. By then it knows whom it does not reach.
+	hopeAfter = StaleAfter + PeerSilence
 	// LeaveWithin is how long sessions have that are all sent away at once: each
 	// leaves at its own time of it.
 	LeaveWithin = time.Second

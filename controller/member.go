@@ -69,6 +69,7 @@ type Member struct {
 
 	// Owned by who has the turn.
 	began   chan struct{} // closed when there is a Core again; nil while there is one
+	lost    chan struct{} // closed when the Core is in touch with the store again; nil while it is
 	core    *Core
 	outbox  map[control.SessionID]*outbox
 	waiters []waiter
@@ -190,6 +191,7 @@ func (m *Member) begin(w *world.World) {
 	m.inTurn(laneOwn, func() {
 		m.core = NewCore(m.name, w)
 		clear(m.polls) // nobody will answer them
+		m.feel()
 		m.start.Store(uint64(time.Now().UnixNano()))
 		for name := range m.streams { // the other end is to know that this is another run
 			m.endPeer(name)
@@ -272,6 +274,7 @@ func (m *Member) step(e Event) error {
 		return err
 	}
 	m.measures.step(e, time.Since(now), effects)
+	m.feel()
 	if _, changed := e.(Changed); changed {
 		m.advance(m.core.World(), m.core.Delta())
 	}

@@ -317,10 +317,10 @@ func (t *Trial) suffer(ctx context.Context, blows []*blow, fresh *probing) error
 		}
 	}
 	for i, b := range blows {
+		healed := time.Since(t.epoch)
 		if err := b.heal(ctx); err != nil {
 			return fmt.Errorf("heal %s: %w", b.name, err)
 		}
-		healed := time.Since(t.epoch)
 		delete(away, b.away)
 		now, whose := len(away) <= 1, t.lab.hosts
 		k := afterMajority

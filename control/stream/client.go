@@ -16,11 +16,13 @@ import (
 	"dove.network/dove"
 )
 
-// Bounds of how long one address may take: to admit a session, which a busy member
-// does in turn, and of that to accept the connection, which its kernel does.
+// Bounds of how long one address may take: until TLS is done, which a busy member
+// does in turn, of that to accept the connection, which its kernel does, and then to admit a
+// session, for which a member waits that has lost touch with its store.
 const (
 	DialTimeout    = 5 * time.Second
 	connectTimeout = 1500 * time.Millisecond // one lost packet is sent again after one second
+	AdmitTimeout   = 15 * time.Second
 )
 
 // closeGrace is how long Close waits for the member to end the session.
@@ -38,7 +40,7 @@ func Dial(ctx context.Context, addrs []string, config *tls.Config) (control.Host
 	var errs []error
 	kind := dove.Unavailable
 	for _, addr := range addrs {
-		w, err := dial(ctx, addr, config, hostProtocol)
+		w, err := dial(ctx, addr, config, hostProtocol, AdmitTimeout)
 		if err == nil {
 			return &hostConn{wire: w, ended: make(chan struct{})}, nil
 		}
@@ -54,38 +56,43 @@ func Dial(ctx context.Context, addrs []string, config *tls.Config) (control.Host
 }
 
 // dial returns a wire that the other end has admitted, and that lives no longer than ctx.
-func dial(ctx context.Context, addr string, config *tls.Config, protocol string) (*wire, error) {
-	within, cancel := context.WithTimeoutCause(ctx, DialTimeout, dove.Errorf(dove.Unavailable, "no answer within %s", DialTimeout))
-	defer cancel()
-	w, err := open(within, addr, config, protocol)
-	if within.Err() != nil {
-		err = errors.Join(context.Cause(within), err)
-		if w != nil { // it was too late
-			err = errors.Join(err, w.socket.Close())
+func dial(ctx context.Context, addr string, config *tls.Config, protocol string, admit time.Duration) (*wire, error) {
+	var w *wire
+	err := within(ctx, DialTimeout, func(ctx context.Context) error {
+		c, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return dove.Errorf(dove.Unavailable, "%v", err)
 		}
+		if w, err = shake(ctx, c, config, protocol, tls.Client, nil); err != nil {
+			return cut(err)
+		}
+		return nil
+	})
+	if err == nil {
+		err = within(ctx, admit, func(ctx context.Context) error {
+			defer context.AfterFunc(ctx, func() { _ = w.socket.Close() })()
+			return w.admitted()
+		})
 	}
 	if err != nil {
+		if w != nil {
+			err = errors.Join(err, w.socket.Close())
+		}
 		return nil, err
 	}
 	w.socket.within(ctx)
 	return w, nil
 }
 
-// open is dial for as long as ctx allows.
-func open(ctx context.Context, addr string, config *tls.Config, protocol string) (*wire, error) {
-	c, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, dove.Errorf(dove.Unavailable, "%v", err)
+// within does something for as long as ctx allows, and no longer than a time.
+func within(ctx context.Context, most time.Duration, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, most, dove.Errorf(dove.Unavailable, "no answer within %s", most))
+	defer cancel()
+	err := do(ctx)
+	if ctx.Err() != nil { // also if it was just too late
+		return errors.Join(context.Cause(ctx), err)
 	}
-	w, err := shake(ctx, c, config, protocol, tls.Client, nil)
-	if err != nil {
-		return nil, cut(err)
-	}
-	defer context.AfterFunc(ctx, func() { _ = w.socket.Close() })()
-	if err := w.admitted(); err != nil {
-		return nil, errors.Join(err, w.socket.Close())
-	}
-	return w, nil
+	return err
 }
 
 // hostConn is a control.HostConn.

@@ -2,7 +2,7 @@
 //
 // A Server gives each session's Identity, as the host's certificate states it,
 // and a control.MemberConn to Converse. Dial tries the addresses of DPC members
-// in turn and returns a control.HostConn. Messages are checked by package
+// in turn and returns a control.HostConn, once the one that answers admits it. Messages are checked by package
 // control as they come in; one that is malformed, larger than control.MessageMax or
 // speaks for another host than the certificate's ends the session with an error
 // that both ends can read.

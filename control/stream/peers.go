@@ -67,7 +67,7 @@ func peerIdentity(cert *x509.Certificate) (control.PeerIdentity, error) {
 // DialPeer opens a stream with the member that has an identity, at an address
 // ("host:port"). It lives until Close, until the member ends it, or until ctx is done.
 func DialPeer(ctx context.Context, address string, id control.PeerIdentity, config *tls.Config) (control.PeerConn, error) {
-	w, err := dial(ctx, address, config, peerProtocol)
+	w, err := dial(ctx, address, config, peerProtocol, DialTimeout)
 	if err != nil {
 		return nil, err
 	}

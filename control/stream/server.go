@@ -42,7 +42,8 @@ type Server struct {
 	// certificate is its present one. An error of kind dove.Unauthorized or
 	// dove.Forbidden sends the host away, dove.Unavailable to another member.
 	Admit func(context.Context, control.Identity) error
-	// Converse serves one session. It returns when the session is over or ctx is
+	// Converse serves one session, which is open to the host once conn is used: until then
+	// the host is free to open one elsewhere. It returns when the session is over or ctx is
 	// done; the kind and message of a dove.Error it returns reach the host.
 	Converse func(ctx context.Context, id control.Identity, conn control.MemberConn) error
 	// Refused hears of each connection that is not let in; it may be nil.
@@ -89,12 +90,9 @@ func (s *Server) host(ctx context.Context, w *wire, cert *x509.Certificate, refu
 		s.Log.Warn("control session refused", "from", from, "host", string(id.Host), "serial", id.Serial, "error", err)
 		return err
 	}
-	if err := w.admit(); err != nil {
-		return err
-	}
 	log := s.Log.With("host", string(id.Host), "from", from)
 	log.Debug("control session opened")
-	err = s.Converse(ctx, id, &memberConn{w, id})
+	err = s.Converse(ctx, id, &memberConn{wire: w, id: id, admit: sync.OnceValue(w.admit)})
 	log.Debug("control session ended", "reason", err)
 	return err
 }
@@ -210,7 +208,8 @@ func (d *door) handshake(ctx context.Context, c net.Conn, guest *lobby.Guest) (*
 // memberConn is a control.MemberConn.
 type memberConn struct {
 	*wire
-	id control.Identity
+	id    control.Identity
+	admit func() error // once
 }
 
 // encodeDown encodes what was not encoded before.
@@ -223,17 +222,26 @@ func encodeDown(m control.Down) proto.Message {
 
 // Send sends messages in order; it waits while the peer reads nothing.
 func (c *memberConn) Send(messages ...control.Down) error {
+	if err := c.admit(); err != nil {
+		return err
+	}
 	return c.send(envelopes(messages, encodeDown)...)
 }
 
 // TrySend is Send if that needs no waiting, and else false.
 func (c *memberConn) TrySend(messages ...control.Down) (bool, error) {
+	if err := c.admit(); err != nil {
+		return false, err
+	}
 	return c.trySend(envelopes(messages, encodeDown)...)
 }
 
 // Recv returns the next message, checked. A Hello that names another host or
 // underlay address than the certificate is an error of kind dove.Forbidden.
 func (c *memberConn) Recv() (control.Up, error) {
+	if err := c.admit(); err != nil {
+		return nil, err
+	}
 	var envelope controlpb.Envelope
 	if err := c.recv(&envelope); err != nil {
 		return nil, err

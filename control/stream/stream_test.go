@@ -250,8 +250,11 @@ func TestHelloMustBeTheCertificates(t *testing.T) {
 
 func TestStopEndsSessions(t *testing.T) {
 	opened := make(chan struct{})
-	r := serve(t, anybody, func(ctx context.Context, _ control.Identity, _ control.MemberConn) error {
+	r := serve(t, anybody, func(ctx context.Context, _ control.Identity, conn control.MemberConn) error {
 		close(opened)
+		if err := conn.Send(); err != nil {
+			return err
+		}
 		<-ctx.Done()
 		return ctx.Err()
 	})
@@ -296,7 +299,7 @@ func TestGarbage(t *testing.T) {
 		"cut in the header":     {[]byte{0, 0}, dove.Unavailable},
 		"says nothing":          {nil, dove.Unavailable},
 	} {
-		w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+		w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol, AdmitTimeout)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -358,6 +361,9 @@ func TestSlowReader(t *testing.T) {
 	const most = 4096
 	told := make(chan int, 1)
 	r := serve(t, anybody, func(_ context.Context, _ control.Identity, conn control.MemberConn) error {
+		if err := conn.Send(); err != nil { // it is open from now on
+			return err
+		}
 		w := conn.(*memberConn).wire
 		for n := range most {
 			sent, err := w.trySend(refusalOf(n), refusalOf(32<<10))
@@ -371,7 +377,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		return dove.Errorf(dove.Internal, "all of it went out")
 	})
-	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol, AdmitTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +411,7 @@ func TestSlowReader(t *testing.T) {
 // TestTooLarge refuses to send what nobody may, and goes on.
 func TestTooLarge(t *testing.T) {
 	r := serve(t, anybody, greet)
-	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol, AdmitTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,6 +434,9 @@ func TestTooLarge(t *testing.T) {
 // TestWaiting tells what is there whole from what is not.
 func TestWaiting(t *testing.T) {
 	r := serve(t, anybody, func(_ context.Context, _ control.Identity, conn control.MemberConn) error {
+		if err := conn.Send(); err != nil { // it is open from now on
+			return err
+		}
 		w := conn.(*memberConn).wire
 		if err := w.send(refusalOf(1), refusalOf(2), refusalOf(readBuffer)); err != nil {
 			return err
@@ -435,7 +444,7 @@ func TestWaiting(t *testing.T) {
 		_, err := conn.Recv()
 		return err
 	})
-	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol, AdmitTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -455,6 +464,9 @@ func TestWaiting(t *testing.T) {
 func TestDeafHostHoldsNobodyUp(t *testing.T) {
 	sending := make(chan error, 1)
 	r := serve(t, anybody, func(_ context.Context, _ control.Identity, conn control.MemberConn) error {
+		if err := conn.Send(); err != nil { // it is open from now on
+			return err
+		}
 		go func() {
 			for {
 				if err := conn.(*memberConn).send(refusalOf(1 << 20)); err != nil {
@@ -577,7 +589,7 @@ func TestReasonsAreBounded(t *testing.T) {
 		told <- err
 		return dove.Errorf(dove.Conflict, "-%s", long)
 	})
-	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol)
+	w, err := dial(t.Context(), r.addr, hostTLS(t, r.ca, "h1", time.Now()), hostProtocol, AdmitTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
