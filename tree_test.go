@@ -3,14 +3,19 @@
 package tree_test
 
 import (
+	"bytes"
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -158,6 +163,66 @@ func TestLayers(t *testing.T) {
 					t.Errorf("%s (layer %d) must not import %s (layer %d)", pkg, layers[pkg], to, layers[to])
 				}
 			}
+		}
+	}
+}
+
+// TestArchitecture holds the table of ARCHITECTURE.md against the layers. What is not in it
+// is named below it: it serves tests, or is generated.
+func TestArchitecture(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted := regexp.MustCompile("`([a-z/]+)`")
+	table, layer := map[string]int{}, ""
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 5 {
+			continue
+		}
+		layer = cmp.Or(strings.TrimSpace(cells[1]), layer)
+		n, _ := strconv.Atoi(layer)
+		for _, m := range quoted.FindAllStringSubmatch(cells[2], -1) {
+			table[m[1]] = n
+		}
+	}
+	for pkg, layer := range layers {
+		n, ok := table[pkg]
+		switch {
+		case ok && n != layer:
+			t.Errorf("ARCHITECTURE.md has package %s in layer %d, tree_test.go in %d", pkg, n, layer)
+		case !ok && !strings.Contains(string(text), "`"+pkg+"`"):
+			t.Errorf("ARCHITECTURE.md does not name package %s", pkg)
+		}
+		delete(table, pkg)
+	}
+	for pkg := range table {
+		t.Errorf("ARCHITECTURE.md names package %s, which has no layer", pkg)
+	}
+}
+
+// TestLargePackages: who makes a package larger than a reader holds in mind says why.
+func TestLargePackages(t *testing.T) {
+	const most, record = 3000, "docs/adr/0008-large-packages.md"
+	reasons, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range sources(t) {
+		lines := 0
+		files, _ := filepath.Glob(pkg + "/*.go")
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(name, "_test.go") && !bytes.Contains(text, []byte("// Code generated ")) {
+				lines += bytes.Count(text, []byte("\n"))
+			}
+		}
+		if lines > most && !strings.Contains(string(reasons), "`"+pkg+"`") {
+			t.Errorf("package %s has %d lines: split it, or say in %s why not", pkg, lines, record)
 		}
 	}
 }
