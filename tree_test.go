@@ -73,6 +73,7 @@ var layers = map[string]int{
 	"manual":             1,
 	"daemon/daemontest":  1,
 	"privtest":           1,
+	"faulttest":          1,
 }
 
 // beside lists the imports that are allowed within one layer.

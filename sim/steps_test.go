@@ -55,7 +55,8 @@ func (w *walk) regroup() error {
 	}
 	members := w.intent[e.Tenant].Members
 	m := members[w.r.IntN(len(members))]
-	request := edit.EndpointRequest{Tenant: e.Tenant, ID: e.ID, Groups: namesOf(m.Groups), Labels: labelsOf(m), Ports: portsOf(m)}
+	request := edit.EndpointRequest{Tenant: e.Tenant, ID: e.ID}
+	request.Groups, request.Labels, request.Ports = m.Said()
 	chance := w.chance()
 	return w.commit(fmt.Sprintf("regroup %s to %+v", e.Full(), m), func(now *world.World) (dove.Txn, error) {
 		return first(edit.PutEndpoint(now, request, chance, nil))

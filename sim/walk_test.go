@@ -4,9 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -126,38 +124,20 @@ func (w *walk) apply(b *blueprint.Blueprint) error {
 	})
 }
 
-// pool is how many addresses of each family the endpoints of a tenant share.
-const pool = 10
+// pool is how many addresses the endpoints of a tenant share, by number.
+const pool = worlds.Pool
 
-// address4 is within prefixes that rich worlds tell apart, and address6 too.
-func address4(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(3 + i)}) }
-func address6(i int) netip.Addr {
-	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 3+i))
-}
-
-// labelsOf and portsOf are what a request says of a member, empty rather than none.
-func labelsOf(m worlds.Member) map[string]string {
-	labels := map[string]string{}
-	maps.Copy(labels, m.Labels)
-	return labels
-}
-
-func portsOf(m worlds.Member) map[string]string {
-	ports := map[string]string{}
-	for name, p := range m.Ports {
-		ports[name] = p.String()
-	}
-	return ports
-}
+var address4, address6 = worlds.Address4, worlds.Address6
 
 // create makes an endpoint with the i-th addresses on some host and plugs it in.
 func (w *walk) create(t dove.Tenant, m worlds.Member, i int) error {
 	w.ids++
 	name := dove.Endpoint{Tenant: t, ID: dove.EndpointID(fmt.Sprintf("e%d", w.ids))}
 	request := edit.EndpointRequest{
-		Tenant: t, ID: name.ID, Network: worlds.Network, Groups: namesOf(m.Groups), Labels: labelsOf(m), Ports: portsOf(m), Host: w.anyHost(),
+		Tenant: t, ID: name.ID, Network: worlds.Network, Host: w.anyHost(),
 		Addresses: []string{address4(i).String(), address6(i).String()}, Device: fmt.Sprintf("dv%d", w.ids),
 	}
+	request.Groups, request.Labels, request.Ports = m.Said()
 	w.lead(&request, i)
 	w.share(&request)
 	chance := w.chance()

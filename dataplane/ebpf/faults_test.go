@@ -3,7 +3,6 @@ package ebpf
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,13 +16,12 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
+	"dove.network/faulttest"
 	"dove.network/privtest"
 )
 
-var allFaults = flag.Bool("faults", false, "try all seeded faults in the programs, rather than a few (make faults)")
-
-// fault is a mistake that the programs could have: in the file, is becomes be.
-type fault struct{ name, file, is, be string }
+// fault is a mistake that the programs could have.
+type fault faulttest.Fault
 
 // Each of faults must be caught by a check that compares the programs with something
 // else. Keep the list: a bug that the checks once missed belongs here too.
@@ -264,14 +262,11 @@ func TestFaults(t *testing.T) {
 		}
 		t.Skipf("clang-19 is missing, run make setup: %v", err)
 	}
-	tried := faults
-	if !*allFaults {
-		tried = faults[:shortFaults]
-	}
+	tried := faulttest.Tried(faults, shortFaults)
 	began := time.Now()
 	dir, flags := t.TempDir(), cflags(t)
 	for i, fault := range tried {
-		t.Run(fault.name, func(t *testing.T) {
+		t.Run(fault.Name, func(t *testing.T) {
 			by, said := caught(t, build(dir, flags, fault))
 			left := time.Since(began) / time.Duration(i+1) * time.Duration(len(tried)-i-1)
 			t.Logf("%d of %d, some %d minutes left", i+1, len(tried), int(left.Minutes()))
@@ -281,7 +276,7 @@ func TestFaults(t *testing.T) {
 			t.Logf("caught by %s: %s", by, said)
 		})
 	}
-	if !*allFaults {
+	if !faulttest.All() {
 		return
 	}
 	t.Run("no fault", func(t *testing.T) {
@@ -291,23 +286,7 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// TestFaultsAreThere keeps the list from rotting where it is not tried.
-func TestFaultsAreThere(t *testing.T) {
-	names := map[string]bool{}
-	for _, f := range faults {
-		source, err := os.ReadFile(f.file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(string(source), f.is); n != 1 {
-			t.Errorf("%s: %s has %d times %q, meant: once", f.name, f.file, n, f.is)
-		}
-		if names[f.name] {
-			t.Errorf("two faults are named %q", f.name)
-		}
-		names[f.name] = true
-	}
-}
+func TestFaultsAreThere(t *testing.T) { faulttest.AreThere(t, ".", faults) }
 
 // object is the programs with a fault in them, or why there is none.
 type object struct {
@@ -320,8 +299,8 @@ func build(dir string, flags []string, f fault) object {
 	sources, err := filepath.Glob("*.[ch]")
 	for _, name := range sources {
 		b, failed := os.ReadFile(name)
-		if name == f.file {
-			b = []byte(strings.Replace(string(b), f.is, f.be, 1))
+		if name == f.File {
+			b = faulttest.Fault(f).In(b)
 		}
 		err = errors.Join(err, failed, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 	}

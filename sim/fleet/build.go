@@ -2,8 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"maps"
-	"net/netip"
 
 	"dove.network/blueprint"
 	"dove.network/dove"
@@ -65,44 +63,23 @@ func (f *fleet) apply(b *blueprint.Blueprint) error {
 	}, "blueprint %s/%s", b.Tenant, b.Name)
 }
 
-// pool is how many addresses of each family the endpoints of a tenant share, within
-// prefixes that rich worlds tell apart.
-const pool = 10
-
-func address4(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(3 + i)}) }
-func address6(i int) netip.Addr {
-	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:1::%x", 3+i))
-}
-
 // create makes an endpoint with the i-th addresses and plugs it in.
 func (f *fleet) create(t *tenant, m worlds.Member, i int) error {
 	f.ids++
-	request := request(m)
-	request.Tenant, request.ID = t.name, dove.EndpointID(fmt.Sprintf("e%d", f.ids))
-	request.Network, request.Host, request.Device = worlds.Network, pick(f.r, t.at), fmt.Sprintf("dv%d", f.ids)
-	request.Addresses = []string{address4(i).String(), address6(i).String()}
+	request := edit.EndpointRequest{
+		Tenant: t.name, ID: dove.EndpointID(fmt.Sprintf("e%d", f.ids)), Network: worlds.Network, Host: pick(f.r, t.at), Device: fmt.Sprintf("dv%d", f.ids),
+		Addresses: []string{worlds.Address4(i).String(), worlds.Address6(i).String()},
+	}
+	request.Groups, request.Labels, request.Ports = m.Said()
 	chance := f.Chance()
 	if err := f.commit(func(w *world.World) (dove.Txn, error) {
 		txn, _, err := edit.PutEndpoint(w, request, chance, nil)
 		return txn, err
-	}, "endpoint %s/%s on %s at %s", t.name, request.ID, request.Host, address4(i)); err != nil {
+	}, "endpoint %s/%s on %s at %s", t.name, request.ID, request.Host, worlds.Address4(i)); err != nil {
 		return err
 	}
 	f.plug(dove.Endpoint{Tenant: t.name, ID: request.ID})
 	return nil
-}
-
-// request says of an endpoint what policy sees of it, empty rather than nothing.
-func request(m worlds.Member) edit.EndpointRequest {
-	r := edit.EndpointRequest{Groups: []string{}, Labels: map[string]string{}, Ports: map[string]string{}}
-	for _, g := range m.Groups {
-		r.Groups = append(r.Groups, g.Blueprint+"/"+g.Name)
-	}
-	maps.Copy(r.Labels, m.Labels)
-	for name, p := range m.Ports {
-		r.Ports[name] = p.String()
-	}
-	return r
 }
 
 // plug has the device of an endpoint be where it is bound.

@@ -48,8 +48,8 @@ func (f *fleet) policy(t *tenant) error {
 }
 
 func (f *fleet) regroup(t *tenant, e world.Endpoint) error {
-	request := request(pick(f.r, t.intent.Members))
-	request.Tenant, request.ID = e.Tenant, e.ID
+	request := edit.EndpointRequest{Tenant: e.Tenant, ID: e.ID}
+	request.Groups, request.Labels, request.Ports = pick(f.r, t.intent.Members).Said()
 	chance := f.Chance()
 	return f.commit(func(w *world.World) (dove.Txn, error) {
 		txn, _, err := edit.PutEndpoint(w, request, chance, nil)
@@ -97,8 +97,8 @@ func (f *fleet) remove(e world.Endpoint) error {
 
 // another makes an endpoint with a free address, if there is one.
 func (f *fleet) another(t *tenant) error {
-	for i := range pool {
-		if _, taken := f.World().EndpointOn(dove.Network{Tenant: t.name, Name: worlds.Network}, address4(i)); !taken {
+	for i := range worlds.Pool {
+		if _, taken := f.World().EndpointOn(dove.Network{Tenant: t.name, Name: worlds.Network}, worlds.Address4(i)); !taken {
 			return f.create(t, pick(f.r, t.intent.Members), i)
 		}
 	}

@@ -49,10 +49,10 @@ func (f *fleet) packet(t *tenant) (p sim.Packet, ok bool) {
 	}
 	e := pick(f.r, all)
 	probe := scenario.Probe(pick(f.r, f.probes(t)))
-	i := f.r.IntN(pool)
-	p = sim.Packet{From: e.Full(), Src: e.Addresses[0], Dst: address4(i), Probe: probe}
+	i := f.r.IntN(worlds.Pool)
+	p = sim.Packet{From: e.Full(), Src: e.Addresses[0], Dst: worlds.Address4(i), Probe: probe}
 	if f.r.IntN(2) == 0 {
-		p.Src, p.Dst = e.Addresses[1], address6(i)
+		p.Src, p.Dst = e.Addresses[1], worlds.Address6(i)
 	}
 	_, _, ok = probe.Over(p.Dst)
 	return p, ok && !e.Has(p.Dst)
