@@ -284,6 +284,7 @@ func (c *Core) Delta() world.Delta { return c.delta }
 // final: the Core's world no longer follows the store.
 func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 	c.now, c.effects = now, nil
+	c.lookAtStore()
 	var err error
 	switch e := e.(type) {
 	case Changed:

@@ -102,15 +102,15 @@ func (c *Core) fresh(at time.Time) {
 	if at.After(c.heardOf) {
 		c.heardOf = at
 	}
-	c.stale = c.now.Sub(c.heardOf) > StaleAfter
+	c.lookAtStore()
 }
+
+// lookAtStore finds whether the store was heard of too long ago.
+func (c *Core) lookAtStore() { c.stale = !c.heardOf.IsZero() && c.now.Sub(c.heardOf) > StaleAfter }
 
 // leaveTick sends sessions away where they are better off elsewhere, and ends those
 // that do not go.
 func (c *Core) leaveTick() {
-	if !c.heardOf.IsZero() {
-		c.stale = c.now.Sub(c.heardOf) > StaleAfter
-	}
 	for _, s := range c.inOrder() {
 		if !s.leaves.IsZero() && c.now.Sub(s.leaves) > leaveGrace {
 			c.end(s, dove.Unavailable, "the session was sent elsewhere")

@@ -70,8 +70,10 @@ func (c *Core) others() (all []world.Member) {
 	return all
 }
 
-// tellFellow sends messages to another member, in order.
+// tellFellow sends messages to another member, in order: of whose session they speak is
+// told before them.
 func (c *Core) tellFellow(name string, messages ...control.Across) {
+	c.tellPresences()
 	c.effects = append(c.effects, PeerSend{name, messages})
 }
 
@@ -90,7 +92,6 @@ func (c *Core) peerOpened(e PeerOpened) {
 	for _, part := range control.Presents(true, all) {
 		c.tellFellow(e.Member, part)
 	}
-	c.said.presences = nil // they are in the list
 	progress := c.progress()
 	c.tellFellow(e.Member, &progress)
 	c.liveMoved()
@@ -260,17 +261,18 @@ func (c *Core) present(p control.Presence) {
 
 // tellFellows says at the end of a step what it changed.
 func (c *Core) tellFellows() {
-	progress := c.progress()
-	var news []control.Across
-	for _, part := range control.Presents(false, c.said.presences) {
-		news = append(news, part)
+	c.tellPresences()
+	if progress := c.progress(); progress != c.said.progress {
+		c.said.progress = progress
+		c.tellAll(&progress)
 	}
-	if progress != c.said.progress {
-		news = append(news, &progress)
-	}
-	c.said.presences, c.said.progress = nil, progress
-	if len(news) > 0 {
-		c.tellAll(news...)
+}
+
+func (c *Core) tellPresences() {
+	parts := control.Presents(false, c.said.presences)
+	c.said.presences = nil
+	for _, part := range parts {
+		c.tellAll(part)
 	}
 }
 

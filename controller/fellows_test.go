@@ -1,10 +1,13 @@
 package controller
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
+	"dove.network/control"
 	"dove.network/dove"
+	"dove.network/edit"
 	"dove.network/world"
 )
 
@@ -39,5 +42,36 @@ func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	fellow.Serial = "c2"
 	if change(fellow) {
 		t.Error("a stream is ended that is over")
+	}
+}
+
+// TestWhatAHostSaysFollowsItsSession has a host that takes part in a move come back with another
+// session: another member hears of that first, else it would not take the rest for what the host
+// says, and nobody would say it again.
+func TestWhatAHostSaysFollowsItsSession(t *testing.T) {
+	r, h1, _, h3 := newShop(t)
+	r.edit(dove.Txn{Puts: []dove.Put{world.Put(world.Member{Name: "dpc-1", UID: 1}), world.Put(world.Member{Name: "dpc-2", UID: 2})}}, nil)
+	r.step(PeerOpened{"dpc-2", 1})
+	r.step(Closed{h3.id})
+	delete(r.switches, h3.id)
+	r.step(PeerReceived{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{{Host: "h3", Session: 1, Phase: control.PhaseLive}}}})
+	r.decide(edit.PrepareEndpoint, "h3")
+	r.step(Closed{h1.id})
+	delete(r.switches, h1.id)
+	r.across = nil
+	hello := h1.hello(1, h1.frontier) // it was told of the move, and has the port so
+	hello.Number = 7
+	r.resume(h1.identity, hello, h1)
+	var told []string
+	for _, m := range r.across {
+		switch m := m.(type) {
+		case *control.Present:
+			told = append(told, fmt.Sprintf("session %d of %s", m.Hosts[0].Session, m.Hosts[0].Host))
+		case *control.PortState:
+			told = append(told, fmt.Sprintf("%s in session %d: %s", m.Host, m.Session, m.Update.Endpoint))
+		}
+	}
+	if want := []string{"session 7 of h1", "h1 in session 7: acme/web-1"}; !slices.Equal(told, want) {
+		t.Errorf("the other member is told %q, want %q", told, want)
 	}
 }

@@ -33,6 +33,7 @@ type rig struct {
 	switches map[control.SessionID]*dswitch
 	refused  map[control.SessionID]control.Refusal
 	denied   []Denied
+	across   []control.Across // what other members were told
 	live     []Effect // Asks and Told, since the last hearing
 	claimed  []edit.ClaimRequest
 	slowly   bool // sessions go on opening when goOn says so
@@ -298,6 +299,8 @@ func (r *rig) step(e Event) {
 			} else {
 				r.step(Continued(effect))
 			}
+		case PeerSend:
+			r.across = append(r.across, effect.Messages...)
 		case Denied:
 			r.denied = append(r.denied, effect)
 		case Claimed:

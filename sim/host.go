@@ -37,6 +37,7 @@ type host struct {
 	session  control.SessionID // 0 while there is none
 	seen     dove.Revision     // newest that any message of the session was of
 	frontier dove.Revision     // last that was told in the session
+	number   uint64            // the greatest of a Hello
 	enforced dove.Revision     // at least that, of all that concerns it
 	ahead    time.Duration     // of the true time, its clock is
 	unsure   bool              // what it holds, or what is meant, is not what was compared last
@@ -93,6 +94,10 @@ func (h *host) react(events ...agent.Event) {
 	for _, e := range h.core.Step(h.sim.now.Add(h.ahead), events...) {
 		switch e := e.(type) {
 		case agent.Send:
+			if hello, ok := e.Message.(*control.Hello); ok {
+				h.number = max(h.number, hello.Number)
+				h.sim.wires[h.session].number = hello.Number
+			}
 			h.sim.send(message{h, h.session, e.Message, nil})
 		case agent.Save:
 			h.saved = e.Saved

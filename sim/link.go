@@ -27,6 +27,7 @@ type wire struct {
 	admitted bool   // the member has had the Hello
 	closed   bool   // the member was told that it is over
 	lost     bool   // what is on its way up
+	number   uint64 // of its Hello
 }
 
 // Ways of a wire.

@@ -23,6 +23,8 @@ type member struct {
 	fed     time.Time
 	dead    bool          // stopped, or killed and not started yet
 	deaf    bool          // cut from the store
+	unheard time.Time     // since when it is
+	lonely  time.Time     // since when it is, and others could take its sessions
 	ahead   time.Duration // of the true time, its clock is
 	slow    time.Duration // behind the store
 	frozen  bool          // it does nothing, and nobody is told
@@ -204,8 +206,8 @@ func (m *member) step(e controller.Event) {
 			}
 		case controller.End:
 			w := s.wires[effect.Session]
-			if why := unmeant(effect.Last, s.sole()); why != "" {
-				s.fault("the member ends the session of %s: %s", w.host.name, why)
+			if why := unmeant(effect.Last, w); why != "" {
+				s.fault("member %s ends session %d of %s: %s", m.name, w.id, w.host.name, why)
 			}
 			m.tell(effect.Session, effect.Last)
 			w.closed = true
@@ -247,13 +249,20 @@ func (m *member) tell(session control.SessionID, down control.Down) {
 	if w == nil || w.closed || w.member != m {
 		panic(fmt.Sprintf("sim: member %s speaks in session %d, which is over", m.name, session))
 	}
+	if r, ok := down.(*control.PolicyReply); ok && m.deaf && m.sim.now.Sub(m.unheard) > 2*controller.StaleAfter &&
+		slices.ContainsFunc(r.Answers, func(a control.Answer) bool { return a.Status != control.Retry }) {
+		m.sim.fault("member %s answers %s, and has not heard of its store for %s", m.name, w.host.name, m.sim.now.Sub(m.unheard))
+	}
 	m.sim.send(message{w.host, session, nil, down})
 }
 
 // unmeant says why a session must not have ended so, "" if it may.
-func unmeant(last control.Down, sole bool) string {
+func unmeant(last control.Down, w *wire) string {
+	sole := w.host.sim.sole()
 	if r, ok := last.(*control.Refusal); ok && (sole || r.Kind != dove.Conflict && r.Kind != dove.Unavailable) {
 		return r.Message
+	} else if ok && r.Kind == dove.Conflict && w.host.session == w.id && w.host.number == w.number {
+		return "it is the latest one, and yet " + r.Message
 	} else if e, ok := last.(*control.Elsewhere); ok && sole {
 		return e.Reason
 	}
@@ -396,7 +405,36 @@ func (s *Sim) ThawMember(n int) {
 }
 
 // DeafenMember cuts a member from the store.
-func (s *Sim) DeafenMember(n int) { s.members[n].deaf = true }
+func (s *Sim) DeafenMember(n int) {
+	m := s.members[n]
+	if !m.deaf {
+		m.deaf, m.unheard = true, s.now
+	}
+}
+
+// forsaken is how long a member keeps sessions that does not hear its store, while another one
+// is there to take them: it needs a while to notice, and gives hosts some time to go.
+const forsaken = 15 * time.Second
+
+// checkForsaken checks that a member which does not hear its store lets its sessions go.
+func (m *member) checkForsaken() {
+	s := m.sim
+	takes := slices.IndexFunc(s.members, func(o *member) bool {
+		p, _ := s.between(m, o.name)
+		doc, _ := s.World().Member(o.name)
+		return o != m && o.well() && p.up && !p.ways[0].cut && !p.ways[1].cut && !doc.Draining
+	})
+	switch {
+	case !m.deaf || m.dead || m.frozen || takes < 0:
+		m.lonely = time.Time{}
+	case m.lonely.IsZero():
+		m.lonely = s.now
+	case s.now.Sub(m.lonely) > forsaken:
+		if n := m.core.Members()[0].Sessions; n > 0 {
+			s.fault("member %s has not heard of its store for %s, and still has %d sessions; member %s is well", m.name, s.now.Sub(m.unheard), n, s.members[takes].name)
+		}
+	}
+}
 
 // HealMember has a member hear the store again, and others.
 func (s *Sim) HealMember(n int) {

@@ -123,6 +123,7 @@ func (s *Sim) tick(now time.Time) {
 	if now.Truncate(time.Second).Equal(now) {
 		for _, m := range s.members {
 			m.tick()
+			m.checkForsaken()
 		}
 		s.tryAgain()
 	}

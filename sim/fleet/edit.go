@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -141,23 +142,29 @@ func (f *fleet) went(m *move) {
 	}
 }
 
-// carryOn makes the next steps of live moves whose last one is complete, or takes too long.
+// goesOn reports whether a move is where it was left.
+func (m *move) goesOn(w *world.World) (world.Endpoint, bool) {
+	e, ok := w.Endpoint(m.name)
+	return e, ok && e.Standby != "" && e.Epoch == m.epoch
+}
+
+// carryOn makes the next steps of live moves whose last one is complete. One that takes too
+// long is given up, if anything was broken meanwhile.
 func (f *fleet) carryOn() error {
 	all := f.moving
 	f.moving = nil
 	for _, m := range all {
-		e, ok := f.World().Endpoint(m.name)
-		if !ok || e.Standby == "" || e.Epoch != m.epoch {
+		e, ok := m.goesOn(f.World())
+		if !ok {
 			continue // it ended otherwise
 		}
-		has := f.Carried(e)
-		if has && e.Activated {
-			f.GoOn(e)
-		}
-		switch late := f.Now().Sub(m.since) > moveWithin; {
+		has, late := f.Carried(e), f.Now().Sub(m.since) > moveWithin
+		switch {
 		case !has && !late:
 			f.moving = append(f.moving, m)
 			continue
+		case !has && f.well(m.since):
+			return fmt.Errorf("the live move of %s from %s to %s is not carried within %s, and nothing was broken", m.name, e.Source(), e.Other(e.Source()), moveWithin)
 		case has && !e.Activated:
 			if err := f.commit(func(w *world.World) (dove.Txn, error) {
 				txn, _, err := edit.ActivateEndpoint(w, e.Full(), e.Standby, nil)
@@ -166,10 +173,18 @@ func (f *fleet) carryOn() error {
 				return err
 			}
 		default:
+			says := "finish"
+			if has {
+				f.result.Moved++
+				f.GoOn(e)
+			} else {
+				says = "give up"
+				f.result.GivenUp++
+			}
 			if err := f.commit(func(w *world.World) (dove.Txn, error) {
 				txn, _, err := edit.FinishEndpoint(w, e.Full(), e.Standby, nil)
 				return txn, err
-			}, "finish the move of %s on %s", e.Full(), e.Host); err != nil {
+			}, "%s the move of %s, which stays on %s", says, e.Full(), e.Host); err != nil {
 				return err
 			}
 		}

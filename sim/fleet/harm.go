@@ -41,7 +41,7 @@ func (f *fleet) cure(by time.Time) error {
 		if c.what != "" {
 			f.note("mend %s", c.what)
 			delete(f.ill, c.what)
-			f.mended[c.what] = f.Now()
+			f.mended[c.what], f.trouble = f.Now(), f.Now()
 		}
 		if err := c.undo(); err != nil {
 			return err
@@ -56,6 +56,7 @@ func (f *fleet) begins(kind, what string) bool {
 		return false
 	}
 	f.result.Faults[kind]++
+	f.trouble = f.Now()
 	f.note("%s: %s", kind, what)
 	return true
 }

@@ -42,6 +42,8 @@ type Result struct {
 	Known     int // packets of known flows that had to pass, and did
 	Faults    map[string]int
 	Mended    int // times when all was
+	Moved     int // live moves that came to their end
+	GivenUp   int // live moves that were not carried in time, while something was broken
 	Last      []string
 }
 
@@ -59,6 +61,7 @@ type fleet struct {
 	flows   []*flow
 	moving  []*move
 	fine    time.Time // the underlay has lost nothing since
+	trouble time.Time // when something was broken or mended last
 	result  Result
 }
 
@@ -165,7 +168,17 @@ func (f *fleet) whole() string {
 	if i := slices.IndexFunc(f.hosts, func(h dove.HostName) bool { return homes[h] == "" }); i >= 0 {
 		return fmt.Sprintf("%s has no session", f.hosts[i])
 	}
+	for _, m := range f.moving {
+		if e, ok := m.goesOn(f.World()); ok && !f.Carried(e) {
+			return fmt.Sprintf("the live move of %s from %s to %s is not carried", m.name, e.Source(), e.Other(e.Source()))
+		}
+	}
 	return f.Unsettled()
+}
+
+// well reports whether nothing was broken, mended or slow since a time.
+func (f *fleet) well(since time.Time) bool {
+	return len(f.ill) == 0 && f.trouble.Before(since) && f.Jitter == jitters[0] && f.fine.Before(since)
 }
 
 // lastMax is how many of the last things that were done are remembered.
