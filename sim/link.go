@@ -122,6 +122,7 @@ func (s *Sim) hangUp(w *wire) {
 		delete(s.wires, w.id)
 		return
 	case w.run == w.member.run && w.member.frozen:
+		w.lost = true // what has not come by now comes no more
 		w.member.missed = append(w.member.missed, func() { s.hangUp(w) })
 		return
 	}
