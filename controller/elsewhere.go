@@ -28,12 +28,21 @@ const (
 )
 
 // refuge lists where sessions can go: the addresses of members that are reached,
-// follow the store and are not drained.
+// follow the store and are not drained. Where this one has lost touch with it and there are none of
+// these, drained ones will do: that they are may be over long since.
 func (c *Core) refuge() (addresses []string) {
+	var drained []string
 	for _, m := range c.others() {
-		if f := c.fellows[m.Name]; f != nil && !f.stale && !m.Draining && m.Control != "" {
+		switch f := c.fellows[m.Name]; {
+		case f == nil || f.stale || m.Control == "":
+		case m.Draining:
+			drained = append(drained, m.Control)
+		default:
 			addresses = append(addresses, m.Control)
 		}
+	}
+	if len(addresses) == 0 && c.stale {
+		return drained
 	}
 	return addresses
 }

@@ -18,10 +18,12 @@ func TestWhereALostMemberSendsItsSessions(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		well, stale int // of four others; the rest is not reached
+		drained     bool
 		want        []string
 		after       time.Duration
 	}{
 		{name: "one is well", well: 1, stale: 3, want: []string{"dpc-2:7444"}, after: StaleAfter},
+		{name: "one is well and drained", well: 1, stale: 3, drained: true, want: []string{"dpc-2:7444"}, after: StaleAfter},
 		{name: "one is well, the rest out of reach", well: 1, want: []string{"dpc-2:7444"}, after: StaleAfter},
 		{name: "none is reached", want: []string{"dpc-2:7444", "dpc-3:7444", "dpc-4:7444", "dpc-5:7444"}, after: hopeAfter},
 		{name: "one is as lost", stale: 1, want: []string{"dpc-3:7444", "dpc-4:7444", "dpc-5:7444"}, after: hopeAfter},
@@ -33,7 +35,7 @@ func TestWhereALostMemberSendsItsSessions(t *testing.T) {
 			var all []dove.Put
 			for n := range 5 {
 				name := fmt.Sprintf("dpc-%d", n+1)
-				all = append(all, world.Put(world.Member{Name: name, UID: dove.UID(n + 1), Control: name + ":7444", Serial: fmt.Sprint(n)}))
+				all = append(all, world.Put(world.Member{Name: name, UID: dove.UID(n + 1), Control: name + ":7444", Serial: fmt.Sprint(n), Draining: c.drained && n == 1}))
 			}
 			r.edit(dove.Txn{Puts: all}, nil)
 			h := r.open(r.host(1))

@@ -34,7 +34,7 @@ type rig struct {
 	refused  map[control.SessionID]control.Refusal
 	denied   []Denied
 	across   []control.Across // what other members were told
-	live     []Effect // Asks and Told, since the last hearing
+	live     []Effect         // Asks and Told, since the last hearing
 	claimed  []edit.ClaimRequest
 	slowly   bool // sessions go on opening when goOn says so
 	opening  []control.SessionID
