@@ -8,7 +8,8 @@
 // who runs programs otherwise. A
 // Health is asked over HTTP: whether the program works at all and whether it does what it is
 // for, beside the metrics that its parts collect. Serve answers such requests,
-// and Together runs the parts of a program that stand and fall together.
+// Together runs the parts of a program that stand and fall together, and Garbage bounds
+// the memory that is of no use to it any more.
 //
 //	supervisor, err := daemon.NewSupervisor(os.Getenv, os.Getpid(), log)
 //	err = daemon.Together(ctx,

@@ -168,7 +168,7 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 	defer context.AfterFunc(ctx, func() { supervisor.Tell(daemon.Stopping) })()
 	err = daemon.Together(ctx,
 		member.Run,
-		garbage,
+		daemon.Garbage,
 		func(ctx context.Context) error {
 			return daemon.Serve(ctx, metricsListener, health(member).Handler(metrics, log))
 		},

@@ -119,6 +119,7 @@ func run(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	defer context.AfterFunc(ctx, func() { supervisor.Tell(daemon.Stopping) })()
 	return daemon.Together(ctx,
 		host.Run,
+		daemon.Garbage,
 		func(ctx context.Context) error {
 			return daemon.Serve(ctx, metricsListener, daemon.Health{Alive: host.Alive, Ready: host.Ready}.Handler(metrics, log))
 		},

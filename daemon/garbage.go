@@ -1,0 +1,50 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// How much garbage may come together before it is collected: garbageMin, so that a small program
+// is seldom slower for milliseconds, then as much as there is of use, then garbageMax, and a
+// quarter of what is larger still.
+const (
+	garbageMin  = 32 << 20 // bytes
+	garbageMax  = 192 << 20
+	garbageLook = time.Second
+)
+
+// Garbage has the program collect garbage seldom while it is small, and keeps its memory from
+// being doubled by what is of no use any more when it is large, until ctx is done. Whoever sets
+// GOGC decides himself.
+func Garbage(ctx context.Context) error {
+	if os.Getenv("GOGC") != "" {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(garbageLook)
+	defer tick.Stop()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	last := 100
+	for {
+		metrics.Read(live)
+		if percent := garbagePercent(live[0].Value.Uint64()); percent != last {
+			last = percent
+			debug.SetGCPercent(percent)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// garbagePercent is GOGC for a heap of which so many bytes are of use. Go takes what is of use for
+// 4 MiB at least.
+func garbagePercent(live uint64) int {
+	return int(max(garbageMin, min(live, garbageMax), live/4) * 100 / max(live, 4<<20))
+}
