@@ -97,27 +97,8 @@ func EncodeDown(m Down) *controlpb.Envelope {
 			Add:      each(m.Add, encodeTunnel),
 			Del:      each(m.Del, netip.Addr.AsSlice),
 		}}}
-	case *PolicyReply:
-		return &controlpb.Envelope{Message: &controlpb.Envelope_PolicyReply{PolicyReply: &controlpb.PolicyReply{
-			Id:       m.ID,
-			Revision: int64(m.Revision),
-			Answers:  each(m.Answers, encodeAnswer),
-			Peers:    each(m.Peers, encodePeer),
-			Pairs:    each(m.Pairs, encodePair),
-		}}}
-	case *Update:
-		return &controlpb.Envelope{Message: &controlpb.Envelope_Update{Update: &controlpb.Update{
-			Revision: int64(m.Revision),
-			Peers:    each(m.Peers, encodePeer),
-			Pairs:    each(m.Pairs, encodePair),
-		}}}
-	case *Expect:
-		return &controlpb.Envelope{Message: &controlpb.Envelope_Expect{Expect: &controlpb.Expect{
-			Revision: int64(m.Revision),
-			Number:   m.Number,
-			Peers:    each(m.Peers, encodePeer),
-			Pairs:    each(m.Pairs, encodePair),
-		}}}
+	case *PolicyReply, *Update, *Expect:
+		return encodeRows(m)
 	case *Frontier:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Frontier{Frontier: &controlpb.Frontier{Revision: int64(m.Revision)}}}
 	case *Inspect:
@@ -165,14 +146,6 @@ func (m *Tunnels) Encode() error {
 	var err error
 	m.encoded, err = proto.Marshal(EncodeDown(m))
 	return err
-}
-
-// Encoded returns what Encode made, nil if it was not asked to.
-func Encoded(m Down) []byte {
-	if t, ok := m.(*Tunnels); ok {
-		return t.encoded
-	}
-	return nil
 }
 
 func encodeTunnel(t Tunnel) *controlpb.Tunnel {
@@ -269,52 +242,6 @@ func encodeAssign(a *Assign) *controlpb.Assign {
 		out.Other = encodeTunnel(a.Other)
 	}
 	return out
-}
-
-func encodeAnswer(a Answer) *controlpb.Answer {
-	return &controlpb.Answer{
-		Question: encodeQuestion(a.Question),
-		Status:   controlpb.Answer_Status(a.Status),
-		Local:    uint32(a.Local),
-		Peer:     uint32(a.Peer),
-		Domain:   encodeDomain(a.Domain),
-		Detail:   printable(a.Detail),
-		AfterMs:  milliseconds(a.After),
-	}
-}
-
-func encodePeer(p Peer) *controlpb.Peer {
-	if p.Absent {
-		return &controlpb.Peer{Key: encodePeerKey(p.Key), Absent: true, TtlMs: milliseconds(p.TTL), NoRoute: p.NoRoute}
-	}
-	out := &controlpb.Peer{
-		Key:      encodePeerKey(p.Key),
-		Endpoint: encodeEndpoint(p.Endpoint),
-		Uid:      uint64(p.UID),
-		Mac:      p.MAC[:],
-		Domain:   encodeDomain(p.Domain),
-		Class:    uint32(p.Class),
-		Host:     string(p.Host),
-		Vtep:     p.VTEP.AsSlice(),
-		Other:    p.Other.AsSlice(),
-	}
-	if p.Gateway != (dove.MAC{}) {
-		out.Gateway, out.Vni, out.Far, out.Mtu = p.Gateway[:], uint32(p.VNI), p.Far[:], uint32(p.MTU)
-		out.Ways = each(p.Ways, func(w Way) *controlpb.Way {
-			return &controlpb.Way{
-				Endpoint: encodeEndpoint(w.Endpoint), Uid: uint64(w.UID), Mac: w.MAC[:], Class: uint32(w.Class),
-				Host: string(w.Host), Vtep: w.VTEP.AsSlice(), Vni: uint32(w.VNI), Far: w.Far[:],
-			}
-		})
-	}
-	return out
-}
-
-func encodePair(p Pair) *controlpb.Pair {
-	if p.Table == nil {
-		return &controlpb.Pair{Key: encodePairKey(p.Key)}
-	}
-	return &controlpb.Pair{Key: encodePairKey(p.Key), Table: p.Table.Encode()}
 }
 
 // printable makes a text for people fit to be sent: errors of others may hold

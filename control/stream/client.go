@@ -105,21 +105,16 @@ type hostConn struct {
 
 // Send sends messages in order; it waits while the member reads nothing.
 func (c *hostConn) Send(messages ...control.Up) error {
-	return c.send(envelopes(messages, control.EncodeUp)...)
+	return send(c.wire, appendUp, messages...)
 }
 
 // TrySend is Send if that needs no waiting, and else false.
 func (c *hostConn) TrySend(messages ...control.Up) (bool, error) {
-	return c.trySend(envelopes(messages, control.EncodeUp)...)
+	return trySend(c.wire, appendUp, messages...)
 }
 
-// envelopes encodes messages.
-func envelopes[M any, E proto.Message](messages []M, encode func(M) E) []proto.Message {
-	all := make([]proto.Message, len(messages))
-	for i, m := range messages {
-		all[i] = encode(m)
-	}
-	return all
+func appendUp(b []byte, m control.Up) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend(b, control.EncodeUp(m))
 }
 
 // Recv returns the next message, checked, or io.EOF when the member ended the

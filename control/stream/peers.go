@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 
+	"google.golang.org/protobuf/proto"
+
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/control/controlpb"
@@ -87,7 +89,11 @@ type peerConn struct{ hostConn }
 
 // Send sends messages in order; it waits while the other member reads nothing.
 func (c *peerConn) Send(messages ...control.Across) error {
-	return c.send(envelopes(messages, control.EncodeAcross)...)
+	return send(c.wire, appendAcross, messages...)
+}
+
+func appendAcross(b []byte, m control.Across) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend(b, control.EncodeAcross(m))
 }
 
 // Recv returns the next message, checked, or io.EOF when the other member ended

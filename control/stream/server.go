@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/control/controlpb"
@@ -212,20 +210,12 @@ type memberConn struct {
 	admit func() error // once
 }
 
-// encodeDown encodes what was not encoded before.
-func encodeDown(m control.Down) proto.Message {
-	if body := control.Encoded(m); body != nil {
-		return ready{body: body}
-	}
-	return control.EncodeDown(m)
-}
-
 // Send sends messages in order; it waits while the peer reads nothing.
 func (c *memberConn) Send(messages ...control.Down) error {
 	if err := c.admit(); err != nil {
 		return err
 	}
-	return c.send(envelopes(messages, encodeDown)...)
+	return send(c.wire, control.AppendDown, messages...)
 }
 
 // TrySend is Send if that needs no waiting, and else false.
@@ -233,7 +223,7 @@ func (c *memberConn) TrySend(messages ...control.Down) (bool, error) {
 	if err := c.admit(); err != nil {
 		return false, err
 	}
-	return c.trySend(envelopes(messages, encodeDown)...)
+	return trySend(c.wire, control.AppendDown, messages...)
 }
 
 // Recv returns the next message, checked. A Hello that names another host or

@@ -18,6 +18,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"google.golang.org/protobuf/proto"
+
 	"dove.network/auth"
 	"dove.network/control"
 	"dove.network/control/controlpb"
@@ -351,6 +353,8 @@ func TestWhatAnswersIsNoMember(t *testing.T) {
 }
 
 // refusalOf is a message of some size.
+func appendEnvelope(b []byte, e *controlpb.Envelope) ([]byte, error) { return appendProto(b, e) }
+
 func refusalOf(size int) *controlpb.Envelope {
 	return &controlpb.Envelope{Message: &controlpb.Envelope_Refusal{Refusal: &controlpb.Refusal{Message: strings.Repeat("x", size)}}}
 }
@@ -366,13 +370,13 @@ func TestSlowReader(t *testing.T) {
 		}
 		w := conn.(*memberConn).wire
 		for n := range most {
-			sent, err := w.trySend(refusalOf(n), refusalOf(32<<10))
+			sent, err := trySend(w, appendEnvelope, refusalOf(n), refusalOf(32<<10))
 			if err != nil {
 				return err
 			}
 			if !sent {
 				told <- n
-				return w.send(refusalOf(n), refusalOf(control.MessageMax-100), refusalOf(7))
+				return send(w, appendEnvelope, refusalOf(n), refusalOf(control.MessageMax-100), refusalOf(7))
 			}
 		}
 		return dove.Errorf(dove.Internal, "all of it went out")
@@ -416,13 +420,13 @@ func TestTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.end(nil)
-	if err := w.send(refusalOf(control.MessageMax)); dove.KindOf(err) != dove.TooLarge {
+	if err := send(w, appendEnvelope, refusalOf(control.MessageMax)); dove.KindOf(err) != dove.TooLarge {
 		t.Errorf("sent: %v", err)
 	}
-	if sent, err := w.trySend(refusalOf(chunkSize)); sent || err != nil {
+	if sent, err := trySend(w, appendEnvelope, refusalOf(chunkSize)); sent || err != nil {
 		t.Errorf("what is more than can be kept: %t, %v", sent, err)
 	}
-	if sent, err := w.trySend(control.EncodeUp(&control.Ack{Revision: 3})); !sent || err != nil {
+	if sent, err := trySend(w, appendUp, control.Up(&control.Ack{Revision: 3})); !sent || err != nil {
 		t.Errorf("a small one: %t, %v", sent, err)
 	}
 	var m controlpb.Envelope
@@ -438,7 +442,7 @@ func TestWaiting(t *testing.T) {
 			return err
 		}
 		w := conn.(*memberConn).wire
-		if err := w.send(refusalOf(1), refusalOf(2), refusalOf(readBuffer)); err != nil {
+		if err := send(w, appendEnvelope, refusalOf(1), refusalOf(2), refusalOf(readBuffer)); err != nil {
 			return err
 		}
 		_, err := conn.Recv()
@@ -469,7 +473,7 @@ func TestDeafHostHoldsNobodyUp(t *testing.T) {
 		}
 		go func() {
 			for {
-				if err := conn.(*memberConn).send(refusalOf(1 << 20)); err != nil {
+				if err := send(conn.(*memberConn).wire, appendEnvelope, refusalOf(1<<20)); err != nil {
 					sending <- err
 					return
 				}
@@ -595,7 +599,7 @@ func TestReasonsAreBounded(t *testing.T) {
 	}
 	defer w.end(nil)
 	go func() { ended <- w.recv(&controlpb.Envelope{}) }()
-	frame, err := appendFrame(nil, frameEnd, &controlpb.Refusal{Kind: uint32(dove.Forbidden), Message: long})
+	frame, err := appendFrame(nil, frameEnd, appendProto, proto.Message(&controlpb.Refusal{Kind: uint32(dove.Forbidden), Message: long}))
 	if err != nil {
 		t.Fatal(err)
 	}

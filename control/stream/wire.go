@@ -166,8 +166,11 @@ func ending(body []byte) error {
 	return &dove.Error{Kind: dove.Kind(refusal.GetKind()), Message: refusal.GetMessage()}
 }
 
+// encoder adds the bytes of a message.
+type encoder[M any] func([]byte, M) ([]byte, error)
+
 // send writes messages, and waits until the kernel has taken them.
-func (w *wire) send(messages ...proto.Message) error {
+func send[M any](w *wire, encode encoder[M], messages ...M) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	if w.silent.Load() {
@@ -176,7 +179,7 @@ func (w *wire) send(messages ...proto.Message) error {
 	out := w.out[:0]
 	for i, m := range messages {
 		var err error
-		if out, err = appendFrame(out, frameMessage, m); err != nil {
+		if out, err = appendFrame(out, frameMessage, encode, m); err != nil {
 			return err
 		}
 		if len(out) < chunkSize && i < len(messages)-1 {
@@ -198,7 +201,7 @@ func (w *wire) send(messages ...proto.Message) error {
 
 // trySend writes messages if that waits for nobody: neither for others who write, nor for
 // the peer. It says whether it did.
-func (w *wire) trySend(messages ...proto.Message) (bool, error) {
+func trySend[M any](w *wire, encode encoder[M], messages ...M) (bool, error) {
 	if !w.writing.TryLock() {
 		return false, nil
 	}
@@ -212,7 +215,7 @@ func (w *wire) trySend(messages ...proto.Message) (bool, error) {
 	out := w.out[:0]
 	for _, m := range messages {
 		var err error
-		if out, err = appendFrame(out, frameMessage, m); err != nil || len(out) > chunkSize {
+		if out, err = appendFrame(out, frameMessage, encode, m); err != nil || len(out) > chunkSize {
 			return false, err
 		}
 	}
@@ -230,22 +233,11 @@ func (w *wire) keep(out []byte) {
 	}
 }
 
-// ready is a message that is encoded already.
-type ready struct {
-	proto.Message // nil
-	body          []byte
-}
-
-func appendFrame(out []byte, kind byte, m proto.Message) ([]byte, error) {
+func appendFrame[M any](out []byte, kind byte, encode encoder[M], m M) ([]byte, error) {
 	at := len(out)
-	out = append(out, 0, 0, 0, 0)
-	if r, ok := m.(ready); ok {
-		out = append(out, r.body...)
-	} else {
-		var err error
-		if out, err = (proto.MarshalOptions{}).MarshalAppend(out, m); err != nil {
-			return nil, fmt.Errorf("encode a message: %w", err)
-		}
+	out, err := encode(append(out, 0, 0, 0, 0), m)
+	if err != nil {
+		return nil, fmt.Errorf("encode a message: %w", err)
 	}
 	size := len(out) - at - headerSize
 	if size > control.MessageMax {
@@ -253,6 +245,10 @@ func appendFrame(out []byte, kind byte, m proto.Message) ([]byte, error) {
 	}
 	binary.BigEndian.PutUint32(out[at:], uint32(kind)<<24|uint32(size))
 	return out, nil
+}
+
+func appendProto(b []byte, m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend(b, m)
 }
 
 // admit tells who dialled that the session is open.
@@ -289,7 +285,7 @@ func (w *wire) farewell(reason error) error {
 		e := told(reason)
 		refusal.Kind, refusal.Message = uint32(e.Kind), strings.ToValidUTF8(e.Message[:min(len(e.Message), reasonMax)], "")
 	}
-	out, err := appendFrame(nil, frameEnd, refusal)
+	out, err := appendFrame(nil, frameEnd, appendProto, proto.Message(refusal))
 	if err != nil {
 		return err
 	}
