@@ -59,7 +59,7 @@ func rebind(w *world.World, name dove.Endpoint, ifMatch *dove.Revision, change f
 	if err := s.problems.err(fmt.Sprintf("binding endpoint %q", name)); err != nil {
 		return dove.Txn{}, world.Endpoint{}, err
 	}
-	if equalEndpoints(s.doc, old) {
+	if same(s.doc, old) {
 		return dove.Txn{}, old, nil
 	}
 	s.c.put(s.doc)

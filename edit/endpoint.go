@@ -98,7 +98,7 @@ func PutEndpoint(w *world.World, r EndpointRequest, chance Chance, ifMatch *dove
 	if err := s.problems.err(fmt.Sprintf("endpoint %q", name)); err != nil {
 		return none(err)
 	}
-	if s.exists && equalEndpoints(s.old, s.doc) {
+	if s.exists && same(s.old, s.doc) {
 		return dove.Txn{}, s.old, nil
 	}
 	s.c.read(world.TenantKey(r.Tenant))
@@ -195,12 +195,7 @@ func (s *seat) network() bool {
 	}
 	var exists bool
 	if s.on, exists = s.w.Network(dove.Network{Tenant: s.request.Tenant, Name: name}); !exists {
-		names, more := some(s.w.Networks(s.request.Tenant), func(n world.Network) string { return n.Name })
-		hint := "there are none"
-		if names != "" {
-			hint = "there are " + names + more
-		}
-		s.problems.add(dove.Invalid, "network", hint, "unknown network %q", name)
+		s.problems.unknownNetwork(s.w, s.request.Tenant, "network", name)
 		return false
 	}
 	s.doc.Network = name
@@ -279,18 +274,13 @@ func (s *seat) device() {
 // classes decides the class ids that the endpoint needs and has no use for yet,
 // and makes the choice of its addresses, MAC and groups the only one.
 func (s *seat) classes() error {
-	moved := !s.exists || s.old.MAC != s.doc.MAC || !slices.Equal(s.old.Addresses, s.doc.Addresses) || !slices.Equal(s.old.Groups, s.doc.Groups) ||
-		!slices.Equal(s.old.Allowed, s.doc.Allowed) || s.old.Open != s.doc.Open || !maps.Equal(s.old.Labels, s.doc.Labels) || !maps.Equal(s.old.Ports, s.doc.Ports)
-	if !moved {
+	anywhere := func(e world.Endpoint) world.Endpoint {
+		e.Host, e.Standby, e.Activated, e.Epoch, e.Device = "", "", false, 0, ""
+		return e
+	}
+	if s.exists && same(anywhere(s.old), anywhere(s.doc)) {
 		return nil
 	}
 	domain := s.on.DomainOf()
 	return s.c.allocate(domain, slices.Sorted(maps.Keys(s.doc.Signatures(s.w.Domain(domain)))))
-}
-
-func equalEndpoints(a, b world.Endpoint) bool {
-	return a.UID == b.UID && a.Network == b.Network && a.MAC == b.MAC && a.Host == b.Host && a.Standby == b.Standby && a.Activated == b.Activated && a.Epoch == b.Epoch &&
-		a.Device == b.Device && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Groups, b.Groups) &&
-		slices.Equal(a.Allowed, b.Allowed) && a.Open == b.Open && a.Parent == b.Parent && a.VLAN == b.VLAN &&
-		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Ports, b.Ports)
 }

@@ -79,7 +79,7 @@ func PutNetwork(w *world.World, r NetworkRequest, now time.Time, ifMatch *dove.R
 	if err := p.err(fmt.Sprintf("network %q", name)); err != nil {
 		return dove.Txn{}, doc, err
 	}
-	if exists && old.MTU == doc.MTU && slices.Equal(old.Subnets, doc.Subnets) {
+	if exists && same(old, doc) {
 		return dove.Txn{}, old, nil
 	}
 	c := begin(w)
@@ -147,6 +147,14 @@ func DeleteNetwork(w *world.World, name dove.Network, now time.Time, ifMatch *do
 	c.read(w.ClassNext(n.DomainOf()).Key())
 	c.deleteNetwork(n, now)
 	return c.done()
+}
+
+func (p *problems) unknownNetwork(w *world.World, t dove.Tenant, path, name string) {
+	hint := "there are none"
+	if names, more := some(w.Networks(t), func(n world.Network) string { return n.Name }); names != "" {
+		hint = "there are " + names + more
+	}
+	p.add(dove.Invalid, path, hint, "unknown network %q", name)
 }
 
 func missingNetwork(n dove.Network) error {

@@ -133,12 +133,7 @@ func routerDomain(p *problems, w *world.World, r RouterRequest, old world.Router
 		n, exists := w.Network(dove.Network{Tenant: r.Tenant, Name: name})
 		switch {
 		case !exists:
-			names, more := some(w.Networks(r.Tenant), func(n world.Network) string { return n.Name })
-			hint := "there are none"
-			if names != "" {
-				hint = "there are " + names + more
-			}
-			p.add(dove.Invalid, path, hint, "unknown network %q", name)
+			p.unknownNetwork(w, r.Tenant, path, name)
 		case domain == "":
 			domain, first = n.Domain, name
 		case n.Domain != domain && first != "":

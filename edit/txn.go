@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,6 +87,9 @@ func (c *change) finish() (dove.Txn, error) {
 	}
 	return t, nil
 }
+
+// same reports whether two documents say the same.
+func same(a, b world.Document) bool { return bytes.Equal(world.Put(a).Value, world.Put(b).Value) }
 
 // match checks the revision that the writer believes the document to have: nil
 // for no belief, 0 for "does not exist".
