@@ -98,20 +98,6 @@ FILE:LINE:COLUMN: MESSAGE (HINT).`,
 }
 
 func (a *app) blueprintCommand() *cobra.Command {
-	remove := &cobra.Command{
-		Use: "delete NAME", ValidArgsFunction: a.completed(blueprintNames), Short: "delete a blueprint and the networks that it makes", Args: cobra.ExactArgs(1),
-		Long: `Deletes a blueprint and the networks that it makes. It is refused while
-endpoints or other blueprints need its groups or networks.`,
-	}
-	write := writeFlags(remove)
-	wait := a.waitFlags(remove)
-	remove.RunE = a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, args []string) error {
-		rev, err := write.on(c).DeleteBlueprint(ctx, t, args[0], write.condition())
-		if err := a.deleted("blueprint "+args[0], rev, err); err != nil {
-			return err
-		}
-		return wait(ctx, c, rev)
-	})
 	return folder(&cobra.Command{Use: "blueprint", Short: "show and delete blueprints (apply makes them)"},
 		listed(a.blueprintsCommand()),
 		&cobra.Command{
@@ -131,24 +117,23 @@ and domain too.`,
 				return a.emit(b, nil)
 			}),
 		},
-		remove)
+		a.deleteCommand(a.asTenant, "blueprint", "delete a blueprint and the networks that it makes", `Deletes a blueprint and the networks that it makes. It is refused while
+endpoints or other blueprints need its groups or networks.`, blueprintNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
+			return c.DeleteBlueprint(ctx, t, name, ifMatch)
+		}))
 }
 
 func (a *app) blueprintsCommand() *cobra.Command {
 	var filter api.BlueprintFilter
 	cmd := &cobra.Command{
 		Use: "blueprints", Short: "list the tenant's blueprints", Args: cobra.NoArgs,
-		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
-			all, err := c.Blueprints(ctx, t, filter)
-			if err != nil {
-				return err
+		RunE: listing(a, a.asTenant, func(ctx context.Context, c *client.Client, t dove.Tenant) ([]api.Blueprint, error) {
+			return c.Blueprints(ctx, t, filter)
+		}, func(w io.Writer, all ...api.Blueprint) {
+			row(w, "NAME", "DOMAIN", "REVISION")
+			for _, b := range all {
+				row(w, b.Name, b.Domain, b.Revision)
 			}
-			return a.emit(all, func(w io.Writer) {
-				row(w, "NAME", "DOMAIN", "REVISION")
-				for _, b := range all {
-					row(w, b.Name, b.Domain, b.Revision)
-				}
-			})
 		}),
 	}
 	cmd.Flags().StringVar(&filter.Domain, "domain", "", "only those of domain `NAME`")

@@ -16,31 +16,15 @@ import (
 )
 
 func (a *app) hostCommand() *cobra.Command {
-	remove := &cobra.Command{
-		Use: "delete NAME", Short: "delete a host that no endpoint is on", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: a.completed(hostNames),
-
-		Long: `Deletes a host that no endpoint is on. Its certificate and its join tokens are
-worth nothing afterwards.`,
-	}
-	write := writeFlags(remove)
-	remove.RunE = a.asking(func(ctx context.Context, c *client.Client, args []string) error {
-		rev, err := write.on(c).DeleteHost(ctx, dove.HostName(args[0]), write.condition())
-		return a.deleted("host "+args[0], rev, err)
-	})
 	return folder(&cobra.Command{Use: "host", Short: "admit, show and delete hosts"},
 		a.hostTokenCommand(), a.hostCreateCommand(), listed(a.hostsCommand()),
-		&cobra.Command{
-			Use: "get NAME", ValidArgsFunction: a.completed(hostNames), Short: "show a host and its session", Args: cobra.ExactArgs(1),
-			RunE: a.asking(func(ctx context.Context, c *client.Client, args []string) error {
-				h, err := c.Host(ctx, dove.HostName(args[0]))
-				if err != nil {
-					return err
-				}
-				return a.emit(h, func(w io.Writer) { a.printHost(w, h) })
-			}),
-		},
-		remove)
+		getCommand(a, a.asAnyone, "show a host and its session", hostNames, func(ctx context.Context, c *client.Client, _ dove.Tenant, name string) (api.Host, error) {
+			return c.Host(ctx, dove.HostName(name))
+		}, a.printHost),
+		a.deleteCommand(a.asAnyone, "host", "delete a host that no endpoint is on", `Deletes a host that no endpoint is on. Its certificate and its join tokens are
+worth nothing afterwards.`, hostNames, func(ctx context.Context, c *client.Client, _ dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
+			return c.DeleteHost(ctx, dove.HostName(name), ifMatch)
+		}))
 }
 
 func (a *app) hostsCommand() *cobra.Command {
@@ -51,13 +35,9 @@ func (a *app) hostsCommand() *cobra.Command {
 host up to the revision TOLD was sent to it, and up to ACKED it is enforced in
 its kernel. ROWS are the answers that it holds.`,
 		Example: "  dovectl hosts --connected=false\n  dovectl hosts --behind",
-		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
-			all, err := c.Hosts(ctx, filter)
-			if err != nil {
-				return err
-			}
-			return a.emit(all, func(w io.Writer) { a.hostRows(w, all) })
-		}),
+		RunE: listing(a, a.asAnyone, func(ctx context.Context, c *client.Client, _ dove.Tenant) ([]api.Host, error) {
+			return c.Hosts(ctx, filter)
+		}, a.hostRows),
 	}
 	onlyFlag(cmd, &filter.Connected, "connected", "only those with a session with this DPC member; =false: only those without")
 	onlyFlag(cmd, &filter.Behind, "behind", "only those that have not acknowledged all that they were told; =false: only those that have")
@@ -76,7 +56,7 @@ func onlyFlag(cmd *cobra.Command, to *string, name, usage string) {
 	})
 }
 
-func (a *app) hostRows(w io.Writer, all []api.Host) {
+func (a *app) hostRows(w io.Writer, all ...api.Host) {
 	row(w, "NAME", "VTEP", "STATE", "FOR", "TOLD", "ACKED", "ENDPOINTS", "ROWS")
 	for _, h := range all {
 		if s := h.Session; s != nil {

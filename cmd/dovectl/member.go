@@ -21,16 +21,9 @@ func (a *app) memberCommand() *cobra.Command {
 Have 1, 3 or 5: the loss of one of three, or of two of five, stops nothing.`,
 	},
 		a.memberTokenCommand(), listed(a.membersCommand()),
-		&cobra.Command{
-			Use: "get NAME", ValidArgsFunction: a.completed(memberNames), Short: "show a member", Args: cobra.ExactArgs(1),
-			RunE: a.asking(func(ctx context.Context, c *client.Client, args []string) error {
-				m, err := c.Member(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				return a.emit(m, func(w io.Writer) { printMember(w, m) })
-			}),
-		},
+		getCommand(a, a.asAnyone, "show a member", memberNames, func(ctx context.Context, c *client.Client, _ dove.Tenant, name string) (api.Member, error) {
+			return c.Member(ctx, name)
+		}, printMember),
 		a.memberDrainCommand("drain NAME", "have a member send its hosts to others and take none", true,
 			`Has a member send the sessions of hosts to other members, and take no new ones,
 as before its machine is upgraded. Hosts keep what they hold. The member goes on
@@ -46,21 +39,17 @@ func (a *app) membersCommand() *cobra.Command {
 number of hosts that have a session with it. The one that answers is marked
 with a star; it tells of the others what they told it, and of one that it does
 not reach what that said last.`,
-		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
-			all, err := c.Members(ctx)
-			if err != nil {
-				return err
-			}
-			return a.emit(all, func(w io.Writer) {
-				row(w, "NAME", "API", "CONTROL", "STATE", "APPLIED", "SESSIONS")
-				for _, m := range all {
-					name := m.Name
-					if m.Answers {
-						name += " *"
-					}
-					row(w, name, m.API, m.Control, memberHeard(m), m.Applied, m.Sessions)
+		RunE: listing(a, a.asAnyone, func(ctx context.Context, c *client.Client, _ dove.Tenant) ([]api.Member, error) {
+			return c.Members(ctx)
+		}, func(w io.Writer, all ...api.Member) {
+			row(w, "NAME", "API", "CONTROL", "STATE", "APPLIED", "SESSIONS")
+			for _, m := range all {
+				name := m.Name
+				if m.Answers {
+					name += " *"
 				}
-			})
+				row(w, name, m.API, m.Control, memberHeard(m), m.Applied, m.Sessions)
+			}
 		}),
 	}
 }

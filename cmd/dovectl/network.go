@@ -19,11 +19,11 @@ func (a *app) networkCommand() *cobra.Command {
 are for networks that several blueprints use.`,
 	},
 		listed(a.networksCommand()),
-		getCommand(a, "network", networkNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string) (api.Network, error) {
+		getCommand(a, a.asTenant, "show a network", networkNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string) (api.Network, error) {
 			return c.Network(ctx, dove.Network{Tenant: t, Name: name})
 		}, func(w io.Writer, n api.Network) { networkRows(w, n) }),
 		a.networkCreateCommand(),
-		a.deleteCommand("network", "delete a network that nobody is on", networkNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
+		a.deleteCommand(a.asTenant, "network", "delete a network that nobody is on", "", networkNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
 			return c.DeleteNetwork(ctx, dove.Network{Tenant: t, Name: name}, ifMatch)
 		}))
 }
@@ -32,13 +32,9 @@ func (a *app) networksCommand() *cobra.Command {
 	var filter api.NetworkFilter
 	cmd := &cobra.Command{
 		Use: "networks", Short: "list the tenant's networks", Args: cobra.NoArgs,
-		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
-			all, err := c.Networks(ctx, t, filter)
-			if err != nil {
-				return err
-			}
-			return a.emit(all, func(w io.Writer) { networkRows(w, all...) })
-		}),
+		RunE: listing(a, a.asTenant, func(ctx context.Context, c *client.Client, t dove.Tenant) ([]api.Network, error) {
+			return c.Networks(ctx, t, filter)
+		}, networkRows),
 	}
 	cmd.Flags().StringVar(&filter.Domain, "domain", "", "only those of domain `NAME`")
 	cmd.Flags().StringVar(&filter.Blueprint, "blueprint", "", "only those that blueprint `NAME` makes")

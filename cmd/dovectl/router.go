@@ -20,11 +20,11 @@ where policy allows it. Routers usually come with a blueprint, and are changed
 there. These commands are for routers between networks of several blueprints.`,
 	},
 		listed(a.routersCommand()),
-		getCommand(a, "router", routerNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string) (api.Router, error) {
+		getCommand(a, a.asTenant, "show a router", routerNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string) (api.Router, error) {
 			return c.Router(ctx, dove.Router{Tenant: t, Name: name})
 		}, routerParts),
 		a.routerCreateCommand(),
-		a.deleteCommand("router", "delete a router that no policy needs", routerNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
+		a.deleteCommand(a.asTenant, "router", "delete a router that no policy needs", "", routerNames, func(ctx context.Context, c *client.Client, t dove.Tenant, name string, ifMatch *dove.Revision) (dove.Revision, error) {
 			return c.DeleteRouter(ctx, dove.Router{Tenant: t, Name: name}, ifMatch)
 		}))
 }
@@ -33,13 +33,9 @@ func (a *app) routersCommand() *cobra.Command {
 	var filter api.RouterFilter
 	cmd := &cobra.Command{
 		Use: "routers", Short: "list the tenant's routers", Args: cobra.NoArgs,
-		RunE: a.asTenant(func(ctx context.Context, c *client.Client, t dove.Tenant, _ []string) error {
-			all, err := c.Routers(ctx, t, filter)
-			if err != nil {
-				return err
-			}
-			return a.emit(all, func(w io.Writer) { routerRows(w, all...) })
-		}),
+		RunE: listing(a, a.asTenant, func(ctx context.Context, c *client.Client, t dove.Tenant) ([]api.Router, error) {
+			return c.Routers(ctx, t, filter)
+		}, routerRows),
 	}
 	cmd.Flags().StringVar(&filter.Network, "network", "", "only those that join network `NAME`")
 	cmd.Flags().StringVar(&filter.Blueprint, "blueprint", "", "only those that blueprint `NAME` makes")

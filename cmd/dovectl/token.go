@@ -94,17 +94,13 @@ func reserve(file string) error {
 func (a *app) tokensCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "tokens", Short: "list tokens, without their secrets", Args: cobra.NoArgs,
-		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
-			all, err := c.Tokens(ctx)
-			if err != nil {
-				return err
+		RunE: listing(a, a.asAnyone, func(ctx context.Context, c *client.Client, _ dove.Tenant) ([]api.Token, error) {
+			return c.Tokens(ctx)
+		}, func(w io.Writer, all ...api.Token) {
+			row(w, "ID", "CREATED", "REVISION", "TENANT")
+			for _, t := range all {
+				row(w, t.ID, moment(t.Created), t.Revision, cmp.Or(t.Tenant, "-"))
 			}
-			return a.emit(all, func(w io.Writer) {
-				row(w, "ID", "CREATED", "REVISION", "TENANT")
-				for _, t := range all {
-					row(w, t.ID, moment(t.Created), t.Revision, cmp.Or(t.Tenant, "-"))
-				}
-			})
 		}),
 	}
 }
