@@ -71,18 +71,25 @@ type parser struct {
 	networks map[string]bool // every key under networks, sound or not; nil if the section is not readable
 	groups   map[string]bool // likewise
 	outside  map[string]bool // likewise
+	stored   bool            // it was accepted once
 }
 
 // Parse reads one blueprint of the tenant from YAML or JSON. The error is a
 // *dove.Error that lists every fault of the document: TooLarge beyond MaxBytes,
 // Unsupported if all that is wrong is what this version cannot enforce, else
 // Invalid. Names of other documents are left to Check.
-func Parse(tenant dove.Tenant, text []byte) (*Blueprint, error) {
+func Parse(tenant dove.Tenant, text []byte) (*Blueprint, error) { return read(tenant, text, false) }
+
+// Stored is Parse of a text that was accepted once, perhaps by an earlier version. What is
+// refused since then because it may not have been meant still says what it said.
+func Stored(tenant dove.Tenant, text []byte) (*Blueprint, error) { return read(tenant, text, true) }
+
+func read(tenant dove.Tenant, text []byte, stored bool) (*Blueprint, error) {
 	root, err := load(text)
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{b: &Blueprint{Tenant: tenant, places: map[item]place{}}}
+	p := &parser{b: &Blueprint{Tenant: tenant, places: map[item]place{}}, stored: stored}
 	p.document(node{root, ""})
 	if err := p.err(); err != nil {
 		return nil, err

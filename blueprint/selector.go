@@ -181,7 +181,7 @@ func (p *parser) selector(n node) *Selector {
 // notEmpty refuses a part of a selector that asks for nothing: whoever wrote it
 // may not have meant all endpoints.
 func (p *parser) notEmpty(n node, part string) {
-	if n.isNull() || n.Kind != yamlScalar && len(n.Content) == 0 {
+	if !p.stored && (n.isNull() || n.Kind != yamlScalar && len(n.Content) == 0) {
 		p.add(dove.Invalid, n.place(), part+" is empty", "leave it out: selector: {} is all endpoints")
 	}
 }

@@ -275,7 +275,7 @@ func (d *draft) applyBlueprint(doc dove.Doc, tenant dove.Tenant, name string) er
 	}
 	var parsed *blueprint.Blueprint
 	if new != nil {
-		parsed, err = d.World.Parse(new.doc.Tenant, new.doc.Text)
+		parsed, err = d.World.stored(new.doc.Tenant, new.doc.Text)
 		if err != nil {
 			return dove.Errorf(dove.Internal, "document %s at revision %d is not a blueprint: %v (a newer controller may have written it)", doc.Key, doc.Revision, err)
 		}

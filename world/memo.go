@@ -51,6 +51,15 @@ func (w *World) Parse(t dove.Tenant, text string) (*blueprint.Blueprint, error) 
 	return b, err
 }
 
+// stored is Parse of what a document says, which an earlier version may have accepted.
+func (w *World) stored(t dove.Tenant, text string) (*blueprint.Blueprint, error) {
+	b, err := w.Parse(t, text)
+	if err != nil {
+		b, err = blueprint.Stored(t, []byte(text))
+	}
+	return b, err
+}
+
 // Compile returns what blueprints of one domain say, in any order, as policy.Compile does.
 func (w *World) Compile(blueprints []*blueprint.Blueprint, edge time.Time) *policy.Domain {
 	if len(blueprints) == 0 {

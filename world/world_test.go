@@ -189,6 +189,18 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// TestReadsWhatWasAccepted reads what an earlier version took and this one refuses to write.
+func TestReadsWhatWasAccepted(t *testing.T) {
+	const text = "{apiVersion: dove/v1, kind: Blueprint, name: old, groups: {g: {selector: {matchLabels: {}, matchExpressions: []}}}}"
+	w, _ := apply(t, world.New(), 5, written(5, world.Tenant{Name: "acme"}, world.Blueprint{Tenant: "acme", Name: "old", Domain: "old", Text: text}))
+	if b := w.Parsed("acme", "old"); b == nil || len(b.Groups) != 1 || b.Groups[0].Selector == nil || len(b.Groups[0].Selector.Requirements) != 0 {
+		t.Errorf("it says %+v", b)
+	}
+	if _, err := w.Parse("acme", text); dove.KindOf(err) != dove.Invalid {
+		t.Errorf("and may be written again: %v", err)
+	}
+}
+
 func TestFreeAddress(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
