@@ -87,8 +87,7 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 			switch {
 			case is == nil && had:
 				delete(s.assigned, name)
-				delete(s.states, name)
-				delete(s.carries, name)
+				delete(s.states, name) // what it was asked to carry may be on its way
 				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: was.epoch})
 			case is != nil && (!had || was != givenOf(is)):
 				if had && was.epoch != is.Epoch {

@@ -27,6 +27,10 @@ type carrying struct {
 // seen the end and this one has not.
 const recent = control.CarryAgain + 2*time.Second
 
+// carryLate is how long a host may take to carry what it was asked for of an endpoint that is no
+// longer bound to it.
+const carryLate = time.Minute
+
 // carry asks the host that an endpoint moves from for its flows, if that has its
 // session here, once both
 // hosts have its port as the present bindings want it and for as long as the other
@@ -114,6 +118,10 @@ func enforces(states map[dove.Endpoint]control.EndpointUpdate, e world.Endpoint,
 func (c *Core) carryAgain() {
 	for _, s := range c.inOrder() {
 		for _, name := range sortedEndpoints(s.carries) {
+			if _, bound := s.assigned[name]; !bound && c.now.Sub(s.carries[name].asked) > carryLate {
+				delete(s.carries, name)
+				continue
+			}
 			c.carry(name)
 		}
 	}
@@ -128,7 +136,8 @@ func (c *Core) carried(s *session, m *control.Carry) {
 	e, ok := c.world.Endpoint(m.Endpoint)
 	k := s.carries[m.Endpoint]
 	if !ok || k == nil || k.epoch != m.Epoch || k.epoch != e.Epoch {
-		if a, ok := s.assigned[m.Endpoint]; !ok || a.epoch <= m.Epoch { // else it was asked under bindings that are no more
+		a, bound := s.assigned[m.Endpoint] // it may have been asked under bindings that are no more
+		if asked := k != nil && k.epoch >= m.Epoch; !asked && (!bound || a.epoch <= m.Epoch) {
 			deny("nobody asked for its flows under epoch %d", m.Epoch)
 		}
 		return

@@ -211,8 +211,26 @@ func TestAHostCarriesNothingElse(t *testing.T) {
 			t.Errorf("%s: the other host hears %v, denied %+v", name, got, r.denied)
 		}
 	}
-	// However often it says it.
+	// What was asked for is late: the endpoint has gone since.
 	r, h1, _, h3 := newShop(t)
+	r.decide(edit.PrepareEndpoint, "h3")
+	r.opened(h1, false)
+	r.opened(h3, false)
+	late := &control.Carry{Endpoint: web, Epoch: h1.assigned[web].Epoch}
+	r.decide(edit.BindEndpoint, "h2") // away from both
+	r.say(h1, late)
+	if len(r.denied) > 0 {
+		t.Errorf("an answer that crossed an Unassign is denied: %+v", r.denied)
+	}
+	r.say(h3, late)
+	r.now = r.now.Add(2 * carryLate)
+	r.step(Tick{})
+	r.say(h1, late)
+	if len(r.denied) != 2 {
+		t.Errorf("of one who was never asked, and one far too late, are denied %+v", r.denied)
+	}
+	// However often it says it.
+	r, h1, _, h3 = newShop(t)
 	r.decide(edit.PrepareEndpoint, "h3")
 	r.opened(h1, false)
 	r.opened(h3, false)
