@@ -119,7 +119,7 @@ func (s *Sim) compareHost(h *host) {
 	before := len(s.faults)
 	defer func() { h.unsure = len(s.faults) > before }()
 	s.comparePorts(h)
-	s.compareRows(h, resolver.NewView(s.World()))
+	s.compareRows(h)
 	s.compareFleet(h)
 }
 
@@ -163,8 +163,12 @@ func (s *Sim) compareGateways(h *host, n world.Network) {
 }
 
 // compareRows checks every row that the switch holds for a network with a port.
-func (s *Sim) compareRows(h *host, view *resolver.View) {
+func (s *Sim) compareRows(h *host) {
 	w := s.World()
+	if s.view == nil || s.view.World() != w {
+		s.view = resolver.NewView(w)
+	}
+	view := s.view
 	for _, key := range slices.SortedFunc(maps.Keys(h.holds.peers), comparePeerKeys) {
 		is, meant := h.holds.peers[key], view.Peer(h.name, control.PeerKey(key))
 		if meant.Absent || !is.Equal(agent.PeerOf(meant)) {

@@ -2,9 +2,18 @@ package sim
 
 import (
 	"fmt"
+	"os"
+	"runtime/debug"
 	"testing"
 	"time"
 )
+
+// TestMain has garbage collected seldom: a simulation holds little and makes much, and a
+// walk takes half the time.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(500)
+	os.Exit(m.Run())
+}
 
 // TestThreeDecidersAgree sends every packet that can be told apart through
 // random worlds, and holds what becomes of each against the oracle. The tables

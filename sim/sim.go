@@ -14,6 +14,7 @@ import (
 	"dove.network/controller"
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/resolver"
 	"dove.network/scenario"
 	"dove.network/store/memory"
 	"dove.network/world"
@@ -35,7 +36,8 @@ type Sim struct {
 	queue    queue
 	queued   uint64
 	store    *memory.Store
-	truth    *world.World // what the store holds
+	truth    *world.World   // what the store holds
+	view     *resolver.View // of that, if any host was held against it
 	members  []*member
 	peerings []*peering
 	wires    map[control.SessionID]*wire

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -177,14 +178,16 @@ func (w *walk) anyEndpoint() (world.Endpoint, bool) {
 // no ports comes last, because it takes time.
 func (w *walk) packets(t dove.Tenant) []Packet {
 	var ported, others []Packet
-	now := slices.Collect(w.World().ParsedOf(t))
+	probes := worlds.Probes(slices.Collect(w.World().ParsedOf(t)))
+	targets := map[bool][]netip.Addr{true: w.targets(true), false: w.targets(false)}
 	for e := range w.World().Endpoints(t) {
 		if !w.Plugged(e.Full()) {
 			continue
 		}
-		for _, p := range worlds.Probes(now) {
-			for _, src := range w.speaksFrom(e) {
-				for _, dst := range w.targets(src.Is6()) {
+		from := w.speaksFrom(e)
+		for _, p := range probes {
+			for _, src := range from {
+				for _, dst := range targets[src.Is6()] {
 					probe := scenario.Probe(p)
 					if _, _, ok := probe.Over(dst); !ok || e.Has(dst) || neighborDiscovery(p) {
 						continue // from one next hop to another it is up to them
