@@ -334,7 +334,7 @@ func joinedFlow(t testing.TB, o Options) {
 	answer := packet.UDP(back, 53, 1, nil)
 	flow := dswitchAdoptArgs{
 		Vni: uint32(testVNI), Src: addrWords(guestAddr4(1)), Dst: addrWords(guestAddr4(2)), SrcPort: 1, DstPort: 53,
-		Port: 1, Proto: uint8(dove.ProtocolUDP), Uid: [2]uint64{1, 2},
+		Port: 2, Proto: uint8(dove.ProtocolUDP), Uid: [2]uint64{1, 2},
 	}
 	for join, want := range []dataplane.Outcome{
 		{Action: dataplane.Dropped, Reason: dataplane.Policy, Rule: verdict.DefaultDeny},
