@@ -176,6 +176,10 @@ func (c *Core) tellState(name dove.Endpoint, s *session) {
 	}
 }
 
+// farMax is of how many endpoints that move it is remembered what one host of another
+// member said.
+const farMax = 4096
+
 // portState takes what a host of another member says of an endpoint that moves.
 func (c *Core) portState(name string, m *control.PortState) {
 	at := place{name, m.Session}
@@ -185,7 +189,11 @@ func (c *Core) portState(name string, m *control.PortState) {
 	if c.far[m.Host] == nil || c.far[m.Host].at != at {
 		c.far[m.Host] = &party{at, map[dove.Endpoint]control.EndpointUpdate{}}
 	}
-	c.far[m.Host].states[m.Update.Endpoint] = m.Update
+	states := c.far[m.Host].states
+	if _, known := states[m.Update.Endpoint]; !known && len(states) >= farMax {
+		return // nobody has as many
+	}
+	states[m.Update.Endpoint] = m.Update
 	c.carry(m.Update.Endpoint)
 }
 
