@@ -31,10 +31,12 @@ const (
 	silentAfter     = 12 * time.Second // more than two of its heartbeats
 )
 
-// Limits of the negative rows, whose number is otherwise up to guests.
+// Limits of what addresses cost that nobody has, of which guests name as many as they like.
 const (
 	NegativesPerNetwork = 1024
 	NegativesMax        = 1 << 14
+	VainPerPort         = 256                   // a guest may ask for at once
+	vainEvery           = 10 * time.Millisecond // until it may for one more
 )
 
 // Config says who the host is.

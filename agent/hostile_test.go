@@ -12,6 +12,19 @@ import (
 	"dove.network/dove"
 )
 
+// absent has the DPC answer that nobody has an address.
+func (r *rig) absent(t *testing.T, peer string) {
+	t.Helper()
+	sent := r.take()
+	request, ok := sent[len(sent)-1].(*control.PolicyRequest)
+	if !ok {
+		t.Fatalf("about %s: sent %v", peer, sent)
+	}
+	r.step(Received{&control.PolicyReply{ID: request.ID,
+		Answers: []control.Answer{{Question: query(peer), Status: control.NoEndpoint}},
+		Peers:   []control.Peer{{Key: control.PeerKey{VNI: 5, Addr: addr(peer)}, Absent: true, TTL: 30 * time.Second}}}})
+}
+
 // A guest that speaks to addresses that nobody has fills neither the switch nor
 // the agent: what is not held is asked again.
 func TestAbsentAddressesAreBounded(t *testing.T) {
@@ -20,14 +33,8 @@ func TestAbsentAddressesAreBounded(t *testing.T) {
 	for i := range most {
 		peer := fmt.Sprintf("10.1.%d.%d", i>>8, i&255)
 		r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", peer))
-		sent := r.take()
-		request, ok := sent[len(sent)-1].(*control.PolicyRequest)
-		if !ok {
-			t.Fatalf("address %d: sent %v", i, sent)
-		}
-		r.step(Received{&control.PolicyReply{ID: request.ID,
-			Answers: []control.Answer{{Question: query(peer), Status: control.NoEndpoint}},
-			Peers:   []control.Peer{{Key: control.PeerKey{VNI: 5, Addr: addr(peer)}, Absent: true, TTL: 30 * time.Second}}}})
+		r.absent(t, peer)
+		r.sleep(vainEvery)
 	}
 	if n := len(r.core.negatives); n > NegativesPerNetwork {
 		t.Fatalf("%d addresses that nobody has are held", n)
@@ -47,6 +54,31 @@ func TestAbsentAddressesAreBounded(t *testing.T) {
 	r.step(Tick{})
 	if len(r.core.negatives) != 0 || r.core.networks[5].absent != 0 {
 		t.Fatalf("%d negatives are left, counted %d", len(r.core.negatives), r.core.networks[5].absent)
+	}
+}
+
+// A guest that scans its network costs the DPC little: most of that ends on its host.
+func TestAScanStaysOnItsHost(t *testing.T) {
+	r := web1(t)
+	asked, begun := 0, r.now
+	const tries = 2000
+	for i := range tries {
+		peer := fmt.Sprintf("10.1.%d.%d", i>>8, i&255)
+		dropped := r.dropped[dataplane.MissLimit]
+		r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", peer))
+		if r.dropped[dataplane.MissLimit] == dropped {
+			asked++
+			r.absent(t, peer)
+		}
+	}
+	if most := VainPerPort + int(r.now.Sub(begun)/vainEvery) + 2; asked < VainPerPort || asked > most {
+		t.Errorf("of %d questions %d were asked, at most %d should", tries, asked, most)
+	}
+	r.sleep(time.Second)
+	r.step(r.miss(1, dataplane.WantPeer, "10.0.0.1", "10.0.0.7"))
+	sent := r.take()
+	if _, asks := sent[len(sent)-1].(*control.PolicyRequest); !asks {
+		t.Errorf("a second later it may not ask: %v", sent)
 	}
 }
 

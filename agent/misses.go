@@ -85,6 +85,9 @@ func (c *Core) missed(m dataplane.Miss) {
 	case q == nil && (len(c.questions) >= QuestionsMax || c.rows+len(c.questions) >= c.config.Rows):
 		c.emit(Discard{m, dataplane.MissLimit})
 		return
+	case q == nil && m.Direction == dataplane.FromGuest && a.vain.Sub(c.now) > VainPerPort*vainEvery:
+		c.emit(Discard{m, dataplane.MissLimit}) // it looks for addresses that nobody has
+		return
 	case q == nil:
 		q = &question{key: key}
 		c.questions[key] = q
@@ -287,6 +290,7 @@ func (c *Core) answered(q *question, a control.Answer) {
 		}
 		c.finish(q, dataplane.NotDropped)
 	case control.NoEndpoint:
+		c.inVain(q)
 		if c.knows(q.key) {
 			c.finish(q, dataplane.NotDropped) // the switch says no, and counts it
 		} else {
@@ -304,6 +308,20 @@ func (c *Core) answered(q *question, a control.Answer) {
 			return
 		}
 		c.finish(q, dataplane.NoPort)
+	}
+}
+
+// inVain notes that guests asked for an address that nobody has: most of a scan is to stay
+// on this host.
+func (c *Core) inVain(q *question) {
+	for _, p := range q.held {
+		if p.miss.Direction == dataplane.FromGuest {
+			if p.port.vain.Before(c.now) {
+				p.port.vain = c.now
+			}
+			p.port.vain = p.port.vain.Add(vainEvery)
+			return // one guest pays
+		}
 	}
 }
 

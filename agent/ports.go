@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"dove.network/control"
 	"dove.network/dataplane"
@@ -25,6 +26,7 @@ type assignment struct {
 	failure failure          // why the port could not be opened last
 	held    int              // packets held for the port
 	pieces  int              // fragments held for it beside
+	vain    time.Time        // until when what it asked for in vain counts
 	told    control.EndpointUpdate
 	adopted adoption
 	touched bool

@@ -32,7 +32,7 @@ func Storms() []string {
 const (
 	stormRounds = 5 // calm and storm in turn; fewer if each is shorter
 	scanners    = 16
-	scanRate    = 1000 // questions of each a second: what a dswitch asks for one port
+	scanRate    = 1000 // questions of each a second: what a dswitch asks for ten ports that scan
 	scanTenant  = "scan"
 
 	coldEvery = 300 * time.Millisecond // a host may open four sessions a second
