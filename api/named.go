@@ -29,13 +29,10 @@ func (n *names) fault(path, hint, format string, args ...any) {
 
 // err returns all faults as one refusal.
 func (n *names) err() error {
-	switch len(n.faults) {
-	case 0:
+	if len(n.faults) == 0 {
 		return nil
-	case 1:
-		return &dove.Error{Kind: dove.Invalid, Message: "the request is refused: 1 fault", Faults: n.faults}
 	}
-	return &dove.Error{Kind: dove.Invalid, Message: fmt.Sprintf("the request is refused: %d faults", len(n.faults)), Faults: n.faults}
+	return dove.Refusal(dove.Invalid, "the request is refused", n.faults, 0)
 }
 
 // existing lists names for a hint.

@@ -61,15 +61,7 @@ func (f *faults) err() error {
 	case dove.Unsupported:
 		message = "the blueprint asks for what this version cannot enforce"
 	}
-	switch n := len(f.list); {
-	case f.more > 0:
-		message += fmt.Sprintf(": %d faults, %d more are not shown", n, f.more)
-	case n == 1:
-		message += ": 1 fault"
-	default:
-		message += fmt.Sprintf(": %d faults", n)
-	}
-	return &dove.Error{Kind: f.kind, Message: message, Faults: f.list}
+	return dove.Refusal(f.kind, message, f.list, f.more)
 }
 
 // quote prints a piece of the tenant's text, shortened.
@@ -89,59 +81,18 @@ func (f *faults) nearest(s string, known iter.Seq[string]) string {
 	if len(f.list) == MaxFaults {
 		return ""
 	}
-	best, least := "", max(1, len(s)/3)+1
-	if len(s) > dove.NameMax {
-		least = 0
+	if best := dove.Nearest(s, known); best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
 	}
 	var all []string
 	for k := range known {
-		if len(all) <= few {
-			all = append(all, k)
-		}
-		if d := distance(strings.ToLower(s), k, least+1); d < least || d == least && best != "" && k < best {
-			best, least = k, d
+		if all = append(all, k); len(all) > few {
+			return ""
 		}
 	}
-	switch {
-	case best != "":
-		return fmt.Sprintf("did you mean %q?", best)
-	case len(all) == 0:
+	if len(all) == 0 {
 		return "there are none"
-	case len(all) <= few:
-		slices.Sort(all)
-		return "known are " + strings.Join(all, ", ")
 	}
-	return ""
-}
-
-// distance counts the edits from a to b (a letter more, less, other, or two
-// swapped), or returns limit if there are that many or more.
-func distance(a, b string, limit int) int {
-	if max(len(a), len(b))-min(len(a), len(b)) >= limit {
-		return limit
-	}
-	above, row, below := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		below[0] = i + 1
-		least := below[0]
-		for j := range len(b) {
-			cost := row[j]
-			if a[i] != b[j] {
-				cost = 1 + min(row[j], row[j+1], below[j])
-				if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-					cost = min(cost, 1+above[j-1])
-				}
-			}
-			below[j+1] = cost
-			least = min(least, cost)
-		}
-		if least >= limit {
-			return limit
-		}
-		above, row, below = row, below, above
-	}
-	return min(row[len(b)], limit)
+	slices.Sort(all)
+	return "known are " + strings.Join(all, ", ")
 }

@@ -74,11 +74,8 @@ func parseTraffic(s string) ([]Traffic, *fault) {
 		return nil, invalid("write tcp/"+head+" or udp/"+head, "%s has no protocol before the port", quote(s))
 	}
 	hint := trafficHint
-	for _, known := range []string{"tcp", "udp", "sctp", "icmp", "icmpv4", "icmpv6", "any", "proto"} {
-		if distance(strings.ToLower(head), known, 2) < 2 {
-			hint = fmt.Sprintf("did you mean %q?", known)
-			break
-		}
+	if best := dove.Nearest(head, slices.Values([]string{"tcp", "udp", "sctp", "icmp", "icmpv4", "icmpv6", "any", "proto"})); best != "" {
+		hint = fmt.Sprintf("did you mean %q?", best)
 	}
 	return nil, invalid(hint, "unknown protocol in %s", quote(s))
 }

@@ -188,41 +188,14 @@ func flagUsage(flag *pflag.Flag) string {
 
 // nearest hints at the setting that s was probably meant to be.
 func nearest(s string, f *pflag.FlagSet) string {
-	s = s[:min(len(s), dove.NameMax)]
-	best, least := "", max(1, len(s)/3)+1
+	var known []string
 	f.VisitAll(func(flag *pflag.Flag) {
-		if d := distance(strings.ToLower(s), flag.Name); d < least && !slices.Contains(noSettings, flag.Name) {
-			best, least = flag.Name, d
+		if !slices.Contains(noSettings, flag.Name) {
+			known = append(known, flag.Name)
 		}
 	})
-	if best == "" {
-		return "--help lists all settings"
+	if best := dove.Nearest(s, slices.Values(known)); best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
 	}
-	return fmt.Sprintf("did you mean %q?", best)
-}
-
-// distance counts the letters to insert, delete, replace or swap with the next
-// one on the way from a to b.
-func distance(a, b string) int {
-	cost := make([][]int, len(a)+1)
-	for i := range cost {
-		cost[i] = make([]int, len(b)+1)
-		cost[i][0] = i
-	}
-	for j := range cost[0] {
-		cost[0][j] = j
-	}
-	for i := range len(a) {
-		for j := range len(b) {
-			c := cost[i][j]
-			if a[i] != b[j] {
-				c = 1 + min(c, cost[i][j+1], cost[i+1][j])
-				if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-					c = min(c, 1+cost[i-1][j-1])
-				}
-			}
-			cost[i+1][j+1] = c
-		}
-	}
-	return cost[len(a)][len(b)]
+	return "--help lists all settings"
 }

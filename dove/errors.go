@@ -79,6 +79,20 @@ func Errorf(k Kind, format string, args ...any) *Error {
 	return &Error{Kind: k, Message: fmt.Sprintf(format, args...)}
 }
 
+// Refusal makes an Error of all that is wrong with something: what is said of it, and how
+// many faults there are, of which more were left out.
+func Refusal(k Kind, what string, all []Fault, more int) *Error {
+	switch n := len(all); {
+	case more > 0:
+		what += fmt.Sprintf(": %d faults, %d more are not shown", n, more)
+	case n == 1:
+		what += ": 1 fault"
+	default:
+		what += fmt.Sprintf(": %d faults", n)
+	}
+	return &Error{Kind: k, Message: what, Faults: all}
+}
+
 // KindOf returns the kind of the first Error in err's tree, or Internal.
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {

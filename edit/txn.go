@@ -137,11 +137,8 @@ func (p *problems) join(err *dove.Error) {
 
 // err returns all faults as one error about what, or nil.
 func (p *problems) err(what string) error {
-	switch len(p.faults) {
-	case 0:
+	if len(p.faults) == 0 {
 		return nil
-	case 1:
-		return &dove.Error{Kind: p.kind, Message: what + " is refused: 1 fault", Faults: p.faults}
 	}
-	return &dove.Error{Kind: p.kind, Message: fmt.Sprintf("%s is refused: %d faults", what, len(p.faults)), Faults: p.faults}
+	return dove.Refusal(p.kind, what+" is refused", p.faults, 0)
 }

@@ -55,16 +55,7 @@ func (f *Faults) Err(what string) error {
 		return nil
 	}
 	slices.SortStableFunc(f.list, func(a, b dove.Fault) int { return cmp.Compare(a.Line, b.Line) })
-	message := what + " cannot be translated"
-	switch n := len(f.list); {
-	case f.more > 0:
-		message += fmt.Sprintf(": %d faults, %d more are not shown", n, f.more)
-	case n == 1:
-		message += ": 1 fault"
-	default:
-		message += fmt.Sprintf(": %d faults", n)
-	}
-	return &dove.Error{Kind: f.kind, Message: message, Faults: f.list}
+	return dove.Refusal(f.kind, what+" cannot be translated", f.list, f.more)
 }
 
 // Source is a document of a text.

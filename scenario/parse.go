@@ -67,15 +67,8 @@ func (p *parser) err() error {
 	slices.SortStableFunc(p.faults, func(a, b dove.Fault) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	message := fmt.Sprintf("the scenario is not valid: %d faults", len(p.faults))
-	switch {
-	case len(p.faults) == 1:
-		message = "the scenario is not valid: 1 fault"
-	case p.more > 0:
-		message += fmt.Sprintf(", %d more are not shown", p.more)
-	}
 	p.s = nil
-	return &dove.Error{Kind: dove.Invalid, Message: message, Faults: p.faults}
+	return dove.Refusal(dove.Invalid, "the scenario is not valid", p.faults, p.more)
 }
 
 // raw takes the next line as it is.
