@@ -200,6 +200,7 @@ func (m *Member) begin(w *world.World) {
 		m.measures.settled = w.Revision()
 		m.resume()
 		m.publish(w)
+		m.mustStep(Fresh{time.Now()}) // it was loaded; to hear nothing from here on is to lose touch
 		m.following.Store(true)
 		close(m.began)
 		m.began = nil

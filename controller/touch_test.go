@@ -60,3 +60,23 @@ func TestAdmitsOnceItIsInTouch(t *testing.T) {
 		}
 	})
 }
+
+// TestLosesTouchAtOnce loses a store right after the world was loaded, before it was heard of again.
+func TestLosesTouchAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &lostStore{}
+		store.lost.Store(true)
+		f := newFleet(t, func(m *memory.Store) Store { store.Store = m; return store })
+		time.Sleep(StaleAfter + 2*tickEvery)
+		s := f.open(1, 0, 10)
+		select {
+		case err := <-s.ended:
+			if dove.KindOf(err) != dove.Unavailable || len(s.down) > 0 {
+				t.Errorf("the session ended with %v; it was told %d messages", err, len(s.down))
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("a member that never heard of its store lets a host in: %d messages", len(s.down))
+		}
+		store.lost.Store(false)
+	})
+}

@@ -100,6 +100,9 @@ func (m *member) start() error {
 	}
 	m.run++
 	m.core, m.feed, m.doubts, m.missed, m.dead, m.frozen = controller.NewCore(m.name, w), nil, nil, nil, false, false
+	if !m.sim.sole() {
+		m.step(controller.Fresh{At: m.sim.now.Add(m.ahead)})
+	}
 	return nil
 }
 
