@@ -1,17 +1,13 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"dove.network/lab"
-	"dove.network/lab/bench"
 )
 
 func benchCommand() *cobra.Command {
@@ -72,66 +68,8 @@ at once carried, each with its answer, and how fast?`,
 		if b.Quick {
 			b.Rounds = 1
 		}
-		opt, err := options(fmt.Sprintf("bench-%d", os.Getpid()))
-		if err != nil {
-			return err
-		}
-		out, err := figures(file)
-		if err != nil {
-			return err
-		}
-		defer out.Close()
 		b.Out, b.Software = cmd.OutOrStdout(), version
-		report, err := b.Run(cmd.Context(), opt)
-		if errors.Is(cmd.Context().Err(), context.Canceled) {
-			fmt.Fprintln(cmd.OutOrStdout(), "\nbench: stopped; everything it made is removed")
-			return errFailed
-		}
-		if err != nil {
-			return err
-		}
-		return tell(cmd, report, out, lab.Subjects, lab.Baselines)
+		return inLab(cmd, "bench", file, b.Run, compared(cmd, lab.Subjects, lab.Baselines))
 	}
 	return cmd
-}
-
-// tell prints the report, and writes it to out if that is there.
-func tell(cmd *cobra.Command, report *bench.Report, out *os.File, subjects, baselines []string) error {
-	w, e := cmd.OutOrStdout(), report.Environment
-	fmt.Fprintln(w)
-	if err := report.Table(w, subjects, baselines...); err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "\n%s, %d CPUs, Linux %s; rounds: %d; load when it began: %.1f.\n", e.CPU, e.CPUs, e.Kernel, e.Rounds, e.Load)
-	if e.Noisy > 0 {
-		fmt.Fprintf(w, "%d of %d measurements began while the machine was busy with other work: trust ratios, and repeat when it is quiet.\n", e.Noisy, e.Measured)
-	}
-	return save(report, out)
-}
-
-// figures opens the file for a report's figures, and none if it has no name.
-// It comes first: minutes of work must not end at a wrong name.
-func figures(name string) (*os.File, error) {
-	if name == "" {
-		return nil, nil
-	}
-	return os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644)
-}
-
-// save writes the report to out if that is there.
-func save(report *bench.Report, out *os.File) error {
-	if out == nil {
-		return nil
-	}
-	text, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := out.Truncate(0); err != nil {
-		return err
-	}
-	if _, err := out.Write(append(text, '\n')); err != nil {
-		return err
-	}
-	return out.Close()
 }

@@ -62,18 +62,8 @@ processors: what the fleet takes of them in a storm, it would not elsewhere.`,
 		if err != nil {
 			return err
 		}
-		out, err := figures(file)
-		if err != nil {
-			return err
-		}
-		defer out.Close()
 		b.Out, b.Software, b.DPC = cmd.OutOrStdout(), version, filepath.Join(bin, "dpc")
-		b.Prober = []string{filepath.Join(bin, "dovelab"), "bench", "probe"}
-		report, err := b.Run(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return tell(cmd, report, out, []string{fleet.Subject, fleet.OVN}, []string{fleet.OVN})
+		return measured(cmd, "bench", file, b.Run, compared(cmd, []string{fleet.Subject, fleet.OVN}, []string{fleet.OVN}))
 	}
 	return cmd
 }

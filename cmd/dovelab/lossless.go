@@ -1,15 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"dove.network/lab"
+	"dove.network/lab/bench"
 )
 
 func losslessCommand() *cobra.Command {
@@ -54,39 +53,15 @@ with 0 if nothing was lost.`,
 		if x.Rate < 1 || x.Rate > 1_000_000 {
 			return fmt.Errorf("--rate %d: give 1 to 1000000", x.Rate)
 		}
-		opt, err := options(fmt.Sprintf("lossless-%d", os.Getpid()))
-		if err != nil {
-			return err
-		}
-		out, err := figures(file)
-		if err != nil {
-			return err
-		}
-		defer out.Close()
 		started := time.Now()
 		x.Out, x.Software = cmd.OutOrStdout(), version
-		report, err := x.Run(cmd.Context(), opt)
-		if errors.Is(cmd.Context().Err(), context.Canceled) {
-			fmt.Fprintln(x.Out, "\nlossless: stopped; everything it made is removed")
-			return errFailed
-		}
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(x.Out)
-		if err := errors.Join(x.Table(), save(report, out)); err != nil {
-			return err
-		}
-		fmt.Fprintln(x.Out)
-		for _, f := range x.Faults() {
-			fmt.Fprintln(x.Out, "  FAIL  "+f)
-		}
-		if len(x.Faults()) > 0 {
-			return errFailed
-		}
-		fmt.Fprintf(x.Out, "lossless: nothing was lost in %d restarts of a dswitch, %d edits of policies, %d of all their rules, %d of groups, %d moves of a guest and %d restarts of the dpc, in %.0f s\n",
-			x.Restarts, x.Edits, x.LargeEdits, x.GroupEdits, x.Moves, x.DPCRestarts, time.Since(started).Seconds())
-		return nil
+		return inLab(cmd, "lossless", file, x.Run, func(*bench.Report) error {
+			fmt.Fprintln(x.Out)
+			err := x.Table()
+			fmt.Fprintln(x.Out)
+			return errors.Join(err, outcome(x.Out, x.Faults(), "lossless: nothing was lost in %d restarts of a dswitch, %d edits of policies, %d of all their rules, %d of groups, %d moves of a guest and %d restarts of the dpc, in %.0f s",
+				x.Restarts, x.Edits, x.LargeEdits, x.GroupEdits, x.Moves, x.DPCRestarts, time.Since(started).Seconds()))
+		})
 	}
 	return cmd
 }

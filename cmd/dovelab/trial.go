@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dove.network/lab"
+	"dove.network/lab/bench"
 )
 
 func trialCommand() *cobra.Command {
@@ -60,37 +58,12 @@ It exits with 0 if all held. The same seed strikes in the same order.`,
 		if t.Rate < 1 || t.Rate > 100_000 {
 			return fmt.Errorf("--rate %d: give 1 to 100000", t.Rate)
 		}
-		opt, err := options(fmt.Sprintf("trial-%d", os.Getpid()))
-		if err != nil {
-			return err
-		}
-		out, err := figures(file)
-		if err != nil {
-			return err
-		}
-		defer out.Close()
 		started := time.Now()
 		t.Out, t.Software = cmd.OutOrStdout(), version
-		report, err := t.Run(cmd.Context(), opt)
-		if errors.Is(cmd.Context().Err(), context.Canceled) {
-			fmt.Fprintln(t.Out, "\ntrial: stopped; everything it made is removed")
-			return errFailed
-		}
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(t.Out, "\n%s\n", t.Summary())
-		if err := save(report, out); err != nil {
-			return err
-		}
-		for _, f := range t.Faults() {
-			fmt.Fprintln(t.Out, "  FAIL  "+f)
-		}
-		if len(t.Faults()) > 0 {
-			return errFailed
-		}
-		fmt.Fprintf(t.Out, "trial: all held, in %.0f s\n", time.Since(started).Seconds())
-		return nil
+		return inLab(cmd, "trial", file, t.Run, func(*bench.Report) error {
+			fmt.Fprintf(t.Out, "\n%s\n", t.Summary())
+			return outcome(t.Out, t.Faults(), "trial: all held, in %.0f s", time.Since(started).Seconds())
+		})
 	}
 	return cmd
 }
