@@ -21,10 +21,12 @@ type Answered struct {
 
 // Parts makes the reply to one request: at least one message, each within the limits.
 func Parts(id uint64, revision dove.Revision, answered []Answered) []*PolicyReply {
-	part := &PolicyReply{ID: id, Revision: revision}
+	most := min(len(answered), RowsMax)
+	part := &PolicyReply{ID: id, Revision: revision, Answers: make([]Answer, 0, most), Peers: make([]Peer, 0, most)}
 	parts := []*PolicyReply{part}
 	size := 0
-	for _, a := range answered {
+	for i := range answered {
+		a := &answered[i]
 		s := answerBytes + peerBytes*len(a.Peers)
 		for _, p := range a.Pairs {
 			s += p.bytes()

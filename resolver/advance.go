@@ -31,9 +31,23 @@ type keys struct {
 
 func (t touched) of(id control.SessionID) *keys {
 	if t[id] == nil {
-		t[id] = &keys{map[control.PeerKey]bool{}, map[control.PairKey]bool{}, map[control.PeerKey]bool{}}
+		t[id] = &keys{}
 	}
 	return t[id]
+}
+
+func (t touched) peer(id control.SessionID, key control.PeerKey) { add(&t.of(id).peers, key) }
+func (t touched) pair(id control.SessionID, key control.PairKey) { add(&t.of(id).pairs, key) }
+
+// appears is peer for one that may not hold the row.
+func (t touched) appears(id control.SessionID, key control.PeerKey) { add(&t.of(id).appears, key) }
+
+// add makes the set if there is none: of most sessions a revision concerns one row.
+func add[K comparable](set *map[K]bool, key K) {
+	if *set == nil {
+		*set = map[K]bool{}
+	}
+	(*set)[key] = true
 }
 
 // Advance moves the view to the next world, which delta made of the present
@@ -129,10 +143,10 @@ func (i *Interest) touchClaim(t touched, w *world.World, c *world.Claim) {
 // touchAddress concerns those who hold an address as seen from a network.
 func (i *Interest) touchAddress(t touched, vni dove.VNI, a netip.Addr) {
 	for _, id := range i.holders(vni, a) {
-		t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
+		t.peer(id, control.PeerKey{VNI: vni, Addr: a})
 	}
 	for _, id := range i.marked[vni] {
-		t.of(id).appears[control.PeerKey{VNI: vni, Addr: a}] = true
+		t.appears(id, control.PeerKey{VNI: vni, Addr: a})
 	}
 }
 
@@ -141,7 +155,7 @@ func (i *Interest) touchPrefix(t touched, vni dove.VNI, within netip.Prefix) {
 	for a, its := range i.peers[vni] {
 		if within.Contains(a) {
 			for _, id := range its.sessions {
-				t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
+				t.peer(id, control.PeerKey{VNI: vni, Addr: a})
 			}
 		}
 	}
@@ -188,7 +202,7 @@ func (i *Interest) touchRouter(t touched, w *world.World, r *world.Router) {
 func (i *Interest) touchNetwork(t touched, vni dove.VNI) {
 	for a, its := range i.peers[vni] {
 		for _, id := range its.sessions {
-			t.of(id).peers[control.PeerKey{VNI: vni, Addr: a}] = true
+			t.peer(id, control.PeerKey{VNI: vni, Addr: a})
 		}
 	}
 }
@@ -220,7 +234,7 @@ func (i *Interest) touchPairs(t touched, domain dove.Domain, of func(classes) bo
 			continue
 		}
 		for _, id := range ids {
-			t.of(id).pairs[control.PairKey{Domain: domain, Src: c.src, Dst: c.dst}] = true
+			t.pair(id, control.PairKey{Domain: domain, Src: c.src, Dst: c.dst})
 		}
 	}
 }
@@ -230,7 +244,7 @@ func (i *Interest) touchPairs(t touched, domain dove.Domain, of func(classes) bo
 func (i *Interest) touchPresence(t touched, id control.SessionID) {
 	h := i.sessions[id]
 	for key := range h.pairs {
-		t.of(id).pairs[key] = true
+		t.pair(id, key)
 	}
 	present := i.view.of(h.host)
 	gone := map[dove.VNI]bool{}
@@ -243,7 +257,7 @@ func (i *Interest) touchPresence(t touched, id control.SessionID) {
 	if slices.Contains(slices.Collect(maps.Values(gone)), true) {
 		for key := range h.peers {
 			if gone[key.VNI] {
-				t.of(id).peers[key] = true
+				t.peer(id, key)
 			}
 		}
 	}
@@ -277,7 +291,7 @@ func (i *Interest) touchSights(t touched, id control.SessionID, domain dove.Doma
 	}
 	for key, held := range h.peers {
 		if p := held.row(); !p.Absent && slices.ContainsFunc(p.Classes(), func(c dove.Class) bool { return turned[classAt{key.VNI, c}] }) {
-			t.of(id).peers[key] = true
+			t.peer(id, key)
 		}
 	}
 }
@@ -290,7 +304,10 @@ func (i *Interest) renew(t touched, renamed map[control.SessionID]renames) []New
 	var all []News
 	for _, id := range slices.Sorted(maps.Keys(t)) {
 		host := i.sessions[id].host
-		news := News{Session: id, Expect: i.Expect(id, nil, i.follow(id, renamed[id]))}
+		news := News{Session: id}
+		if r := renamed[id]; r != nil {
+			news.Expect = i.Expect(id, nil, i.follow(id, r))
+		}
 		for _, key := range slices.SortedFunc(maps.Keys(t[id].pairs), ComparePairKeys) {
 			if row := i.view.Pair(host, key); !i.hasPair(id, row) {
 				i.Pair(id, row)
