@@ -99,6 +99,7 @@ func (m *member) start() error {
 		return err
 	}
 	m.run++
+	m.unheard, m.lonely = m.sim.now, time.Time{}
 	m.core, m.feed, m.doubts, m.missed, m.dead, m.frozen = controller.NewCore(m.name, w), nil, nil, nil, false, false
 	if !m.sim.sole() {
 		m.step(controller.Fresh{At: m.sim.now.Add(m.ahead)})
@@ -411,7 +412,7 @@ func (s *Sim) ThawMember(n int) {
 func (s *Sim) DeafenMember(n int) {
 	m := s.members[n]
 	if !m.deaf {
-		m.deaf, m.unheard = true, s.now
+		m.deaf, m.unheard, m.lonely = true, s.now, time.Time{}
 	}
 }
 
