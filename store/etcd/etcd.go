@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +20,9 @@ import (
 
 // Limits of a store.
 const (
-	pageLeast   = 1000     // documents that Load asks for at once, first,
+	pageLeast   = 64       // documents that Load asks for at once, first of each kind,
 	pageBytes   = 16 << 20 // and as many later as have about so many bytes: etcd counts all that are left each time
+	pageGrows   = 4        // times, at most, from one to the next
 	dialTimeout = 10 * time.Second
 	callTimeout = 10 * time.Second // of one request
 	readAgain   = 50 * time.Millisecond
@@ -100,37 +102,42 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 // as they stand at the revision that it returns. It is Unavailable if the store
 // forgot that revision meanwhile.
 func (s *Store) Load(ctx context.Context, prefix string, page func([]dove.Doc) error) (dove.Revision, error) {
-	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
+	end := clientv3.GetPrefixRangeEnd(prefix)
+	from, until := prefix, end
 	revision := int64(0) // the newest
 	limit := int64(pageLeast)
 	for {
-		answer, err := s.get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(limit), clientv3.WithRev(revision))
+		answer, err := s.get(ctx, from, clientv3.WithRange(until), clientv3.WithLimit(limit), clientv3.WithRev(revision))
 		if err != nil {
 			return 0, err
 		}
 		if revision == 0 {
 			revision = answer.Header.Revision
 		}
-		docs, bytes := make([]dove.Doc, len(answer.Kvs)), 0
+		docs, bytes := make([]dove.Doc, len(answer.Kvs)), int64(1)
 		for i, kv := range answer.Kvs {
 			docs[i] = doc(kv)
-			bytes += len(kv.Key) + len(kv.Value)
-		}
-		switch {
-		case bytes < pageBytes/2:
-			limit *= 2
-		case bytes > pageBytes:
-			limit = max(1, limit/2)
+			bytes += int64(len(kv.Key) + len(kv.Value))
 		}
 		if len(docs) > 0 {
 			if err := page(docs); err != nil {
 				return 0, err
 			}
 		}
-		if !answer.More {
+		switch {
+		case answer.More:
+			last := docs[len(docs)-1].Key
+			from = last + "\x00"
+			// Those of one kind are about as large as each other, and of another perhaps a thousand times.
+			if kind, _, ok := strings.Cut(last[len(prefix):], "/"); ok {
+				until = clientv3.GetPrefixRangeEnd(prefix + kind + "/")
+			}
+			limit = max(1, limit*min(pageGrows*bytes, pageBytes)/bytes)
+		case until != end:
+			from, until, limit = until, end, pageLeast
+		default:
 			return dove.Revision(revision), nil
 		}
-		from = docs[len(docs)-1].Key + "\x00"
 	}
 }
 

@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"bufio"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -95,6 +96,52 @@ func TestAgain(t *testing.T) {
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm()&0o077 != 0 && filepath.Base(dir) == "member" {
 		t.Errorf("folder %v %v", info, err)
+	}
+}
+
+// TestPages has many small documents before large ones: what was learned of the small
+// ones makes no page of many large ones.
+func TestPages(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	const small, large, size = 5000, 90, 128 << 10
+	want := 0
+	for begun := range small / 100 {
+		var txn dove.Txn
+		for i := range 100 {
+			txn.Puts = append(txn.Puts, dove.Put{Key: fmt.Sprintf("/dove/names/t/%05d", 100*begun+i), Value: []byte("x")})
+		}
+		if _, err := s.Commit(t.Context(), txn); err != nil {
+			t.Fatal(err)
+		}
+		want += len(txn.Puts)
+	}
+	big := []byte(strings.Repeat("x", size))
+	for i := range large {
+		if _, err := s.Commit(t.Context(), dove.Txn{Puts: []dove.Put{{Key: fmt.Sprintf("/dove/texts/t/%05d", i), Value: big}}}); err != nil {
+			t.Fatal(err)
+		}
+		want++
+	}
+	var keys []string
+	pages, most := 0, 0
+	if _, err := s.Load(t.Context(), "/dove/", func(page []dove.Doc) error {
+		pages++
+		bytes := 0
+		for _, d := range page {
+			keys = append(keys, d.Key)
+			bytes += len(d.Value)
+		}
+		most = max(most, bytes)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(keys) != want || !slices.IsSorted(keys) || len(slices.Compact(keys)) != want {
+		t.Errorf("%d documents are loaded, want %d, each once and in order", len(keys), want)
+	}
+	if most > 64*size || pages > 12 {
+		t.Errorf("%d pages, the largest of %d bytes", pages, most)
 	}
 }
 
