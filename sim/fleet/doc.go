@@ -10,8 +10,9 @@
 // Package sim notices what must never be, at the event at which it happens: a
 // packet that nothing allows, an answer older than one that was seen, a receipt before all
 // enforce it. This package adds what must be: flows of tenants of whom nothing changed go on
-// whatever happens to controllers and agents, and after all is mended every host has a
-// session, the receipt is complete, and packets are what the oracle says.
+// whatever happens to controllers and agents, live moves are carried in time unless something
+// is broken, and after all is mended every host has a session, each move is carried, the receipt
+// is complete, and packets are what the oracle says.
 //
 // Equal seeds are equal runs: Result.Digest is of all that happened.
 //
