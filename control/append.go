@@ -35,7 +35,8 @@ func AppendDown(b []byte, m Down) ([]byte, error) {
 		b = appendRows(b, 3, m.Peers, m.Pairs)
 	case *Tunnels:
 		if m.encoded != nil {
-			return append(b, m.encoded...), nil
+			// Parts of one message that follow each other are one.
+			return proto.MarshalOptions{}.MarshalAppend(append(b, m.encoded...), EncodeDown(&Tunnels{Revision: m.Revision}))
 		}
 		return proto.MarshalOptions{}.MarshalAppend(b, EncodeDown(m))
 	default:

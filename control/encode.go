@@ -140,12 +140,19 @@ func encodeFailure(f Failure) *controlpb.Failure {
 	return &controlpb.Failure{Revision: int64(f.Revision), Text: printable(f.Text)}
 }
 
-// Encode has the message encoded once for all that it is sent to. Nobody may change it from
-// then on.
+// Encode has the message encoded once for all that it is sent to, at whatever revision. Nobody
+// may change it from then on, but for its revision.
 func (m *Tunnels) Encode() error {
 	var err error
-	m.encoded, err = proto.Marshal(EncodeDown(m))
+	m.encoded, err = proto.Marshal(EncodeDown(&Tunnels{Full: m.Full, Add: m.Add, Del: m.Del}))
 	return err
+}
+
+// At is the same at another revision.
+func (m *Tunnels) At(revision dove.Revision) *Tunnels {
+	at := *m
+	at.Revision = revision
+	return &at
 }
 
 func encodeTunnel(t Tunnel) *controlpb.Tunnel {

@@ -4,6 +4,11 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"dove.network/control/controlpb"
+	"dove.network/dove"
 )
 
 // TestFleetDigest: a digest is of a set, whatever its order, and of all of each tunnel; what
@@ -25,16 +30,20 @@ func TestFleetDigest(t *testing.T) {
 	if of(all[1], all[2]) == whole || of(all[0], Tunnel{VTEP: all[1].VTEP}) != (Digest{}) {
 		t.Error("what lacks a tunnel, or knows not all of one, has a digest of all")
 	}
-	m := &Tunnels{Revision: 7, Full: true, Add: all}
-	want, err := AppendDown([]byte("before"), m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := &Tunnels{Full: true, Add: all}
 	if err := m.Encode(); err != nil {
 		t.Fatal(err)
 	}
 	m.Add = nil // not looked at any more
-	if got, err := AppendDown([]byte("before"), m); err != nil || !slices.Equal(want, got) {
-		t.Errorf("encoded once as %x, each time as %x, %v", got, want, err)
+	for _, revision := range []dove.Revision{7, 9} {
+		want := wire(t, EncodeDown(&Tunnels{Revision: revision, Full: true, Add: all}))
+		e := new(controlpb.Envelope)
+		got, err := AppendDown(nil, m.At(revision))
+		if err == nil {
+			err = proto.Unmarshal(got, e)
+		}
+		if err != nil || !proto.Equal(want, e) {
+			t.Errorf("encoded once, at revision %d it says %v, %v, not %v", revision, e, err, want)
+		}
 	}
 }

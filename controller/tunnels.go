@@ -6,18 +6,15 @@ import (
 	"slices"
 
 	"dove.network/control"
-	"dove.network/dove"
 	"dove.network/resolver"
 	"dove.network/world"
 )
 
-// tunnels is the fleet as every session is told it that opens at a revision: all are sent
-// the same messages.
+// tunnels is the fleet as every session is told it that opens: encoded once, until it changes.
 type tunnels struct {
-	all      []control.Tunnel
-	digest   control.Digest
-	revision dove.Revision
-	parts    []control.Down
+	all    []control.Tunnel
+	digest control.Digest
+	parts  []*control.Tunnels // nil: not yet
 }
 
 // list returns what is known of the fleet.
@@ -40,20 +37,22 @@ func (c *Core) fleetDigest() control.Digest { return c.list().digest }
 // tunnels lists the fleet.
 func (c *Core) tunnels() []control.Down {
 	l := c.list()
-	if l.parts != nil && l.revision == c.world.Revision() {
-		return l.parts
-	}
-	l.revision, l.parts = c.world.Revision(), nil
-	for rest, full := l.all, true; full || len(rest) > 0; full = false {
-		n := min(len(rest), control.TunnelsMax)
-		part := &control.Tunnels{Revision: l.revision, Full: full, Add: rest[:n]}
-		if err := part.Encode(); err != nil {
-			panic(fmt.Sprintf("controller: tunnels do not encode: %v", err))
+	if l.parts == nil {
+		for rest, full := l.all, true; full || len(rest) > 0; full = false {
+			n := min(len(rest), control.TunnelsMax)
+			part := &control.Tunnels{Full: full, Add: rest[:n]}
+			if err := part.Encode(); err != nil {
+				panic(fmt.Sprintf("controller: tunnels do not encode: %v", err))
+			}
+			l.parts = append(l.parts, part)
+			rest = rest[n:]
 		}
-		l.parts = append(l.parts, part)
-		rest = rest[n:]
 	}
-	return l.parts
+	var all []control.Down
+	for _, part := range l.parts {
+		all = append(all, part.At(c.world.Revision()))
+	}
+	return all
 }
 
 // retunnel tells every session who came to the fleet and who left it.

@@ -93,7 +93,7 @@ func (d *dpc) start(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer log.Close()
-	d.cmd = exec.Command(d.bin, "run", "--state", d.state(), "--etcd", d.etcd, "--peer", d.peer, "--api", d.api, "--control", d.control, "--metrics", d.metrics, "--log-level", "warn")
+	d.cmd = ahead(context.WithoutCancel(ctx), d.bin, "run", "--state", d.state(), "--etcd", d.etcd, "--peer", d.peer, "--api", d.api, "--control", d.control, "--metrics", d.metrics, "--log-level", "warn")
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	// Ctrl-C reaches the benchmark alone, and the dpc does not outlive it.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
