@@ -63,6 +63,7 @@ processors: what the fleet takes of them in a storm, it would not elsewhere.`,
 			return err
 		}
 		b.Out, b.Software, b.DPC = cmd.OutOrStdout(), version, filepath.Join(bin, "dpc")
+		b.Prober = []string{filepath.Join(bin, "dovelab"), "bench", "probe"}
 		return measured(cmd, "bench", file, b.Run, compared(cmd, []string{fleet.Subject, fleet.OVN}, []string{fleet.OVN}))
 	}
 	return cmd
