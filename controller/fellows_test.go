@@ -75,3 +75,18 @@ func TestWhatAHostSaysFollowsItsSession(t *testing.T) {
 		t.Errorf("the other member is told %q, want %q", told, want)
 	}
 }
+
+// TestAnOlderHelloEndsNoLaterSession has the Hello of a connection that was given up come after
+// that of the next one.
+func TestAnOlderHelloEndsNoLaterSession(t *testing.T) {
+	r, h1, _, _ := newShop(t)
+	hello := h1.hello(1, h1.frontier)
+	hello.Number = 8
+	later := r.resume(h1.identity, hello, h1)
+	older := h1.hello(1, h1.frontier)
+	older.Number = 7
+	r.resume(h1.identity, older, h1)
+	if s := r.core.hosts["h1"]; s == nil || s.id != later.id || r.refused[r.last].Kind != dove.Unavailable {
+		t.Errorf("the session of h1 is %+v, refused: %v", s, r.refused)
+	}
+}

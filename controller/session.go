@@ -21,6 +21,9 @@ func (c *Core) welcome(id control.Identity, h *control.Hello) *dove.Error {
 	if member, number := c.ledger.Away(h.Host); member != "" && number > h.Number {
 		return dove.Errorf(dove.Unavailable, "host %s has a later session, with member %s", h.Host, member)
 	}
+	if s := c.hosts[h.Host]; s != nil && s.number > h.Number {
+		return dove.Errorf(dove.Unavailable, "host %s has a later session here", h.Host)
+	}
 	return c.admit(id)
 }
 
