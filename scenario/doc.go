@@ -22,6 +22,7 @@
 //
 //	endpoint acme/web-1 groups=shop/web host=h1 addrs=10.0.1.11,fd00:0:0:1::11
 //	endpoint acme/lone network=front addrs=10.0.1.99
+//	endpoint acme/web-1-db groups=shop/db parent=web-1 vlan=7 addrs=10.0.2.11   # a sub-port: it goes where its parent goes
 //	regroup acme/web-1 groups=shop/web,shop/audit
 //	move acme/web-1 h2
 //	prepare acme/web-1 on h1      # a live move: a second binding, on standby

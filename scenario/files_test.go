@@ -86,9 +86,11 @@ type placed struct {
 	network   string
 	addresses []netip.Addr
 	allowed   []netip.Prefix
-	host      dove.HostName
-	standby   dove.HostName
+	parent    dove.EndpointID // whose place it has
+	*place
 }
+
+type place struct{ host, standby dove.HostName }
 
 func (p *placed) end(a netip.Addr) oracle.End {
 	return oracle.End{Addr: a, Groups: p.groups, Labels: p.labels, Ports: p.ports}
@@ -160,6 +162,11 @@ func (w *intent) step(a scenario.Action) error {
 		}
 		e.standby = ""
 	case scenario.DeleteEndpoint:
+		for other, e := range w.endpoints {
+			if other.Tenant == a.Endpoint.Tenant && e.parent == a.Endpoint.ID {
+				return dove.Errorf(dove.Conflict, "%s is its sub-port", other)
+			}
+		}
 		delete(w.endpoints, a.Endpoint)
 	case scenario.Refuse:
 		w.expectations++
@@ -246,7 +253,10 @@ func (w *intent) group(g dove.Group) *blueprint.Group {
 }
 
 func (w *intent) create(a scenario.CreateEndpoint) error {
-	e := &placed{groups: a.Groups, labels: a.Labels, ports: a.Ports, network: a.Network, addresses: a.Addresses, allowed: a.Allowed, host: a.Host}
+	e := &placed{groups: a.Groups, labels: a.Labels, ports: a.Ports, network: a.Network, addresses: a.Addresses, allowed: a.Allowed, parent: a.Parent, place: &place{host: a.Host}}
+	if a.Parent != "" {
+		e.place = w.endpoints[dove.Endpoint{Tenant: a.Endpoint.Tenant, ID: a.Parent}].place
+	}
 	for _, g := range a.Groups {
 		d := w.group(g)
 		if d == nil {

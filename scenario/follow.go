@@ -28,9 +28,15 @@ const (
 
 type endpoint struct {
 	addresses []netip.Addr
-	host      dove.HostName // "": bound to none
-	standby   dove.HostName
-	plugged   bool
+	parent    dove.EndpointID // "": it is no sub-port
+	*place
+}
+
+// place is where an endpoint is; its sub-ports share it.
+type place struct {
+	host    dove.HostName // "": bound to none
+	standby dove.HostName
+	plugged bool
 }
 
 func newFollower() follower {
@@ -49,7 +55,7 @@ func (f *follower) follow(a Action) string {
 	if changes(a) && f.outage.Stopped(Program{}) {
 		return "the dpc is stopped, and nobody else takes changes: start dpc"
 	}
-	if m := f.outage.Follow(a); m != "" {
+	if m := cmp.Or(f.outage.Follow(a), f.carried(a)); m != "" {
 		return m
 	}
 	switch a := a.(type) {
@@ -57,7 +63,15 @@ func (f *follower) follow(a Action) string {
 		if f.endpoints[a.Endpoint] != nil {
 			return fmt.Sprintf("endpoint %s exists already", a.Endpoint)
 		}
-		f.endpoints[a.Endpoint] = &endpoint{addresses: a.Addresses, host: a.Host, plugged: a.Host != ""}
+		e := &endpoint{a.Addresses, a.Parent, &place{host: a.Host, plugged: a.Host != ""}}
+		if a.Parent != "" {
+			parent := dove.Endpoint{Tenant: a.Endpoint.Tenant, ID: a.Parent}
+			if m := f.there(parent); m != "" {
+				return m
+			}
+			e.place = f.endpoints[parent].place
+		}
+		f.endpoints[a.Endpoint] = e
 		if a.Host != "" {
 			return f.host(a.Host)
 		}
@@ -198,6 +212,36 @@ func changes(a Action) bool {
 		return true
 	}
 	return false
+}
+
+// carried checks that no step takes a sub-port where its parent does not go, or the
+// parent away from it.
+func (f *follower) carried(a Action) string {
+	var name dove.Endpoint
+	switch a := a.(type) {
+	case Move:
+		name = a.Endpoint
+	case Prepare:
+		name = a.Endpoint
+	case Activate:
+		name = a.Endpoint
+	case Finish:
+		name = a.Endpoint
+	case Unplug:
+		name = a.Endpoint
+	case Plug:
+		name = a.Endpoint
+	case DeleteEndpoint:
+		for other, e := range f.endpoints {
+			if other.Tenant == a.Endpoint.Tenant && e.parent == a.Endpoint.ID {
+				return fmt.Sprintf("endpoint %s has sub-ports: delete these first", a.Endpoint)
+			}
+		}
+	}
+	if e := f.endpoints[name]; e != nil && e.parent != "" {
+		return fmt.Sprintf("endpoint %s is a sub-port, and is where %s is: name that", name, e.parent)
+	}
+	return ""
 }
 
 // host checks that there is a host of that name; "" is none.

@@ -58,6 +58,9 @@ func (a CreateEndpoint) String() string {
 	if a.Host != "" {
 		s += " host=" + string(a.Host)
 	}
+	if a.Parent != "" {
+		s += fmt.Sprintf(" parent=%s vlan=%d", a.Parent, a.VLAN)
+	}
 	s += " addrs=" + join(a.Addresses, netip.Addr.String)
 	if len(a.Allowed) > 0 {
 		s += " allow=" + join(a.Allowed, netip.Prefix.String)

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -252,15 +253,16 @@ func (p *parser) here(l *line) string {
 }
 
 func (p *parser) createEndpoint(l *line) Action {
-	o := l.options("groups", "network", "host", "addrs", "allow", "labels", "ports")
-	c := CreateEndpoint{Endpoint: l.endpoint("endpoint"), Network: o["network"].text, Host: dove.HostName(o["host"].text)}
-	for _, key := range []string{"network", "host"} {
+	o := l.options("groups", "network", "host", "parent", "vlan", "addrs", "allow", "labels", "ports")
+	c := CreateEndpoint{Endpoint: l.endpoint("endpoint"), Network: o["network"].text, Host: dove.HostName(o["host"].text), Parent: dove.EndpointID(o["parent"].text)}
+	for _, key := range []string{"network", "host", "parent"} {
 		if w, given := o[key]; given {
 			if err := dove.CheckName(w.text); err != nil {
 				l.fault(w, "", "%s: %v", key, err)
 			}
 		}
 	}
+	c.VLAN = l.vlan(o)
 	if _, given := o["groups"]; given {
 		c.Groups = l.groups(c.Endpoint.Tenant, o)
 	}
@@ -314,6 +316,28 @@ func (p *parser) createEndpoint(l *line) Action {
 		c.Addresses = append(c.Addresses, a)
 	}
 	return c
+}
+
+// vlan reads the tag of a sub-port, 0 of none.
+func (l *line) vlan(options map[string]word) uint16 {
+	tag, tagged := options["vlan"]
+	parent, sub := options["parent"]
+	host, bound := options["host"]
+	switch {
+	case sub && bound:
+		l.fault(host, "leave it out", "a sub-port is where its parent is")
+	case sub && !tagged:
+		l.fault(parent, "write parent=web-1 vlan=7", "a sub-port has a tag")
+	case tagged && !sub:
+		l.fault(tag, "write parent=web-1 vlan=7", "a tag is of a sub-port")
+	case !tagged:
+		return 0
+	}
+	n, err := strconv.ParseUint(tag.text, 10, 16)
+	if err != nil || n == 0 || n > dove.VLANMax {
+		l.fault(tag, "write vlan=7", "%s is no tag: 1 to %d are", shorten(tag.text), dove.VLANMax)
+	}
+	return uint16(n)
 }
 
 // pairs yields what an option says of keys: key:value,key:value.

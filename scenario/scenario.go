@@ -40,12 +40,15 @@ type DeleteBlueprint struct {
 }
 
 // CreateEndpoint makes an endpoint. Network "" stands for the one default
-// network of its groups. With a Host, it is bound there and plugged in.
+// network of its groups. With a Host, it is bound there and plugged in. A sub-port of
+// Parent has none: it is where that is, and shares its device under the tag VLAN.
 type CreateEndpoint struct {
 	Endpoint  dove.Endpoint
 	Groups    []dove.Group
 	Network   string
 	Host      dove.HostName
+	Parent    dove.EndpointID
+	VLAN      uint16 // 1 to 4094, 0: it is no sub-port
 	Addresses []netip.Addr
 	Allowed   []netip.Prefix // what it may send from and gets beside its addresses
 	Labels    map[string]string

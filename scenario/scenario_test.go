@@ -63,6 +63,7 @@ network acme/slow domain=shop subnets=10.0.9.0/24,fd00:9::/64 mtu=1300
 expect acme/db-1 -> 10.9.0.2 tcp/80 allow by=app-1,db-1 over=v4
 expect acme/db-1 -> acme/app-1 tcp/80 deny log=yes would=allow shadow=shop/trial
 expect acme/db-1 -> acme/app-1 ping no-reply rule=default-deny log=no would=nothing
+endpoint acme/sub-1 network=back parent=app-1 vlan=7 addrs=10.0.2.1
 `
 
 func TestParse(t *testing.T) {
@@ -73,9 +74,10 @@ func TestParse(t *testing.T) {
 		Foreign: []dove.HostName{"f1"},
 		Steps: []Step{
 			{5, ApplyBlueprint{"acme", "name: shop # kept\nEND\n"}},
-			{9, CreateEndpoint{web, []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "web"}, {Tenant: "acme", Blueprint: "watch", Name: "x"}}, "", "h1",
-				[]netip.Addr{netip.MustParseAddr("10.0.1.11"), netip.MustParseAddr("fd00::11")}, nil, nil, nil}},
-			{10, CreateEndpoint{app, nil, "front", "h2", []netip.Addr{netip.MustParseAddr("10.0.1.12")}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, map[string]string{"app": "web", "k8s.io/x": ""}, map[string]dove.Port{"http": {Protocol: dove.ProtocolTCP, Number: 80}}}},
+			{9, CreateEndpoint{Endpoint: web, Groups: []dove.Group{{Tenant: "acme", Blueprint: "shop", Name: "web"}, {Tenant: "acme", Blueprint: "watch", Name: "x"}}, Host: "h1",
+				Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.11"), netip.MustParseAddr("fd00::11")}}},
+			{10, CreateEndpoint{Endpoint: app, Network: "front", Host: "h2", Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.12")}, Allowed: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
+				Labels: map[string]string{"app": "web", "k8s.io/x": ""}, Ports: map[string]dove.Port{"http": {Protocol: dove.ProtocolTCP, Number: 80}}}},
 			{11, SetGroups{web, nil}},
 			{12, Unplug{web}},
 			{13, Plug{web}},
@@ -113,6 +115,7 @@ func TestParse(t *testing.T) {
 			{46, Expect{From: db, Address: netip.MustParseAddr("10.9.0.2"), Probe: Probe{dove.ProtocolTCP, 80}, Over: IPv4, By: []dove.Endpoint{app, db}}},
 			{47, Expect{From: db, To: app, Probe: Probe{dove.ProtocolTCP, 80}, Outcome: Deny, Log: Logged, Would: WouldAllow, Shadow: "shop/trial"}},
 			{48, Expect{From: db, To: app, Probe: Ping, Outcome: NoReply, Rule: "default-deny", Log: Unlogged, Would: WouldNothing}},
+			{49, CreateEndpoint{Endpoint: dove.Endpoint{Tenant: "acme", ID: "sub-1"}, Network: "back", Parent: "app-1", VLAN: 7, Addresses: []netip.Addr{netip.MustParseAddr("10.0.2.1")}}},
 		},
 	}
 	got, err := Parse([]byte(all))
@@ -169,7 +172,14 @@ func TestFaults(t *testing.T) {
 		"endpoint a/x network=n":                                              "7:23: the endpoint has no addresses",
 		"endpoint a/x network=n addrs=10.0.0":                                 `7:30: "10.0.0" is no address`,
 		"endpoint a/x groups=web addrs=10.0.0.9":                              `7:21: group "web": group "a/web" is not of the form`,
-		"endpoint a/x grops=a/b addrs=10.0.0.9":                               `7:14: unknown option "grops" (known are groups, network, host, addrs, allow, labels, ports)`,
+		"endpoint a/x grops=a/b addrs=10.0.0.9":                               `7:14: unknown option "grops" (known are groups, network, host, parent, vlan, addrs, allow, labels, ports)`,
+		"endpoint a/x network=n parent=w addrs=10.0.0.9":                      "7:31: a sub-port has a tag (write parent=web-1 vlan=7)",
+		"endpoint a/x network=n vlan=7 addrs=10.0.0.9":                        "7:29: a tag is of a sub-port",
+		"endpoint a/x network=n parent=w vlan=7 host=h1 addrs=10.0.0.9":       "7:45: a sub-port is where its parent is",
+		"endpoint a/x network=n parent=w vlan=4095 addrs=10.0.0.9":            `7:38: "4095" is no tag: 1 to 4094 are`,
+		"endpoint a/x network=n parent=y vlan=7 addrs=10.0.0.9":               "7:1: there is no endpoint a/y",
+		"endpoint a/x network=n parent=w vlan=7 addrs=10.0.0.9\nmove a/x h2":  "8:1: endpoint a/x is a sub-port, and is where w is: name that",
+		"endpoint a/x network=n parent=w vlan=7 addrs=10.0.0.9\ndelete a/w":   "8:1: endpoint a/w has sub-ports: delete these first",
 		"endpoint a/x network=n network=m addrs=10.0.0.9":                     "7:24: option network is given twice",
 		"blueprint a <<END\nx":                                                "7:13: the text that begins here has no END at its end",
 		"blueprint a END":                                                     `7:13: "END" stands where <<END should`,

@@ -105,6 +105,16 @@ func (c contents) portOf(device string) dataplane.PortID {
 	return 0
 }
 
+// opened reports whether an endpoint has a port.
+func (c contents) opened(e dove.Endpoint) bool {
+	for _, p := range c.ports {
+		if p.Endpoint == e {
+			return true
+		}
+	}
+	return false
+}
+
 // compare holds what the switch of each host with a session holds against what
 // the world says now, if its member could tell it.
 func (s *Sim) compare() {

@@ -20,8 +20,7 @@ type shape struct {
 	lends  bool // some are allowed an address and a prefix within it
 }
 
-// overRoutes has walks draw next hops. The walk's own expectation of whom several of them
-// reach differs now and then from what the switches do (-routes -seed 1795449122545729748).
+// overRoutes has walks draw next hops too.
 var overRoutes = flag.Bool("routes", false, "let random walks have static routes over several next hops")
 
 // shapeOf draws one for a seed.
@@ -142,13 +141,12 @@ func (w *walk) share(request *edit.EndpointRequest) {
 	}
 }
 
-// trunk lists who shares an endpoint's device, the one that has it first: they are
-// bound, moved and plugged in together.
+// trunk lists who shares an endpoint's device, the one that has it first.
 func (w *walk) trunk(e world.Endpoint) []world.Endpoint {
-	if parent, is := w.World().Endpoint(e.ParentOf()); is {
-		e = parent
+	if e.Parent != "" {
+		return trunk(w.World(), e.ParentOf())
 	}
-	return slices.AppendSeq([]world.Endpoint{e}, w.World().SubPorts(e.Full()))
+	return trunk(w.World(), e.Full())
 }
 
 // targets are the addresses of a family that packets are sent to.

@@ -38,7 +38,7 @@ func (l simulated) plug(e world.Endpoint) (string, error) {
 	switch why := l.outage.Adrift(e.Host); {
 	case g.host.bridge != nil:
 		return fmt.Sprintf("it is on %s, where no dSwitch runs", e.Host), nil
-	case g.host.holds.portOf(g.device) != 0:
+	case g.host.holds.opened(e.Full()):
 		return fmt.Sprintf("its port on %s is open", e.Host), nil
 	case why != "":
 		return fmt.Sprintf("its port on %s stays shut: %s", e.Host, why), nil

@@ -134,8 +134,7 @@ func (st *stage) Do(_ context.Context, a scenario.Action) (says string, err erro
 	case scenario.Plug:
 		return st.plugIn(a.Endpoint)
 	case scenario.Unplug:
-		delete(st.plugged, a.Endpoint)
-		return st.unplug(a.Endpoint)
+		return st.unplugAll(a.Endpoint)
 	case scenario.Pass:
 		st.Sleep(a.Time)
 		return st.expire()
@@ -169,7 +168,7 @@ func (st *stage) change(a scenario.Action) (says string, err error) {
 	switch a := a.(type) {
 	case scenario.CreateEndpoint:
 		lines = append(lines, tellClasses(st.World(), a.Endpoint))
-		if a.Host != "" {
+		if a.Host != "" || st.plugged[dove.Endpoint{Tenant: a.Endpoint.Tenant, ID: a.Parent}] {
 			port, err = st.plugIn(a.Endpoint)
 		}
 	case scenario.SetGroups:
@@ -197,17 +196,47 @@ func (st *stage) step(name dove.Endpoint) (says string, err error) {
 	if _, err := st.plugIn(name); err != nil {
 		return "", err
 	}
-	e, _ := st.World().Endpoint(name)
-	return st.moved(e)
+	all := trunk(st.World(), name)
+	for _, e := range slices.Backward(all) {
+		if says, err = st.moved(e); err != nil {
+			return "", err
+		}
+	}
+	return says, nil
 }
 
+// plugIn plugs an endpoint in, and its sub-ports with it. It says what became of the endpoint.
 func (st *stage) plugIn(name dove.Endpoint) (says string, err error) {
-	e, ok := st.World().Endpoint(name)
-	if !ok {
-		return "", fmt.Errorf("there is no endpoint %s to plug in", name)
+	for i, e := range trunk(st.World(), name) {
+		st.plugged[e.Full()] = true
+		became, err := st.plug(e)
+		if err != nil {
+			return "", err
+		}
+		if i == 0 {
+			says = became
+		}
 	}
-	st.plugged[name] = true
-	return st.plug(e)
+	return says, nil
+}
+
+// unplugAll takes an endpoint's device away, and its sub-ports with it.
+func (st *stage) unplugAll(name dove.Endpoint) (says string, err error) {
+	for _, e := range slices.Backward(trunk(st.World(), name)) {
+		delete(st.plugged, e.Full())
+		if says, err = st.unplug(e.Full()); err != nil {
+			return "", err
+		}
+	}
+	return says, nil
+}
+
+// trunk lists an endpoint and its sub-ports, which are bound, moved and plugged in with it.
+func trunk(w *world.World, name dove.Endpoint) (all []world.Endpoint) {
+	if e, ok := w.Endpoint(name); ok {
+		all = append(all, e)
+	}
+	return slices.AppendSeq(all, w.SubPorts(name))
 }
 
 func (st *stage) refuse(a scenario.Refuse) (says string, err error) {

@@ -83,7 +83,10 @@ func write(e editor, a scenario.Action) (revision dove.Revision, ok bool, err er
 		decide = func(w *world.World) (dove.Txn, error) {
 			r := edit.EndpointRequest{
 				Tenant: a.Endpoint.Tenant, ID: a.Endpoint.ID, Network: a.Network, Groups: namesOf(a.Groups), Host: a.Host,
-				Device: fmt.Sprintf("dv%d", w.Revision()), // tenants may use equal ids on one host
+				Parent: a.Parent, VLAN: a.VLAN,
+			}
+			if a.Parent == "" {
+				r.Device = fmt.Sprintf("dv%d", w.Revision()) // tenants may use equal ids on one host
 			}
 			for _, addr := range a.Addresses {
 				r.Addresses = append(r.Addresses, addr.String())
