@@ -47,6 +47,10 @@ type Guest struct {
 	relay *relay // where Tap
 	twin  *twin  // while it moves
 
+	parent *Guest // of a sub-port: whose card it is on, under a tag
+	vlan   uint16
+	tagged *tagged
+
 	mu      sync.Mutex
 	askers  map[string]int // who reached it, by name
 	closers []io.Closer
@@ -143,8 +147,8 @@ func (g *Guest) Close() error {
 	g.closers = nil
 	g.mu.Unlock()
 	g.wg.Wait()
-	errs = append(errs, g.relay.close())
-	g.relay = nil
+	errs = append(errs, g.relay.close(), g.tagged.close())
+	g.relay, g.tagged = nil, nil
 	if g.twin != nil && g.twin.relay != nil {
 		errs = append(errs, g.twin.relay.close())
 	}

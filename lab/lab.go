@@ -249,6 +249,9 @@ func (l *Lab) Plug(g *Guest) error {
 		return err
 	}
 	l.guests = append(l.guests, g)
+	if g.parent != nil {
+		return l.follow(g.parent)
+	}
 	return nil
 }
 
@@ -272,6 +275,9 @@ func (l *Lab) link(g *Guest) error {
 		return err
 	}
 	g.nic = "eth0"
+	if g.parent != nil {
+		return errors.Join(l.tag(g), g.address())
+	}
 	if g.relay, err = join(g.ns, g.nic, g.MAC.String(), ns, g.Device, g.MTU, g.Tap); err != nil {
 		return err
 	}
@@ -280,7 +286,7 @@ func (l *Lab) link(g *Guest) error {
 			return err
 		}
 	}
-	return g.address()
+	return errors.Join(g.address(), l.follow(g))
 }
 
 // address gives a guest's device its addresses and brings it up. The guest takes
@@ -322,6 +328,11 @@ func join(guest *Namespace, nic, mac string, host *Namespace, device string, mtu
 
 // unlink takes the host's end of a guest's link away, and the guest's with it.
 func (l *Lab) unlink(g *Guest) error {
+	if g.tagged != nil {
+		err := g.tagged.close()
+		g.tagged = nil
+		return err
+	}
 	ns, _, err := l.machine(g.Host)
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ func (l *Lab) GoOn(g *Guest) error {
 	}
 	g.twin = &twin{host: g.Host, nic: g.nic, relay: g.relay}
 	g.Host, g.nic, g.relay = t.host, t.nic, t.relay
-	return nil
+	return l.follow(g)
 }
 
 // Untwin takes the device away that a guest does not send from.

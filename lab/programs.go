@@ -123,6 +123,9 @@ func (h *Host) open(s agent.Status, g *Guest) error {
 	if state := portState(s, g); state != "active" {
 		return fmt.Errorf("port of %s on %s is %s %v", g.Name(), h.Name, state, s.Faults)
 	}
+	if g.parent != nil {
+		return g.ns.sends(g.nic)
+	}
 	return errors.Join(g.ns.sends(g.nic), h.ns.sends(g.Device))
 }
 

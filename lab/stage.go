@@ -91,13 +91,10 @@ func (st *Stage) Do(ctx context.Context, a scenario.Action) (says string, err er
 	case scenario.Refuse:
 		return st.refuse(ctx, a)
 	case scenario.Plug:
-		g := st.idle[a.Endpoint]
-		delete(st.idle, a.Endpoint)
-		return "", st.plug(ctx, g)
+		return "", st.plug(ctx, st.idle[a.Endpoint])
 	case scenario.Unplug:
 		g, _ := st.Lab.Guest(a.Endpoint)
-		st.idle[a.Endpoint] = g
-		return "", errors.Join(st.Lab.Unplug(g), st.waitPort(ctx, g, false))
+		return "", st.unplug(ctx, g)
 	case scenario.Move:
 		return st.move(ctx, a)
 	case scenario.Prepare:
@@ -226,16 +223,22 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 			return 0, err
 		}
 		g := &Guest{Endpoint: a.Endpoint, Groups: a.Groups, Host: string(a.Host), Device: st.Lab.NextDevice(), Tap: st.taps, Allowed: a.Allowed, Labels: a.Labels, Ports: a.Ports}
-		var allowed []api.AllowedPrefix
+		spec := api.EndpointSpec{Network: a.Network, Groups: groupsOf(a.Groups), Addresses: texts(a.Addresses), Host: a.Host, Device: g.Device, Labels: a.Labels}
+		if a.Parent != "" {
+			g.parent, g.vlan = st.guest(dove.Endpoint{Tenant: a.Endpoint.Tenant, ID: a.Parent}), a.VLAN
+			if g.parent == nil {
+				return 0, fmt.Errorf("its parent %s is not there, because an earlier step failed", a.Parent)
+			}
+			spec.Parent, spec.VLAN, spec.Device = a.Parent, a.VLAN, ""
+		}
 		for _, p := range a.Allowed {
-			allowed = append(allowed, api.AllowedPrefix{Prefix: p.String()})
+			spec.Allowed = append(spec.Allowed, api.AllowedPrefix{Prefix: p.String()})
 		}
-		ports := map[string]string{}
+		spec.Ports = map[string]string{}
 		for name, p := range a.Ports {
-			ports[name] = p.String()
+			spec.Ports[name] = p.String()
 		}
-		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: a.Network, Groups: groupsOf(a.Groups),
-			Addresses: texts(a.Addresses), Allowed: allowed, Host: a.Host, Device: g.Device, Labels: a.Labels, Ports: ports}, nil)
+		e, err := c.PutEndpoint(ctx, a.Endpoint, spec, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -243,8 +246,11 @@ func (st *Stage) change(ctx context.Context, a scenario.Action) (dove.Revision, 
 		return e.Revision, st.Lab.fill(ctx, g, e)
 	case scenario.SetGroups:
 		g := st.guest(a.Endpoint)
-		e, err := c.PutEndpoint(ctx, a.Endpoint, api.EndpointSpec{Network: g.Network, Groups: groupsOf(a.Groups),
-			Addresses: texts(g.Addrs), MAC: g.MAC.String(), Host: dove.HostName(g.Host), Device: g.Device}, nil)
+		spec := api.EndpointSpec{Network: g.Network, Groups: groupsOf(a.Groups), Addresses: texts(g.Addrs), MAC: g.MAC.String()}
+		if g.parent == nil {
+			spec.Host, spec.Device = dove.HostName(g.Host), g.Device
+		}
+		e, err := c.PutEndpoint(ctx, a.Endpoint, spec, nil)
 		if err == nil {
 			g.Groups = a.Groups
 		}
@@ -290,9 +296,8 @@ func (st *Stage) after(ctx context.Context, a scenario.Action) error {
 	case scenario.DeleteBlueprint:
 		return st.reroute(a.Tenant)
 	case scenario.CreateEndpoint:
-		if a.Host != "" {
-			g := st.idle[a.Endpoint]
-			delete(st.idle, a.Endpoint)
+		g := st.idle[a.Endpoint]
+		if a.Host != "" || g.parent != nil && st.idle[g.parent.Endpoint] == nil {
 			return st.plug(ctx, g)
 		}
 	case scenario.DeleteEndpoint:
@@ -304,7 +309,12 @@ func (st *Stage) after(ctx context.Context, a scenario.Action) error {
 	return nil
 }
 
+// plug brings a guest up, and those of its sub-ports with it.
 func (st *Stage) plug(ctx context.Context, g *Guest) error {
+	delete(st.idle, g.Endpoint)
+	if g.parent != nil {
+		g.Host = g.parent.Host
+	}
 	if err := st.Lab.Plug(g); err != nil {
 		return err
 	}
@@ -315,7 +325,30 @@ func (st *Stage) plug(ctx context.Context, g *Guest) error {
 	if err := g.Serve(st.ports); err != nil {
 		return err
 	}
-	return st.waitPort(ctx, g, true)
+	if err := st.waitPort(ctx, g, true); err != nil {
+		return err
+	}
+	for _, sub := range st.idle {
+		if sub.parent == g {
+			if err := st.plug(ctx, sub); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unplug takes a guest down, after those of its sub-ports.
+func (st *Stage) unplug(ctx context.Context, g *Guest) error {
+	for _, sub := range slices.Clone(st.Lab.Guests()) {
+		if sub.parent == g {
+			if err := st.unplug(ctx, sub); err != nil {
+				return err
+			}
+		}
+	}
+	st.idle[g.Endpoint] = g
+	return errors.Join(st.Lab.Unplug(g), st.waitPort(ctx, g, false))
 }
 
 func (st *Stage) move(ctx context.Context, a scenario.Move) (string, error) {
@@ -325,7 +358,6 @@ func (st *Stage) move(ctx context.Context, a scenario.Move) (string, error) {
 	}
 	if g := st.idle[a.Endpoint]; g != nil {
 		g.Host = string(a.Host)
-		delete(st.idle, a.Endpoint)
 		if err := st.plug(ctx, g); err != nil {
 			return "", err
 		}
@@ -337,8 +369,13 @@ func (st *Stage) move(ctx context.Context, a scenario.Move) (string, error) {
 		if err := st.route(g); err != nil {
 			return "", err
 		}
-		if err := st.waitPort(ctx, g, true); err != nil {
-			return "", err
+		for _, o := range st.Lab.Guests() {
+			if o != g && o.parent != g {
+				continue
+			}
+			if err := st.waitPort(ctx, o, true); err != nil {
+				return "", err
+			}
 		}
 	}
 	return st.settle(ctx, rev)
