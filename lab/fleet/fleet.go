@@ -34,6 +34,9 @@ const (
 	loadersAt = 2   // requests at once
 	joinersAt = 32
 	openersAt = 64
+
+	openAgain  = 200 * time.Millisecond
+	openWithin = 5 * time.Minute // all sessions, or what fails is said
 )
 
 // fleet is all hosts, and the endpoints on them.
@@ -178,7 +181,20 @@ func (f *fleet) spec(n, host int) api.NamedEndpointSpec {
 // acknowledged all that it was told.
 func (f *fleet) open(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
-	err := each(ctx, len(f.hosts), openersAt, func(_ context.Context, i int) error { return f.hosts[i].open(ctx, f.dpc.control) })
+	err := each(ctx, len(f.hosts), openersAt, func(_ context.Context, i int) error {
+		for {
+			// On a busy machine a connection may take longer than a host waits: it tries again.
+			err := f.hosts[i].open(ctx, f.dpc.control)
+			if dove.KindOf(err) != dove.Unavailable || time.Since(begun) > openWithin {
+				return err
+			}
+			select {
+			case <-time.After(openAgain):
+			case <-ctx.Done():
+				return err
+			}
+		}
+	})
 	return time.Since(begun), err
 }
 
