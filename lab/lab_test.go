@@ -104,10 +104,17 @@ func TestScenarios(t *testing.T) {
 			play(t, "../scenarios/"+name, newLabWith(t, Options{Name: fmt.Sprintf("six%d", i), IPv6: true}))
 		})
 	}
+	// What the kind of device could matter to is played by guests with taps too.
+	for i, name := range []string{"migrate.dove", "trunk.dove"} {
+		t.Run("by taps, "+name, func(t *testing.T) {
+			t.Parallel()
+			play(t, "../scenarios/"+name, newLab(t, fmt.Sprintf("tap%d", i)), func(st *Stage) { st.taps = true })
+		})
+	}
 }
 
 // play plays a scenario in a lab that is new.
-func play(t *testing.T, file string, l *Lab) {
+func play(t *testing.T, file string, l *Lab, prepare ...func(*Stage)) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -122,6 +129,9 @@ func play(t *testing.T, file string, l *Lab) {
 		t.Fatal(err)
 	}
 	defer st.Close()
+	for _, f := range prepare {
+		f(st)
+	}
 	started := time.Now()
 	defer func() { t.Logf("steps took %v", time.Since(started)) }()
 	tally := scenario.Run(t.Context(), s, st, func(step scenario.Step, _ string, err error) {
