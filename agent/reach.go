@@ -14,6 +14,7 @@ const beside = 2 * time.Second
 // attempt is one to open a session with the member at an address.
 type attempt struct {
 	address string
+	began   time.Time
 	conn    control.HostConn
 	kill    func() // ends the session out of order
 	err     error
@@ -30,13 +31,14 @@ func (a *Agent) reach(ctx context.Context, route *Route) (conn control.HostConn,
 	under := map[string]bool{} // way, one with each member
 	try := func(address string) {
 		under[address] = true
+		began := time.Now()
 		go func() {
 			life, kill := context.WithCancel(context.WithoutCancel(ctx))
 			dialled := context.AfterFunc(ctx, kill)
 			conn, err := a.options.Dial(life, address)
 			dialled()
 			select {
-			case came <- attempt{address, conn, kill, err}:
+			case came <- attempt{address, began, conn, kill, err}:
 			case <-ctx.Done(): // another one was first
 				kill()
 			}
@@ -69,8 +71,8 @@ func (a *Agent) reach(ctx context.Context, route *Route) (conn control.HostConn,
 			if going && c.address == first {
 				going = false
 				next.Reset(route.Failed(dove.KindOf(c.err)))
-			} else { // it took its time
-				try(c.address)
+			} else if time.Since(c.began) >= beside && dove.KindOf(c.err) == dove.Unavailable {
+				try(c.address) // it takes its time; who refuses at once waits for its turn
 			}
 		}
 	}

@@ -75,3 +75,45 @@ func TestReach(t *testing.T) {
 		})
 	}
 }
+
+// TestReachHurriesNobody: a member that said nothing for a while, and then refuses at once, is
+// asked at the pace of the route; so is one that takes its time to say that the host may not.
+func TestReachHurriesNobody(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		takes time.Duration // later attempts
+		kind  dove.Kind
+	}{
+		{"stopped, then down", 0, dove.Unavailable},
+		{"busy, and the host may not", beside + time.Second, dove.Forbidden},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				var asked []time.Time
+				agent := New(Options{Config: Config{Host: "h1"}, Log: slog.New(slog.DiscardHandler), Dial: func(ctx context.Context, _ string) (control.HostConn, error) {
+					asked = append(asked, time.Now())
+					takes := c.takes
+					if len(asked) == 1 {
+						takes = 5 * time.Second
+					}
+					if len(asked) > 100 {
+						cancel()
+					}
+					time.Sleep(takes)
+					return nil, dove.Errorf(c.kind, "refused")
+				}})
+				if _, _, err := agent.reach(ctx, NewRoute("h1", []string{"a"}, nil, half)); err == nil {
+					t.Error("nobody admits a session, and there is one")
+				}
+				synctest.Wait()
+				for i := 1; i < len(asked); i++ {
+					if left := asked[i].Sub(asked[i-1]) - c.takes; left <= 0 {
+						t.Fatalf("attempt %d came %s after the one before had ended", i, left)
+					}
+				}
+			})
+		})
+	}
+}
