@@ -54,13 +54,13 @@ func load(text []byte) (*yaml.Node, error) {
 		if n.Kind != yaml.DocumentNode || len(n.Content) != 1 {
 			panic(fmt.Sprintf("yaml gave a document of kind %d with %d nodes", n.Kind, len(n.Content)))
 		}
-		switch {
-		case n.Content[0].ShortTag() == "!!null":
+		switch content := n.Content[0]; {
+		case content.Kind == yaml.ScalarNode && content.Style&yaml.TaggedStyle == 0 && content.ShortTag() == "!!null":
 			continue // a line of --- too many
 		case document != nil:
 			f.add(dove.Invalid, place{line: n.Line, column: n.Column}, "a second document starts here", "give one blueprint at a time")
 		default:
-			document = n.Content[0]
+			document = content
 			f.refuseAliases(document)
 			continue
 		}

@@ -40,4 +40,10 @@ func TestEmptyDocuments(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+	// What says something is none of them, whatever it says that it is.
+	for _, text := range []string{doc + "--- !!null {kind: Blueprint}\n", doc + "--- !!null x\n", "--- !!null {kind: Blueprint}\n---\n" + doc} {
+		if b, err := Parse("acme", []byte(text)); err == nil || strings.Contains(err.Error(), "empty") {
+			t.Errorf("%q: %v, %v", text, b, err)
+		}
+	}
 }
