@@ -191,7 +191,11 @@ func (c *Core) portState(name string, m *control.PortState) {
 	}
 	states := c.far[m.Host].states
 	if _, known := states[m.Update.Endpoint]; !known && len(states) >= farMax {
-		return // nobody has as many
+		// What was said too late, of moves that are over here.
+		maps.DeleteFunc(states, func(e dove.Endpoint, _ control.EndpointUpdate) bool { return !c.moving[e] })
+		if len(states) >= farMax {
+			return // nobody has as many
+		}
 	}
 	states[m.Update.Endpoint] = m.Update
 	c.carry(m.Update.Endpoint)

@@ -76,6 +76,29 @@ func TestWhatAHostSaysFollowsItsSession(t *testing.T) {
 	}
 }
 
+// TestWhatWasSaidTooLateMakesRoom has a host of another member say much of endpoints whose moves
+// are over: what it says of one that moves now counts all the same.
+func TestWhatWasSaidTooLateMakesRoom(t *testing.T) {
+	r, _, _, h3 := newShop(t)
+	r.edit(dove.Txn{Puts: []dove.Put{world.Put(world.Member{Name: "dpc-1", UID: 1}), world.Put(world.Member{Name: "dpc-2", UID: 2})}}, nil)
+	r.step(PeerOpened{"dpc-2", 1})
+	r.step(Closed{h3.id})
+	delete(r.switches, h3.id)
+	r.step(PeerReceived{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{{Host: "h3", Session: 1, Phase: control.PhaseLive}}}})
+	says := func(id dove.EndpointID) {
+		u := control.EndpointUpdate{Endpoint: dove.Endpoint{Tenant: "acme", ID: id}, Epoch: 2, State: control.EndpointActive}
+		r.step(PeerReceived{"dpc-2", &control.PortState{Host: "h3", Session: 1, Update: u}})
+	}
+	for n := range farMax {
+		says(dove.EndpointID(fmt.Sprintf("gone-%d", n)))
+	}
+	r.decide(edit.PrepareEndpoint, "h3")
+	says("web-1")
+	if states := r.core.far["h3"].states; len(states) != 1 || states[dove.Endpoint{Tenant: "acme", ID: "web-1"}].Epoch != 2 {
+		t.Errorf("of h3 are remembered %d endpoints, and not that which moves", len(states))
+	}
+}
+
 // TestAnOlderHelloEndsNoLaterSession has the Hello of a connection that was given up come after
 // that of the next one.
 func TestAnOlderHelloEndsNoLaterSession(t *testing.T) {
