@@ -24,8 +24,10 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 		return errors.Join(err, conn.Send(&control.Refusal{Kind: dove.KindOf(err), Message: err.Error()}))
 	}
 	err = m.inTouch(wanted)
+	unopened := unopenedLost
 	var hello *control.Hello
 	if err == nil {
+		unopened = unopenedHello
 		hello, err = m.openings.receiveHello(wanted, conn)
 	}
 	rows := 0
@@ -37,7 +39,7 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 		return dove.Errorf(dove.Conflict, "host %s opened another session", id.Host)
 	}
 	if err != nil {
-		m.measures.unopened.WithLabelValues(unopenedHello).Inc()
+		m.measures.unopened.WithLabelValues(unopened).Inc()
 		if kind := dove.KindOf(err); kind != dove.Internal && kind != dove.Unavailable {
 			return errors.Join(err, conn.Send(&control.Refusal{Kind: kind, Message: err.Error()}))
 		}

@@ -48,6 +48,7 @@ const (
 	unopenedOften     = "often"     // the host opened too many before
 	unopenedOvertaken = "overtaken" // the host opened another connection before its Hello was there
 	unopenedHello     = "hello"     // it is malformed, too long, or did not come in time
+	unopenedLost      = "lost"      // the member had lost touch with its store, or stopped, before it let the host in
 )
 
 // endedBecause is why a session ended that the Core did not end.
@@ -96,7 +97,7 @@ func newMeasures() *measures {
 		resumed:  counters("dove_dpc_rows_resumed_total", "Rows that dSwitches held when they opened a session: told anew because they differ, or kept.", "state", resumedTold, resumedKept),
 		opened:   counter("dove_dpc_sessions_opened_total", "Sessions that dSwitches opened."),
 		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedElsewhere, endedSlow, endedInvalid),
-		unopened: counters("dove_dpc_sessions_not_opened_total", "Connections of dSwitches that became no session.", "reason", unopenedOften, unopenedOvertaken, unopenedHello),
+		unopened: counters("dove_dpc_sessions_not_opened_total", "Connections of dSwitches that became no session.", "reason", unopenedOften, unopenedOvertaken, unopenedHello, unopenedLost),
 		denied:   counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs."),
 		loads:    counter("dove_dpc_world_loads_total", "Times that all documents were read from the store."),
 		receipts: prometheus.NewHistogram(histogram("dove_dpc_receipt_seconds",

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/store/memory"
@@ -42,6 +44,10 @@ func TestAdmitsOnceItIsInTouch(t *testing.T) {
 		began := time.Now()
 		if err := <-tired.ended; dove.KindOf(err) != dove.Unavailable || time.Since(began) != withholdMost || len(tired.down) > 0 {
 			t.Errorf("after %s: %v; it was told %d messages", time.Since(began), err, len(tired.down))
+		}
+		var counted dto.Metric
+		if err := f.member.measures.unopened.WithLabelValues(unopenedLost).Write(&counted); err != nil || counted.GetCounter().GetValue() != 1 {
+			t.Errorf("%v hosts are counted that were sent away, %v", counted.GetCounter().GetValue(), err)
 		}
 		first := f.open(1, 0, 10)
 		time.Sleep(time.Second)
