@@ -50,6 +50,9 @@ func (c Conditions) revision() (*dove.Revision, error) {
 
 func etag(r dove.Revision) string { return fmt.Sprintf("%q", strconv.FormatInt(int64(r), 10)) }
 
+// errNothing says that a request with an id changes nothing.
+var errNothing = errors.New("nothing is to be changed")
+
 // write runs one write of the document under key. decide makes of a World the
 // transaction and the document as it will be, render the answer of the document
 // and the revision since which it is as it is: that of the write, or an earlier one if
@@ -68,8 +71,8 @@ func write[D, T any](
 	defer cancel()
 	var doc D
 	var before, since dove.Revision // of the document in the World that was decided on last
-	var replayed bool
-	revision, err := s.edit(ctx, func(w *world.World) (txn dove.Txn, err error) {
+	var replayed, late bool
+	decided := func(w *world.World) (txn dove.Txn, err error) {
 		before, since, replayed = w.DocRevision(key), 0, false
 		if c.IdempotencyKey != "" {
 			var result json.RawMessage
@@ -85,13 +88,20 @@ func write[D, T any](
 			return txn, err
 		}
 		if txn.Empty() {
-			since = before
+			if since = before; c.IdempotencyKey != "" && !late {
+				return txn, errNothing // at a world that may be overtaken: what is kept of the request would make it true
+			}
 		}
 		if c.IdempotencyKey != "" {
 			return request.Keep(w, txn, doc, since)
 		}
 		return txn, nil
-	})
+	}
+	revision, err := s.edit(ctx, decided)
+	if errors.Is(err, errNothing) { // it was decided at a world as late as the request
+		late = true
+		revision, err = s.edit(ctx, decided)
+	}
 	if err != nil {
 		if e, ok := errors.AsType[*dove.Error](err); ok && e.Kind == dove.Conflict && ifMatch != nil && *ifMatch != before {
 			return nil, newProblem(http.StatusPreconditionFailed, e.Kind, e.Message, e.Faults)
