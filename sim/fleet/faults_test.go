@@ -48,7 +48,6 @@ var faults = []struct {
 	{fault{"what was not assigned again stays", "agent/session.go", "if !a.confirmed {", "if false {"}, held},
 	{fault{"a host does not say what it holds of peers", "agent/session.go", "slices.SortedFunc(maps.Keys(n.peers), netip.Addr.Compare) {\n\t\t\th.Peers", "slices.SortedFunc(maps.Keys(n.peers), netip.Addr.Compare)[:0] {\n\t\t\th.Peers"}, held},
 	{fault{"Hellos have no number", "agent/session.go", "c.number = max(c.number+1, uint64(max(c.now.UnixNano(), 0)))", "c.number = 1"}, "it is the latest one, and yet|" + tooEarly + "|" + stuck + "|" + carried},
-	{fault{"a member that has lost its store answers", "controller/session.go", "case c.stale:", "case false:"}, "answers .* and has not heard of its store"},
 	{fault{"a member that has lost its store keeps its sessions", "controller/elsewhere.go", "case c.stale:\n\t\tc.sendAway", "case false:\n\t\tc.sendAway"}, "and still has"},
 	{fault{"what a port became is told before its session", "controller/fellows.go", "c.tellPresences()\n\tc.effects", "c.effects"}, carried},
 	{fault{"flows are not handed to another member", "controller/carry.go", "c.tellFellow(k.to.member, &control.Handover{Host: e.Other(s.identity.Host), Session: k.to.session, Carry: *m})", ""}, carried},
