@@ -100,16 +100,27 @@ func TestWhatWasSaidTooLateMakesRoom(t *testing.T) {
 }
 
 // TestAnOlderHelloEndsNoLaterSession has the Hello of a connection that was given up come after
-// that of the next one.
+// that of the next one, once that is open or while it is compared.
 func TestAnOlderHelloEndsNoLaterSession(t *testing.T) {
-	r, h1, _, _ := newShop(t)
-	hello := h1.hello(1, h1.frontier)
-	hello.Number = 8
-	later := r.resume(h1.identity, hello, h1)
-	older := h1.hello(1, h1.frontier)
-	older.Number = 7
-	r.resume(h1.identity, older, h1)
-	if s := r.core.hosts["h1"]; s == nil || s.id != later.id || r.refused[r.last].Kind != dove.Unavailable {
-		t.Errorf("the session of h1 is %+v, refused: %v", s, r.refused)
+	for _, slowly := range []bool{false, true} {
+		r, h1, _, _ := newShop(t)
+		r.ask(h1, r.vni("acme"), "10.0.0.11", "10.0.0.12")
+		r.slowly, r.core.openPart = slowly, 1
+		hello := h1.hello(1, h1.frontier)
+		hello.Number = 8
+		later := r.resume(h1.identity, hello, h1)
+		if got := r.core.unopened[later.id] != nil; got != slowly {
+			t.Fatalf("slowly: %t, and it is compared: %t", slowly, got)
+		}
+		older := h1.hello(1, h1.frontier)
+		older.Number = 7
+		r.resume(h1.identity, older, h1)
+		refused := r.refused[r.last].Kind
+		for len(r.opening) > 0 {
+			r.goOn()
+		}
+		if s := r.core.hosts["h1"]; s == nil || s.id != later.id || refused != dove.Unavailable {
+			t.Errorf("slowly: %t: the session of h1 is %+v, refused: %v", slowly, s, r.refused)
+		}
 	}
 }

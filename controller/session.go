@@ -21,7 +21,11 @@ func (c *Core) welcome(id control.Identity, h *control.Hello) *dove.Error {
 	if member, number := c.ledger.Away(h.Host); member != "" && number > h.Number {
 		return dove.Errorf(dove.Unavailable, "host %s has a later session, with member %s", h.Host, member)
 	}
-	if s := c.hosts[h.Host]; s != nil && s.number > h.Number {
+	later := c.hosts[h.Host] != nil && c.hosts[h.Host].number > h.Number
+	for _, u := range c.unopened {
+		later = later || u.identity.Host == h.Host && u.number > h.Number
+	}
+	if later {
 		return dove.Errorf(dove.Unavailable, "host %s has a later session here", h.Host)
 	}
 	return c.admit(id)
