@@ -153,8 +153,11 @@ func (r *run) probe(address string) (*prober, error) {
 	}
 	b := &prober{cmd: cmd, more: make(chan struct{})}
 	go b.listen(out)
-	_, err = b.between(time.Now(), time.Now()) // it has begun
-	return b, err
+	if _, err = b.between(time.Now(), time.Now()); err != nil { // it has not begun
+		b.close()
+		return nil, err
+	}
+	return b, nil
 }
 
 // ahead runs a program ahead of this process, if root does: what is measured is not to wait
