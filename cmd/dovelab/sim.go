@@ -123,8 +123,8 @@ func simulate(cmd *cobra.Command, run fleet.Run, file string) (err error) {
 func tellRun(out io.Writer, r fleet.Result, took time.Duration) {
 	fmt.Fprintf(out, "  %d steps, %s of virtual time in %s, %d revisions, %d events, digest %016x\n",
 		r.Steps, r.Took.Round(time.Second), took.Round(time.Millisecond), r.Revisions, r.Events, r.Digest)
-	fmt.Fprintf(out, "  %d packets; %d flows began, %d packets of known flows had to pass and did; all was mended %d times\n",
-		r.Packets, r.Passed, r.Known, r.Mended)
+	fmt.Fprintf(out, "  %d packets; %d flows began, %d packets of known flows had to pass and did; %d live moves ended, %d were given up; all was mended %d times\n",
+		r.Packets, r.Passed, r.Known, r.Moved, r.GivenUp, r.Mended)
 	for _, kind := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Fprintf(out, "  %6d x %s\n", r.Faults[kind], kind)
 	}
