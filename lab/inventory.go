@@ -45,10 +45,10 @@ type Entry struct {
 
 func inventoryPath(name string) string { return filepath.Join(Root, name, "lab.json") }
 
-// SaveInventory writes what the lab has now.
-func (l *Lab) SaveInventory() error {
+// inventory returns what the lab has.
+func (l *Lab) inventory() Inventory {
 	inv := Inventory{Name: l.opt.Name, PID: os.Getpid(), Metrics: netip.AddrPortFrom(l.opt.addr(dpcNumber), dpcMetricsPort)}
-	for _, m := range l.members {
+	for _, m := range l.members[1:] { // the first is "dpc" itself
 		inv.Members = append(inv.Members, Node{m.Name, m.Addr, m.state, netip.AddrPortFrom(m.Addr, dpcMetricsPort)})
 	}
 	for _, h := range l.hosts {
@@ -57,6 +57,12 @@ func (l *Lab) SaveInventory() error {
 	for _, g := range l.guests {
 		inv.Guests = append(inv.Guests, Entry{g.Name(), g.Host, g.Device, g.Addrs})
 	}
+	return inv
+}
+
+// SaveInventory writes what the lab has now.
+func (l *Lab) SaveInventory() error {
+	inv := l.inventory()
 	b, err := json.MarshalIndent(inv, "", "  ")
 	if err != nil {
 		return err
