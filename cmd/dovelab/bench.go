@@ -57,10 +57,10 @@ at once carried, each with its answer, and how fast?`,
 	cmd.Flags().BoolVar(&b.Quick, "quick", false, "one round, as short as can be; its figures mean little")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if b.Rounds < 1 || b.Rounds > 1000 {
-			return fmt.Errorf("--rounds %d: give 1 to 1000", b.Rounds)
+			return refused{fmt.Errorf("--rounds %d: give 1 to 1000", b.Rounds)}
 		}
 		if b.Flows < 1 || b.Flows > lab.FlowsMost {
-			return fmt.Errorf("--flows %d: give 1 to %d", b.Flows, lab.FlowsMost)
+			return refused{fmt.Errorf("--flows %d: give 1 to %d", b.Flows, lab.FlowsMost)}
 		}
 		if cmd.Flags().Changed("flows") && !cmd.Flags().Changed("shape") {
 			b.Shapes = []string{"flows"}

@@ -50,12 +50,12 @@ processors: what the fleet takes of them in a storm, it would not elsewhere.`,
 			"seconds":   {b.Seconds, 1, 3600},
 		} {
 			if c.is < c.least || c.is > c.most {
-				return fmt.Errorf("--%s %d: give %d to %d", name, c.is, c.least, c.most)
+				return refused{fmt.Errorf("--%s %d: give %d to %d", name, c.is, c.least, c.most)}
 			}
 		}
 		for _, name := range b.Storms {
 			if !slices.Contains(fleet.Storms(), name) {
-				return fmt.Errorf("--storm %s: there is none: give some of %s", name, strings.Join(fleet.Storms(), ", "))
+				return refused{fmt.Errorf("--storm %s: there is none: give some of %s", name, strings.Join(fleet.Storms(), ", "))}
 			}
 		}
 		bin, err := programs()

@@ -45,13 +45,13 @@ with 0 if nothing was lost.`,
 	cmd.Flags().StringVar(&file, "json", "", "write the figures to `FILE`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if min(x.Restarts, x.Edits, x.GroupEdits, x.Moves, x.DPCRestarts, x.LargeEdits) < 0 {
-			return errors.New("--restarts, --edits, --group-edits, --moves, --dpc-restarts and --large-edits: give 0 or more")
+			return refused{errors.New("--restarts, --edits, --group-edits, --moves, --dpc-restarts and --large-edits: give 0 or more")}
 		}
 		if x.Rules < 0 || x.Rules > lab.RulesMax {
-			return fmt.Errorf("--rules %d: give 0 to %d", x.Rules, lab.RulesMax)
+			return refused{fmt.Errorf("--rules %d: give 0 to %d", x.Rules, lab.RulesMax)}
 		}
 		if x.Rate < 1 || x.Rate > 1_000_000 {
-			return fmt.Errorf("--rate %d: give 1 to 1000000", x.Rate)
+			return refused{fmt.Errorf("--rate %d: give 1 to 1000000", x.Rate)}
 		}
 		started := time.Now()
 		x.Out, x.Software = cmd.OutOrStdout(), version

@@ -56,7 +56,7 @@ It needs no root. It exits with 1 if something did not hold, and says at which s
 			is, least, most int
 		}{{"hosts", run.Hosts, 2, fleet.HostsMax}, {"members", run.Members, 2, fleet.MembersMax}, {"steps", run.Steps, 1, 1_000_000_000}, {"seeds", seeds, 1, 1_000_000_000}} {
 			if c.is < c.least || c.is > c.most {
-				return fmt.Errorf("--%s %d: give %d to %d", c.name, c.is, c.least, c.most)
+				return refused{fmt.Errorf("--%s %d: give %d to %d", c.name, c.is, c.least, c.most)}
 			}
 		}
 		if seed == 0 {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // TestSimSays runs a small fleet: it says in the end that all held, or that it was
@@ -34,5 +36,27 @@ func TestSimSays(t *testing.T) {
 				t.Errorf("%v\n%s", err, out.String())
 			}
 		})
+	}
+}
+
+// TestFlagsRefused gives flags values that they do not take: that is the command line's
+// fault, and no finding.
+func TestFlagsRefused(t *testing.T) {
+	for _, c := range []struct {
+		of   *cobra.Command
+		args string
+	}{
+		{simCommand(), "--hosts 1"},
+		{trialCommand(), "--rate 0"},
+		{trialCommand(), "--strike nothing"},
+		{losslessCommand(), "--edits -1"},
+		{upCommand(), "--dpcs 0"},
+		{benchDataplaneCommand(), "--rounds 0"},
+		{benchControlCommand(), "--storm rain"},
+	} {
+		c.of.SetArgs(strings.Fields(c.args))
+		if _, ok := errors.AsType[refused](c.of.ExecuteContext(t.Context())); !ok {
+			t.Errorf("%s %s is not refused", c.of.Name(), c.args)
+		}
 	}
 }

@@ -45,18 +45,18 @@ It exits with 0 if all held. The same seed strikes in the same order.`,
 	cmd.Flags().StringVar(&file, "json", "", "write the figures to `FILE`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if t.Rounds < 0 || t.Pairs < 0 || t.Rounds*len(lab.BlowKinds())+t.Pairs > lab.TrialMost {
-			return fmt.Errorf("--rounds %d --pairs %d: give 0 or more, and at most %d faults in all", t.Rounds, t.Pairs, lab.TrialMost)
+			return refused{fmt.Errorf("--rounds %d --pairs %d: give 0 or more, and at most %d faults in all", t.Rounds, t.Pairs, lab.TrialMost)}
 		}
 		for _, kind := range t.Strike {
 			if !slices.Contains(lab.BlowKinds(), kind) {
-				return fmt.Errorf("--strike %q: there is no such kind of fault; there are: %s", kind, strings.Join(lab.BlowKinds(), "; "))
+				return refused{fmt.Errorf("--strike %q: there is no such kind of fault; there are: %s", kind, strings.Join(lab.BlowKinds(), "; "))}
 			}
 		}
 		if len(t.Strike) > 3 {
-			return fmt.Errorf("--strike names %d kinds: give 3 at most, as there are three members and three hosts", len(t.Strike))
+			return refused{fmt.Errorf("--strike names %d kinds: give 3 at most, as there are three members and three hosts", len(t.Strike))}
 		}
 		if t.Rate < 1 || t.Rate > 100_000 {
-			return fmt.Errorf("--rate %d: give 1 to 100000", t.Rate)
+			return refused{fmt.Errorf("--rate %d: give 1 to 100000", t.Rate)}
 		}
 		started := time.Now()
 		t.Out, t.Software = cmd.OutOrStdout(), version

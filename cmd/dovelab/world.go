@@ -64,7 +64,7 @@ func upCommand() *cobra.Command {
 	name, underlay, dpcs := nameFlag(cmd), underlayFlag(cmd), dpcsFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *dpcs < 1 || *dpcs > lab.MembersMax {
-			return fmt.Errorf("--dpcs %d is not from 1 to %d", *dpcs, lab.MembersMax)
+			return refused{fmt.Errorf("--dpcs %d is not from 1 to %d", *dpcs, lab.MembersMax)}
 		}
 		if _, err := options(*name); err != nil {
 			return err
