@@ -41,7 +41,7 @@ type Endpoint struct {
 	Ports     map[string]string `json:"ports,omitempty" doc:"Its ports under the names that policies use."`
 	// PortSecurity is false where the endpoint may send from any address and MAC.
 	PortSecurity bool          `json:"portSecurity" doc:"false: it may send from any address and MAC, and its end of every policy allows everything."`
-	State        string        `json:"state,omitempty" enum:"unbound,unknown,foreign,waiting,active,failed" doc:"On its host: unknown without a session with this DPC member, foreign where no dSwitch runs, waiting for its device, active once the switch enforces for it. Missing in a watch."`
+	State        string        `json:"state,omitempty" enum:"unbound,unknown,foreign,waiting,active,failed" doc:"On its host: unknown without a session with a DPC member in reach, foreign where no dSwitch runs, waiting for its device, active once the switch enforces for it. Missing in a watch."`
 	Detail       string        `json:"detail,omitempty" doc:"Why it failed, or what it waits for."`
 	Revision     dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }

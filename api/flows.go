@@ -44,7 +44,7 @@ type Flows struct {
 	Items      []LiveFlow      `json:"items" nullable:"false"`
 	Next       string          `json:"next,omitempty" doc:"Where the next part starts: give it as after. Missing at the end. Each part is asked of the hosts anew."`
 	Unanswered []dove.HostName `json:"unanswered" nullable:"false" doc:"Hosts with endpoints of the tenant that did not answer: what flows there is not in the list."`
-	NoSession  []dove.HostName `json:"noSession,omitempty" doc:"Those of unanswered that have no session with this DPC member, and could not be asked."`
+	NoSession  []dove.HostName `json:"noSession,omitempty" doc:"Those of unanswered that have no session with a DPC member in reach, and could not be asked."`
 	Foreign    []dove.HostName `json:"foreign,omitempty" doc:"Hosts with endpoints of the tenant that run no dSwitch: of their flows those are in the list that others tell of."`
 	Lost       uint64          `json:"lost,omitempty" doc:"How many flows were left out because they are too many."`
 }
@@ -63,7 +63,7 @@ type FlowEvent struct {
 	At    time.Time `json:"at" doc:"When the DPC heard of it."`
 	FlowEnds
 	Rule    string        `json:"rule,omitempty" doc:"What allows the flow, or denied the packet."`
-	Reason  string        `json:"reason,omitempty" doc:"Why the packet was dropped; of a host that does not answer: no-session, if it has none with this DPC member."`
+	Reason  string        `json:"reason,omitempty" doc:"Why the packet was dropped; of a host that does not answer: no-session, if it has none with a DPC member in reach."`
 	Packets uint64        `json:"packets,omitempty" doc:"Of the flow that ended."`
 	Bytes   uint64        `json:"bytes,omitempty"`
 	Host    dove.HostName `json:"host,omitempty" doc:"Who told it, or whose answers begin or stop."`
@@ -165,7 +165,7 @@ func foreignHosts(w *world.World, t dove.Tenant) []dove.HostName {
 // noSession says of a host that it cannot be asked.
 const noSession = "no-session"
 
-// absent returns those hosts that have no session with this member.
+// absent returns those hosts that have no session with a member in reach.
 func (s *server) absent(hosts []dove.HostName) []dove.HostName {
 	here := byHost(s.Backend.SessionsOf(hosts...))
 	return slices.Collect(where(slices.Values(hosts), func(h dove.HostName) bool { return here[h] == nil }))

@@ -24,7 +24,7 @@ type Host struct {
 	Foreign   bool          `json:"foreign,omitempty" doc:"It runs no dSwitch: endpoints bound to it are where its address is."`
 	Plain     bool          `json:"plain,omitempty" doc:"It is sent VXLAN without group policy ids."`
 	Endpoints int           `json:"endpoints" doc:"How many endpoints are bound to it."`
-	Session   *Session      `json:"session,omitempty" doc:"Its session with this DPC member, if there is one."`
+	Session   *Session      `json:"session,omitempty" doc:"Its session with a DPC member in reach, if there is one."`
 	Revision  dove.Revision `json:"revision" doc:"The revision since which the resource has been as it is."`
 }
 
@@ -55,7 +55,7 @@ type HostPath struct {
 
 // HostFilter chooses among hosts; what is "" does not matter.
 type HostFilter struct {
-	Connected string `query:"connected" enum:"true,false" doc:"true: only those with a session with this DPC member; false: only those without."`
+	Connected string `query:"connected" enum:"true,false" doc:"true: only those with a session with a DPC member in reach; false: only those without."`
 	Behind    string `query:"behind" enum:"true,false" doc:"true: only those that have not acknowledged all that they were told; false: only those that have."`
 }
 

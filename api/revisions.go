@@ -21,9 +21,9 @@ type Status struct {
 	Tenants     int           `json:"tenants"`
 	Endpoints   int           `json:"endpoints"`
 	Hosts       int           `json:"hosts"`
-	Sessions    int           `json:"sessions" doc:"With dSwitches, of this member: hosts lists them."`
+	Sessions    int           `json:"sessions" doc:"With dSwitches, of all members in reach: hosts lists them."`
 	Behind      SomeHosts     `json:"behind" doc:"Hosts with a session that have not acknowledged all that they were told."`
-	Absent      SomeHosts     `json:"absent" doc:"Hosts without a session with this member."`
+	Absent      SomeHosts     `json:"absent" doc:"Hosts without a session with a member in reach."`
 	Foreign     SomeHosts     `json:"foreign" doc:"Hosts without dSwitch, which need no session."`
 	Members     []string      `json:"members" nullable:"false" doc:"The DPC members: members lists them."`
 	Store       StoreHealth   `json:"store"`

@@ -40,7 +40,7 @@ type Shadows struct {
 	Revision   dove.Revision   `json:"revision" doc:"The revision of the names."`
 	Items      []Shadow        `json:"items" nullable:"false" doc:"In order of policy; those that decided about nothing so far too."`
 	Unanswered []dove.HostName `json:"unanswered" nullable:"false" doc:"Hosts with endpoints of the tenant that did not answer: what was judged there is not counted."`
-	NoSession  []dove.HostName `json:"noSession,omitempty" doc:"Those of unanswered that have no session with this DPC member, and could not be asked."`
+	NoSession  []dove.HostName `json:"noSession,omitempty" doc:"Those of unanswered that have no session with a DPC member in reach, and could not be asked."`
 }
 
 // ShadowFilter chooses policies; what is missing does not matter.

@@ -39,7 +39,7 @@ its kernel. ROWS are the answers that it holds.`,
 			return c.Hosts(ctx, filter)
 		}, a.hostRows),
 	}
-	onlyFlag(cmd, &filter.Connected, "connected", "only those with a session with this DPC member; =false: only those without")
+	onlyFlag(cmd, &filter.Connected, "connected", "only those with a session with a DPC member in reach; =false: only those without")
 	onlyFlag(cmd, &filter.Behind, "behind", "only those that have not acknowledged all that they were told; =false: only those that have")
 	return cmd
 }

@@ -208,7 +208,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Use: "status", Short: "show the DPC member, and which hosts are behind or absent", Args: cobra.NoArgs,
 		Long: `Shows the DPC member that answers, what it knows, and the hosts that should
 worry somebody. Behind are those that have not acknowledged all that they were
-told, absent those without a session with this member; foreign ones run no
+told, absent those without a session with a member in reach; foreign ones run no
 dSwitch and need none. "dovectl hosts" has all of them.`,
 		RunE: a.asking(func(ctx context.Context, c *client.Client, _ []string) error {
 			s, err := c.Status(ctx)
