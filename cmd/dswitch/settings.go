@@ -62,7 +62,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.Uint32Var(&s.Flows, "flows", s.Flows, "entries of the flow table, for IPv4 and for IPv6 each; changes when the pins are made anew")
 	f.Uint32Var(&s.FlowsPerPort, "flows-per-port", s.FlowsPerPort, "flows that one guest may have")
 	f.IntVar(&s.Rows, "rows", s.Rows, "answers of the DPC that are held at most")
-	f.StringVar(&s.DSCP, "dscp", s.DSCP, "DSCP of the packets between hosts: `copy`, the guest's, or a number from 0 to 63")
+	f.StringVar(&s.DSCP, "dscp", s.DSCP, "`DSCP` of the packets between hosts: copy, the guest's, or a number from 0 to 63")
 	f.StringVar(&s.Up, "up-device", s.Up, "`NAME` of the device through which packets wait for answers")
 	f.StringVar(&s.VXLAN, "vxlan-device", s.VXLAN, "`NAME` of the device that decapsulates for taps")
 	f.BoolVar(&s.RemoveOnExit, "remove-on-exit", s.RemoveOnExit, "take everything down when stopped, instead of going on without an agent")
