@@ -63,6 +63,20 @@ func TestOnce(t *testing.T) {
 	}
 }
 
+// TestNothingToChange writes what a member that is behind takes for written, while others
+// write something else: it is written.
+func TestNothingToChange(t *testing.T) {
+	r := newRig(t)
+	r.ok(nil, "PUT /v1/hosts/h1", `{"vtep":"192.0.2.1"}`)
+	for _, headers := range [][]string{nil, {key("1")}} {
+		r.backend.meanwhile = func() { r.ok(nil, "PUT /v1/hosts/h1", `{"vtep":"192.0.2.2"}`) }
+		said := r.ok(nil, "PUT /v1/hosts/h1", `{"vtep":"192.0.2.1"}`, headers...)
+		if now := r.ok(nil, "GET /v1/hosts/h1", ""); now.text != said.text || now.header.Get("ETag") != said.header.Get("ETag") {
+			t.Errorf("%v: written %s %v, then there is %s %v", headers, said.text, said.header, now.text, now.header)
+		}
+	}
+}
+
 func TestOnceRefusals(t *testing.T) {
 	r := newRig(t)
 	made := r.ok(nil, "PUT /v1/tenants/a", "", key("1"))

@@ -71,6 +71,11 @@ func (b *backend) edit(ctx context.Context, steps *edit.Steps) (dove.Revision, e
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err != nil || txn.Empty() {
+		if b.w != decided { // a member asks again at a world as late as the request
+			b.mu.Unlock()
+			defer b.mu.Lock()
+			return b.edit(ctx, steps)
+		}
 		return decided.Revision(), err
 	}
 	for _, r := range txn.Reads {
