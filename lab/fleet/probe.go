@@ -189,7 +189,8 @@ func (p *prober) listen(out io.Reader) {
 	p.mu.Unlock()
 }
 
-// between returns how many microseconds each question took that was asked in a span of time.
+// between returns how many microseconds each question took that waited for its answer in a span
+// of time: also one that was asked before it, and perhaps answered after it.
 func (p *prober) between(from, to time.Time) (us []float64, err error) {
 	late := time.After(probeWithin)
 	for {
@@ -201,7 +202,7 @@ func (p *prober) between(from, to time.Time) (us []float64, err error) {
 			return nil, err
 		case len(all) > 0 && all[len(all)-1].Begun >= to.UnixNano():
 			for _, is := range all {
-				if is.Begun >= from.UnixNano() && is.Begun < to.UnixNano() {
+				if is.Begun+is.Took > from.UnixNano() && is.Begun < to.UnixNano() {
 					us = append(us, float64(is.Took)/1000)
 				}
 			}
