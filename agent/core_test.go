@@ -483,6 +483,44 @@ func TestTunnels(t *testing.T) {
 	}
 }
 
+// TestAVTEPBecomesAnother: the switch is told what runs at an address of the fleet whenever that
+// changes, also while the agent does not run, and before the revision is acknowledged.
+func TestAVTEPBecomesAnother(t *testing.T) {
+	r := newRig(t)
+	r.open()
+	vtep := addr("192.0.2.2")
+	said := dove.Revision(100)
+	for i, c := range []struct {
+		del  bool // it is no longer the former one's
+		down bool
+		is   control.Tunnel
+	}{
+		{is: control.Tunnel{Host: "f1", Foreign: true}},
+		{is: control.Tunnel{Host: "f1", Foreign: true, Plain: true}},
+		{is: control.Tunnel{Host: "h2"}, del: true},
+		{is: control.Tunnel{Host: "f1", Foreign: true}, del: true},
+		{is: control.Tunnel{Host: "h2"}, down: true},
+		{is: control.Tunnel{Host: "f1", Foreign: true, Plain: true}, down: true},
+	} {
+		c.is.VTEP = vtep
+		m := &control.Tunnels{Full: c.down, Add: []control.Tunnel{c.is}}
+		if c.del {
+			m.Del = []netip.Addr{vtep}
+		}
+		if c.down {
+			r.restart()
+			r.open()
+		}
+		said++
+		m.Revision = said
+		r.step(Received{m}, Received{&control.Frontier{Revision: said}})
+		want := dataplane.SetVTEP{Addr: vtep, Foreign: c.is.Foreign, Plain: c.is.Plain}
+		if got := r.has[target{kind: kindVTEP, addr: vtep}]; got != want {
+			t.Errorf("step %d: the switch was told %+v, want %+v", i, got, want)
+		}
+	}
+}
+
 func TestRestartGoesOn(t *testing.T) {
 	r := web1(t)
 	r.step(Received{&control.Tunnels{Full: true, Add: []control.Tunnel{{Host: "h2", VTEP: addr("192.0.2.2")}}}})

@@ -102,6 +102,7 @@ func (c *Core) restore(r Restored) {
 	for _, vtep := range r.Switch.VTEPs {
 		c.tunnels[vtep] = control.Tunnel{}
 		c.tracker.adopt(dataplane.SetVTEP{Addr: vtep}, true)
+		c.tracker.have[target{kind: kindVTEP, addr: vtep}] = dataplane.SetVTEP{} // like none: what runs there may be another by now
 	}
 	for _, id := range r.Switch.Ports {
 		c.tracker.adopt(dataplane.SetPort{Port: dataplane.Port{ID: id}}, c.ports[id] != nil)

@@ -174,7 +174,7 @@ func sameOp(a, b dataplane.Op) bool {
 	case dataplane.SetNetwork:
 		return a.Network.Equal(b.(dataplane.SetNetwork).Network)
 	case dataplane.SetVTEP:
-		return true
+		return a == b.(dataplane.SetVTEP)
 	default:
 		return false
 	}
