@@ -135,7 +135,7 @@ func (c *Core) carried(s *session, m *control.Carry) {
 	}
 	e, ok := c.world.Endpoint(m.Endpoint)
 	k := s.carries[m.Endpoint]
-	if !ok || k == nil || k.epoch != m.Epoch || k.epoch != e.Epoch {
+	if !ok || k == nil || k.epoch != m.Epoch || k.epoch != e.Epoch || e.Standby == "" || !e.BoundTo(s.identity.Host) {
 		a, bound := s.assigned[m.Endpoint] // it may have been asked under bindings that are no more
 		if asked := k != nil && k.epoch >= m.Epoch; !asked && (!bound || a.epoch <= m.Epoch) {
 			deny("nobody asked for its flows under epoch %d", m.Epoch)

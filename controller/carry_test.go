@@ -229,6 +229,19 @@ func TestAHostCarriesNothingElse(t *testing.T) {
 	if len(r.denied) != 2 {
 		t.Errorf("of one who was never asked, and one far too late, are denied %+v", r.denied)
 	}
+	// So is what it was asked for when it is bound to no host any more, under the same epoch.
+	r, h1, _, h3 = newShop(t)
+	r.decide(edit.PrepareEndpoint, "h3")
+	r.opened(h1, false)
+	r.opened(h3, false)
+	late = &control.Carry{Endpoint: web, Epoch: h1.assigned[web].Epoch, Flows: []control.FlowState{r.flow(1)}}
+	txn, _, err := edit.UnbindEndpoint(r.core.World(), web, nil)
+	r.edit(txn, err)
+	h3.hear()
+	r.say(h1, late)
+	if got := h3.hear(); len(got) > 0 || len(r.denied) > 0 {
+		t.Errorf("of nobody's flows %v is heard, denied %+v", got, r.denied)
+	}
 	// However often it says it.
 	r, h1, _, h3 = newShop(t)
 	r.decide(edit.PrepareEndpoint, "h3")
