@@ -159,6 +159,11 @@ func (f *fleet) mend() error {
 		return fmt.Errorf("a minute after all was mended: %s", why)
 	}
 	f.result.Mended++
+	for _, m := range f.moving { // what it begins where it was active would follow later
+		if e, ok := m.goesOn(f.World()); ok && e.Activated {
+			f.GoOn(e)
+		}
+	}
 	return f.agree()
 }
 
