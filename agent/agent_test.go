@@ -362,6 +362,24 @@ func TestRefusal(t *testing.T) {
 	})
 }
 
+// TestALaterSession has a number beyond one that the DPC names, though the clock says less.
+func TestALaterSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, "")
+		p := newPipe()
+		f.dials <- p
+		later := next[*control.Hello](f, p).Number + uint64(time.Hour)
+		p.down <- &control.Refusal{Kind: dove.Unavailable, Message: "host h1 has opened a later session", Later: later}
+		<-p.closed
+		q := newPipe()
+		f.dials <- q
+		if got := next[*control.Hello](f, q).Number; got <= later {
+			t.Errorf("session %d is not later than %d", got, later)
+		}
+		f.stop()
+	})
+}
+
 // TestSocket calls everything that the local socket offers.
 func TestSocket(t *testing.T) {
 	dir := t.TempDir()

@@ -106,7 +106,7 @@ func (c *Core) received(m control.Down) {
 	if _, ok := m.(*control.Welcome); !ok && c.session.member == "" {
 		switch m := m.(type) {
 		case *control.Refusal:
-			c.session.refusal = m
+			c.refused(m)
 		case *control.Elsewhere:
 			c.session.refusal = &control.Refusal{Kind: dove.Unavailable, Message: m.Reason}
 		}
@@ -154,8 +154,15 @@ func (c *Core) received(m control.Down) {
 		}
 	case *control.Elsewhere: // who carries the session obeys
 	case *control.Refusal:
-		c.session.refusal = m
+		c.refused(m)
 	}
+}
+
+// refused notes why a session ends. The next one is later than any that the DPC knows of,
+// though the clock was set back.
+func (c *Core) refused(m *control.Refusal) {
+	c.session.refusal = m
+	c.number = max(c.number, m.Later)
 }
 
 // leaveSilent gives a session up whose member is silent: it may be stopped, or cut

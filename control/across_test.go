@@ -23,7 +23,7 @@ func anyAcross(t *rapid.T) Across {
 	case 1:
 		m := &Present{First: rapid.Bool().Draw(t, "first"), More: rapid.Bool().Draw(t, "more")}
 		for range rapid.IntRange(0, 4).Draw(t, "hosts") {
-			p := Presence{Host: anyHostName(t), Session: rapid.Uint64().Draw(t, "session"), Phase: Phase(rapid.IntRange(1, 3).Draw(t, "phase")), Failed: anyFailures(t)}
+			p := Presence{Host: anyHostName(t), Session: rapid.Uint64Max(NumberMax).Draw(t, "session"), Phase: Phase(rapid.IntRange(1, 3).Draw(t, "phase")), Failed: anyFailures(t)}
 			if rapid.Bool().Draw(t, "lost") {
 				p.First = dove.Revision(rapid.Int64Range(0, 1000).Draw(t, "first"))
 				p.Last = p.First + dove.Revision(rapid.Int64Range(0, 1000).Draw(t, "more"))

@@ -155,7 +155,7 @@ func (d *door) host(s string) dove.HostName { return dove.HostName(d.name("host"
 
 func (d *door) presence(p *controlpb.Presence) Presence {
 	out := Presence{
-		Host: d.host(p.GetHost()), Session: p.GetSession(),
+		Host: d.host(p.GetHost()), Session: d.session("session", p.GetSession()),
 		Phase: Phase(d.number("phase", uint32(p.GetPhase()), uint32(PhaseOpening), uint32(PhaseEnded))),
 		First: d.revision("first", p.GetFirst()), Last: d.revision("last", p.GetLast()),
 	}

@@ -287,7 +287,7 @@ func anyDown(t *rapid.T) Down {
 	case 7:
 		return new(anyInspect.Draw(t, "inspect"))
 	case 8:
-		return &Refusal{dove.Kind(rapid.IntRange(0, int(dove.Unavailable)).Draw(t, "kind")), anyText.Draw(t, "message")}
+		return &Refusal{dove.Kind(rapid.IntRange(0, int(dove.Unavailable)).Draw(t, "kind")), anyText.Draw(t, "message"), rapid.Uint64Max(NumberMax).Draw(t, "later")}
 	case 9:
 		return &Expect{rev, rapid.Uint64().Draw(t, "number"), some(t, anyPeer, "peers"), some(t, anyPair, "pairs")}
 	case 10:

@@ -147,6 +147,7 @@ func DecodeDown(e *controlpb.Envelope) (Down, error) {
 		down = &Refusal{
 			Kind:    dove.Kind(d.number("refusal.kind", m.Refusal.GetKind(), uint32(dove.Internal), uint32(dove.Unavailable))),
 			Message: d.text("refusal.message", m.Refusal.GetMessage()),
+			Later:   d.session("refusal.later", m.Refusal.GetLater()),
 		}
 	case *controlpb.Envelope_Heartbeat:
 		down = &Heartbeat{}
@@ -227,6 +228,14 @@ func (d *door) number(field string, n, least, most uint32) uint32 {
 }
 
 func (d *door) version(field string, n uint32) int { return int(d.number(field, n, 1, 1<<16)) }
+
+// session reads the number of a Hello: numbers that later ones cannot exceed are none.
+func (d *door) session(field string, n uint64) uint64 {
+	if n > NumberMax {
+		d.fail(field, "%d, at most %d is possible", n, uint64(NumberMax))
+	}
+	return n
+}
 
 func (d *door) revision(field string, n int64) dove.Revision {
 	if n < 0 {

@@ -11,7 +11,7 @@ import (
 func (d *door) hello(m *controlpb.Hello) *Hello {
 	h := &Hello{
 		Version:     d.version("version", m.GetVersion()),
-		Number:      m.GetNumber(),
+		Number:      d.session("number", m.GetNumber()),
 		Host:        dove.HostName(d.name("host", m.GetHost())),
 		VTEP:        d.addr("vtep", m.GetVtep()),
 		Software:    d.text("software", m.GetSoftware()),

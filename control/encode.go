@@ -117,6 +117,7 @@ func EncodeDown(m Down) *controlpb.Envelope {
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Refusal{Refusal: &controlpb.Refusal{
 			Kind:    uint32(m.Kind),
 			Message: printable(m.Message),
+			Later:   m.Later,
 		}}}
 	case *Heartbeat:
 		return &controlpb.Envelope{Message: &controlpb.Envelope_Heartbeat{Heartbeat: &controlpb.Heartbeat{}}}

@@ -41,7 +41,7 @@ type Down interface{ down() }
 // Hello opens a session. Incarnation and Seen say what the dSwitch knew last (0
 // if nothing). Peers and Pairs list what it holds, by digest; a zero digest
 // means "held, content forgotten". Attached lists the endpoints whose ports are open.
-// Number ascends with each session of the host, with whichever member: the latest counts.
+// Number, at most NumberMax, ascends with each session of the host, with whichever member: the latest counts.
 // More says that Held messages continue the lists; SendHello and ReceiveHello
 // split and join them.
 type Hello struct {
@@ -304,14 +304,19 @@ type Expect struct {
 	Pairs    []Pair
 }
 
+// NumberMax bounds the numbers of Hellos: hosts begin at nanoseconds since 1970 by their clock.
+const NumberMax = 1 << 62
+
 // Frontier says that all that concerned this session up to Revision was sent.
 type Frontier struct{ Revision dove.Revision }
 
 // Refusal is the last message of a session that the member ends: why, and
-// whether asking again can help.
+// whether asking again can help. Later is the number of a later session of the host, 0 if
+// that is not why: the next Hello has a later one, whatever the host's clock says.
 type Refusal struct {
 	Kind    dove.Kind
 	Message string
+	Later   uint64
 }
 
 // Members lists where DPC members can be reached, "host:port" each, the sender

@@ -238,6 +238,18 @@ func (l *Ledger) Gaps() (all []Presence) {
 	return all
 }
 
+// Later is what a host lacks of a later session than the one that it is said to have: who has that must
+// hear of it, or the host, whose clock was set back, is never known to make up for it.
+func (l *Ledger) Later(p Presence) (Presence, bool) {
+	gap := l.lost[p.Host]
+	if p.Phase == PhaseEnded || gap.session <= p.Session {
+		return Presence{}, false
+	}
+	return Presence{
+		Host: p.Host, Session: gap.session, Phase: PhaseEnded, First: max(gap.first, 1), Last: gap.last, Failed: l.failed[p.Host].list,
+	}, true
+}
+
 // Away says which member that can be reached has the latest session of a host,
 // by the number of its Hello; "" if none has one.
 func (l *Ledger) Away(host dove.HostName) (member string, session uint64) {
@@ -250,14 +262,15 @@ func (l *Ledger) Away(host dove.HostName) (member string, session uint64) {
 	return member, session
 }
 
-// Astray reports whether only a member that cannot be reached could tell of a host.
-func (l *Ledger) Astray(host dove.HostName) bool {
-	for _, o := range l.others {
-		if _, ok := o.hosts[host]; ok && !o.reached {
-			return true
+// Astray is the member that cannot be reached and could tell of a host, the first by name; "" if none
+// could.
+func (l *Ledger) Astray(host dove.HostName) (member string) {
+	for name, o := range l.others {
+		if _, ok := o.hosts[host]; ok && !o.reached && (member == "" || name < member) {
+			member = name
 		}
 	}
-	return false
+	return member
 }
 
 // Opening are the hosts whose session opens, with whichever member, in order: nobody
@@ -301,6 +314,12 @@ func (l *Ledger) latest(host dove.HostName) (number uint64, opening, ok bool) {
 		}
 	}
 	return number, opening, ok
+}
+
+// Newest is the number of the latest session of a host that is or was known, 0 if none is.
+func (l *Ledger) Newest(host dove.HostName) uint64 {
+	number, _, _ := l.latest(host)
+	return max(number, l.lost[host].session)
 }
 
 // holdUp names what other members hold up of a receipt.

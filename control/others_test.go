@@ -51,7 +51,7 @@ func TestHostsOfAMemberThatIsGoneAreUnknown(t *testing.T) {
 	l.Commit(11, nil, at(1))
 	complete(t, l, 10, Receipt{Complete: true}) // it had said so
 	complete(t, l, 11, Receipt{Unknown: []UnknownHost{{"h2", "m2"}}})
-	if member, _ := l.Away("h2"); member != "" || !l.Astray("h2") {
+	if member, _ := l.Away("h2"); member != "" || l.Astray("h2") != "m2" {
 		t.Error("a member that is gone has a session")
 	}
 	// It comes here: until it acknowledges, it may lack what it was told there.
@@ -79,7 +79,7 @@ func TestWhatASessionElsewhereLeftOpen(t *testing.T) {
 	l.Reach("m3", 1, at(3))
 	l.Hear("m3", &Present{First: true, Hosts: []Presence{{Host: "h2", Session: 4, Phase: PhaseLive}}}, at(3))
 	l.Advance("m3", &Progress{Applied: 11, Settled: 11}, at(3))
-	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}}, "h2")
+	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}})
 	l.Hear("m3", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseOpening}}}, at(4))
 	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}})
 	l.Hear("m3", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive}}}, at(5))
@@ -88,6 +88,39 @@ func TestWhatASessionElsewhereLeftOpen(t *testing.T) {
 	l.Hear("m3", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive, Failed: []Failure{{11, "no room"}}}}}, at(6))
 	complete(t, l, 11, Receipt{Failed: []HostFailure{{"h2", "no room"}}})
 	l.Hear("m3", &Present{Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive}}}, at(7))
+	complete(t, l, 11, Receipt{Complete: true})
+}
+
+// TestAHostThatOpensWithAMemberThatIsGone leaves this member before it acknowledged, for one that was
+// as far as all of its own, and is not reached then.
+func TestAHostThatOpensWithAMemberThatIsGone(t *testing.T) {
+	l := heard(t)
+	l.Open(1, "h1", 1, 10)
+	if err := l.Ack(1, 10, nil, at(0)); err != nil {
+		t.Fatal(err)
+	}
+	l.Commit(11, []SessionID{1}, at(1))
+	l.Advance("m2", &Progress{Applied: 11, Settled: 11}, at(1))
+	l.Close(1, at(2))
+	l.Hear("m2", &Present{Hosts: []Presence{{Host: "h1", Session: 2, Phase: PhaseOpening}}}, at(2))
+	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h1"}})
+	l.Part("m2", at(3))
+	complete(t, l, 11, Receipt{Unknown: []UnknownHost{{"h1", "m2"}}})
+	l.Reach("m2", 7, at(4))
+	l.Hear("m2", &Present{First: true, Hosts: []Presence{{Host: "h1", Session: 2, Phase: PhaseLive}, {Host: "h2", Session: 5, Phase: PhaseLive}}}, at(4))
+	l.Advance("m2", &Progress{Applied: 11, Settled: 11}, at(4))
+	complete(t, l, 11, Receipt{Complete: true})
+}
+
+// TestWhoSaysThatASessionEndedWhichGoesOn is a member that cannot reach the one that has it.
+func TestWhoSaysThatASessionEndedWhichGoesOn(t *testing.T) {
+	l := heard(t)
+	l.Reach("m3", 1, at(1))
+	l.Hear("m3", &Present{First: true, Hosts: []Presence{{Host: "h2", Session: 5, Phase: PhaseEnded, First: 10, Last: 11}}}, at(1))
+	l.Advance("m3", &Progress{Applied: 11, Settled: 11}, at(1))
+	l.Commit(11, nil, at(1))
+	complete(t, l, 11, Receipt{Pending: nil, Members: []string{"m2"}})
+	l.Advance("m2", &Progress{Applied: 11, Settled: 11}, at(2))
 	complete(t, l, 11, Receipt{Complete: true})
 }
 
@@ -106,7 +139,7 @@ func TestAMemberThatStartsAnewOrIsRemoved(t *testing.T) {
 		gone(l)
 		// Nobody knows what the host was told: it is as if its session had ended.
 		complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}}, "h2")
-		if l.Astray("h2") {
+		if l.Astray("h2") != "" {
 			t.Errorf("%s: the host is unknown for ever", name)
 		}
 	}

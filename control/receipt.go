@@ -195,9 +195,10 @@ func (l *Ledger) Close(id SessionID, now time.Time) {
 }
 
 // lose notes what a host may lack, unless it has opened a later session since and
-// acknowledged what that brought.
+// acknowledged what that brought, or the one that is said to have ended goes on with
+// another member, which holds up what it lacks.
 func (l *Ledger) lose(host dove.HostName, gap lost) {
-	if number, opening, ok := l.latest(host); ok && !opening && number > gap.session || gap.first > gap.last {
+	if number, opening, ok := l.latest(host); ok && !opening && number >= gap.session || gap.first > gap.last {
 		return
 	}
 	l.lack(host, gap)
@@ -441,16 +442,24 @@ func (l *Ledger) Receipt(revision dove.Revision, unconfirmed []dove.HostName) Re
 		l.holdUp(&r)
 	}
 	for host, gap := range l.lost {
-		if gap.first <= revision && revision <= gap.last {
-			if _, opening, _ := l.latest(host); opening || among(unconfirmed, host) {
-				r.Pending = append(r.Pending, host)
-			}
+		if revision < gap.first || gap.last < revision {
+			continue
+		}
+		number, opening, ok := l.latest(host)
+		if ok && (opening || number < gap.session) || among(unconfirmed, host) {
+			r.Pending = append(r.Pending, host)
+		} else if member := l.Astray(host); member != "" {
+			r.Unknown = append(r.Unknown, UnknownHost{host, member})
 		}
 	}
 	slices.Sort(r.Pending)
 	r.Pending = slices.Compact(r.Pending)
+	slices.SortFunc(r.Unknown, func(a, b UnknownHost) int {
+		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Host, b.Host))
+	})
+	r.Unknown = slices.Compact(r.Unknown)
 	r.Failed = l.failures(revision, unconfirmed)
-	r.Complete = r.Complete && len(r.Pending) == 0 && len(r.Failed) == 0
+	r.Complete = r.Complete && len(r.Pending) == 0 && len(r.Unknown) == 0 && len(r.Failed) == 0
 	if i := l.find(revision); i < len(l.entries) && l.entries[i].revision == revision {
 		e := l.entries[i]
 		r.Committed, r.Told = e.committed, e.told

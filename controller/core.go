@@ -455,7 +455,7 @@ func (c *Core) unconfirmed() []dove.HostName {
 		}
 		bound := false
 		if c.ledger != nil {
-			if _, away := c.placeOf(h.Name); away || c.ledger.Astray(h.Name) {
+			if _, away := c.placeOf(h.Name); away || c.ledger.Astray(h.Name) != "" {
 				continue
 			}
 			bound = c.ledger.Lost(h.Name)
@@ -525,7 +525,11 @@ func (c *Core) send(s *session, messages ...control.Down) {
 
 // end refuses to go on with a session.
 func (c *Core) end(s *session, kind dove.Kind, message string) {
-	c.effects = append(c.effects, End{s.id, &control.Refusal{Kind: kind, Message: message}})
+	c.endAs(s, &control.Refusal{Kind: kind, Message: message})
+}
+
+func (c *Core) endAs(s *session, why *control.Refusal) {
+	c.effects = append(c.effects, End{s.id, why})
 	c.forget(s)
 }
 

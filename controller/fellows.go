@@ -138,15 +138,19 @@ func (c *Core) peerReceived(name string, m control.Across) {
 	}
 }
 
-// heard takes which sessions another member has: of a host that opened one there
-// later, the one here is over.
+// heard takes which sessions another member has, and what those that ended had not acknowledged:
+// of a host that opened one there later, the one here is over. If it is not, as the host's clock
+// was set back, the host opens one that is later.
 func (c *Core) heard(name string, m *control.Present) {
 	c.ledger.Hear(name, m, c.now)
 	moved := map[dove.HostName]bool{}
 	for _, p := range m.Hosts {
 		moved[p.Host] = true
-		if s := c.hosts[p.Host]; s != nil && p.Phase != control.PhaseEnded && (p.Session > s.number || p.Session == s.number && name > c.member) {
-			c.end(s, dove.Conflict, fmt.Sprintf("host %s opened another session, with member %s", p.Host, name))
+		if later, ok := c.ledger.Later(p); ok {
+			c.tellFellow(name, &control.Present{Hosts: []control.Presence{later}})
+		}
+		if s := c.hosts[p.Host]; s != nil && overtakes(p, name, s.number, c.member) {
+			c.endAs(s, &control.Refusal{Kind: dove.Conflict, Message: fmt.Sprintf("host %s opened another session, member %s says", p.Host, name), Later: p.Session})
 		}
 		if at, _ := c.placeOf(p.Host); c.far[p.Host] != nil && c.far[p.Host].at != at {
 			delete(c.far, p.Host)
@@ -161,6 +165,15 @@ func (c *Core) heard(name string, m *control.Present) {
 			c.carry(e)
 		}
 	}
+}
+
+// overtakes reports whether what a member says of a host's session leaves another one
+// behind, by its number and who has it.
+func overtakes(p control.Presence, name string, number uint64, member string) bool {
+	if p.Phase == control.PhaseEnded {
+		return p.First > 0 && p.Session > number
+	}
+	return p.Session > number || p.Session == number && name > member
 }
 
 // tellState tells the member that has the other host of an endpoint that moves what

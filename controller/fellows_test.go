@@ -45,16 +45,23 @@ func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	}
 }
 
-// TestWhatAHostSaysFollowsItsSession has a host that takes part in a move come back with another
-// session: another member hears of that first, else it would not take the rest for what the host
-// says, and nobody would say it again.
-func TestWhatAHostSaysFollowsItsSession(t *testing.T) {
+// newPair is a shop with two members: h1 has its session with the one that is tried, h3 with the other.
+func newPair(t *testing.T) (r *rig, h1 *dswitch) {
+	t.Helper()
 	r, h1, _, h3 := newShop(t)
 	r.edit(dove.Txn{Puts: []dove.Put{world.Put(world.Member{Name: "dpc-1", UID: 1}), world.Put(world.Member{Name: "dpc-2", UID: 2})}}, nil)
 	r.step(PeerOpened{"dpc-2", 1})
 	r.step(Closed{h3.id})
 	delete(r.switches, h3.id)
 	r.step(PeerReceived{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{{Host: "h3", Session: 1, Phase: control.PhaseLive}}}})
+	return r, h1
+}
+
+// TestWhatAHostSaysFollowsItsSession has a host that takes part in a move come back with another
+// session: another member hears of that first, else it would not take the rest for what the host
+// says, and nobody would say it again.
+func TestWhatAHostSaysFollowsItsSession(t *testing.T) {
+	r, h1 := newPair(t)
 	r.decide(edit.PrepareEndpoint, "h3")
 	r.step(Closed{h1.id})
 	delete(r.switches, h1.id)
@@ -79,12 +86,7 @@ func TestWhatAHostSaysFollowsItsSession(t *testing.T) {
 // TestWhatWasSaidTooLateMakesRoom has a host of another member say much of endpoints whose moves
 // are over: what it says of one that moves now counts all the same.
 func TestWhatWasSaidTooLateMakesRoom(t *testing.T) {
-	r, _, _, h3 := newShop(t)
-	r.edit(dove.Txn{Puts: []dove.Put{world.Put(world.Member{Name: "dpc-1", UID: 1}), world.Put(world.Member{Name: "dpc-2", UID: 2})}}, nil)
-	r.step(PeerOpened{"dpc-2", 1})
-	r.step(Closed{h3.id})
-	delete(r.switches, h3.id)
-	r.step(PeerReceived{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{{Host: "h3", Session: 1, Phase: control.PhaseLive}}}})
+	r, _ := newPair(t)
 	says := func(id dove.EndpointID) {
 		u := control.EndpointUpdate{Endpoint: dove.Endpoint{Tenant: "acme", ID: id}, Epoch: 2, State: control.EndpointActive}
 		r.step(PeerReceived{"dpc-2", &control.PortState{Host: "h3", Session: 1, Update: u}})
@@ -119,8 +121,40 @@ func TestAnOlderHelloEndsNoLaterSession(t *testing.T) {
 		for len(r.opening) > 0 {
 			r.goOn()
 		}
-		if s := r.core.hosts["h1"]; s == nil || s.id != later.id || refused != dove.Unavailable {
+		if s := r.core.hosts["h1"]; s == nil || s.id != later.id || refused != dove.Unavailable || r.refused[r.last].Later != 8 {
 			t.Errorf("slowly: %t: the session of h1 is %+v, refused: %v", slowly, s, r.refused)
 		}
 	}
+}
+
+// TestAHostWhoseClockWasSetBack opened a later session, by its number, with a member that says what
+// was not acknowledged there: before the earlier number is known to be the later session, the host
+// is told the other one.
+func TestAHostWhoseClockWasSetBack(t *testing.T) {
+	gap := control.Presence{Host: "h1", Session: 90, Phase: control.PhaseEnded, First: 1, Last: 1}
+	t.Run("here", func(t *testing.T) {
+		r, h1 := newPair(t)
+		r.step(PeerReceived{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{gap}}})
+		if got := r.refused[h1.id].Later; got != 90 {
+			t.Errorf("h1 is told of session %d", got)
+		}
+		back := r.resume(h1.identity, h1.hello(1, h1.frontier), h1)
+		if got := r.refused[back.id].Later; got != 90 {
+			t.Errorf("h1 opens another one, and is told of session %d", got)
+		}
+	})
+	t.Run("there", func(t *testing.T) {
+		r, h1 := newPair(t)
+		r.step(Closed{h1.id})
+		r.step(PeerReceived{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{gap}}})
+		r.step(PeerReceived{"dpc-2", &control.Present{Hosts: []control.Presence{{Host: "h1", Session: 7, Phase: control.PhaseLive}}}})
+		told := false
+		for _, m := range r.across {
+			p, ok := m.(*control.Present)
+			told = told || ok && slices.ContainsFunc(p.Hosts, func(h control.Presence) bool { return h.Host == "h1" && h.Session == 90 && h.First > 0 })
+		}
+		if !told {
+			t.Errorf("dpc-2 is told %v", r.across)
+		}
+	})
 }

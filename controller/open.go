@@ -57,8 +57,8 @@ func (c *Core) open(e Opened) {
 
 // turnedDown ends a session that must not open, or is to open elsewhere.
 func (c *Core) turnedDown(id control.SessionID, identity control.Identity, h *control.Hello) bool {
-	if err := c.welcome(identity, h); err != nil {
-		c.effects = append(c.effects, End{id, &control.Refusal{Kind: err.Kind, Message: err.Message}})
+	if refusal := c.welcome(identity, h); refusal != nil {
+		c.effects = append(c.effects, End{id, refusal})
 		return true
 	}
 	if away := c.turnAway(h); away != nil {

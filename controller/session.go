@@ -11,24 +11,29 @@ import (
 )
 
 // welcome says why a session must not open, nil if it may.
-func (c *Core) welcome(id control.Identity, h *control.Hello) *dove.Error {
+func (c *Core) welcome(id control.Identity, h *control.Hello) *control.Refusal {
+	var err *dove.Error
 	switch {
 	case h.Version != control.Version:
-		return dove.Errorf(dove.Unsupported, "the dSwitch speaks version %d of the protocol, this member speaks %d: run the same version of DOVE", h.Version, control.Version)
+		err = dove.Errorf(dove.Unsupported, "the dSwitch speaks version %d of the protocol, this member speaks %d: run the same version of DOVE", h.Version, control.Version)
 	case h.Host != id.Host || h.VTEP != id.VTEP:
-		return dove.Errorf(dove.Forbidden, "the dSwitch says that it is host %s at %s, its certificate says %s at %s", h.Host, h.VTEP, id.Host, id.VTEP)
+		err = dove.Errorf(dove.Forbidden, "the dSwitch says that it is host %s at %s, its certificate says %s at %s", h.Host, h.VTEP, id.Host, id.VTEP)
+	default:
+		err = c.admit(id)
 	}
-	if member, number := c.ledger.Away(h.Host); member != "" && number > h.Number {
-		return dove.Errorf(dove.Unavailable, "host %s has a later session, with member %s", h.Host, member)
+	if err != nil {
+		return &control.Refusal{Kind: err.Kind, Message: err.Message}
 	}
-	later := c.hosts[h.Host] != nil && c.hosts[h.Host].number > h.Number
+	newest := c.ledger.Newest(h.Host)
 	for _, u := range c.unopened {
-		later = later || u.identity.Host == h.Host && u.number > h.Number
+		if u.identity.Host == h.Host {
+			newest = max(newest, u.number)
+		}
 	}
-	if later {
-		return dove.Errorf(dove.Unavailable, "host %s has a later session here", h.Host)
+	if newest > h.Number {
+		return &control.Refusal{Kind: dove.Unavailable, Message: fmt.Sprintf("host %s has opened a later session", h.Host), Later: newest}
 	}
-	return c.admit(id)
+	return nil
 }
 
 // admit checks a certificate against the host that it names.

@@ -3192,6 +3192,7 @@ type Refusal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // dove.Kind
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Later         uint64                 `protobuf:"varint,3,opt,name=later,proto3" json:"later,omitempty"` // number of a later session of the host
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3238,6 +3239,13 @@ func (x *Refusal) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *Refusal) GetLater() uint64 {
+	if x != nil {
+		return x.Later
+	}
+	return 0
 }
 
 type Tuple struct {
@@ -5514,10 +5522,11 @@ const file_control_proto_rawDesc = "" +
 	"\x05peers\x18\x03 \x03(\v2\x15.dove.control.v1.PeerR\x05peers\x12+\n" +
 	"\x05pairs\x18\x04 \x03(\v2\x15.dove.control.v1.PairR\x05pairs\"&\n" +
 	"\bFrontier\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"7\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"M\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\x8f\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
+	"\x05later\x18\x03 \x01(\x04R\x05later\"\x8f\x01\n" +
 	"\x05Tuple\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x10\n" +
 	"\x03src\x18\x02 \x01(\fR\x03src\x12\x10\n" +
