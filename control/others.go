@@ -81,6 +81,11 @@ func (l *Ledger) Part(member string, now time.Time) {
 		return
 	}
 	o.reached, o.listed, o.behind = false, nil, Behind{}
+	for host, a := range o.hosts {
+		if _, is, ok := l.latest(host); ok && is.session >= a.session {
+			l.leave(o, host, a) // it came before its member was missed
+		}
+	}
 	l.settle(now)
 }
 
@@ -125,13 +130,18 @@ func (o *other) owed(a away, current dove.Revision) lost {
 	return lost{o.settled + 1, max(current, o.applied), a.session}
 }
 
-// arrive notes that a host is about to open a session: it is no longer with a member
-// that cannot be reached, but may lack what it was told there.
+// leave notes that a host is no longer with a member that cannot be reached, but may lack
+// what it was told there.
+func (l *Ledger) leave(o *other, host dove.HostName, a away) {
+	delete(o.hosts, host)
+	l.lose(host, o.owed(a, l.current))
+}
+
+// arrive notes that a host is about to open a session.
 func (l *Ledger) arrive(host dove.HostName) {
 	for _, o := range l.others {
 		if a, ok := o.hosts[host]; ok && !o.reached {
-			delete(o.hosts, host)
-			l.lose(host, o.owed(a, l.current))
+			l.leave(o, host, a)
 		}
 	}
 }
@@ -231,23 +241,45 @@ func (l *Ledger) Left(id SessionID) Presence {
 // reach the member that has the session.
 func (l *Ledger) Gaps() (all []Presence) {
 	for _, host := range slices.Sorted(maps.Keys(l.lost)) {
-		if gap := l.lost[host]; gap.first > 0 {
-			all = append(all, Presence{Host: host, Session: gap.session, Phase: PhaseEnded, First: gap.first, Last: gap.last, Failed: l.failed[host].list})
+		if gap := l.lost[host]; gap.first > 0 || gap.session > 0 {
+			all = append(all, l.gap(host))
 		}
 	}
 	return all
 }
 
-// Later is what a host lacks of a later session than the one that it is said to have: who has that must
-// hear of it, or the host, whose clock was set back, is never known to make up for it.
-func (l *Ledger) Later(p Presence) (Presence, bool) {
-	gap := l.lost[p.Host]
-	if p.Phase == PhaseEnded || gap.session <= p.Session {
-		return Presence{}, false
+// gap is what other members are to know of what a host left open.
+func (l *Ledger) gap(host dove.HostName) Presence {
+	gap, failed := l.lost[host], l.failed[host]
+	p := Presence{Host: host, Session: max(gap.session, failed.session), Phase: PhaseEnded, Failed: failed.list}
+	if gap != (lost{}) {
+		p.First, p.Last = max(gap.first, 1), gap.last
 	}
-	return Presence{
-		Host: p.Host, Session: gap.session, Phase: PhaseEnded, First: max(gap.first, 1), Last: gap.last, Failed: l.failed[p.Host].list,
-	}, true
+	return p
+}
+
+// Overtaken are what hosts left open in a later session than the latest that is known, in order, by the
+// member that has that one, "" if it is here: who has it must hear of it, or the host, whose
+// clock was set back, is never known to make up for it.
+func (l *Ledger) Overtaken() map[string][]Presence {
+	all := map[string][]Presence{}
+	look := func(host dove.HostName, session uint64) {
+		if member, is, ok := l.latest(host); ok && is.session < session {
+			all[member] = append(all[member], l.gap(host))
+		}
+	}
+	for host, gap := range l.lost {
+		look(host, max(gap.session, l.failed[host].session))
+	}
+	for host, failed := range l.failed {
+		if _, twice := l.lost[host]; !twice {
+			look(host, failed.session)
+		}
+	}
+	for _, some := range all {
+		slices.SortFunc(some, func(a, b Presence) int { return strings.Compare(string(a.Host), string(b.Host)) })
+	}
+	return all
 }
 
 // Away says which member that can be reached has the latest session of a host,
@@ -302,24 +334,30 @@ func (l *Ledger) Count(member string) int {
 	return 0
 }
 
-// latest is the latest session of a host with a member that can be reached, this
-// one too.
-func (l *Ledger) latest(host dove.HostName) (number uint64, opening, ok bool) {
+// latest is the latest session of a host and the member that has it, "" for this one, of
+// those that can be reached.
+func (l *Ledger) latest(host dove.HostName) (member string, is away, ok bool) {
 	if s := l.sessions[l.hosts[host]]; s != nil {
-		number, opening, ok = s.number, s.opening, true
+		is, ok = away{s.number, s.opening}, true
 	}
-	for _, o := range l.others {
-		if a, has := o.hosts[host]; has && o.reached && (!ok || a.session > number) {
-			number, opening, ok = a.session, a.opening, true
+	for name, o := range l.others {
+		if a, has := o.hosts[host]; has && o.reached && (!ok || a.session > is.session || a.session == is.session && name > member) {
+			member, is, ok = name, a, true
 		}
 	}
-	return number, opening, ok
+	return member, is, ok
 }
 
 // Newest is the number of the latest session of a host that is or was known, 0 if none is.
 func (l *Ledger) Newest(host dove.HostName) uint64 {
-	number, _, _ := l.latest(host)
-	return max(number, l.lost[host].session)
+	newest := max(l.lost[host].session, l.failed[host].session)
+	if s := l.sessions[l.hosts[host]]; s != nil {
+		newest = max(newest, s.number)
+	}
+	for _, o := range l.others {
+		newest = max(newest, o.hosts[host].session)
+	}
+	return newest
 }
 
 // holdUp names what other members hold up of a receipt.

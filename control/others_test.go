@@ -200,3 +200,68 @@ func TestALaterGapIsKnownFirst(t *testing.T) {
 	}
 	complete(t, l, 15, Receipt{Pending: []dove.HostName{"h2"}}, "h2")
 }
+
+// TestAHostThatCameBeforeItsMemberWasMissed has its session here, or with another member, when the one
+// that it left is found not to be reached: nobody waits for what that one would say of it.
+func TestAHostThatCameBeforeItsMemberWasMissed(t *testing.T) {
+	for name, comes := range map[string]func(l *Ledger){
+		"here": func(l *Ledger) {
+			l.Open(1, "h2", 6, 11)
+			if err := l.Ack(1, 11, nil, at(2)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"elsewhere": func(l *Ledger) {
+			l.Reach("m3", 1, at(2))
+			l.Hear("m3", &Present{First: true, Hosts: []Presence{{Host: "h2", Session: 6, Phase: PhaseLive}}}, at(2))
+			l.Advance("m3", &Progress{Applied: 11, Settled: 11}, at(2))
+		},
+	} {
+		l := heard(t)
+		l.Commit(11, nil, at(1))
+		comes(l)
+		complete(t, l, 11, Receipt{Members: []string{"m2"}})
+		l.Part("m2", at(3))
+		t.Log(name)
+		complete(t, l, 11, Receipt{Complete: true})
+	}
+	// One that opens lacks what it was told there, until it acknowledges.
+	l := heard(t)
+	l.Commit(11, nil, at(1))
+	l.Open(1, "h2", 6, 11)
+	l.Part("m2", at(3))
+	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}})
+	if err := l.Ack(1, 11, nil, at(4)); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, l, 11, Receipt{Complete: true})
+}
+
+// TestWhatIsNotKnownHidesNoGap has a host that never acknowledged since this member started end a
+// session here: what it lacks of that is told to who was not reached meanwhile.
+func TestWhatIsNotKnownHidesNoGap(t *testing.T) {
+	l := NewLedger(10, []dove.HostName{"h1"})
+	if got := l.Gaps(); len(got) > 0 {
+		t.Errorf("gaps %v of what is not known", got)
+	}
+	l.Open(1, "h1", 3, 10)
+	l.Commit(11, []SessionID{1}, at(1))
+	l.Close(1, at(2))
+	if diff := cmp.Diff([]Presence{{Host: "h1", Session: 3, Phase: PhaseEnded, First: 1, Last: 11}}, l.Gaps()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestNewest is the latest session of which anything is known.
+func TestNewest(t *testing.T) {
+	l := heard(t)
+	l.Part("m2", at(1))
+	if got := l.Newest("h2"); got != 5 {
+		t.Errorf("of a member that is not reached: %d", got)
+	}
+	l = heard(t)
+	l.Hear("m2", &Present{Hosts: []Presence{{Host: "h2", Session: 9, Phase: PhaseEnded, Failed: []Failure{{10, "no room"}}}}}, at(1))
+	if got := l.Newest("h2"); got != 9 {
+		t.Errorf("of what failed: %d", got)
+	}
+}

@@ -198,7 +198,7 @@ func (l *Ledger) Close(id SessionID, now time.Time) {
 // acknowledged what that brought, or the one that is said to have ended goes on with
 // another member, which holds up what it lacks.
 func (l *Ledger) lose(host dove.HostName, gap lost) {
-	if number, opening, ok := l.latest(host); ok && !opening && number >= gap.session || gap.first > gap.last {
+	if _, is, ok := l.latest(host); ok && !is.opening && is.session >= gap.session || gap.first > gap.last {
 		return
 	}
 	l.lack(host, gap)
@@ -445,8 +445,8 @@ func (l *Ledger) Receipt(revision dove.Revision, unconfirmed []dove.HostName) Re
 		if revision < gap.first || gap.last < revision {
 			continue
 		}
-		number, opening, ok := l.latest(host)
-		if ok && (opening || number < gap.session) || among(unconfirmed, host) {
+		_, is, ok := l.latest(host)
+		if ok && (is.opening || is.session < gap.session) || among(unconfirmed, host) {
 			r.Pending = append(r.Pending, host)
 		} else if member := l.Astray(host); member != "" {
 			r.Unknown = append(r.Unknown, UnknownHost{host, member})

@@ -138,19 +138,16 @@ func (c *Core) peerReceived(name string, m control.Across) {
 	}
 }
 
-// heard takes which sessions another member has, and what those that ended had not acknowledged:
-// of a host that opened one there later, the one here is over. If it is not, as the host's clock
-// was set back, the host opens one that is later.
+// heard takes which sessions another member has: of a host that opened one there
+// later, the one here is over. If it is not, as the host's clock was set back, the host opens one that
+// is later.
 func (c *Core) heard(name string, m *control.Present) {
 	c.ledger.Hear(name, m, c.now)
 	moved := map[dove.HostName]bool{}
 	for _, p := range m.Hosts {
 		moved[p.Host] = true
-		if later, ok := c.ledger.Later(p); ok {
-			c.tellFellow(name, &control.Present{Hosts: []control.Presence{later}})
-		}
-		if s := c.hosts[p.Host]; s != nil && overtakes(p, name, s.number, c.member) {
-			c.endAs(s, &control.Refusal{Kind: dove.Conflict, Message: fmt.Sprintf("host %s opened another session, member %s says", p.Host, name), Later: p.Session})
+		if s := c.hosts[p.Host]; s != nil && p.Phase != control.PhaseEnded && (p.Session > s.number || p.Session == s.number && name > c.member) {
+			c.endAs(s, overtaken(p))
 		}
 		if at, _ := c.placeOf(p.Host); c.far[p.Host] != nil && c.far[p.Host].at != at {
 			delete(c.far, p.Host)
@@ -167,13 +164,9 @@ func (c *Core) heard(name string, m *control.Present) {
 	}
 }
 
-// overtakes reports whether what a member says of a host's session leaves another one
-// behind, by its number and who has it.
-func overtakes(p control.Presence, name string, number uint64, member string) bool {
-	if p.Phase == control.PhaseEnded {
-		return p.First > 0 && p.Session > number
-	}
-	return p.Session > number || p.Session == number && name > member
+// overtaken ends a session of a host that opened a later one, by its number.
+func overtaken(later control.Presence) *control.Refusal {
+	return &control.Refusal{Kind: dove.Conflict, Message: fmt.Sprintf("host %s opened another session", later.Host), Later: later.Session}
 }
 
 // tellState tells the member that has the other host of an endpoint that moves what
@@ -307,9 +300,18 @@ func (c *Core) tellAll(messages ...control.Across) {
 	}
 }
 
-// fellowTick names sessions that are behind, and gives up waiting for members that
-// were never reached once no host is missing.
+// fellowTick names sessions that are behind, has hosts whose clock was set back open later ones, and
+// gives up waiting for members that were never reached once no host is missing.
 func (c *Core) fellowTick() {
+	later := c.ledger.Overtaken()
+	for _, p := range later[""] {
+		c.endAs(c.hosts[p.Host], overtaken(p))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.fellows)) {
+		for _, part := range control.Presents(false, later[name]) {
+			c.tellFellow(name, part)
+		}
+	}
 	if len(c.fellows) > 0 {
 		behind := c.ledger.Own() < c.world.Revision()
 		if behind || c.said.behind {

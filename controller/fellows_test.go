@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
@@ -135,6 +136,7 @@ func TestAHostWhoseClockWasSetBack(t *testing.T) {
 	t.Run("here", func(t *testing.T) {
 		r, h1 := newPair(t)
 		r.step(PeerReceived{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{gap}}})
+		r.step(Tick{})
 		if got := r.refused[h1.id].Later; got != 90 {
 			t.Errorf("h1 is told of session %d", got)
 		}
@@ -143,18 +145,61 @@ func TestAHostWhoseClockWasSetBack(t *testing.T) {
 			t.Errorf("h1 opens another one, and is told of session %d", got)
 		}
 	})
-	t.Run("there", func(t *testing.T) {
-		r, h1 := newPair(t)
-		r.step(Closed{h1.id})
-		r.step(PeerReceived{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{gap}}})
-		r.step(PeerReceived{"dpc-2", &control.Present{Hosts: []control.Presence{{Host: "h1", Session: 7, Phase: control.PhaseLive}}}})
-		told := false
-		for _, m := range r.across {
-			p, ok := m.(*control.Present)
-			told = told || ok && slices.ContainsFunc(p.Hosts, func(h control.Presence) bool { return h.Host == "h1" && h.Session == 90 && h.First > 0 })
+	live := control.Presence{Host: "h1", Session: 7, Phase: control.PhaseLive}
+	for name, says := range map[string][]PeerReceived{
+		"there":             {{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{gap}}}, {"dpc-2", &control.Present{Hosts: []control.Presence{live}}}},
+		"there, by a third": {{"dpc-2", &control.Present{First: true, Hosts: []control.Presence{live}}}, {"dpc-3", &control.Present{First: true, Hosts: []control.Presence{gap}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, h1 := newPair(t)
+			r.edit(dove.Txn{Puts: []dove.Put{world.Put(world.Member{Name: "dpc-3", UID: 3})}}, nil)
+			r.step(PeerOpened{"dpc-3", 1})
+			r.step(Closed{h1.id})
+			for _, m := range says {
+				r.step(m)
+			}
+			r.across = nil
+			r.step(Tick{})
+			told := false
+			for _, m := range r.across {
+				p, ok := m.(*control.Present)
+				told = told || ok && slices.ContainsFunc(p.Hosts, func(h control.Presence) bool { return h.Host == "h1" && h.Session == 90 && h.First > 0 })
+			}
+			if !told {
+				t.Errorf("the members are told %v", r.across)
+			}
+		})
+	}
+}
+
+// TestWhoUsesUpItsNumbers is whoever has a host's certificate: the host that joins again under its
+// name opens sessions all the same.
+func TestWhoUsesUpItsNumbers(t *testing.T) {
+	r, h1, _, _ := newShop(t)
+	opens := func(number uint64) *control.Refusal {
+		hello := h1.hello(1, h1.frontier)
+		hello.Number = number
+		back := r.resume(h1.identity, hello, h1)
+		if refusal, refused := r.refused[back.id]; refused {
+			return &refusal
 		}
-		if !told {
-			t.Errorf("dpc-2 is told %v", r.across)
+		return nil
+	}
+	most := uint64(r.now.Add(aheadMost).UnixNano())
+	for _, number := range []uint64{control.NumberMax, most + 1} {
+		if refusal := opens(number); refusal == nil || refusal.Later > most {
+			t.Errorf("session %d: %v", number, refusal)
 		}
-	})
+	}
+	if refusal := opens(most); refusal != nil {
+		t.Fatal(refusal)
+	}
+	r.now = r.now.Add(time.Second)
+	refusal := opens(uint64(r.now.UnixNano()))
+	if refusal == nil || refusal.Later != most {
+		t.Fatalf("an earlier one: %v", refusal)
+	}
+	if refusal := opens(refusal.Later + 1); refusal != nil {
+		t.Error(refusal)
+	}
 }

@@ -4,11 +4,17 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/world"
 )
+
+// aheadMost is how far the numbers of a host's sessions may be ahead of the clock here. Who uses them up
+// to that leaves all numbers that time brings to who has the host's name next; whose clock is
+// as far ahead takes no certificate of a member for valid.
+const aheadMost = 2 * 365 * 24 * time.Hour
 
 // welcome says why a session must not open, nil if it may.
 func (c *Core) welcome(id control.Identity, h *control.Hello) *control.Refusal {
@@ -16,6 +22,8 @@ func (c *Core) welcome(id control.Identity, h *control.Hello) *control.Refusal {
 	switch {
 	case h.Version != control.Version:
 		err = dove.Errorf(dove.Unsupported, "the dSwitch speaks version %d of the protocol, this member speaks %d: run the same version of DOVE", h.Version, control.Version)
+	case time.Unix(0, int64(h.Number)).Sub(c.now) > aheadMost:
+		err = dove.Errorf(dove.Unavailable, "host %s numbers its session by a clock that is more than %.0f days ahead: set it", h.Host, aheadMost.Hours()/24)
 	case h.Host != id.Host || h.VTEP != id.VTEP:
 		err = dove.Errorf(dove.Forbidden, "the dSwitch says that it is host %s at %s, its certificate says %s at %s", h.Host, h.VTEP, id.Host, id.VTEP)
 	default:

@@ -31,7 +31,7 @@ var faults = []struct {
 	sign string
 }{
 	{fault{"a receipt is complete before other members are so far", "control/receipt.go", "floor = min(floor, upTo)", "_ = upTo"}, tooEarly},
-	{fault{"an older session ends a later one", "controller/fellows.go", "return p.Session > number || p.Session == number && name > member", "return p.Session < number"}, "it is the latest one, and yet"},
+	{fault{"an older session ends a later one", "controller/fellows.go", "p.Session > s.number || p.Session == s.number && name > c.member", "p.Session < s.number"}, "it is the latest one, and yet"},
 	// Those above are tried in each test run, those below by make faults.
 
 	{fault{"whoever asks is not told of what changes later", "controller/session.go", "p.Absent || !c.interest.HoldsPeer(s.id, p.Key) {", "p.Absent {"}, held},
