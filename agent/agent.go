@@ -33,9 +33,10 @@ type Options struct {
 	Dial func(ctx context.Context, address string) (control.HostConn, error)
 	// Prepare readies a device before it becomes a port.
 	Prepare func(Device) error
-	// Expire has the switch forget what is too old. It is called once a second, or
-	// less often where it takes long, and the others are called meanwhile.
-	Expire func() error
+	// Expire has the switch forget what is too old, and reports whether that was much. It is
+	// called once a second while it is, else every five, or less often where it takes long, and the others are
+	// called meanwhile.
+	Expire func() (much bool, err error)
 	// Rest has what misses from now on wait for the next run, and returns when take is not
 	// called any more; nil: it is lost, and so is what is held.
 	Rest func() error
@@ -72,16 +73,18 @@ type Agent struct {
 // expiry is what became of Expire.
 type expiry struct {
 	took time.Duration
+	much bool
 	err  error
 }
 
 const (
-	tickEvery   = 100 * time.Millisecond
-	expireEvery = time.Second
-	expireRest  = 20              // times as long as Expire took, until the next at the earliest
-	missBatch   = 64              // misses in one step
-	missQueue   = 1024            // misses that wait for a turn
-	startWait   = 3 * time.Second // for the first session, or for the first attempt to fail
+	tickEvery    = 100 * time.Millisecond
+	expireEvery  = time.Second     // while much expires
+	expireSeldom = 5 * time.Second // else: nobody else has the CPU meanwhile where the kernel does not preempt itself
+	expireRest   = 20              // times as long as Expire took, until the next at the earliest
+	missBatch    = 64              // misses in one step
+	missQueue    = 1024            // misses that wait for a turn
+	startWait    = 3 * time.Second // for the first session, or for the first attempt to fail
 )
 
 // New makes an Agent. It does nothing before Run.
@@ -205,11 +208,15 @@ func (a *Agent) loop(ctx context.Context) {
 			expireAfter = time.Time{}
 			a.reader.Go(func() { // it looks at every flow
 				began := time.Now()
-				err := a.options.Expire()
-				a.expired <- expiry{time.Since(began), err}
+				much, err := a.options.Expire()
+				a.expired <- expiry{time.Since(began), much, err}
 			})
 		case e := <-a.expired:
-			expireAfter = time.Now().Add(expireRest * e.took)
+			pause := expireRest * e.took
+			if !e.much {
+				pause = max(pause, expireSeldom-expireEvery/2) // the next tick after that
+			}
+			expireAfter = time.Now().Add(pause)
 			if e.err != nil {
 				a.log.Error("expiry of flows failed", "err", e.err)
 			}

@@ -13,10 +13,24 @@ import (
 )
 
 // While a full flow table is searched for what is old, nobody else waits; and
-// what takes long comes seldom.
+// what takes long, or finds little, comes seldom.
 func TestExpiryKeepsNobodyWaiting(t *testing.T) {
+	for _, c := range []struct {
+		took, pause time.Duration
+		much        bool
+		least, most int // in a minute
+	}{
+		{500 * time.Millisecond, expireRest * 500 * time.Millisecond, true, 4, 7},
+		{2 * time.Millisecond, expireEvery / 2, true, 59, 62},
+		{2 * time.Millisecond, expireSeldom - expireEvery/2, false, 11, 13},
+	} {
+		testExpiry(t, c.took, c.pause, c.much, c.least, c.most)
+	}
+}
+
+func testExpiry(t *testing.T, took, least time.Duration, much bool, fewest, most int) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		const took = 500 * time.Millisecond
 		devices := make(chan Event)
 		began := make(chan time.Time, 100)
 		a := New(Options{
@@ -24,10 +38,10 @@ func TestExpiryKeepsNobodyWaiting(t *testing.T) {
 			Switch:  soft.New(dataplane.Config{VTEP: addr("192.0.2.1"), Underlay: "u0"}, time.Now),
 			Devices: devices,
 			Dial:    func(ctx context.Context, _ string) (control.HostConn, error) { <-ctx.Done(); return nil, ctx.Err() },
-			Expire: func() error {
+			Expire: func() (bool, error) {
 				began <- time.Now()
 				time.Sleep(took)
-				return nil
+				return much, nil
 			},
 			Log: slog.New(slog.DiscardHandler),
 		})
@@ -48,13 +62,13 @@ func TestExpiryKeepsNobodyWaiting(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
-		if n := len(began); n < 4 || n > 7 {
-			t.Errorf("%d expiries in a minute", n)
+		if n := len(began); n < fewest || n > most {
+			t.Errorf("%d expiries in a minute that take %v each", n, took)
 		}
 		close(began)
 		last := <-began
 		for next := range began {
-			if pause := next.Sub(last.Add(took)); pause < expireRest*took {
+			if pause := next.Sub(last.Add(took)); pause < least {
 				t.Errorf("an expiry came %v after the one before had ended, which took %v", pause, took)
 			}
 			last = next

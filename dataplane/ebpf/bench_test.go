@@ -133,7 +133,7 @@ func BenchmarkExpire(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		if err := s.Expire(); err != nil {
+		if _, err := s.Expire(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -75,7 +75,7 @@ func TestFlowCountStaysAboveZero(t *testing.T) {
 		t.Fatal(err)
 	}
 	age(t, s, time.Hour)
-	if err := s.Expire(); err != nil {
+	if _, err := s.Expire(); err != nil {
 		t.Fatal(err)
 	}
 	if o := sends(t, s, packet.UDP(out, 2, 53, nil)); o.Action != dataplane.Tunneled {

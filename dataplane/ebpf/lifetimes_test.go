@@ -51,7 +51,7 @@ func lifetimes(t testing.TB, o Options) {
 					t.Fatal(err)
 				}
 			}
-			if err := s.Expire(); err != nil {
+			if _, err := s.Expire(); err != nil {
 				t.Fatal(err)
 			}
 			if sizes, err := s.Sizes(); err != nil || sizes.Flows != step.flows {

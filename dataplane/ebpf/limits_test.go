@@ -188,7 +188,7 @@ func flowLimits(t testing.TB, o Options) {
 	asks("a flow beyond the budget", 5, dataplane.FlowBudget)
 	asks("a known flow when the budget is spent", 1, 0)
 	age(t, s, time.Hour)
-	if err := s.Expire(); err != nil {
+	if _, err := s.Expire(); err != nil {
 		t.Fatal(err)
 	}
 	for port := range uint32(2) {
