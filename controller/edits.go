@@ -176,11 +176,15 @@ func (m *Member) commit(txn dove.Txn) (dove.Revision, error) {
 // in it nor left are done, or must be decided again by their owner.
 func (m *Member) together(waiting []*editing, most int) (batch *edit.Batch, together, left []*editing) {
 	batch = edit.NewBatch(m.World())
+	largest := 0
 	for i, e := range waiting {
 		if len(together) == most {
 			return batch, together, append(left, waiting[i:]...)
 		}
-		if !batch.Fits(e.txn) { // nor would it if it were decided again
+		before := batch.Left()
+		// One that does not fit would not either if it were decided again, and one that was not
+		// decided yet is as large as others are.
+		if !batch.Fits(e.txn) || e.txn.Empty() && before < largest {
 			left = append(left, e)
 			continue
 		}
@@ -196,6 +200,7 @@ func (m *Member) together(waiting []*editing, most int) (batch *edit.Batch, toge
 			continue
 		}
 		together = append(together, e)
+		largest = max(largest, before-batch.Left())
 	}
 	return batch, together, left
 }
@@ -208,14 +213,13 @@ func (e *editing) redecide(batch *edit.Batch) bool {
 	if e.gone {
 		return false
 	}
-	w, err := batch.World()
-	if err != nil {
-		return false
-	}
-	txn, last, err := e.steps.Next(w)
+	txn, err := batch.Decide(func(w *world.World) (txn dove.Txn, err error) {
+		txn, e.last, err = e.steps.Next(w)
+		return txn, err
+	})
 	if err != nil || txn.Empty() {
 		return false
 	}
-	e.txn, e.last = txn, last
+	e.txn = txn
 	return true
 }

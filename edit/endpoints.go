@@ -3,6 +3,7 @@ package edit
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"dove.network/dove"
 	"dove.network/world"
@@ -17,11 +18,11 @@ func PutEndpoints(w *world.World, requests []EndpointRequest, chances []Chance, 
 	full := false
 	var p problems
 	for i, r := range requests {
-		w, err := batch.World()
-		if err != nil {
-			return dove.Txn{}, nil, err
-		}
-		one, doc, err := PutEndpoint(w, r, chances[i], nil)
+		var doc world.Endpoint
+		one, err := batch.Decide(func(w *world.World) (txn dove.Txn, err error) {
+			txn, doc, err = PutEndpoint(w, r, chances[i], nil)
+			return txn, err
+		})
 		if err != nil {
 			e, ok := errors.AsType[*dove.Error](err)
 			if !ok {
@@ -30,16 +31,15 @@ func PutEndpoints(w *world.World, requests []EndpointRequest, chances []Chance, 
 			p.within(fmt.Sprintf("items[%d]", first+i), 0, e)
 			continue
 		}
-		if !one.Empty() && !batch.Add(one) {
-			if !full {
-				full, txn = true, batch.Txn()
-			}
-			batch = NewBatch(w) // the rest is only checked
-			batch.Add(one)
+		if !full && batch.Add(one) {
+			docs = append(docs, doc)
+			continue
 		}
 		if !full {
-			docs = append(docs, doc)
+			full, txn = true, batch.Txn()
+			txn.Puts = slices.Clone(txn.Puts)
 		}
+		batch.take(one) // only to check the rest
 	}
 	if err := p.err("the list of endpoints"); err != nil {
 		return dove.Txn{}, nil, err
