@@ -211,6 +211,7 @@ type Core struct {
 	unopened map[control.SessionID]*unopened
 	openPart int
 	hosts    map[dove.HostName]*session
+	apart    map[dove.HostName]bool // hosts without a session here that are to have one
 	claims   map[virtual]*claiming // of the last second
 	live     live
 	fellows  map[string]*fellow       // members with which a stream is up
@@ -256,6 +257,10 @@ func NewCore(member string, w *world.World) *Core {
 
 // restart forgets who was told what.
 func (c *Core) restart() {
+	c.apart = map[dove.HostName]bool{}
+	for h := range c.world.Hosts() {
+		c.markApart(h.Name)
+	}
 	c.view, c.listed = resolver.NewView(c.world), nil
 	c.interest = resolver.NewInterest(c.view)
 	var members []string
@@ -363,6 +368,9 @@ func (c *Core) changed(e Changed) error {
 		c.liveChanged(delta)
 		return nil
 	}
+	for _, change := range delta.Hosts {
+		c.markApart(cmp.Or(change.New, change.Old).Name)
+	}
 	c.fleet(delta)
 	c.follow(delta)
 	c.moved(delta)
@@ -449,26 +457,34 @@ func (c *Core) Complete(revision dove.Revision) bool {
 // member, and of which no member could tell that cannot be reached.
 func (c *Core) unconfirmed() []dove.HostName {
 	var names []dove.HostName
-	for h := range c.world.Hosts() {
-		if c.hosts[h.Name] != nil || h.Foreign {
-			continue
-		}
+	for h := range c.apart {
 		bound := false
 		if c.ledger != nil {
-			if _, away := c.placeOf(h.Name); away || c.ledger.Astray(h.Name) != "" {
+			if _, away := c.placeOf(h); away || c.ledger.Astray(h) != "" {
 				continue
 			}
-			bound = c.ledger.Lost(h.Name)
+			bound = c.ledger.Lost(h)
 		}
-		for range c.world.EndpointsOn(h.Name) {
+		for range c.world.EndpointsOn(h) {
 			bound = true
 			break
 		}
 		if bound {
-			names = append(names, h.Name)
+			names = append(names, h)
 		}
 	}
+	slices.Sort(names)
 	return names
+}
+
+// markApart notes whether a host lacks a session here: what waits for receipts does not go through
+// all hosts for it.
+func (c *Core) markApart(host dove.HostName) {
+	if h, is := c.world.Host(host); is && !h.Foreign && c.hosts[host] == nil {
+		c.apart[host] = true
+	} else {
+		delete(c.apart, host)
+	}
 }
 
 // Sessions returns what is known of each session, in the order in which they opened.
@@ -541,6 +557,7 @@ func (c *Core) forget(s *session) {
 	delete(c.sessions, s.id)
 	if c.hosts[s.identity.Host] == s {
 		delete(c.hosts, s.identity.Host)
+		c.markApart(s.identity.Host)
 	}
 	c.liveClosed(place{session: uint64(s.id)})
 	c.interest.Close(s.id)

@@ -98,6 +98,7 @@ func (c *Core) opened(u *unopened) {
 	}
 	s.opened = c.now
 	c.sessions[s.id], c.hosts[s.identity.Host] = s, s
+	c.markApart(s.identity.Host)
 
 	revision := c.world.Revision()
 	batch := []control.Down{&control.Welcome{

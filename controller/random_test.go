@@ -380,8 +380,17 @@ func (w *walk) closeSession() {
 	}
 }
 
-// checkInterest says of what the Core remembers that it is what is held.
+// checkInterest says of what the Core remembers that it is what is held, and by whom nothing.
 func (w *walk) checkInterest() {
+	apart := map[dove.HostName]bool{}
+	for h := range w.core.World().Hosts() {
+		if !h.Foreign && w.core.hosts[h.Name] == nil {
+			apart[h.Name] = true
+		}
+	}
+	if !maps.Equal(w.core.apart, apart) {
+		w.t.Fatalf("hosts without a session are %v, the Core knows %v", apart, w.core.apart)
+	}
 	if len(w.core.sessions)+len(w.core.unopened) != len(w.switches) {
 		w.t.Fatalf("%d sessions are open, the Core knows %d and %d", len(w.switches), len(w.core.sessions), len(w.core.unopened))
 	}
