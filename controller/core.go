@@ -212,7 +212,7 @@ type Core struct {
 	openPart int
 	hosts    map[dove.HostName]*session
 	apart    map[dove.HostName]bool // hosts without a session here that are to have one
-	claims   map[virtual]*claiming // of the last second
+	claims   map[virtual]*claiming  // of the last second
 	live     live
 	fellows  map[string]*fellow       // members with which a stream is up
 	far      map[dove.HostName]*party // sessions with fellows that said something of a move
