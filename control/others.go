@@ -306,7 +306,7 @@ func (l *Ledger) Astray(host dove.HostName) (member string) {
 }
 
 // Opening are the hosts whose session opens, with whichever member, in order: nobody
-// knows yet what they enforce.
+// knows yet what they enforce, least of all if the member cannot be reached.
 func (l *Ledger) Opening() (hosts []dove.HostName) {
 	if l.opening > 0 {
 		for _, s := range l.sessions {
@@ -317,7 +317,7 @@ func (l *Ledger) Opening() (hosts []dove.HostName) {
 	}
 	for _, o := range l.others {
 		for host, a := range o.hosts {
-			if a.opening && o.reached {
+			if a.opening {
 				hosts = append(hosts, host)
 			}
 		}

@@ -58,6 +58,23 @@ func newPair(t *testing.T) (r *rig, h1 *dswitch) {
 	return r, h1
 }
 
+// TestWhoOpensWithALostMember has a host without a session, which a complete receipt names, open one with a
+// member that cannot be reached then: nobody has heard that it enforces anything.
+func TestWhoOpensWithALostMember(t *testing.T) {
+	r, _ := newPair(t)
+	revision := r.core.World().Revision()
+	for _, phase := range []control.Phase{control.PhaseEnded, control.PhaseOpening} {
+		r.step(PeerReceived{"dpc-2", &control.Present{Hosts: []control.Presence{{Host: "h3", Session: 2, Phase: phase}}}})
+		r.step(PeerReceived{"dpc-2", &control.Progress{Applied: revision, Settled: revision}})
+	}
+	for _, when := range []string{"reached", "lost"} {
+		if got := r.core.Receipt(revision); !slices.Contains(got.Unconfirmed, "h3") {
+			t.Errorf("dpc-2 is %s: %+v", when, got)
+		}
+		r.step(PeerClosed{"dpc-2"})
+	}
+}
+
 // TestWhatAHostSaysFollowsItsSession has a host that takes part in a move come back with another
 // session: another member hears of that first, else it would not take the rest for what the host
 // says, and nobody would say it again.

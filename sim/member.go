@@ -194,6 +194,8 @@ func (m *member) step(e controller.Event) {
 			m.moved = true
 		}
 		m.hear()
+	case controller.PeerClosed: // it names hosts otherwise
+		m.moved, m.settled = true, 0
 	case controller.Fresh, controller.Confirmed, controller.Asked, controller.Polled, controller.Ceased:
 	default:
 		m.moved = true

@@ -36,7 +36,7 @@ var faults = []struct {
 
 	{fault{"whoever asks is not told of what changes later", "controller/session.go", "p.Absent || !c.interest.HoldsPeer(s.id, p.Key) {", "p.Absent {"}, held},
 	{fault{"a receipt does not wait for hosts of a lost member", "control/others.go", "return o.settled, len(o.hosts) > 0", "return o.settled, false"}, tooEarly},
-	{fault{"a receipt does not wait for sessions that open", "control/receipt.go", "if l.opening == 0 {", "if l.opening >= 0 {"}, tooEarly},
+	{fault{"a receipt forgets who opens a session with a lost member", "control/others.go", "if a.opening {", "if a.opening && o.reached {"}, tooEarly},
 	{fault{"a member says that its sessions are as far as it is", "controller/fellows.go", "Settled: min(c.ledger.Own(), c.world.Revision())", "Settled: c.world.Revision()"}, tooEarly},
 	{fault{"a member does not say who left it", "controller/core.go", "c.present(c.ledger.Left(s.id))", ""}, tooEarly + "|" + stuck},
 	{fault{"a host acknowledges before its switch is told", "agent/session.go", "for n < len(s.acks) && s.acks[n].seq <= c.done {", "for n < len(s.acks) {"}, tooEarly + "|" + held},
