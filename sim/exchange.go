@@ -29,7 +29,7 @@ type exchange struct {
 	ended    []drop   // its own packets
 	via      [2]*host // that packets of the flow left, and answers, if they did
 	begun    *guest   // who began the flow, if not from
-	at       [2]*host // where its ends were when the packet was sent, and when it arrived first
+	at       [2]stand // where its ends were when the packet was sent, and when it arrived first
 }
 
 // drop is a refused packet.

@@ -278,7 +278,7 @@ func (g *guest) receive(frame []byte) {
 		return
 	}
 	if len(x.reached) == 0 {
-		x.at[1] = g.host
+		x.at[1] = g.stand()
 	}
 	x.reached = append(x.reached, g)
 	if x.from == nil || m.sender != x.from.serial {

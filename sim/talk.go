@@ -49,7 +49,7 @@ func (t *Talk) send(later bool) {
 	if g.host == nil {
 		return
 	}
-	t.x.at[0] = g.host
+	t.x.at[0] = g.stand()
 	m, frame := mark{t.id, g.serial}, request(t.Probe, later, t.port)
 	clear(g.waiting)
 	g.send(t.Src, t.Dst, func(e packet.Ends) []byte { return frame(e, m.bytes()) })
@@ -63,26 +63,40 @@ func (t *Talk) End() { delete(t.sim.talks, t.id) }
 func (t *Talk) Reached() bool  { return len(t.x.reached) > 0 }
 func (t *Talk) Answered() bool { return len(t.x.answered) > 0 }
 
-// Right reports whether who was reached has the address now, and both ends have talked
-// where they are bound. A host that has not heard yet of what was taken from it goes on
-// with it, and what it carries says nothing of what the next host will.
-func (t *Talk) Right() bool {
-	return t.Reached() && t.sim.meant(t.Packet, t.x.reached[0]) &&
-		t.sim.bound(t.x.from, t.x.at[0]) && t.sim.bound(t.x.reached[0], t.x.at[1])
+// stand is a host at a moment, and up to which revision it is known to enforce all then.
+type stand struct {
+	host     *host
+	enforces dove.Revision
 }
 
-// bound reports whether a guest's endpoint is bound to a host.
-func (s *Sim) bound(g *guest, h *host) bool {
+// stand is where a guest sends.
+func (g *guest) stand() stand {
+	if g.host == nil {
+		return stand{}
+	}
+	return stand{g.host, g.host.floor()}
+}
+
+// Right reports whether who was reached has the address now, and both ends have talked
+// where they are bound, on hosts that had heard all of the tenant. What a host carries that has not heard
+// yet of what was taken from it, or of other classes, says nothing of what will be carried when it has.
+func (t *Talk) Right() bool {
+	return t.Reached() && t.sim.meant(t.Packet, t.x.reached[0]) &&
+		t.sim.current(t.x.from, t.x.at[0]) && t.sim.current(t.x.reached[0], t.x.at[1])
+}
+
+// current reports whether a guest's endpoint is bound to a host, which enforced all of its tenant.
+func (s *Sim) current(g *guest, at stand) bool {
 	e, ok := s.World().Endpoint(g.endpoint)
-	return ok && h != nil && e.BoundTo(h.name)
+	return ok && at.host != nil && e.BoundTo(at.host.name) && s.Untouched(e.Tenant, at.enforces)
 }
 
 // Hosts are where the ends were that have talked; "" if nobody was reached.
 func (t *Talk) Hosts() (from, to dove.HostName) {
-	if !t.Reached() || t.x.at[0] == nil || t.x.at[1] == nil {
-		return "", ""
+	if from, to := t.x.at[0].host, t.x.at[1].host; t.Reached() && from != nil && to != nil {
+		return from.name, to.name
 	}
-	return t.x.at[0].name, t.x.at[1].name
+	return "", ""
 }
 
 // Became says what became of what was sent last.
