@@ -26,6 +26,8 @@ var (
 	openRate  = bench.Kind{Name: "conn_per_s", Unit: "connections/s", Higher: true}
 	firstP50  = bench.Kind{Name: "first_packet_p50_us", Unit: "us"}
 	firstP99  = bench.Kind{Name: "first_packet_p99_us", Unit: "us"}
+	knownP50  = bench.Kind{Name: "known_packet_p50_us", Unit: "us"}
+	knownP99  = bench.Kind{Name: "known_packet_p99_us", Unit: "us"}
 )
 
 // DataplaneBench measures what lies between two guests: DOVE, and beside it
@@ -56,7 +58,7 @@ var (
 	tiny       = load{"UDP, 64 bytes", []bench.Kind{smallRate}, smallPackets}
 	connecting = load{"TCP connections, a byte each way", []bench.Kind{openRate}, connections}
 	crowd      = load{"many flows", []bench.Kind{flowsAnswered, oneFlowRate, allFlowsRate, flowsShare}, manyFlows}
-	firstSeen  = load{"first packet, cold, there and back", []bench.Kind{firstP50, firstP99}, firstPackets}
+	firstSeen  = load{"first packet, cold, there and back", []bench.Kind{firstP50, firstP99, knownP50, knownP99}, firstPackets}
 )
 
 var shapes = []shape{
@@ -194,7 +196,7 @@ func (b *DataplaneBench) length() length {
 	if b.Quick {
 		return length{0, 1}
 	}
-	return length{2, 8}
+	return length{2, 24}
 }
 
 // measure puts one load on all subjects in turn.
