@@ -18,7 +18,7 @@ func TestNothingIsLostOnTheWay(t *testing.T) {
 	t.Logf("go test ./sim -run '%s' -seed %d", t.Name(), *seed)
 	sent := 0
 	for n := range *count {
-		w, err := newShapedWalk(*seed+uint64(n), jitter, 1, shape{trunks: n%3 == 0, routes: *overRoutes && n%4 == 0})
+		w, err := newShapedWalk(*seed+uint64(n), jitter, 1, shape{trunks: n%3 == 0, routes: n%4 == 0})
 		if err == nil && n%2 == 1 {
 			err = w.lend()
 		}

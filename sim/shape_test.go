@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,12 +19,9 @@ type shape struct {
 	lends  bool // some are allowed an address and a prefix within it
 }
 
-// overRoutes has walks draw next hops too.
-var overRoutes = flag.Bool("routes", false, "let random walks have static routes over several next hops")
-
 // shapeOf draws one for a seed.
 func shapeOf(seed uint64) shape {
-	return shape{trunks: seed&1 != 0, routes: *overRoutes && seed&2 != 0}
+	return shape{trunks: seed&1 != 0, routes: seed&2 != 0}
 }
 
 // lend allows some endpoints an address and a prefix that are none of their own.
