@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"net/netip"
@@ -20,7 +21,7 @@ import (
 // contents are what a switch holds, by the ops that it took.
 type contents struct {
 	networks map[dove.VNI]dataplane.Network
-	vteps    map[netip.Addr]bool
+	vteps    map[netip.Addr]dataplane.SetVTEP
 	admits   *fingerprint // of vteps
 	ports    map[dataplane.PortID]dataplane.Port
 	peers    map[dataplane.PeerKey]dataplane.Peer
@@ -30,7 +31,7 @@ type contents struct {
 
 func newContents() contents {
 	return contents{
-		map[dove.VNI]dataplane.Network{}, map[netip.Addr]bool{}, &fingerprint{}, map[dataplane.PortID]dataplane.Port{},
+		map[dove.VNI]dataplane.Network{}, map[netip.Addr]dataplane.SetVTEP{}, &fingerprint{}, map[dataplane.PortID]dataplane.Port{},
 		map[dataplane.PeerKey]dataplane.Peer{}, map[dataplane.PeerKey]time.Time{}, map[dataplane.PairKey]*verdict.Table{},
 	}
 }
@@ -42,15 +43,11 @@ func (c contents) take(op dataplane.Op, now time.Time) {
 	case dataplane.DelNetwork:
 		delete(c.networks, op.VNI)
 	case dataplane.SetVTEP:
-		if !c.vteps[op.Addr] {
-			c.admits.turn(op.Addr, 1)
-		}
-		c.vteps[op.Addr] = true
+		c.leaves(op.Addr)
+		c.admits.turn(op, 1)
+		c.vteps[op.Addr] = op
 	case dataplane.DelVTEP:
-		if c.vteps[op.Addr] {
-			c.admits.turn(op.Addr, -1)
-		}
-		delete(c.vteps, op.Addr)
+		c.leaves(op.Addr)
 	case dataplane.SetPort:
 		c.ports[op.Port.ID] = op.Port
 	case dataplane.DelPort:
@@ -70,26 +67,40 @@ func (c contents) take(op dataplane.Op, now time.Time) {
 	}
 }
 
-// fingerprint stands for a set of addresses, whatever their order.
+// leaves takes a VTEP out of those that are admitted, if it is one.
+func (c contents) leaves(addr netip.Addr) {
+	if v, ok := c.vteps[addr]; ok {
+		c.admits.turn(v, -1)
+		delete(c.vteps, addr)
+	}
+}
+
+// fingerprint stands for a set of VTEPs and of what kind each is, whatever their order.
 type fingerprint struct {
 	size int
 	sum  uint64
 }
 
-// turn takes an address in (by 1) or out (by -1).
-func (f *fingerprint) turn(a netip.Addr, by int) {
+// turn takes a VTEP in (by 1) or out (by -1).
+func (f *fingerprint) turn(v dataplane.SetVTEP, by int) {
 	h := fnv.New64a()
-	b := a.As16()
+	b := v.Addr.As16()
 	h.Write(b[:])
+	h.Write(fmt.Append(b[:0], v.Foreign, v.Plain))
 	f.size += by
 	f.sum ^= h.Sum64()
+}
+
+// admitted is a host as switches of others are to hold it; false if it has not joined.
+func admitted(h world.Host) (dataplane.SetVTEP, bool) {
+	return dataplane.SetVTEP{Addr: h.VTEP, Foreign: h.Foreign, Plain: h.Plain}, resolver.Joined(h)
 }
 
 // joinedIn is the fleet of a world.
 func joinedIn(w *world.World) (f fingerprint) {
 	for h := range w.Hosts() {
-		if resolver.Joined(h) {
-			f.turn(h.VTEP, 1)
+		if v, ok := admitted(h); ok {
+			f.turn(v, 1)
 		}
 	}
 	return f
@@ -216,24 +227,24 @@ func text(t *verdict.Table) string {
 	return t.String()
 }
 
-// compareFleet checks that the switch admits the other hosts, and nobody else.
+// compareFleet checks that the switch admits the other hosts as what they are, and nobody else.
 func (s *Sim) compareFleet(h *host) {
 	others := s.joined
-	if its, ok := s.World().Host(h.name); ok && resolver.Joined(its) {
-		others.turn(its.VTEP, -1)
+	its, _ := s.World().Host(h.name)
+	if v, ok := admitted(its); ok {
+		others.turn(v, -1)
 	}
 	if others == *h.holds.admits {
 		return
 	}
-	fleet := map[netip.Addr]bool{}
+	fleet := map[netip.Addr]dataplane.SetVTEP{}
 	for o := range s.World().Hosts() {
-		if resolver.Joined(o) && o.Name != h.name {
-			fleet[o.VTEP] = true
+		if v, ok := admitted(o); ok && o.Name != h.name {
+			fleet[o.VTEP] = v
 		}
 	}
 	if !maps.Equal(fleet, h.holds.vteps) {
-		s.fault("%s admits frames from %v, meant: %v", h.name, slices.SortedFunc(maps.Keys(h.holds.vteps), netip.Addr.Compare),
-			slices.SortedFunc(maps.Keys(fleet), netip.Addr.Compare))
+		s.fault("%s admits frames from %v, meant: %v", h.name, h.holds.vteps, fleet)
 	}
 }
 

@@ -72,6 +72,7 @@ func (s *Sim) assemble() error {
 		return err
 	}
 	for i, m := range s.members {
+		m.hear() // it was loaded; to hear nothing from here on is to lose touch
 		doc := world.Member{
 			Name: m.name, UID: dove.UID(i + 1), API: m.name + ":7443", Control: m.address(), Peer: m.name + ":7447", Serial: fmt.Sprintf("%02x", i+1), Joined: s.now,
 		}
