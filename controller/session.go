@@ -216,6 +216,9 @@ func (c *Core) claim(s *session, u control.EndpointUpdate) {
 		return
 	}
 	denied := Denied{Session: s.id, Host: s.identity.Host, Endpoint: u.Endpoint}
+	if !ok && u.State == control.EndpointWaiting {
+		return // a sub-port whose parent left first, say: no claim, and that it left is on its way
+	}
 	if !ok {
 		denied.Detail = "the endpoint is not bound to the host"
 		c.effects = append(c.effects, denied)
