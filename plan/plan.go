@@ -70,9 +70,6 @@ type Difference struct {
 	found   map[*domain][]int // its lines
 }
 
-// None reports whether nothing differs.
-func (d *Difference) None() bool { return len(d.Lines) == 0 && d.Uncompared == 0 }
-
 // Compare says what differs in reachability between two Worlds, the second made
 // of the first by a change of the intent of some domains. Endpoints are
 // those that both have.

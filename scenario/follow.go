@@ -55,7 +55,7 @@ func (f *follower) follow(a Action) string {
 	if changes(a) && f.outage.Stopped(Program{}) {
 		return "the dpc is stopped, and nobody else takes changes: start dpc"
 	}
-	if m := cmp.Or(f.outage.Follow(a), f.carried(a)); m != "" {
+	if m := f.outage.Follow(a); m != "" {
 		return m
 	}
 	switch a := a.(type) {
@@ -78,7 +78,7 @@ func (f *follower) follow(a Action) string {
 	case SetGroups:
 		return f.there(a.Endpoint)
 	case Move:
-		if m := f.there(a.Endpoint); m != "" {
+		if m := f.device(a.Endpoint); m != "" {
 			return m
 		}
 		e := f.endpoints[a.Endpoint]
@@ -88,7 +88,7 @@ func (f *follower) follow(a Action) string {
 		e.host, e.plugged = a.Host, true
 		return f.host(a.Host)
 	case Prepare:
-		if m := cmp.Or(f.plugged(a.Endpoint), f.dswitch(a.Host)); m != "" {
+		if m := cmp.Or(f.device(a.Endpoint), f.plugged(a.Endpoint), f.dswitch(a.Host)); m != "" {
 			return m
 		}
 		e := f.endpoints[a.Endpoint]
@@ -111,7 +111,7 @@ func (f *follower) follow(a Action) string {
 		}
 		f.endpoints[a.Endpoint].standby = ""
 	case Unplug:
-		if m := f.plugged(a.Endpoint); m != "" {
+		if m := cmp.Or(f.device(a.Endpoint), f.plugged(a.Endpoint)); m != "" {
 			return m
 		}
 		if f.endpoints[a.Endpoint].standby != "" {
@@ -119,7 +119,7 @@ func (f *follower) follow(a Action) string {
 		}
 		f.endpoints[a.Endpoint].plugged = false
 	case Plug:
-		if m := f.there(a.Endpoint); m != "" {
+		if m := f.device(a.Endpoint); m != "" {
 			return m
 		}
 		switch e := f.endpoints[a.Endpoint]; {
@@ -135,6 +135,11 @@ func (f *follower) follow(a Action) string {
 	case DeleteEndpoint:
 		if m := f.there(a.Endpoint); m != "" {
 			return m
+		}
+		for name, e := range f.endpoints {
+			if name.Tenant == a.Endpoint.Tenant && e.parent == a.Endpoint.ID {
+				return fmt.Sprintf("endpoint %s has sub-ports: delete these first", a.Endpoint)
+			}
 		}
 		delete(f.endpoints, a.Endpoint)
 	case Expect:
@@ -214,36 +219,6 @@ func changes(a Action) bool {
 	return false
 }
 
-// carried checks that no step takes a sub-port where its parent does not go, or the
-// parent away from it.
-func (f *follower) carried(a Action) string {
-	var name dove.Endpoint
-	switch a := a.(type) {
-	case Move:
-		name = a.Endpoint
-	case Prepare:
-		name = a.Endpoint
-	case Activate:
-		name = a.Endpoint
-	case Finish:
-		name = a.Endpoint
-	case Unplug:
-		name = a.Endpoint
-	case Plug:
-		name = a.Endpoint
-	case DeleteEndpoint:
-		for other, e := range f.endpoints {
-			if other.Tenant == a.Endpoint.Tenant && e.parent == a.Endpoint.ID {
-				return fmt.Sprintf("endpoint %s has sub-ports: delete these first", a.Endpoint)
-			}
-		}
-	}
-	if e := f.endpoints[name]; e != nil && e.parent != "" {
-		return fmt.Sprintf("endpoint %s is a sub-port, and is where %s is: name that", name, e.parent)
-	}
-	return ""
-}
-
 // host checks that there is a host of that name; "" is none.
 func (f *follower) host(h dove.HostName) string {
 	if _, known := f.hosts[h]; h != "" && !known {
@@ -275,9 +250,21 @@ func (f *follower) there(e dove.Endpoint) string {
 	return ""
 }
 
+// device checks that there is an endpoint, and that it has a device of its own: a sub-port
+// goes nowhere but with its parent.
+func (f *follower) device(e dove.Endpoint) string {
+	if m := f.there(e); m != "" {
+		return m
+	}
+	if parent := f.endpoints[e].parent; parent != "" {
+		return fmt.Sprintf("endpoint %s is a sub-port, and is where %s is: name that", e, parent)
+	}
+	return ""
+}
+
 // moves checks that an endpoint has two bindings.
 func (f *follower) moves(e dove.Endpoint) string {
-	if m := f.plugged(e); m != "" {
+	if m := cmp.Or(f.device(e), f.plugged(e)); m != "" {
 		return m
 	}
 	if f.endpoints[e].standby == "" {
