@@ -116,7 +116,7 @@ func groupNames(ctx context.Context, c *client.Client, t dove.Tenant, prefix str
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := blueprint.Parse(t, []byte(b.Text))
+	parsed, err := blueprint.Stored(t, []byte(b.Text))
 	if err != nil {
 		return nil, err
 	}

@@ -206,6 +206,13 @@ func TestTutorial(t *testing.T) {
 				for _, h := range heard {
 					second.until(t, fmt.Sprintf("line %d", h.line), func() bool { return lacks(h.want, second.seen, false) == "" })
 				}
+				for _, c := range []struct{ command, code string }{
+					{"h1 -- sh -c 'exit 7'", "7"}, {"acme/web-1 true", "0"}, {"h1 -- no-such-command", "127"}, {"h1 -- /etc", "126"}, {"h9 -- true", "2"},
+				} {
+					if said := first.run(t, "dovelab exec "+c.command+"; echo $?"); said[len(said)-1] != c.code {
+						t.Errorf("dovelab exec %s: %q, want %s at last", c.command, said, c.code)
+					}
+				}
 			}
 			typed++
 			said := first.run(t, strings.NewReplacer(ours...).Replace(b.command))

@@ -238,8 +238,10 @@ func execCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec NODE [--] COMMAND [ARG...]",
 		Short: "Run a command inside a node's network namespace",
-		Long:  "NODE is dpc, a further member of it (dpc-2), a host (h1) or a guest (acme/web-1).",
-		Args:  cobra.MinimumNArgs(2),
+		Long: `NODE is dpc, a further member of it (dpc-2), a host (h1) or a guest (acme/web-1).
+It exits with what the command does, with 127 if there is no such command, 126 if
+that cannot be run, and 2 if there is no such node.`,
+		Args: cobra.MinimumNArgs(2),
 	}
 	name := nameFlag(cmd)
 	cmd.Flags().SetInterspersed(false)
@@ -250,7 +252,7 @@ func execCommand() *cobra.Command {
 		}
 		ns, err := inv.NamespaceOf(args[0])
 		if err != nil {
-			return err
+			return refused{err}
 		}
 		if args[1] == "--" {
 			args = slices.Delete(args, 1, 2)
