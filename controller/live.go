@@ -198,9 +198,12 @@ func (c *Core) stopObserving(o *observing) {
 
 // ceased forgets who asked.
 func (c *Core) ceased(asker uint64) {
-	for id, r := range c.live.routes {
-		if r.watched == nil && r.fellow == "" && r.asker == asker {
+	for _, id := range slices.Sorted(maps.Keys(c.live.routes)) {
+		if r := c.live.routes[id]; r.watched == nil && r.fellow == "" && r.asker == asker {
 			delete(c.live.routes, id)
+			if r.at.member != "" {
+				c.inquire(r, control.Inspect{ID: id, Stop: true}) // or it keeps the way back for ever, if the host does not answer
+			}
 		}
 	}
 	maps.DeleteFunc(c.live.polls, func(_ uint64, p poll) bool { return p.asker == asker })

@@ -455,3 +455,30 @@ groups: {web: {network: front}, app: {network: front}, db: {network: back}}, pol
 		}
 	}
 }
+
+// TestWhoIsNotAskedAnyMoreForgetsIt: a host that never answers what another member asks it leaves
+// nothing behind once nobody waits for that.
+func TestWhoIsNotAskedAnyMoreForgetsIt(t *testing.T) {
+	r, h1 := newPair(t)
+	const asker = 7
+	probe := r.flow(1).Tuple
+	r.across = nil
+	r.step(Asked{Asker: asker, Host: "h3", Probe: &probe})
+	r.step(Ceased{asker})
+	var said []control.Relay
+	for _, m := range r.across {
+		if m, ok := m.(*control.Relay); ok {
+			said = append(said, *m)
+		}
+	}
+	if len(said) != 2 || said[0].Inspect.Stop || !said[1].Inspect.Stop || said[1].ID != said[0].ID || said[1].Host != "h3" {
+		t.Fatalf("the member of h3 is told %+v", said)
+	}
+	for _, m := range said { // as that one would have it
+		m.Host = h1.identity.Host
+		r.step(PeerReceived{"dpc-2", &m})
+	}
+	if n := len(r.core.live.routes); n != 0 {
+		t.Errorf("%d ways back are kept", n)
+	}
+}
