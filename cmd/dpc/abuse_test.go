@@ -511,23 +511,29 @@ func TestCrowds(t *testing.T) {
 		then()
 	}
 	record := []byte{22, 3, 1, 2, 0, 1} // the beginning of a ClientHello
+	// A place is free again after ten seconds: on a machine that has much else to do more of them come in.
+	crowded := func(port string, places int, before daemontest.Values, began time.Time) {
+		b.Helper()
+		left := count - places*(1+int(time.Since(began)/stream.HandshakeTimeout))
+		b.counted(before, map[string]float64{"dove_dpc_connections_refused_total{port=" + port + ",reason=crowded}": float64(left)})
+	}
 	b.during("handshakes", func() {
-		before := b.scrape()
+		before, began := b.scrape(), time.Now()
 		crowd(b.Listen.Control, record, func() {
 			conn := must[control.HostConn](t)(stream.Dial(t.Context(), []string{b.Listen.Control}, b.evil.TLS()))
 			conn.Close()
 		})
-		b.counted(before, map[string]float64{"dove_dpc_connections_refused_total{port=control,reason=crowded}": float64(count - stream.HandshakesMax)})
+		crowded("control", stream.HandshakesMax, before, began)
 	})
 	b.during("handshakes with the API", func() {
-		before := b.scrape()
+		before, began := b.scrape(), time.Now()
 		crowd(b.Listen.API, record, func() {
 			anew := must[client.Config](t)(client.Load(filepath.Join(b.State, adminFile)))
 			c := must[*client.Client](t)(client.New(anew))
 			defer c.Close()
 			must[api.Status](t)(c.Status(t.Context()))
 		})
-		b.counted(before, map[string]float64{"dove_dpc_connections_refused_total{port=api,reason=crowded}": float64(count - idleMax - 100)})
+		crowded("api", idleMax+100, before, began)
 	})
 	b.during("endless headers", func() {
 		pin := b.authority.Pin()
