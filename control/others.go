@@ -146,6 +146,22 @@ func (l *Ledger) arrive(host dove.HostName) {
 	}
 }
 
+// Sweep forgets hosts that are none any more: nobody waits for what they lack, nor for what a member
+// that cannot be reached would say of them. What is of later revisions may be of one that is
+// not known here yet.
+func (l *Ledger) Sweep(exists func(dove.HostName) bool, now time.Time) {
+	maps.DeleteFunc(l.lost, func(host dove.HostName, gap lost) bool { return gap.last <= l.current && !exists(host) })
+	maps.DeleteFunc(l.failed, func(host dove.HostName, f failures) bool {
+		return f.list[len(f.list)-1].Revision <= l.current && !exists(host)
+	})
+	for _, o := range l.others {
+		if !o.reached && o.applied <= l.current {
+			maps.DeleteFunc(o.hosts, func(host dove.HostName, _ away) bool { return !exists(host) })
+		}
+	}
+	l.settle(now)
+}
+
 // Hear takes what a member says of the sessions with it.
 func (l *Ledger) Hear(member string, m *Present, now time.Time) {
 	o := l.others[member]

@@ -265,3 +265,28 @@ func TestNewest(t *testing.T) {
 		t.Errorf("of what failed: %d", got)
 	}
 }
+
+// TestSweep forgets what was said of a host that was deleted, however late, and not of one that is
+// not known here yet.
+func TestSweep(t *testing.T) {
+	l := heard(t)
+	l.Commit(11, nil, at(1))
+	l.Hear("m2", &Present{Hosts: []Presence{
+		{Host: "gone", Session: 3, Phase: PhaseEnded, First: 11, Last: 11, Failed: []Failure{{11, "no room"}}},
+		{Host: "new", Session: 3, Phase: PhaseEnded, First: 12, Last: 12, Failed: []Failure{{12, "no room"}}},
+	}}, at(2))
+	l.Advance("m2", &Progress{Applied: 12, Settled: 10}, at(2))
+	l.Part("m2", at(3))
+	exists := func(h dove.HostName) bool { return h != "gone" && h != "new" && h != "h2" }
+	l.Sweep(exists, at(4))
+	complete(t, l, 11, Receipt{Unknown: []UnknownHost{{"h2", "m2"}}}) // m2 knew of a later revision than this one
+	if l.Lost("gone") || !l.Lost("new") || l.Newest("gone") != 0 || l.Newest("new") != 3 {
+		t.Errorf("of gone is known %d, of new %d", l.Newest("gone"), l.Newest("new"))
+	}
+	l.Commit(12, nil, at(5))
+	l.Sweep(exists, at(6))
+	complete(t, l, 12, Receipt{Complete: true})
+	if got := l.Gaps(); len(got) > 0 || l.Newest("new") != 0 {
+		t.Errorf("gaps %v of hosts that are none", got)
+	}
+}

@@ -300,9 +300,10 @@ func (c *Core) tellAll(messages ...control.Across) {
 	}
 }
 
-// fellowTick names sessions that are behind, has hosts whose clock was set back open later ones, and
-// gives up waiting for members that were never reached once no host is missing.
+// fellowTick forgets hosts that were deleted, has those whose clock was set back open later sessions, names
+// sessions that are behind, and gives up waiting for members that were never reached once no host is missing.
 func (c *Core) fellowTick() {
+	c.ledger.Sweep(func(h dove.HostName) bool { _, ok := c.world.Host(h); return ok }, c.now)
 	later := c.ledger.Overtaken()
 	for _, p := range later[""] {
 		c.endAs(c.hosts[p.Host], overtaken(p))
