@@ -92,20 +92,16 @@ type iperf struct {
 	} `json:"end"`
 }
 
-// iperf3 sends for some time, or where that is none as many bytes in each stream.
-// A single one has a CPU at each end.
-func (s *subject) iperf3(ctx context.Context, n length, single bool, bytes string, args ...string) (iperf, error) {
-	var server, client []string
-	if single {
-		server, client = receivesOn, sendsOn
-	}
+// iperf3 sends for some time, or where that is none as many bytes in each stream,
+// with a CPU at each end.
+func (s *subject) iperf3(ctx context.Context, n length, bytes string, args ...string) (iperf, error) {
 	amount := []string{"-t", strconv.Itoa(n.seconds)}
 	if n.seconds == 0 {
 		amount = []string{"-n", bytes}
 	}
 	to, port := benchGuests[1].String(), strconv.Itoa(loadPort)
-	out, err := s.pair(ctx, "tcp", time.Duration(n.seconds)*time.Second, slices.Concat(server, []string{"iperf3", "-s", "-1", "-B", to, "-p", port}),
-		slices.Concat(client, []string{"iperf3", "-J", "-c", to, "-p", port}, amount, args))
+	out, err := s.pair(ctx, "tcp", time.Duration(n.seconds)*time.Second, slices.Concat(receivesOn, []string{"iperf3", "-s", "-1", "-B", to, "-p", port}),
+		slices.Concat(sendsOn, []string{"iperf3", "-J", "-c", to, "-p", port}, amount, args))
 	if err != nil {
 		return iperf{}, err
 	}
@@ -116,9 +112,9 @@ func (s *subject) iperf3(ctx context.Context, n length, single bool, bytes strin
 	return r, unless(r.Error == "", "iperf3: %s", r.Error)
 }
 
-// Where one sender and one receiver are the load, each has a CPU of its own, the
-// first and the last: left to the scheduler they share one in some runs and not in
-// others, and the figures of one subject differ by a half.
+// A load's sender and its receiver have a CPU each, the first and the last: left to
+// the scheduler they share one in some runs and not in others, and the figures of one
+// subject differ by a half. iperf3 up to 3.15 is one thread, however many its streams.
 var sendsOn, receivesOn = onCPU(0), onCPU(runtime.NumCPU() - 1)
 
 // onCPU is the beginning of a command that is to run on one CPU.
@@ -178,14 +174,16 @@ func tcpStream(ctx context.Context, s *subject, n length) ([]float64, error) {
 // tcpStreams returns the Gbit/s that so many TCP streams bring over together.
 func tcpStreams(streams int) func(context.Context, *subject, length) ([]float64, error) {
 	return func(ctx context.Context, s *subject, n length) ([]float64, error) {
-		r, err := s.tcp(ctx, n, streams)
-		return []float64{r.End.Received.BitsPerSecond / 1e9}, err
+		return median(n, func(n length) ([]float64, error) {
+			r, err := s.tcp(ctx, n, streams)
+			return []float64{r.End.Received.BitsPerSecond / 1e9}, err
+		})
 	}
 }
 
 // tcp runs so many streams at once.
 func (s *subject) tcp(ctx context.Context, n length, streams int) (iperf, error) {
-	r, err := s.iperf3(ctx, n, streams == 1, strconv.Itoa(64<<20/streams), "-C", congestion, "-P", strconv.Itoa(streams))
+	r, err := s.iperf3(ctx, n, strconv.Itoa(64<<20/streams), "-C", congestion, "-P", strconv.Itoa(streams))
 	if err != nil {
 		return iperf{}, err
 	}
@@ -197,7 +195,7 @@ func (s *subject) tcp(ctx context.Context, n length, streams int) (iperf, error)
 // one sender sends as many as it can.
 func smallPackets(ctx context.Context, s *subject, n length) ([]float64, error) {
 	return median(n, func(n length) ([]float64, error) {
-		r, err := s.iperf3(ctx, n, true, "1M", "-u", "-l", "64", "-b", "0")
+		r, err := s.iperf3(ctx, n, "1M", "-u", "-l", "64", "-b", "0")
 		if err != nil {
 			return nil, err
 		}
