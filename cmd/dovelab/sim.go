@@ -56,7 +56,7 @@ It needs no root. It exits with 1 if something did not hold, and says at which s
 			is, least, most int
 		}{{"hosts", run.Hosts, 2, fleet.HostsMax}, {"members", run.Members, 2, fleet.MembersMax}, {"steps", run.Steps, 1, 1_000_000_000}, {"seeds", seeds, 1, 1_000_000_000}} {
 			if c.is < c.least || c.is > c.most {
-				return refused{fmt.Errorf("--%s %d: give %d to %d", c.name, c.is, c.least, c.most)}
+				return refused{fmt.Errorf("--%s is %d, it must be from %d to %d", c.name, c.is, c.least, c.most)}
 			}
 		}
 		if seed == 0 {
@@ -69,7 +69,11 @@ It needs no root. It exits with 1 if something did not hold, and says at which s
 				return err
 			}
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "sim: all held in %d runs, in %.0f s\n", seeds, time.Since(started).Seconds())
+		runs := "one run"
+		if seeds > 1 {
+			runs = fmt.Sprintf("%d runs", seeds)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "sim: all held in %s, in %.0f s\n", runs, time.Since(started).Seconds())
 		return nil
 	}
 	return cmd

@@ -111,6 +111,7 @@ type move struct {
 	name  dove.Endpoint
 	epoch dove.Epoch
 	since time.Time // this part of it
+	waits bool      // until it is carried, which it must be once all is mended
 }
 
 // moveWithin is after how long a part of a move is given up.
@@ -128,7 +129,7 @@ func (f *fleet) prepare(t *tenant, e world.Endpoint) error {
 	}, "prepare the move of %s from %s to %s", e.Full(), e.Host, to); err != nil {
 		return err
 	}
-	f.went(&move{name: e.Full()})
+	f.went(&move{name: e.Full(), waits: f.r.IntN(2) == 0})
 	return nil
 }
 
@@ -148,8 +149,8 @@ func (m *move) goesOn(w *world.World) (world.Endpoint, bool) {
 	return e, ok && e.Standby != "" && e.Epoch == m.epoch
 }
 
-// carryOn makes the next steps of live moves whose last one is complete. One that takes too
-// long is given up, if anything was broken meanwhile.
+// carryOn makes the next steps of live moves whose last one is complete. Of those that take too
+// long as something was broken meanwhile, some are given up.
 func (f *fleet) carryOn() error {
 	all := f.moving
 	f.moving = nil
@@ -160,11 +161,11 @@ func (f *fleet) carryOn() error {
 		}
 		has, late := f.Carried(e), f.Now().Sub(m.since) > moveWithin
 		switch {
-		case !has && !late:
+		case !has && late && f.well(m.since):
+			return fmt.Errorf("the live move of %s from %s to %s is not carried within %s, and nothing was broken", m.name, e.Source(), e.Other(e.Source()), moveWithin)
+		case !has && (!late || m.waits):
 			f.moving = append(f.moving, m)
 			continue
-		case !has && f.well(m.since):
-			return fmt.Errorf("the live move of %s from %s to %s is not carried within %s, and nothing was broken", m.name, e.Source(), e.Other(e.Source()), moveWithin)
 		case has && !e.Activated:
 			if err := f.commit(func(w *world.World) (dove.Txn, error) {
 				txn, _, err := edit.ActivateEndpoint(w, e.Full(), e.Standby, nil)

@@ -36,7 +36,6 @@ var faults = []struct {
 
 	{fault{"whoever asks is not told of what changes later", "controller/session.go", "p.Absent || !c.interest.HoldsPeer(s.id, p.Key) {", "p.Absent {"}, held},
 	{fault{"a receipt does not wait for hosts of a lost member", "control/others.go", "return o.settled, len(o.hosts) > 0", "return o.settled, false"}, tooEarly},
-	{fault{"a receipt forgets who opens a session with a lost member", "control/others.go", "if a.opening {", "if a.opening && o.reached {"}, tooEarly},
 	{fault{"a member says that its sessions are as far as it is", "controller/fellows.go", "Settled: min(c.ledger.Own(), c.world.Revision())", "Settled: c.world.Revision()"}, tooEarly},
 	{fault{"a member does not say who left it", "controller/core.go", "c.present(c.ledger.Left(s.id))", ""}, tooEarly + "|" + stuck},
 	{fault{"a host acknowledges before its switch is told", "agent/session.go", "for n < len(s.acks) && s.acks[n].seq <= c.done {", "for n < len(s.acks) {"}, tooEarly + "|" + held},
@@ -45,7 +44,6 @@ var faults = []struct {
 	{fault{"whoever asks for a pair is not told of what changes later", "controller/session.go", "c.interest.Pair(s.id, p)\n", "\n"}, held},
 	{fault{"what was held before is not followed", "controller/open.go", "c.interest.Peer(u.id, &row)\n", "\n"}, held},
 	{fault{"what changed while a host was away is not told", "controller/open.go", "!known || digest != held.Digest || row.Table == nil", "!known || digest == (control.Digest{}) || row.Table == nil"}, held},
-	{fault{"what was not assigned again stays", "agent/session.go", "if !a.confirmed {", "if false {"}, held},
 	{fault{"a host does not say what it holds of peers", "agent/session.go", "slices.SortedFunc(maps.Keys(n.peers), netip.Addr.Compare) {\n\t\t\th.Peers", "slices.SortedFunc(maps.Keys(n.peers), netip.Addr.Compare)[:0] {\n\t\t\th.Peers"}, held},
 	{fault{"Hellos have no number", "agent/session.go", "c.number = max(c.number+1, uint64(max(c.now.UnixNano(), 0)))", "c.number = 1"}, "it is the latest one, and yet|" + tooEarly + "|" + stuck + "|" + carried},
 	{fault{"a member that has lost its store keeps its sessions", "controller/elsewhere.go", "case c.stale:\n\t\tc.sendAway", "case false:\n\t\tc.sendAway"}, "and still has"},
