@@ -9,12 +9,15 @@ import (
 )
 
 // How much garbage may come together before it is collected: garbageMin, so that a small program
-// is seldom slower for milliseconds, then as much as there is of use, then garbageMax, and a
-// quarter of what is larger still.
+// is seldom slower for milliseconds, then as much as there is of use, then garbageMax, and
+// beside it half of what is of use beyond garbageLarge: who has that many sessions or documents has no
+// time to go through all of them for each quarter.
 const (
-	garbageMin  = 32 << 20 // bytes
-	garbageMax  = 192 << 20
-	garbageLook = time.Second
+	garbageMin = 32 << 20 // bytes
+	garbageMax = 192 << 20
+
+	garbageLarge = 768 << 20
+	garbageLook  = time.Second
 )
 
 // Garbage has the program collect garbage seldom while it is small, and keeps its memory from
@@ -46,5 +49,6 @@ func Garbage(ctx context.Context) error {
 // garbagePercent is GOGC for a heap of which so many bytes are of use. Go takes what is of use for
 // 4 MiB at least.
 func garbagePercent(live uint64) int {
-	return int(max(garbageMin, min(live, garbageMax), live/4) * 100 / max(live, 4<<20))
+	may := max(garbageMin, min(live, garbageMax)) + (max(live, garbageLarge)-garbageLarge)/2
+	return int(may * 100 / max(live, 4<<20))
 }

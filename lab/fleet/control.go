@@ -78,7 +78,6 @@ type run struct {
 	*ControlBench
 	ctx    context.Context
 	fleet  *fleet
-	ovn    *ovn // nil: not here
 	report *bench.Report
 	begun  time.Time
 	random *rand.Rand // of one goroutine
@@ -127,12 +126,6 @@ func (b *ControlBench) Run(ctx context.Context) (report *bench.Report, err error
 		return nil, err
 	}
 	r.say("%d sessions are open", b.Hosts)
-	if b.OVN && len(b.Storms) == 0 && ovnInstalled() {
-		if r.ovn, err = startOVN(ctx, dir); err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, r.ovn.stop()) }()
-	}
 	if len(b.Storms) > 0 {
 		if err := r.grow(b.Endpoints); err != nil {
 			return nil, err
@@ -232,17 +225,26 @@ func (r *run) size(endpoints int) error {
 }
 
 // compare measures what OVN's central daemons, where they are installed, take until one
-// change of a port is worked out; no chassis takes part.
-func (r *run) compare(ports int) error {
-	if r.ovn == nil || ports > ovnMost {
+// change of a port is worked out; no chassis takes part. They run no longer than that.
+func (r *run) compare(ports int) (err error) {
+	if !r.OVN || ports > ovnMost || !ovnInstalled() {
 		return nil
 	}
-	if err := r.ovn.grow(r.ctx, r.fleet, ports); err != nil {
+	dir, err := os.MkdirTemp(r.fleet.dpc.dir, "ovn-")
+	if err != nil {
+		return err
+	}
+	o, err := startOVN(r.ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.stop()) }()
+	if err := o.grow(r.ctx, r.fleet, ports); err != nil {
 		return err
 	}
 	var took []float64
 	for i := range enforced / 4 {
-		ms, err := r.ovn.change(r.ctx, r.fleet, r.random.IntN(ports), ports+i)
+		ms, err := o.change(r.ctx, r.fleet, r.random.IntN(ports), ports+i)
 		if err != nil {
 			return err
 		}

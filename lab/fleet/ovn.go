@@ -25,10 +25,7 @@ const ovnMost = 10_000
 const ovnSchemas = "/usr/share/ovn"
 
 // ovn is ovn-northd over two databases, with sockets in a folder of their own.
-type ovn struct {
-	dir   string
-	ports int
-}
+type ovn struct{ dir string }
 
 // ovnInstalled reports whether OVN's central daemons are here.
 func ovnInstalled() bool {
@@ -108,9 +105,9 @@ func (o *ovn) stop() error {
 	return errors.Join(errs...)
 }
 
-// grow makes ports until there are so many, and waits until northd has seen them.
+// grow makes so many ports, and waits until northd has seen them.
 func (o *ovn) grow(ctx context.Context, f *fleet, until int) error {
-	for first := o.ports; first < until; first += loadPart {
+	for first := 0; first < until; first += loadPart {
 		var args []string
 		for n := first; n < min(until, first+loadPart); n++ {
 			name, addr, _ := f.endpoint(n)
@@ -120,8 +117,7 @@ func (o *ovn) grow(ctx context.Context, f *fleet, until int) error {
 			return err
 		}
 	}
-	o.ports = until
-	for group := range groups { // those of all sizes: the command replaces them
+	for group := range groups {
 		var all []string
 		for n := range until {
 			if name, _, g := f.endpoint(n); g == group {
