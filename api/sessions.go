@@ -15,6 +15,7 @@ type Session struct {
 	Serial    string            `json:"serial" doc:"Of the certificate that it showed."`
 	Software  string            `json:"software"`
 	Opened    time.Time         `json:"opened"`
+	Paused    time.Duration     `json:"paused,omitempty" doc:"How long it was not read because the host said more than it may, in nanoseconds."`
 	Told      dove.Revision     `json:"told" doc:"Everything that concerns the host up to here was sent."`
 	Acked     dove.Revision     `json:"acked" doc:"Everything that was sent up to here is enforced in its kernel."`
 	Peers     int               `json:"peers" doc:"Answers that it holds: addresses, the absent ones too."`
@@ -38,7 +39,7 @@ var stateNames = map[control.EndpointState]string{
 
 func renderSession(c control.SessionStatus) Session {
 	out := Session{
-		Session: c.Session, Host: c.Host, Serial: c.Serial, Software: c.Software, Opened: c.Opened,
+		Session: c.Session, Host: c.Host, Serial: c.Serial, Software: c.Software, Opened: c.Opened, Paused: c.Paused,
 		Told: c.Told, Acked: c.Acked, Peers: c.Peers, Absent: c.Absent, Pairs: c.Pairs, Endpoints: []SessionEndpoint{},
 	}
 	if c.VTEP.IsValid() {

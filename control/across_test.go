@@ -65,7 +65,7 @@ func anyAcross(t *rapid.T) Across {
 			m.Sessions = append(m.Sessions, SessionStatus{
 				Session: SessionID(rapid.Uint64().Draw(t, "session")), Member: anyName.Draw(t, "member"), Host: anyHostName(t), VTEP: anyAddr.Draw(t, "vtep"),
 				Serial: "0a", Software: anyText.Draw(t, "software"), Opened: time.Unix(0, rapid.Int64().Draw(t, "opened")), Told: rev, Acked: rev,
-				Peers: rapid.IntRange(0, 9).Draw(t, "peers"), Absent: 1, Pairs: 2, Endpoints: some(t, anyUpdate, "endpoints"), Late: some(t, anyEndpoint, "late"),
+				Peers: rapid.IntRange(0, 9).Draw(t, "peers"), Paused: time.Minute, Absent: 1, Pairs: 2, Endpoints: some(t, anyUpdate, "endpoints"), Late: some(t, anyEndpoint, "late"),
 			})
 		}
 		return m

@@ -78,7 +78,7 @@ func encodeStatus(s SessionStatus) *controlpb.Status {
 		Session: uint64(s.Session), Member: s.Member, Host: string(s.Host), Vtep: s.VTEP.AsSlice(), Serial: s.Serial,
 		Software: printable(s.Software), Opened: s.Opened.UnixNano(), Told: int64(s.Told), Acked: int64(s.Acked),
 		Peers: int64(s.Peers), Absent: int64(s.Absent), Pairs: int64(s.Pairs),
-		Endpoints: each(s.Endpoints, encodeEndpointUpdate), Late: each(s.Late, encodeEndpoint),
+		Endpoints: each(s.Endpoints, encodeEndpointUpdate), Late: each(s.Late, encodeEndpoint), Paused: int64(s.Paused),
 	}
 }
 
@@ -172,6 +172,6 @@ func (d *door) status(s *controlpb.Status) SessionStatus {
 		VTEP: d.addr("vtep", s.GetVtep()), Serial: d.text("serial", s.GetSerial()), Software: d.text("software", s.GetSoftware()),
 		Opened: time.Unix(0, s.GetOpened()), Told: d.revision("told", s.GetTold()), Acked: d.revision("acked", s.GetAcked()),
 		Peers: int(s.GetPeers()), Absent: int(s.GetAbsent()), Pairs: int(s.GetPairs()),
-		Endpoints: list(d, "endpoints", s.GetEndpoints(), d.endpointUpdate), Late: list(d, "late", s.GetLate(), d.endpoint),
+		Endpoints: list(d, "endpoints", s.GetEndpoints(), d.endpointUpdate), Late: list(d, "late", s.GetLate(), d.endpoint), Paused: time.Duration(s.GetPaused()),
 	}
 }

@@ -203,7 +203,7 @@ func anyUp(t *rapid.T) Up {
 	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0:
 		return &Hello{
-			rapid.IntRange(1, 9).Draw(t, "version"), rapid.Uint64().Draw(t, "number"), dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep"),
+			rapid.IntRange(1, 9).Draw(t, "version"), rapid.Uint64Max(NumberMax).Draw(t, "number"), dove.HostName(anyName.Draw(t, "host")), anyAddr.Draw(t, "vtep"),
 			anyText.Draw(t, "software"), rapid.Uint64().Draw(t, "incarnation"), anyRevision.Draw(t, "seen"), anyDigest.Draw(t, "fleet"),
 			some(t, anyHeldPeer, "peers"), some(t, anyHeldPair, "pairs"), some(t, anyUpdate, "attached"), rapid.Bool().Draw(t, "more"),
 		}

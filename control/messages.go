@@ -17,7 +17,8 @@ import (
 //	   failures in Ack; foreign tunnels; what endpoints are allowed, Claim.
 //	4: 2026-11-23: sub-ports; tables of format 2, which say what shadow, log and replies are.
 //	5: 2026-11-23: Hello has a number; Members and Elsewhere; what members say to each other;
-//	   what a rule wants told, ShadowReport; the class in a Question; Hello names the tunnels held.
+//	   what a rule wants told, ShadowReport; the class in a Question; Hello names the tunnels held;
+//	   how long a session was paused.
 const Version = 5
 
 // Limits of one message. What is longer is split by Parts and Split.

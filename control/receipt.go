@@ -23,6 +23,7 @@ type SessionStatus struct {
 	Serial    string           `json:"serial"` // of its certificate
 	Software  string           `json:"software"`
 	Opened    time.Time        `json:"opened"`
+	Paused    time.Duration    `json:"paused"` // that it was not read, because the host said more than it may
 	Told      dove.Revision    `json:"told"`  // last frontier that was sent
 	Acked     dove.Revision    `json:"acked"` // last frontier that was acknowledged
 	Peers     int              `json:"peers"` // rows held, negative ones too

@@ -59,7 +59,7 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 	m.log.Info("a session opens", "host", id.Host, "session", session, "software", hello.Software,
 		"peers", len(hello.Peers), "pairs", len(hello.Pairs))
 
-	err = m.read(ctx, session, conn)
+	err = m.read(ctx, id.Host, session, conn)
 	err = out.ended(cmp.Or(ctx.Err(), err))
 	// Whoever ended it, the Core forgets it. If the member stopped, it has.
 	if m.postIn(context.WithoutCancel(ctx), laneSaid, func() {
@@ -135,15 +135,19 @@ func (m *Member) catchUp(ctx context.Context, h *control.Hello) {
 const saidAtOnce = 64
 
 // read hands on what the dSwitch says, messages that cost little together: if the Core is
-// busy, the dSwitch waits, but for answers.
-func (m *Member) read(ctx context.Context, session control.SessionID, conn control.MemberConn) error {
+// busy, the dSwitch waits, but for answers. It waits also if it says more than it may.
+func (m *Member) read(ctx context.Context, host dove.HostName, session control.SessionID, conn control.MemberConn) error {
 	var said []control.Up
 	for {
 		message, err := conn.Recv()
+		var pause time.Duration
+		if err == nil {
+			pause = m.openings.said(host, time.Now(), message)
+		}
 		request, asks := message.(*control.PolicyRequest)
 		if err == nil && !asks {
 			said = append(said, message)
-			if len(said) < saidAtOnce && brief(message) && conn.Waiting() {
+			if len(said) < saidAtOnce && brief(message) && pause == 0 && conn.Waiting() {
 				continue
 			}
 		}
@@ -159,6 +163,9 @@ func (m *Member) read(ctx context.Context, session control.SessionID, conn contr
 		if err == nil && asks {
 			err = m.question(ctx, session, request, time.Now())
 		}
+		if err == nil && pause > 0 {
+			err = m.pauseReading(ctx, session, message, pause)
+		}
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -168,10 +175,25 @@ func (m *Member) read(ctx context.Context, session control.SessionID, conn contr
 	}
 }
 
+// pauseReading has a session wait that says more than it may: it has until the connection is
+// full, and the processors are free for others.
+func (m *Member) pauseReading(ctx context.Context, session control.SessionID, after control.Up, pause time.Duration) error {
+	m.measures.pauses.WithLabelValues(saidWhat(after)).Inc()
+	if err := m.postIn(ctx, laneSaid, func() { m.mustStep(Paused{session, pause}) }); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(pause):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // brief reports whether a message never takes long.
 func brief(m control.Up) bool {
 	switch m.(type) {
-	case *control.EndpointUpdate, *control.Ack, *control.Heartbeat:
+	case *control.EndpointUpdate, *control.Ack, *control.Heartbeat, *control.Claim:
 		return true
 	}
 	return false

@@ -16,8 +16,8 @@ import (
 // HeartbeatEvery is how long a session may be quiet before the member says so.
 const HeartbeatEvery = 5 * time.Second
 
-// Event is what happens to a Core: Changed, Opened, Continued, Received, Flooded, Closed, Asked,
-// Polled, Ceased, PeerOpened, PeerReceived, PeerClosed, Fresh, Confirmed or Tick.
+// Event is what happens to a Core: Changed, Opened, Continued, Received, Flooded, Paused, Closed,
+// Asked, Polled, Ceased, PeerOpened, PeerReceived, PeerClosed, Fresh, Confirmed or Tick.
 type Event interface{ event() }
 
 type (
@@ -41,6 +41,11 @@ type (
 	Flooded struct {
 		Session control.SessionID
 		Request *control.PolicyRequest
+	}
+	// Paused says how long a session is not read from now on: its host says more than it may.
+	Paused struct {
+		Session control.SessionID
+		For     time.Duration
 	}
 	// Continued has a Core go on with a session that opens.
 	Continued struct{ Session control.SessionID }
@@ -97,6 +102,7 @@ func (Changed) event()   {}
 func (Opened) event()    {}
 func (Received) event()  {}
 func (Flooded) event()   {}
+func (Paused) event()    {}
 func (Continued) event() {}
 func (Closed) event()    {}
 func (Asked) event()     {}
@@ -239,6 +245,7 @@ type session struct {
 	members  []string                    // addresses that it was told
 	leaves   time.Time                   // when it is to go elsewhere; zero if it may stay
 	doubts   int                         // requests that wait for the store
+	paused   time.Duration               // that it was not read
 }
 
 // NewCore returns a Core of the member with the name, for a world that was loaded.
@@ -309,6 +316,10 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 	case Flooded:
 		if s := c.sessions[e.Session]; s != nil {
 			c.hesitate(s, e.Request, "too many questions of the host wait")
+		}
+	case Paused:
+		if s := c.sessions[e.Session]; s != nil {
+			s.paused += e.For
 		}
 	case Closed:
 		c.forget(c.sessions[e.Session])
@@ -517,7 +528,7 @@ func (c *Core) SessionsOf(hosts []dove.HostName) []control.SessionStatus {
 func (c *Core) status(s *session) control.SessionStatus {
 	status := control.SessionStatus{
 		Session: s.id, Member: c.member, Host: s.identity.Host, VTEP: s.identity.VTEP, Serial: s.identity.Serial,
-		Software: s.software, Opened: s.opened,
+		Software: s.software, Opened: s.opened, Paused: s.paused,
 	}
 	status.Told, status.Acked = c.ledger.Frontiers(s.id)
 	status.Peers, status.Absent, status.Pairs = c.interest.Held(s.id)

@@ -23,6 +23,7 @@ type measures struct {
 	opened    prometheus.Counter
 	unopened  *prometheus.CounterVec // by reason
 	ended     *prometheus.CounterVec // by reason
+	pauses    *prometheus.CounterVec // by what was said
 	denied    prometheus.Counter
 	loads     prometheus.Counter
 	receipts  prometheus.Histogram
@@ -98,6 +99,7 @@ func newMeasures() *measures {
 		opened:   counter("dove_dpc_sessions_opened_total", "Sessions that dSwitches opened."),
 		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedElsewhere, endedSlow, endedInvalid),
 		unopened: counters("dove_dpc_sessions_not_opened_total", "Connections of dSwitches that became no session.", "reason", unopenedOften, unopenedOvertaken, unopenedHello, unopenedLost),
+		pauses:   counters("dove_dpc_session_pauses_total", "Times that a host said more than it may, and was not read for a while.", "said", saidQuestion, saidClaim, saidOther),
 		denied:   counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs."),
 		loads:    counter("dove_dpc_world_loads_total", "Times that all documents were read from the store."),
 		receipts: prometheus.NewHistogram(histogram("dove_dpc_receipt_seconds",
@@ -106,7 +108,7 @@ func newMeasures() *measures {
 }
 
 func (m *measures) all() []prometheus.Collector {
-	return []prometheus.Collector{m.steps, m.answer, m.questions, m.told, m.expected, m.resumed, m.opened, m.unopened, m.ended, m.denied, m.loads, m.receipts}
+	return []prometheus.Collector{m.steps, m.answer, m.questions, m.told, m.expected, m.resumed, m.opened, m.unopened, m.ended, m.pauses, m.denied, m.loads, m.receipts}
 }
 
 // step notes how long an event took, and what came of it.
@@ -164,6 +166,8 @@ func eventName(e Event) string {
 		return "continued"
 	case Flooded:
 		return "flooded"
+	case Paused:
+		return "paused"
 	case Closed:
 		return "closed"
 	case Asked:

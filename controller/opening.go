@@ -34,9 +34,10 @@ type openings struct {
 
 // opening is what one host does.
 type opening struct {
-	stop func()    // ends the connection that waits for its Hello; nil if there is none
-	turn uint64    // of that connection
-	full time.Time // when it may open openBurst again
+	stop  func() // ends the connection that waits for its Hello; nil if there is none
+	turn  uint64 // of that connection
+	opens pace
+	said  pace
 }
 
 func newOpenings() *openings {
@@ -49,22 +50,11 @@ func newOpenings() *openings {
 func (o *openings) begin(host dove.HostName, now time.Time, stop func()) (done func(rows int) (overtaken bool), err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	h := o.hosts[host]
-	if h == nil {
-		if len(o.hosts) >= openHosts {
-			for name, other := range o.hosts {
-				if other.stop == nil && other.full.Before(now) {
-					delete(o.hosts, name)
-				}
-			}
-		}
-		h = &opening{}
-		o.hosts[host] = h
+	h := o.of(host, now)
+	if over := h.opens.counts(now) - (openBurst-1)*openEvery; over > 0 {
+		return nil, dove.Errorf(dove.Unavailable, "host %s opens sessions too often: it may again in %s", host, over.Round(time.Millisecond))
 	}
-	if h.full.Sub(now) > (openBurst-1)*openEvery {
-		return nil, dove.Errorf(dove.Unavailable, "host %s opens sessions too often: it may again in %s", host, (h.full.Sub(now) - (openBurst-1)*openEvery).Round(time.Millisecond))
-	}
-	h.charge(now, 1)
+	h.opens.charge(now, openEvery)
 	if h.stop != nil {
 		h.stop()
 	}
@@ -74,7 +64,7 @@ func (o *openings) begin(host dove.HostName, now time.Time, stop func()) (done f
 	return func(rows int) bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		h.charge(now, rows/openRows)
+		h.opens.charge(now, time.Duration(rows/openRows)*openEvery)
 		if h.turn != turn {
 			return true
 		}
@@ -83,11 +73,21 @@ func (o *openings) begin(host dove.HostName, now time.Time, stop func()) (done f
 	}, nil
 }
 
-func (h *opening) charge(now time.Time, count int) {
-	if h.full.Before(now) {
-		h.full = now
+// of returns what a host does.
+func (o *openings) of(host dove.HostName, now time.Time) *opening {
+	h := o.hosts[host]
+	if h == nil {
+		if len(o.hosts) >= openHosts {
+			for name, other := range o.hosts {
+				if other.stop == nil && other.opens.counts(now)+other.said.counts(now) == 0 {
+					delete(o.hosts, name)
+				}
+			}
+		}
+		h = &opening{}
+		o.hosts[host] = h
 	}
-	h.full = h.full.Add(time.Duration(count) * openEvery)
+	return h
 }
 
 // receiveHello waits HelloTimeout for all of a Hello: until a session opens,

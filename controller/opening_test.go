@@ -133,3 +133,71 @@ func TestWhoIsOvertakenWaitsForNoPlace(t *testing.T) {
 		}
 	})
 }
+
+// A host says more than any dSwitch, of whichever kind and in whichever session: all of it is
+// heard, as fast as it may, and nobody else waits.
+func TestWhoSaysTooMuchWaits(t *testing.T) {
+	const more = 5000 // messages
+	question := control.Question{VNI: 1, Local: netip.MustParseAddr("10.0.0.11"), Peer: netip.MustParseAddr("10.0.0.99")}
+	for what, message := range map[string]control.Up{
+		saidQuestion: &control.PolicyRequest{ID: 1, Questions: []control.Question{question}},
+		saidClaim:    &control.Claim{Endpoint: dove.Endpoint{Tenant: "acme", ID: "web-1"}, Epoch: 1, Addr: netip.MustParseAddr("10.0.0.9")},
+		saidOther:    &control.Heartbeat{},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(t, nil)
+				other := f.open(2, 0, 100)
+				next[*control.Frontier](t, other)
+				var loud *testSession
+				again := func() {
+					if loud != nil {
+						synctest.Wait() // all was heard
+						loud.cancel()
+						<-loud.ended
+					}
+					loud = f.open(1, 0, saidBurst)
+					go func(s *testSession) {
+						for {
+							select {
+							case <-s.down:
+							case <-s.ctx.Done():
+								return
+							}
+						}
+					}(loud)
+				}
+				burst := saidBurst / things(message)
+				begun := time.Now()
+				for i := range burst + more {
+					if i%(burst/4) == 0 && i <= burst/2 {
+						again()
+					}
+					loud.up <- message
+					if i == burst-1 {
+						synctest.Wait()
+						if took := time.Since(begun); took > 0 || len(loud.up) > 0 {
+							t.Fatalf("%d messages took %s, and %d are not heard", burst, took, len(loud.up))
+						}
+					}
+				}
+				asked := time.Now()
+				other.ask(t, f.member.World(), "10.0.0.12", "10.0.0.11")
+				if waited := time.Since(asked); waited > 0 {
+					t.Errorf("another host waited %s for its answer", waited)
+				}
+				for len(loud.up) > 0 {
+					time.Sleep(time.Millisecond)
+				}
+				took, want := time.Since(begun), time.Duration(more*things(message))*saidEvery
+				if took < want-pauseLeast || took > want+2*pauseLeast {
+					t.Errorf("what was over took %s, want %s", took, want)
+				}
+				time.Sleep(pauseLeast)
+				if of := f.member.SessionsOf("h1"); len(of) != 1 || of[0].Paused < took-2*pauseLeast || of[0].Paused > took+2*pauseLeast {
+					t.Errorf("that took %s, its session says %+v", took, of)
+				}
+			})
+		})
+	}
+}

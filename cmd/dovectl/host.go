@@ -193,6 +193,9 @@ func (a *app) printHost(w io.Writer, h api.Host) {
 		row(w, "session:", fmt.Sprintf("%d, since %s", s.Session, s.Opened.Format(time.RFC3339)))
 		row(w, "software:", s.Software)
 		row(w, "frontier:", fmt.Sprintf("told %d, acknowledged %d", s.Told, s.Acked))
+		if s.Paused > 0 {
+			row(w, "said too much:", fmt.Sprintf("and was not read for %s", s.Paused.Round(time.Millisecond)))
+		}
 		row(w, "holds:", fmt.Sprintf("%d peers (%d of them absent), %d class pairs", s.Peers, s.Absent, s.Pairs))
 	}
 }

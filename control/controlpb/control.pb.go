@@ -5158,6 +5158,7 @@ type Status struct {
 	Endpoints     []*EndpointUpdate      `protobuf:"bytes,12,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	Late          []*Endpoint            `protobuf:"bytes,13,rep,name=late,proto3" json:"late,omitempty"`
 	Member        string                 `protobuf:"bytes,14,opt,name=member,proto3" json:"member,omitempty"`
+	Paused        int64                  `protobuf:"varint,15,opt,name=paused,proto3" json:"paused,omitempty"` // ns
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5288,6 +5289,13 @@ func (x *Status) GetMember() string {
 		return x.Member
 	}
 	return ""
+}
+
+func (x *Status) GetPaused() int64 {
+	if x != nil {
+		return x.Paused
+	}
+	return 0
 }
 
 var File_control_proto protoreflect.FileDescriptor
@@ -5689,7 +5697,7 @@ const file_control_proto_rawDesc = "" +
 	"\vStatusReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x123\n" +
 	"\bsessions\x18\x02 \x03(\v2\x17.dove.control.v1.StatusR\bsessions\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"\x8a\x03\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\xa2\x03\n" +
 	"\x06Status\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -5705,7 +5713,8 @@ const file_control_proto_rawDesc = "" +
 	"\x05pairs\x18\v \x01(\x03R\x05pairs\x12=\n" +
 	"\tendpoints\x18\f \x03(\v2\x1f.dove.control.v1.EndpointUpdateR\tendpoints\x12-\n" +
 	"\x04late\x18\r \x03(\v2\x19.dove.control.v1.EndpointR\x04late\x12\x16\n" +
-	"\x06member\x18\x0e \x01(\tR\x06memberB Z\x1edove.network/control/controlpbb\x06proto3"
+	"\x06member\x18\x0e \x01(\tR\x06member\x12\x16\n" +
+	"\x06paused\x18\x0f \x01(\x03R\x06pausedB Z\x1edove.network/control/controlpbb\x06proto3"
 
 var (
 	file_control_proto_rawDescOnce sync.Once
