@@ -30,7 +30,7 @@ calm and in the storm in turn: guests of another tenant look for all addresses o
 them (scan), hosts ask about them as fast as they are answered (flood), an address is
 announced by two guests without a pause (claims), half of the hosts open sessions and hold
 nothing (coldstart), one of three members is killed (death). The fleet and the dpc share the
-processors: what the fleet takes of them in a storm, it would not elsewhere.`,
+processors: as root, the fleet has what the dpc and those who ask leave of them.`,
 		Example: `  dovelab bench control                                       # 100,000 endpoints, 1,000 hosts
   dovelab bench control --endpoints 1000000 --hosts 10000 --json out.json
   dovelab bench control --endpoints 2000 --hosts 50 --seconds 1
@@ -61,6 +61,11 @@ processors: what the fleet takes of them in a storm, it would not elsewhere.`,
 		bin, err := programs()
 		if err != nil {
 			return err
+		}
+		if len(b.Storms) > 0 {
+			if err := fleet.Behind(); err != nil {
+				return err
+			}
 		}
 		b.Out, b.Software, b.DPC = cmd.OutOrStdout(), version, filepath.Join(bin, "dpc")
 		b.Prober = []string{filepath.Join(bin, "dovelab"), "bench", "probe"}

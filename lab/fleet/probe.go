@@ -160,17 +160,6 @@ func (r *run) probe(address string) (*prober, error) {
 	return b, nil
 }
 
-// ahead runs a program ahead of this process, if root does: what is measured is not to wait
-// for who makes the load.
-func ahead(ctx context.Context, command ...string) *exec.Cmd {
-	if os.Geteuid() == 0 {
-		if nice, err := exec.LookPath("nice"); err == nil {
-			command = append([]string{nice, "-n", "-5"}, command...)
-		}
-	}
-	return exec.CommandContext(ctx, command[0], command[1:]...)
-}
-
 // listen takes what the process tells.
 func (p *prober) listen(out io.Reader) {
 	lines := bufio.NewScanner(out)

@@ -204,7 +204,13 @@ func (r *run) claims() (func(context.Context) error, error) {
 		sent[i] = &control.Claim{Endpoint: a.Endpoint, Epoch: a.Epoch, Addr: shared}
 	}
 	return func(ctx context.Context) error {
-		return r.rage(ctx, len(sent), func(i int, _ *rand.Rand) error { return f.hosts[i].conn.Send(sent[i]) })
+		return r.rage(ctx, len(sent), func(i int, _ *rand.Rand) error {
+			sent, err := f.hosts[i].conn.TrySend(sent[i])
+			if !sent { // the dpc does not read
+				time.Sleep(time.Millisecond)
+			}
+			return err
+		})
 	}, nil
 }
 

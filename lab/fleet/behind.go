@@ -1,0 +1,45 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// schedIdle is the policy of who runs while nobody else wants to (sched(7)).
+const schedIdle = 5
+
+// Behind has this process, if root runs it, run from now on only while nobody else wants to:
+// what a ControlBench measures is not to wait for who makes the load, which elsewhere has
+// processors of its own. The dpc, and who asks it, are not behind.
+func Behind() error {
+	if os.Geteuid() != 0 { // who is no root cannot have others come forward again
+		return nil
+	}
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads { // those that come later are as who starts them
+		id, err := strconv.Atoi(thread.Name())
+		if err == nil {
+			err = unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: schedIdle}, 0)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+	}
+	return nil
+}
+
+// ahead runs a program that is not behind.
+func ahead(ctx context.Context, command ...string) *exec.Cmd {
+	if chrt, err := exec.LookPath("chrt"); err == nil && os.Geteuid() == 0 {
+		command = append([]string{chrt, "--other", "0"}, command...)
+	}
+	return exec.CommandContext(ctx, command[0], command[1:]...)
+}
