@@ -24,9 +24,9 @@ type SessionStatus struct {
 	Software  string           `json:"software"`
 	Opened    time.Time        `json:"opened"`
 	Paused    time.Duration    `json:"paused"` // that it was not read, because the host said more than it may
-	Told      dove.Revision    `json:"told"`  // last frontier that was sent
-	Acked     dove.Revision    `json:"acked"` // last frontier that was acknowledged
-	Peers     int              `json:"peers"` // rows held, negative ones too
+	Told      dove.Revision    `json:"told"`   // last frontier that was sent
+	Acked     dove.Revision    `json:"acked"`  // last frontier that was acknowledged
+	Peers     int              `json:"peers"`  // rows held, negative ones too
 	Absent    int              `json:"absent"`
 	Pairs     int              `json:"pairs"`
 	Endpoints []EndpointUpdate `json:"endpoints"` // what the host said of its assignments
