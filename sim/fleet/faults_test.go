@@ -48,6 +48,8 @@ var faults = []struct {
 	{fault{"Hellos have no number", "agent/session.go", "c.number = max(c.number+1, uint64(max(c.now.UnixNano(), 0)))", "c.number = 1"}, "it is the latest one, and yet|" + tooEarly + "|" + stuck + "|" + carried},
 	{fault{"a member that has lost its store keeps its sessions", "controller/elsewhere.go", "case c.stale:\n\t\tc.sendAway", "case false:\n\t\tc.sendAway"}, "and still has"},
 	{fault{"what a port became is told before its session", "controller/fellows.go", "c.tellPresences()\n\tc.effects", "c.effects"}, carried},
+	{fault{"a release is forgotten", "controller/session.go", "c.interest.Release(s.id, m.Expected, m.Peers, m.Pairs)", ""}, held + "|" + stuck},
+	{fault{"a host is not told the number of its later session", "agent/session.go", "c.number = max(c.number, m.Later)", ""}, stuck},
 	{fault{"flows are not handed to another member", "controller/carry.go", "c.tellFellow(k.to.member, &control.Handover{Host: e.Other(s.identity.Host), Session: k.to.session, Carry: *m})", ""}, carried},
 }
 
