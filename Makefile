@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build setup demo test lossless real-faults truth-tables random sim faults generate clean
+.PHONY: help build setup demo test lossless real-faults truth-tables random walks sim faults generate clean
 
 help: ## show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ truth-tables: build ## the truth tables that cyclonus makes of Kubernetes polici
 N ?= 100000
 random: setup ## ask oracle, tables and two eBPF switches about N=100000 packets in random worlds, of seeds from SEED=n on (root, a million in half a minute)
 	SEED=$(SEED) $(GO) test -count=1 -timeout 0 -v -run 'TestWorlds$$' ./dataplane/ebpf -packets $(N)
+
+WORLDS ?= 40
+walks: ## WORLDS=40 random worlds, held against the oracle while they change and move, of seeds from SEED=n on (two minutes)
+	$(GO) test -count=1 -timeout 0 -v -run 'Agree|Walks|NothingIsLost' ./sim -worlds $(WORLDS) -seed $(or $(SEED),$(shell date +%s%N))
 
 RUNS ?= 100
 sim: build ## RUNS=100 fleets in virtual time in which everything goes wrong, of seeds from SEED=n on (some minutes)
