@@ -27,6 +27,7 @@ type assignment struct {
 	held    int              // packets held for the port
 	pieces  int              // fragments held for it beside
 	vain    time.Time        // until when what it asked for in vain counts
+	claims  time.Time        // until when what its guest announced counts
 	told    control.EndpointUpdate
 	adopted adoption
 	touched bool
