@@ -117,11 +117,18 @@ func (s *Store) status(ctx context.Context) (*clientv3.StatusResponse, error) {
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
 // Room returns nil as long as documents may be added, and dove.Unavailable with
-// the reason if the store is too full. It does not ask anybody: Tend keeps it up to date.
+// the reason if the store is too full. It does not ask anybody: Tend keeps it up to date, and who would be refused
+// has this process's member looked at again.
 func (s *Store) Room() error {
-	c := s.condition.Load()
-	if c == nil || c.Full() < RefuseAt {
+	noted := s.condition.Load()
+	if noted == nil || noted.Full() < RefuseAt {
 		return nil
+	}
+	c := *noted
+	if s.member != nil {
+		if c, _ = s.member.condition(s.dir); c.Full() < RefuseAt {
+			return nil // there is room again
+		}
 	}
 	return dove.Errorf(dove.Unavailable, "the store is full to %d %% (%s of %s): delete what is not needed, or give it more room; until then it takes deletions and bindings only", c.Full(), mebibytes(c.Size), mebibytes(c.Most))
 }
