@@ -12,7 +12,7 @@ import (
 	"dove.network/world"
 )
 
-// TestPresence walks random changes of endpoints, and of a network now and then, and
+// TestPresence walks random changes of endpoints, and of a network and a blueprint now and then, and
 // checks that a view which followed them knows of each host what a new one does.
 func TestPresence(t *testing.T) {
 	seed := rand.Uint64()
@@ -76,6 +76,11 @@ func TestPresence(t *testing.T) {
 			n, _ := w.Network(dove.Network{Tenant: "a", Name: "n1"})
 			n.VNI = dove.VNI(20 + random.IntN(2))
 			changes = append(changes, n)
+		}
+		if random.IntN(20) == 0 { // some tell members apart that others do not
+			text := "apiVersion: dove/v1\nkind: Blueprint\nname: b\ndomain: d\ngroups: {g0: {}, g1: {}}\noutside: {far: {prefixes: [%s]}}\npolicies:\n  - {name: p, from: g0, to: far, allow: [tcp/%d]}\n"
+			text = fmt.Sprintf(text, []string{"192.0.2.0/24", "10.0.0.0/25"}[random.IntN(2)], 1+random.IntN(9))
+			changes = append(changes, world.Blueprint{Tenant: "a", Name: "b", Domain: "d", Text: text})
 		}
 		before := map[dove.HostName]*presence{}
 		for _, h := range hosts {

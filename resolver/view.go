@@ -327,12 +327,19 @@ func (v *View) advance(next *world.World, d world.Delta) ([]dove.HostName, map[d
 		}
 	}
 	shifted := map[dove.HostName]map[stand]int{}
-	if len(d.Networks)+len(d.Domains)+len(d.Classes) == 0 {
+	followed := len(d.Networks)+len(d.Classes) == 0 && !slices.ContainsFunc(d.Domains, func(name dove.Domain) bool {
+		t := v.tables[name]
+		return t == nil || !next.Domain(name).Classifies(t.domain)
+	})
+	if followed {
 		shifted = v.shifted(d)
-	} else {
+	}
+	if !followed || len(d.Domains) > 0 {
 		for _, p := range v.presence {
-			p.counts = nil
 			clear(p.reaches)
+			if !followed {
+				p.counts = nil
+			}
 		}
 	}
 	for _, c := range d.Classes {
