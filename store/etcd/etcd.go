@@ -247,11 +247,10 @@ func (s *Store) Commit(ctx context.Context, txn dove.Txn) (dove.Revision, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	var compares []clientv3.Cmp
-	var actual, ops []clientv3.Op
+	compares := make([]clientv3.Cmp, 0, len(txn.Reads))
+	ops := make([]clientv3.Op, 0, len(txn.Puts)+len(txn.Deletes))
 	for _, r := range txn.Reads {
 		compares = append(compares, clientv3.Compare(clientv3.ModRevision(r.Key), "=", int64(r.Revision)))
-		actual = append(actual, clientv3.OpGet(r.Key, clientv3.WithKeysOnly()))
 	}
 	for _, p := range txn.Puts {
 		ops = append(ops, clientv3.OpPut(p.Key, string(p.Value)))
@@ -259,23 +258,35 @@ func (s *Store) Commit(ctx context.Context, txn dove.Txn) (dove.Revision, error)
 	for _, key := range txn.Deletes {
 		ops = append(ops, clientv3.OpDelete(key))
 	}
-	answer, err := s.client.Txn(ctx).If(compares...).Then(ops...).Else(actual...).Commit()
+	answer, err := s.client.Txn(ctx).If(compares...).Then(ops...).Commit()
 	if err != nil {
 		return 0, said("committing", err)
 	}
 	if answer.Succeeded {
 		return dove.Revision(answer.Header.Revision), nil
 	}
-	for i, r := range txn.Reads {
-		is := dove.Revision(0)
-		if kvs := answer.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
-			is = dove.Revision(kvs[0].ModRevision)
-		}
-		if is != r.Revision {
-			return 0, dove.Errorf(dove.Conflict, "document %s is at revision %d, not %d", r.Key, is, r.Revision)
-		}
+	return 0, s.conflict(ctx, txn.Reads)
+}
+
+// conflict says which of the reads did not hold. They are looked at again for it, so that what
+// succeeds, which is nearly all, carries nothing for the case.
+func (s *Store) conflict(ctx context.Context, reads []dove.Read) error {
+	actual := make([]clientv3.Op, len(reads))
+	for i, r := range reads {
+		actual[i] = clientv3.OpGet(r.Key, clientv3.WithKeysOnly())
 	}
-	panic("etcd: a compare failed that holds")
+	if answer, err := s.client.Txn(ctx).Then(actual...).Commit(); err == nil {
+		for i, r := range reads {
+			is := dove.Revision(0)
+			if kvs := answer.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
+				is = dove.Revision(kvs[0].ModRevision)
+			}
+			if is != r.Revision {
+				return dove.Errorf(dove.Conflict, "document %s is at revision %d, not %d", r.Key, is, r.Revision)
+			}
+		}
+	} // else one that was not to be there came and is gone again
+	return dove.Errorf(dove.Conflict, "a document was changed meanwhile")
 }
 
 // Current returns a revision that is not before any that was committed when it
