@@ -78,12 +78,13 @@ func (c *change) putHost(old, doc world.Host) {
 
 // occupy relies on a host for a binding. Who decided to delete the host before it
 // had the binding could not read that there was none: the claim of the VTEP, which
-// DeleteHost takes back, is therefore written again.
+// DeleteHost takes back, is therefore written again. Whoever has that claim is there.
 func (c *change) occupy(h world.Host) {
-	c.read(h.Key())
-	if h.VTEP.IsValid() {
-		c.put(world.VTEPAlloc{VTEP: h.VTEP, Host: h.Name})
+	if !h.VTEP.IsValid() {
+		c.read(h.Key())
+		return
 	}
+	c.put(world.VTEPAlloc{VTEP: h.VTEP, Host: h.Name})
 }
 
 // DeleteHost removes a host that no endpoint is bound to. Its certificate and

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 
@@ -230,9 +231,20 @@ func read[D Document](doc dove.Doc) (*held[D], error) {
 	return h, nil
 }
 
+// reread is read of a document that was there before. Many are written only so that writers
+// collide, and say what they said.
+func reread[D Document](doc dove.Doc, old *held[D]) (*held[D], error) {
+	if old == nil || doc.Value == nil || !bytes.Equal(doc.Value, Put(old.doc).Value) {
+		return read[D](doc)
+	}
+	same := *old
+	same.revision = doc.Revision
+	return &same, nil
+}
+
 // replace puts a document in the place of its old version, in all trees.
 func replace[D Document](doc dove.Doc, old *held[D], changes *[]Change[D], trees ...*tree[*held[D]]) error {
-	new, err := read[D](doc)
+	new, err := reread(doc, old)
 	if err != nil {
 		return err
 	}
