@@ -218,7 +218,7 @@ func (s *server) endpoints() {
 			return nil, err
 		}
 		e, ok := w.Endpoint(in.name())
-		return one(w, "endpoint", in.name(), e, ok, renderEndpoint(w, s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt))
+		return one(w, "endpoint", in.name(), e, ok, renderEndpoint(w, s.Backend.PortsOf(e.Full(), e.Bindings()...), s.Backend.Receipt))
 	})
 	register(s, huma.Operation{
 		OperationID: "put-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}", Tags: tags,
@@ -282,7 +282,7 @@ func (s *server) endpoints() {
 
 func (s *server) writeEndpoint(ctx context.Context, in EndpointPath, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, world.Endpoint, error)) (*Written[Endpoint], error) {
 	return write(ctx, s, in.key(), c, decide, func(e world.Endpoint, since dove.Revision) Endpoint {
-		return renderEndpoint(s.Backend.World(), s.Backend.SessionsOf(e.Bindings()...), s.Backend.Receipt)(e, since)
+		return renderEndpoint(s.Backend.World(), s.Backend.PortsOf(e.Full(), e.Bindings()...), s.Backend.Receipt)(e, since)
 	})
 }
 

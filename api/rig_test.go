@@ -134,6 +134,10 @@ func (b *backend) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
 	return slices.DeleteFunc(slices.Clone(b.sessions), func(s control.SessionStatus) bool { return !slices.Contains(hosts, s.Host) })
 }
 
+func (b *backend) PortsOf(_ dove.Endpoint, hosts ...dove.HostName) []control.SessionStatus {
+	return b.SessionsOf(hosts...)
+}
+
 func (b *backend) Inspect(_ context.Context, host dove.HostName, t control.Tuple) (control.Report, error) {
 	if b.inspect == nil {
 		return control.Report{}, dove.Errorf(dove.NotFound, "host %s has no session", host)

@@ -16,16 +16,17 @@ func (c *Core) assignAll(s *session, attached []control.EndpointUpdate) []contro
 	var taken, given []control.Down
 	for e := range c.world.EndpointsOn(s.identity.Host) {
 		if a := assignment(c.world, e, s.identity.Host); a != nil {
-			s.assigned[a.Endpoint] = givenOf(a)
+			s.ports[a.Endpoint] = port{given: givenOf(a)}
 			given = append(given, a)
 		}
 	}
 	for _, u := range attached {
-		switch a, ok := s.assigned[u.Endpoint]; {
+		switch p, ok := s.ports[u.Endpoint]; {
 		case !ok:
 			taken = append(taken, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
-		case a.epoch == u.Epoch:
-			s.states[u.Endpoint] = u
+		case p.epoch == u.Epoch:
+			p.says(u)
+			s.ports[u.Endpoint] = p
 		}
 	}
 	return append(taken, given...)
@@ -79,22 +80,22 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 		slices.Sort(hosts[name])
 		for _, host := range slices.Compact(hosts[name]) {
 			s := c.hosts[host]
-			was, had := s.assigned[name]
+			p, had := s.ports[name]
 			var is *control.Assign
 			if e, ok := c.world.Endpoint(name); ok && e.BoundTo(host) {
 				is = assignment(c.world, e, host)
 			}
 			switch {
 			case is == nil && had:
-				delete(s.assigned, name)
-				delete(s.states, name) // what it was asked to carry may be on its way
-				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: was.epoch})
-			case is != nil && (!had || was != givenOf(is)):
-				if had && was.epoch != is.Epoch {
-					delete(s.states, name)
+				delete(s.ports, name) // what it was asked to carry may be on its way
+				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: p.epoch})
+			case is != nil && (!had || p.given != givenOf(is)):
+				if had && p.epoch != is.Epoch {
+					p = port{}
 					delete(s.carries, name)
 				}
-				s.assigned[name] = givenOf(is)
+				p.given = givenOf(is)
+				s.ports[name] = p
 				given[s.id] = append(given[s.id], is)
 			}
 		}
@@ -102,17 +103,6 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 	for id, list := range given {
 		news[id] = append(news[id], list...)
 	}
-}
-
-// given is what is kept of an assignment that a session was sent: the world says the rest.
-type given struct {
-	epoch  dove.Epoch
-	moves  bool // the endpoint has another binding, to a host that can be reached
-	digest control.Digest
-}
-
-func givenOf(a *control.Assign) given {
-	return given{a.Epoch, a.Other != (control.Tunnel{}), a.Digest()}
 }
 
 // interfaces are those of a router, none of nil.

@@ -42,14 +42,15 @@ func (c *Core) carry(name dove.Endpoint) {
 		return
 	}
 	from, to := c.hosts[e.Source()], c.partyOf(e.Other(e.Source()))
-	if from == nil || to == nil || !enforces(from.states, e, e.Source()) || !enforces(to.states, e, e.Other(e.Source())) {
+	if from == nil || to == nil || !enforces(from.said, e, e.Source()) || !enforces(to.said, e, e.Other(e.Source())) {
 		return
 	}
 	was := from.carries[name]
 	if was != nil && (was.epoch != e.Epoch || was.to != to.at) {
 		was = nil
 	}
-	has := to.states[name].Carried
+	other, _ := to.said(name)
+	has := other.Carried
 	if has && !e.Activated {
 		delete(from.carries, name)
 		return
@@ -85,32 +86,24 @@ func (c *Core) aware(e world.Endpoint) bool {
 	return true
 }
 
-// late are the endpoints that moved away from a session's host, of whose flows those
+// late reports whether an endpoint moved away from a session's host, and of its flows those
 // are still to be carried that began there while not all knew.
-func (c *Core) late(s *session) (names []dove.Endpoint) {
-	moving := map[dove.Endpoint]bool{}
-	for name := range s.states {
-		if c.moving[name] {
-			moving[name] = true
-		}
+func (c *Core) late(s *session, name dove.Endpoint) bool {
+	if !c.moving[name] {
+		return false
 	}
-	for _, name := range sortedEndpoints(moving) {
-		e, ok := c.world.Endpoint(name)
-		if !ok || !e.Activated || e.Standby != s.identity.Host || !enforces(s.states, e, s.identity.Host) {
-			continue
-		}
-		to, k := c.partyOf(e.Host), s.carries[name]
-		if to != nil && enforces(to.states, e, e.Host) && !(k != nil && k.epoch == e.Epoch && k.to == to.at && k.last && k.over) {
-			names = append(names, name)
-		}
+	e, ok := c.world.Endpoint(name)
+	if !ok || !e.Activated || e.Standby != s.identity.Host || !enforces(s.said, e, s.identity.Host) {
+		return false
 	}
-	return names
+	to, k := c.partyOf(e.Host), s.carries[name]
+	return to != nil && enforces(to.said, e, e.Host) && !(k != nil && k.epoch == e.Epoch && k.to == to.at && k.last && k.over)
 }
 
 // enforces reports whether a host says that an endpoint's port is open, in the
 // part that its present bindings give it there.
-func enforces(states map[dove.Endpoint]control.EndpointUpdate, e world.Endpoint, host dove.HostName) bool {
-	u, ok := states[e.Full()]
+func enforces(said func(dove.Endpoint) (control.EndpointUpdate, bool), e world.Endpoint, host dove.HostName) bool {
+	u, ok := said(e.Full())
 	return ok && u.State == control.EndpointActive && u.Epoch == e.Epoch && u.Standby == (e.Standby == host)
 }
 
@@ -118,7 +111,7 @@ func enforces(states map[dove.Endpoint]control.EndpointUpdate, e world.Endpoint,
 func (c *Core) carryAgain() {
 	for _, s := range c.inOrder() {
 		for _, name := range sortedEndpoints(s.carries) {
-			if _, bound := s.assigned[name]; !bound && c.now.Sub(s.carries[name].asked) > carryLate {
+			if _, bound := s.ports[name]; !bound && c.now.Sub(s.carries[name].asked) > carryLate {
 				delete(s.carries, name)
 				continue
 			}
@@ -136,7 +129,7 @@ func (c *Core) carried(s *session, m *control.Carry) {
 	e, ok := c.world.Endpoint(m.Endpoint)
 	k := s.carries[m.Endpoint]
 	if !ok || k == nil || k.epoch != m.Epoch || k.epoch != e.Epoch || e.Standby == "" || !e.BoundTo(s.identity.Host) {
-		a, bound := s.assigned[m.Endpoint] // it may have been asked under bindings that are no more
+		a, bound := s.ports[m.Endpoint] // it may have been asked under bindings that are no more
 		if asked := k != nil && k.epoch >= m.Epoch; !asked && (!bound || a.epoch <= m.Epoch) {
 			deny("nobody asked for its flows under epoch %d", m.Epoch)
 		}

@@ -117,6 +117,10 @@ func TestAMove(t *testing.T) {
 		if len(statuses) != 1 {
 			t.Fatalf("%+v", statuses)
 		}
+		port := r.core.PortsOf(web, []dove.HostName{"h1"})[0]
+		if len(port.Endpoints) != 1 || port.Endpoints[0].Endpoint != web || len(port.Late) != len(statuses[0].Late) {
+			t.Fatalf("of the endpoint alone: %+v", port)
+		}
 		return len(statuses[0].Late)
 	}
 	expect(t, "not all know", h1)
@@ -149,7 +153,7 @@ func TestAMove(t *testing.T) {
 	carry(time.Second)
 	r.say(again, &control.EndpointUpdate{Endpoint: web, Epoch: h1.assigned[web].Epoch, State: control.EndpointActive, Carried: true, Flows: 7, Detail: "some were lost"})
 	r.opened(again, true)
-	if u := r.core.hosts["h3"].states[web]; u.Flows != 7 || u.Detail == "" {
+	if u, _ := r.core.hosts["h3"].said(web); u.Flows != 7 || u.Detail == "" {
 		t.Errorf("what followed late is told for all: %+v", u)
 	}
 	if late() != 0 {

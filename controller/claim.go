@@ -31,7 +31,7 @@ type claiming struct {
 
 // announced takes a host's word that one of its guests announced an address.
 func (c *Core) announced(s *session, m *control.Claim) {
-	a, here := s.assigned[m.Endpoint]
+	a, here := s.ports[m.Endpoint]
 	e, ok := c.world.Endpoint(m.Endpoint)
 	switch {
 	case !here || !ok || e.Host != s.identity.Host:

@@ -237,9 +237,8 @@ type session struct {
 	identity control.Identity
 	software string
 	opened   time.Time
-	sent     time.Time // when it was last sent anything
-	assigned map[dove.Endpoint]given
-	states   map[dove.Endpoint]control.EndpointUpdate
+	sent     time.Time                   // when it was last sent anything
+	ports    map[dove.Endpoint]port      // that it is assigned
 	carries  map[dove.Endpoint]*carrying // what it was asked to carry
 	number   uint64                      // of its Hello
 	members  []string                    // addresses that it was told
@@ -502,7 +501,7 @@ func (c *Core) markApart(host dove.HostName) {
 func (c *Core) Sessions() []control.SessionStatus {
 	var all []control.SessionStatus
 	for _, s := range c.inOrder() {
-		all = append(all, c.status(s))
+		all = append(all, c.status(s, sortedEndpoints(s.ports)...))
 	}
 	return all
 }
@@ -519,23 +518,39 @@ func (c *Core) SessionsOf(hosts []dove.HostName) []control.SessionStatus {
 	var some []control.SessionStatus
 	for _, host := range hosts {
 		if s := c.hosts[host]; s != nil {
-			some = append(some, c.status(s))
+			some = append(some, c.status(s, sortedEndpoints(s.ports)...))
 		}
 	}
 	return some
 }
 
-func (c *Core) status(s *session) control.SessionStatus {
+// PortsOf is SessionsOf where of what is known of endpoints only one matters.
+func (c *Core) PortsOf(name dove.Endpoint, hosts []dove.HostName) []control.SessionStatus {
+	var some []control.SessionStatus
+	for _, host := range hosts {
+		if s := c.hosts[host]; s != nil {
+			some = append(some, c.status(s, name))
+		}
+	}
+	return some
+}
+
+// status returns what is known of a session, and of endpoints of its host.
+func (c *Core) status(s *session, of ...dove.Endpoint) control.SessionStatus {
 	status := control.SessionStatus{
 		Session: s.id, Member: c.member, Host: s.identity.Host, VTEP: s.identity.VTEP, Serial: s.identity.Serial,
 		Software: s.software, Opened: s.opened, Paused: s.paused,
 	}
 	status.Told, status.Acked = c.ledger.Frontiers(s.id)
 	status.Peers, status.Absent, status.Pairs = c.interest.Held(s.id)
-	for _, name := range sortedEndpoints(s.states) {
-		status.Endpoints = append(status.Endpoints, s.states[name])
+	for _, name := range of {
+		if u, ok := s.said(name); ok {
+			status.Endpoints = append(status.Endpoints, u)
+			if c.late(s, name) {
+				status.Late = append(status.Late, name)
+			}
+		}
 	}
-	status.Late = c.late(s)
 	return status
 }
 

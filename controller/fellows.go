@@ -26,7 +26,17 @@ type place struct {
 // party is what a session says of the ports on its host, wherever the session is.
 type party struct {
 	at     place
+	here   *session // nil: with a fellow
 	states map[dove.Endpoint]control.EndpointUpdate
+}
+
+// said returns what the host says of an endpoint.
+func (p *party) said(name dove.Endpoint) (control.EndpointUpdate, bool) {
+	if p.here != nil {
+		return p.here.said(name)
+	}
+	u, ok := p.states[name]
+	return u, ok
 }
 
 // saying is what a Core tells its fellows at the end of a step.
@@ -48,7 +58,7 @@ func (c *Core) placeOf(host dove.HostName) (place, bool) {
 // partyOf is what is known of a host's session, nil if there is none.
 func (c *Core) partyOf(host dove.HostName) *party {
 	if s := c.hosts[host]; s != nil {
-		return &party{place{session: uint64(s.id)}, s.states}
+		return &party{at: place{session: uint64(s.id)}, here: s}
 	}
 	at, ok := c.placeOf(host)
 	if !ok {
@@ -176,7 +186,7 @@ func (c *Core) tellState(name dove.Endpoint, s *session) {
 	if s == nil || !ok || e.Standby == "" {
 		return
 	}
-	u, said := s.states[name]
+	u, said := s.said(name)
 	if at, ok := c.placeOf(e.Other(s.identity.Host)); said && ok && at.member != "" {
 		c.tellFellow(at.member, &control.PortState{Host: s.identity.Host, Session: s.number, Update: u})
 	}
@@ -193,7 +203,7 @@ func (c *Core) portState(name string, m *control.PortState) {
 		return
 	}
 	if c.far[m.Host] == nil || c.far[m.Host].at != at {
-		c.far[m.Host] = &party{at, map[dove.Endpoint]control.EndpointUpdate{}}
+		c.far[m.Host] = &party{at: at, states: map[dove.Endpoint]control.EndpointUpdate{}}
 	}
 	states := c.far[m.Host].states
 	if _, known := states[m.Update.Endpoint]; !known && len(states) >= farMax {

@@ -41,8 +41,7 @@ func (c *Core) open(e Opened) {
 	}
 	u := &unopened{hello: e.Hello, session: &session{
 		id: e.Session, identity: e.Identity, software: e.Hello.Software,
-		assigned: map[dove.Endpoint]given{}, states: map[dove.Endpoint]control.EndpointUpdate{},
-		carries: map[dove.Endpoint]*carrying{}, number: e.Hello.Number,
+		ports: map[dove.Endpoint]port{}, carries: map[dove.Endpoint]*carrying{}, number: e.Hello.Number,
 	}, newPeers: map[control.PeerKey]bool{}, newPairs: map[control.PairKey]bool{}}
 	for id, before := range c.unopened {
 		if before.identity.Host == u.identity.Host { // there is one at most
@@ -125,7 +124,7 @@ func (c *Core) opened(u *unopened) {
 	c.ledger.Open(s.id, s.identity.Host, h.Number, revision)
 	c.present(c.ledger.Presence(s.id))
 	c.liveOpened(s.identity.Host)
-	for _, name := range sortedEndpoints(s.assigned) {
+	for _, name := range sortedEndpoints(s.ports) {
 		if c.moving[name] {
 			c.tellState(name, s)
 			c.carry(name)

@@ -95,7 +95,7 @@ func TestWhatIsSaidWhileASessionOpens(t *testing.T) {
 	for len(r.opening) > 0 {
 		r.goOn()
 	}
-	if u := r.core.sessions[d.id].states[a.Endpoint]; u.Detail != "said early" || r.core.sessions[h1.id] != nil {
+	if u, _ := r.core.sessions[d.id].said(a.Endpoint); u.Detail != "said early" || r.core.sessions[h1.id] != nil {
 		t.Errorf("the port is %+v", u)
 	}
 	rows := &control.Release{Peers: make([]control.PeerKey, control.RowsMax)}

@@ -94,7 +94,16 @@ func (m *Member) Members() []control.MemberStatus { return look(m, (*Core).Membe
 // member, in their order; those without one are left out, and those whose member does not
 // tell in time.
 func (m *Member) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
-	some := look(m, func(c *Core) []control.SessionStatus { return c.SessionsOf(hosts) })
+	return m.sessionsOf(hosts, func(c *Core) []control.SessionStatus { return c.SessionsOf(hosts) })
+}
+
+// PortsOf is SessionsOf where of what is known of endpoints only one matters.
+func (m *Member) PortsOf(name dove.Endpoint, hosts ...dove.HostName) []control.SessionStatus {
+	return m.sessionsOf(hosts, func(c *Core) []control.SessionStatus { return c.PortsOf(name, hosts) })
+}
+
+func (m *Member) sessionsOf(hosts []dove.HostName, here func(*Core) []control.SessionStatus) []control.SessionStatus {
+	some := look(m, here)
 	if len(some) < len(hosts) {
 		some = append(some, m.poll(hosts)...)
 		slices.SortStableFunc(some, func(a, b control.SessionStatus) int {

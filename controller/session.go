@@ -203,13 +203,14 @@ func (c *Core) expectFrom(asker dove.HostName, a *control.Answered, host dove.Ho
 // claim notes what a host says of an endpoint, if it is the host's by the
 // present binding. An older message never wins: the host is told again what holds.
 func (c *Core) claim(s *session, u control.EndpointUpdate) {
-	a, ok := s.assigned[u.Endpoint]
-	if ok && a.epoch == u.Epoch {
-		if was := s.states[u.Endpoint]; was.Epoch == u.Epoch && was.Carried && u.Carried { // what follows late is a part
-			u.Flows, u.Detail = max(u.Flows, was.Flows), cmp.Or(u.Detail, was.Detail)
+	p, ok := s.ports[u.Endpoint]
+	if ok && p.epoch == u.Epoch {
+		if p.carried && u.Carried && p.more != nil { // what follows late is a part
+			u.Flows, u.Detail = max(u.Flows, p.more.flows), cmp.Or(u.Detail, p.more.detail)
 		}
-		s.states[u.Endpoint] = u
-		if a.moves {
+		p.says(u)
+		s.ports[u.Endpoint] = p
+		if p.moves {
 			c.tellState(u.Endpoint, s)
 			c.carry(u.Endpoint)
 		}
@@ -225,11 +226,12 @@ func (c *Core) claim(s *session, u control.EndpointUpdate) {
 		c.send(s, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
 		return
 	}
-	denied.Detail = fmt.Sprintf("the binding has epoch %d, the claim %d", a.epoch, u.Epoch)
+	denied.Detail = fmt.Sprintf("the binding has epoch %d, the claim %d", p.epoch, u.Epoch)
 	c.effects = append(c.effects, denied)
 	e, _ := c.world.Endpoint(u.Endpoint)
 	if again := assignment(c.world, e, s.identity.Host); again != nil {
-		s.assigned[u.Endpoint] = givenOf(again)
+		p.given = givenOf(again)
+		s.ports[u.Endpoint] = p
 		c.send(s, again)
 	}
 }
