@@ -80,7 +80,7 @@ type expiry struct {
 const (
 	tickEvery    = 100 * time.Millisecond
 	expireEvery  = time.Second     // while much expires
-	expireSeldom = 5 * time.Second // else: nobody else has the CPU meanwhile where the kernel does not preempt itself
+	expireSeldom = 5 * time.Second // else: it takes a CPU from who may need it
 	expireRest   = 20              // times as long as Expire took, until the next at the earliest
 	missBatch    = 64              // misses in one step
 	missQueue    = 1024            // misses that wait for a turn

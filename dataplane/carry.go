@@ -35,17 +35,20 @@ type FlowState struct {
 }
 
 // TimeOut is how long the flow lives without a packet.
-func (f FlowState) TimeOut() time.Duration {
-	has := func(bits FlowBits) bool { return f.State&bits == bits }
-	tcp := f.Tuple.Protocol == dove.ProtocolTCP
+func (f FlowState) TimeOut() time.Duration { return f.State.TimeOut(f.Tuple.Protocol) }
+
+// TimeOut is how long a flow of a protocol lives without a packet.
+func (b FlowBits) TimeOut(p dove.Protocol) time.Duration {
+	const closed = FlowFinInitiator | FlowFinResponder
+	tcp := p == dove.ProtocolTCP
 	switch {
-	case f.Tuple.Protocol.IsICMP():
+	case p.IsICMP():
 		return 30 * time.Second
-	case tcp && (has(FlowReset) || has(FlowFinInitiator|FlowFinResponder)):
+	case tcp && (b&FlowReset != 0 || b&closed == closed):
 		return 10 * time.Second
-	case !has(FlowConfirmed):
+	case b&FlowConfirmed == 0:
 		return 30 * time.Second
-	case !tcp || has(FlowFinInitiator) || has(FlowFinResponder):
+	case !tcp || b&closed != 0:
 		return 120 * time.Second
 	}
 	return 2 * time.Hour

@@ -7,7 +7,7 @@
 //   wire_in    ingress of the underlay         overlay packets to veth ports, and small ones to taps
 //   vx_in      ingress of the vxlan device     all other overlay packets
 //   up_in      ingress of the agent's tap      missed packets that come back
-//   gc         run by the agent                forgets expired flows
+//   gc         run by the agent                forgets flows that have expired, of those named to it
 //
 // guest_in, vx_in and up_in never leave a packet to the host's stack.
 //
@@ -378,10 +378,9 @@ int up_in(struct __sk_buff *skb)
 SEC("syscall")
 int gc(struct gc_args *args)
 {
-	struct gc_walk w = {.now = bpf_ktime_get_ns() >> TICK_SHIFT, .port = args->port, .moved = args->moved}; // no coarse clock here
+	struct gc_walk w = {.now = bpf_ktime_get_ns() >> TICK_SHIFT, .port = args->port, .moved = args->moved, .v6 = args->v6}; // no coarse clock here
 
-	bpf_for_each_map_elem(&flows4, gc_one4, &w, 0);
-	bpf_for_each_map_elem(&flows6, gc_one6, &w, 0);
+	bpf_loop(args->named, gc_one, &w, 0);
 	args->deleted = w.deleted;
 	return 0;
 }

@@ -181,6 +181,8 @@ type dswitchGatewayKey struct {
 
 type dswitchGcArgs struct {
 	_       structs.HostLayout
+	Named   uint32
+	V6      uint32
 	Port    uint32
 	Moved   uint32
 	Deleted uint32
@@ -543,6 +545,7 @@ const (
 	dswitchMapGateways       = "gateways"
 	dswitchMapLastOutcome    = "last_outcome"
 	dswitchMapMacs           = "macs"
+	dswitchMapNamed          = "named"
 	dswitchMapNetworks       = "networks"
 	dswitchMapNewFlow        = "new_flow"
 	dswitchMapPairSlots      = "pair_slots"
@@ -648,6 +651,7 @@ type dswitchMapSpecs struct {
 	Gateways     *ebpf.MapSpec `ebpf:"gateways"`
 	LastOutcome  *ebpf.MapSpec `ebpf:"last_outcome"`
 	Macs         *ebpf.MapSpec `ebpf:"macs"`
+	Named        *ebpf.MapSpec `ebpf:"named"`
 	Networks     *ebpf.MapSpec `ebpf:"networks"`
 	NewFlow      *ebpf.MapSpec `ebpf:"new_flow"`
 	PairSlots    *ebpf.MapSpec `ebpf:"pair_slots"`
@@ -715,6 +719,7 @@ type dswitchMaps struct {
 	Gateways     *ebpf.Map `ebpf:"gateways"`
 	LastOutcome  *ebpf.Map `ebpf:"last_outcome"`
 	Macs         *ebpf.Map `ebpf:"macs"`
+	Named        *ebpf.Map `ebpf:"named"`
 	Networks     *ebpf.Map `ebpf:"networks"`
 	NewFlow      *ebpf.Map `ebpf:"new_flow"`
 	PairSlots    *ebpf.Map `ebpf:"pair_slots"`
@@ -750,6 +755,7 @@ func (m *dswitchMaps) Close() error {
 		m.Gateways,
 		m.LastOutcome,
 		m.Macs,
+		m.Named,
 		m.Networks,
 		m.NewFlow,
 		m.PairSlots,

@@ -79,6 +79,8 @@ var faults = []fault{
 	{"flows that are over keep their direction", "anew.h", "if (f && !expired(new, p->proto, now)) {", "if (f) {"},
 	{"closed TCP is remembered", "flow.h", "if (FLOW_CLOSED(f->state))\n\t\t\treturn SECONDS(10);", ""},
 	{"old flows are not forgotten", "gc.h", "if (expired(f, proto, w->now))\n\t\treturn OVER;", ""},
+	{"flows that go on are forgotten", "gc.h", "if (expired(f, proto, w->now))", "if (1)"},
+	{"only the first flow of a piece is forgotten", "dswitch.c", "bpf_loop(args->named, gc_one, &w, 0);", "bpf_loop(1, gc_one, &w, 0);"},
 	{"a rule's first drop is not counted", "report.h", "\t\tc = bpf_map_lookup_elem(&counters, k);\n\t}", "\t}"},
 	{"drops are counted without their port", "report.h", "{.port = p->port, .reason = p->reason}", "{.reason = p->reason}"},
 	{"drops by policy are counted without their rule", "report.h", "\t\tk.rule = p->rule;\n", ""},
@@ -224,6 +226,7 @@ const shortFaults = 3
 var checks = []check{
 	{"agree, seed 1", func(t testing.TB, o Options) { newTwins(t, 1, o).walk(4000) }, false},
 	{"lifetimes", lifetimes, false},
+	{"expiry in pieces", expireInPieces, false},
 	{"stamps", stamps, false},
 	{"turns", turns, false},
 	{"flow limits", flowLimits, false},

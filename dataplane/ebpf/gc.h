@@ -1,10 +1,12 @@
 //go:build ignore
 
-// Forgets what has expired, and what a port leaves behind that is closed.
+// Forgets what has expired, and what a port leaves behind that is closed. The agent walks
+// the flow tables, a piece at a time: a program that does keeps everybody else off its CPU. It
+// names the flows that seem over, and gc looks again.
 #pragma once
 
 struct gc_walk {
-	__u32 now, port, moved, deleted;
+	__u32 now, port, moved, v6, deleted;
 };
 
 // port_with is the port that packets to a life at an address end at, 0: none.
@@ -92,25 +94,28 @@ static __noinline void gc_twin6(const struct flow6_key *of, __u32 vni)
 		free_budget(port, state);
 }
 
-static long gc_one4(void *map, struct flow4_key *k, struct flow *f, struct gc_walk *w)
+static long gc_one4(const struct flow6_key *of, struct gc_walk *w)
 {
+	struct flow4_key k = {.vni = of->vni, .lo = of->lo[3], .hi = of->hi[3], .lo_port = of->lo_port, .hi_port = of->hi_port, .proto = of->proto};
+	struct flow *f = bpf_map_lookup_elem(&flows4, &k);
+	if (!f)
+		return 0;
 	__u32 port = f->port, state = f->state, twin = f->twin;
-	__be32 lo[4], hi[4];
-
-	map4(lo, k->lo);
-	map4(hi, k->hi);
-	int what = over(f, k->proto, k->vni, lo, hi, w);
-	if (what != STAYS && !bpf_map_delete_elem(&flows4, k)) {
+	int what = over(f, k.proto, k.vni, of->lo, of->hi, w);
+	if (what != STAYS && !bpf_map_delete_elem(&flows4, &k)) {
 		free_budget(port, state);
 		if (twin && what == OVER)
-			gc_twin4(k, twin);
+			gc_twin4(&k, twin);
 		w->deleted++;
 	}
 	return 0;
 }
 
-static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_walk *w)
+static long gc_one6(const struct flow6_key *k, struct gc_walk *w)
 {
+	struct flow *f = bpf_map_lookup_elem(&flows6, k);
+	if (!f)
+		return 0;
 	__u32 port = f->port, state = f->state, twin = f->twin;
 	int what = over(f, k->proto, k->vni, k->lo, k->hi, w);
 	if (what != STAYS && !bpf_map_delete_elem(&flows6, k)) {
@@ -120,4 +125,12 @@ static long gc_one6(void *map, struct flow6_key *k, struct flow *f, struct gc_wa
 		w->deleted++;
 	}
 	return 0;
+}
+
+static long gc_one(__u32 i, struct gc_walk *w)
+{
+	struct flow6_key *k = bpf_map_lookup_elem(&named, &i);
+	if (!k)
+		return 1;
+	return w->v6 ? gc_one6(k, w) : gc_one4(k, w);
 }

@@ -57,6 +57,7 @@ func (s *Switch) load(outcomes bool) error {
 	s.maps, s.programs = objects.dswitchMaps, objects.dswitchPrograms
 	s.dests = newSlots(s.maps.Dests.MaxEntries())
 	s.pairSlots = newSlots(s.maps.PairSlots.MaxEntries())
+	s.newSweeper()
 	return s.openGrace()
 }
 

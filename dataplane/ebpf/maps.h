@@ -395,7 +395,11 @@ struct outcome {
 	__u16 would;
 };
 
+#define PIECE 256 // of a flow table, at which the agent looks in one go
+
 struct gc_args {
+	__u32 named;   // so many, see the map named
+	__u32 v6;      // they are
 	__u32 port;    // forget this one's flows too, 0: none
 	__u32 moved;   // its endpoint lives on elsewhere: not those with another port
 	__u32 deleted; // out
@@ -459,6 +463,14 @@ struct {
 	__type(value, struct outcome);
 	__uint(max_entries, 1);
 } last_outcome SEC(".maps");
+
+// Flows that seem over; IPv4 is mapped.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct flow6_key);
+	__uint(max_entries, PIECE);
+} named SEC(".maps");
 
 // Room for the entry of a flow that begins: the stack has none.
 struct {

@@ -199,7 +199,7 @@ func (s *Switch) delPort(id dataplane.PortID) error {
 		errs = append(errs, s.detachPort(p))
 	}
 	errs = append(errs, remove(s.maps.Ports, p.key()))
-	_, err := s.collect(id, p.Standby)
+	_, err := s.collect(&p.Port)
 	errs = append(errs, err)
 	delete(s.ports, id)
 	s.changed = true

@@ -239,25 +239,14 @@ func (s *Switch) eachOf(yield func(f *dswitchFlow, vni uint32, lo, hi netip.Addr
 // eachFlow reads a flow table in parts. The lock, under which a flow and the name of
 // its rule belong together, is free between them.
 func eachFlow[K any](s *Switch, m *ebpf.Map, each func(*K, *dswitchFlow)) error {
-	keys, values := make([]K, 1024), make([]dswitchFlow, 1024)
-	var cursor ebpf.MapBatchCursor
-	part := func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		n, err := m.BatchLookup(&cursor, keys, values, nil)
+	piece := s.maps.Named.MaxEntries()
+	keys, flows := make([]K, piece), make([]dswitchFlow, piece)
+	return inPieces(&s.mu, m, keys, flows, func(n int) error {
 		for i := range n {
-			each(&keys[i], &values[i])
+			each(&keys[i], &flows[i])
 		}
-		return err
-	}
-	for {
-		switch err := part(); {
-		case errors.Is(err, ebpf.ErrKeyNotExist):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+		return nil
+	})
 }
 
 // Sizes implements dataplane.Switch.
@@ -276,50 +265,6 @@ func (s *Switch) Sizes() (dataplane.Sizes, error) {
 		sizes.Flows += int(state.Flows)
 	}
 	return sizes, nil
-}
-
-// Expire forgets flows and absent marks whose time is over. They have no effect
-// before, but take up room. Call it every few seconds, and every second while much was forgotten: it looks
-// at each flow, some 0.1 s for a million and 3 ms at the least, meanwhile Apply goes on, but nobody else on
-// the same CPU where the kernel does not preempt itself.
-func (s *Switch) Expire() (much bool, err error) {
-	err = s.expireAbsent()
-	flows, failed := s.collect(0, false)
-	return flows > s.options.FlowsPerPort/64, errors.Join(err, failed)
-}
-
-func (s *Switch) expireAbsent() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := monotonic()
-	for key, end := range s.absent {
-		if end > now {
-			continue
-		}
-		if err := s.delAbsent(key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// collect runs the program that walks the flow tables, to forget what has
-// expired and what is of a port, if one is given; if its endpoint has moved, then
-// not what goes on at the other end. It returns how many flows it deleted.
-func (s *Switch) collect(id dataplane.PortID, moved bool) (uint32, error) {
-	s.walking.Lock()
-	defer s.walking.Unlock()
-	args, out := dswitchGcArgs{Port: uint32(id)}, make([]byte, binary.Size(dswitchGcArgs{}))
-	if moved {
-		args.Moved = 1
-	}
-	if _, err := s.programs.Gc.Run(&ebpf.RunOptions{Context: args, ContextOut: out}); err != nil {
-		return 0, fmt.Errorf("forget old flows: %w", err)
-	}
-	if _, err := binary.Decode(out, binary.NativeEndian, &args); err != nil {
-		return 0, fmt.Errorf("forget old flows: %w", err)
-	}
-	return args.Deleted, nil
 }
 
 func sortedKeys[K comparable, V any](m map[K]V, compare func(a, b K) int) []K {

@@ -49,7 +49,7 @@ type Switch struct {
 	hints    chan dataplane.Hint
 	notes    chan dataplane.Note
 
-	walking     sync.Mutex   // through the flow tables; taken after mu
+	sweeper     sweeper
 	yielding    sync.RWMutex // read-held while yield runs its program, which Close must not take away
 	mu          sync.Mutex
 	networks    map[dove.VNI]dataplane.Network
@@ -312,8 +312,8 @@ func (s *Switch) Close() error {
 			errs = append(errs, l.Close())
 		}
 	}
-	s.walking.Lock()
-	defer s.walking.Unlock()
+	s.sweeper.Lock()
+	defer s.sweeper.Unlock()
 	s.yielding.Lock()
 	defer s.yielding.Unlock()
 	return errors.Join(append(errs, s.programs.Close(), s.maps.Close(), s.inner.Close(), s.grace.Close())...)
