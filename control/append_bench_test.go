@@ -4,8 +4,33 @@ import (
 	"net/netip"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"dove.network/dove"
 )
+
+// BenchmarkReadUp reads a request of 64 questions, and what became of a port.
+func BenchmarkReadUp(b *testing.B) {
+	r, addr := &PolicyRequest{ID: 1}, netip.MustParseAddr("10.0.0.1")
+	for range 64 {
+		addr = addr.Next()
+		r.Questions = append(r.Questions, Question{VNI: 4097, Local: addr, Peer: addr.Next(), Outgoing: true})
+	}
+	for name, m := range map[string]Up{"request": r, "port": &EndpointUpdate{Endpoint: dove.Endpoint{Tenant: "acme", ID: "e0012345"}, Epoch: 1 << 20, State: EndpointActive, Device: "dv"}} {
+		text, err := proto.Marshal(EncodeUp(m))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ReadUp(text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
 
 // BenchmarkAppendReply encodes the answers to 64 questions, whose pairs the asker holds.
 func BenchmarkAppendReply(b *testing.B) {

@@ -326,6 +326,26 @@ func TestMessagesSurviveTheWire(t *testing.T) {
 		if diff := cmp.Diff(sent, got, sameContent); diff != "" {
 			t.Fatal(diff)
 		}
+		b, err := proto.Marshal(EncodeUp(sent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err = ReadUp(b); err != nil {
+			t.Fatalf("%+v: %v", sent, err)
+		}
+		if diff := cmp.Diff(sent, got, sameContent); diff != "" {
+			t.Fatal(diff)
+		}
+		plain := false
+		switch m := sent.(type) {
+		case *PolicyRequest, *EndpointUpdate:
+			plain = true
+		case *Ack:
+			plain = len(m.Failed) == 0
+		}
+		if (plainUp(b) != nil) != plain {
+			t.Fatalf("%T is read by way of protobuf: %v", sent, plain)
+		}
 	}))
 	t.Run("down", rapid.MakeCheck(func(t *rapid.T) {
 		sent := anyDown(t)
@@ -475,6 +495,8 @@ func FuzzDecode(f *testing.F) {
 	for _, e := range []*controlpb.Envelope{
 		EncodeUp(&Hello{Version: 1, Host: "h", VTEP: addr, Peers: []HeldPeer{{Key: PeerKey{7, addr}}}}),
 		EncodeUp(&PolicyRequest{ID: 1, Questions: []Question{{7, addr, addr.Next(), true, 3}}}),
+		EncodeUp(&EndpointUpdate{Endpoint: dove.Endpoint{Tenant: "t", ID: "e"}, Epoch: 4, State: EndpointActive, Device: "tap0", Detail: "late", Carried: true, Flows: 3}),
+		EncodeUp(&Ack{Revision: 9}),
 		EncodeUp(&Report{
 			ID: 1, Seen: 2, Finding: &Finding{Standing: StandingDeny, Rule: "shop/x", Forth: Digest{1}, Flow: &FlowReport{Tuple: tuple}},
 			Flows: []FlowReport{{Tuple: tuple, Rule: "shop/x", Idle: time.Second}}, Events: []FlowEvent{{What: FlowDenied, Tuple: tuple, Reason: "policy"}},
@@ -495,7 +517,14 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e := new(controlpb.Envelope)
-		if proto.Unmarshal(b, e) != nil {
+		failed := proto.Unmarshal(b, e)
+		if plain := plainUp(b); plain != nil {
+			up, err := DecodeUp(e)
+			if diff := cmp.Diff(plain, up, sameContent); failed != nil || err != nil || diff != "" {
+				t.Fatalf("%v %v\n%s", failed, err, diff)
+			}
+		}
+		if failed != nil {
 			return
 		}
 		if up, err := DecodeUp(e); err == nil {

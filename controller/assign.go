@@ -16,17 +16,16 @@ func (c *Core) assignAll(s *session, attached []control.EndpointUpdate) []contro
 	var taken, given []control.Down
 	for e := range c.world.EndpointsOn(s.identity.Host) {
 		if a := assignment(c.world, e, s.identity.Host); a != nil {
-			s.ports[a.Endpoint] = port{given: givenOf(a)}
+			s.ports[a.Endpoint] = &port{given: givenOf(a)}
 			given = append(given, a)
 		}
 	}
 	for _, u := range attached {
-		switch p, ok := s.ports[u.Endpoint]; {
-		case !ok:
+		switch p := s.ports[u.Endpoint]; {
+		case p == nil:
 			taken = append(taken, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
 		case p.epoch == u.Epoch:
 			p.says(u)
-			s.ports[u.Endpoint] = p
 		}
 	}
 	return append(taken, given...)
@@ -80,22 +79,25 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 		slices.Sort(hosts[name])
 		for _, host := range slices.Compact(hosts[name]) {
 			s := c.hosts[host]
-			p, had := s.ports[name]
+			p := s.ports[name]
 			var is *control.Assign
 			if e, ok := c.world.Endpoint(name); ok && e.BoundTo(host) {
 				is = assignment(c.world, e, host)
 			}
 			switch {
-			case is == nil && had:
+			case is == nil && p != nil:
 				delete(s.ports, name) // what it was asked to carry may be on its way
 				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: p.epoch})
-			case is != nil && (!had || p.given != givenOf(is)):
-				if had && p.epoch != is.Epoch {
-					p = port{}
+			case is != nil && (p == nil || p.given != givenOf(is)):
+				switch {
+				case p == nil:
+					p = &port{}
+					s.ports[name] = p
+				case p.epoch != is.Epoch:
+					*p = port{}
 					delete(s.carries, name)
 				}
 				p.given = givenOf(is)
-				s.ports[name] = p
 				given[s.id] = append(given[s.id], is)
 			}
 		}

@@ -238,7 +238,7 @@ type session struct {
 	software string
 	opened   time.Time
 	sent     time.Time                   // when it was last sent anything
-	ports    map[dove.Endpoint]port      // that it is assigned
+	ports    map[dove.Endpoint]*port     // that it is assigned
 	carries  map[dove.Endpoint]*carrying // what it was asked to carry
 	number   uint64                      // of its Hello
 	members  []string                    // addresses that it was told

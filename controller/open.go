@@ -41,7 +41,7 @@ func (c *Core) open(e Opened) {
 	}
 	u := &unopened{hello: e.Hello, session: &session{
 		id: e.Session, identity: e.Identity, software: e.Hello.Software,
-		ports: map[dove.Endpoint]port{}, carries: map[dove.Endpoint]*carrying{}, number: e.Hello.Number,
+		ports: map[dove.Endpoint]*port{}, carries: map[dove.Endpoint]*carrying{}, number: e.Hello.Number,
 	}, newPeers: map[control.PeerKey]bool{}, newPairs: map[control.PairKey]bool{}}
 	for id, before := range c.unopened {
 		if before.identity.Host == u.identity.Host { // there is one at most

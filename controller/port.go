@@ -45,8 +45,8 @@ func (p *port) says(u control.EndpointUpdate) {
 
 // said returns what the host of a session says of an endpoint.
 func (s *session) said(name dove.Endpoint) (control.EndpointUpdate, bool) {
-	p, ok := s.ports[name]
-	if !ok || p.state == 0 {
+	p := s.ports[name]
+	if p == nil || p.state == 0 {
 		return control.EndpointUpdate{}, false
 	}
 	u := control.EndpointUpdate{Endpoint: name, Epoch: p.epoch, State: p.state, Device: p.device, Standby: p.standby, Carried: p.carried}

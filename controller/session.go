@@ -203,13 +203,12 @@ func (c *Core) expectFrom(asker dove.HostName, a *control.Answered, host dove.Ho
 // claim notes what a host says of an endpoint, if it is the host's by the
 // present binding. An older message never wins: the host is told again what holds.
 func (c *Core) claim(s *session, u control.EndpointUpdate) {
-	p, ok := s.ports[u.Endpoint]
-	if ok && p.epoch == u.Epoch {
+	p := s.ports[u.Endpoint]
+	if p != nil && p.epoch == u.Epoch {
 		if p.carried && u.Carried && p.more != nil { // what follows late is a part
 			u.Flows, u.Detail = max(u.Flows, p.more.flows), cmp.Or(u.Detail, p.more.detail)
 		}
 		p.says(u)
-		s.ports[u.Endpoint] = p
 		if p.moves {
 			c.tellState(u.Endpoint, s)
 			c.carry(u.Endpoint)
@@ -217,10 +216,10 @@ func (c *Core) claim(s *session, u control.EndpointUpdate) {
 		return
 	}
 	denied := Denied{Session: s.id, Host: s.identity.Host, Endpoint: u.Endpoint}
-	if !ok && u.State == control.EndpointWaiting {
+	if p == nil && u.State == control.EndpointWaiting {
 		return // a sub-port whose parent left first, say: no claim, and that it left is on its way
 	}
-	if !ok {
+	if p == nil {
 		denied.Detail = "the endpoint is not bound to the host"
 		c.effects = append(c.effects, denied)
 		c.send(s, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
@@ -231,7 +230,6 @@ func (c *Core) claim(s *session, u control.EndpointUpdate) {
 	e, _ := c.world.Endpoint(u.Endpoint)
 	if again := assignment(c.world, e, s.identity.Host); again != nil {
 		p.given = givenOf(again)
-		s.ports[u.Endpoint] = p
 		c.send(s, again)
 	}
 }

@@ -14,7 +14,6 @@ import (
 
 	"dove.network/auth"
 	"dove.network/control"
-	"dove.network/control/controlpb"
 	"dove.network/dove"
 	"dove.network/lobby"
 )
@@ -232,12 +231,11 @@ func (c *memberConn) Recv() (control.Up, error) {
 	if err := c.admit(); err != nil {
 		return nil, err
 	}
-	var envelope controlpb.Envelope
-	if err := c.recv(&envelope); err != nil {
-		return nil, err
-	}
-	m, err := control.DecodeUp(&envelope)
-	if err != nil {
+	var m control.Up
+	if err := c.receive(func(body []byte) (err error) {
+		m, err = control.ReadUp(body)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	if hello, ok := m.(*control.Hello); ok && (hello.Host != c.id.Host || hello.VTEP != c.id.VTEP) {

@@ -104,6 +104,16 @@ func (p patient) Read(b []byte) (int, error) {
 
 // recv reads one message. It returns io.EOF when the peer ended the session in order.
 func (w *wire) recv(m proto.Message) error {
+	return w.receive(func(body []byte) error {
+		if err := proto.Unmarshal(body, m); err != nil {
+			return dove.Errorf(dove.Invalid, "what came is no message: %v", err)
+		}
+		return nil
+	})
+}
+
+// receive is recv of bytes, which are good until read returns.
+func (w *wire) receive(read func([]byte) error) error {
 	w.reading.Lock()
 	defer w.reading.Unlock()
 	kind, body, err := w.next()
@@ -111,10 +121,7 @@ func (w *wire) recv(m proto.Message) error {
 	case err != nil:
 		return cut(err)
 	case kind == frameMessage:
-		if err := proto.Unmarshal(body, m); err != nil {
-			return dove.Errorf(dove.Invalid, "what came is no message: %v", err)
-		}
-		return nil
+		return read(body)
 	case kind == frameEnd:
 		return ending(body)
 	}
