@@ -30,7 +30,9 @@ calm and in the storm in turn: guests of another tenant look for all addresses o
 them (scan), hosts ask about them as fast as they are answered (flood), an address is
 announced by two guests without a pause (claims), half of the hosts open sessions and hold
 nothing (coldstart), one of three members is killed (death). The fleet and the dpc share the
-processors: as root, the fleet has what the dpc and those who ask leave of them.`,
+processors: as root, the fleet has what the dpc and those who ask leave of them. What that takes by
+itself is measured by asking, in a third turn, another dpc with a fleet of its own, which has no
+part in the storm (aside).`,
 		Example: `  dovelab bench control                                       # 100,000 endpoints, 1,000 hosts
   dovelab bench control --endpoints 1000000 --hosts 10000 --json out.json
   dovelab bench control --endpoints 2000 --hosts 50 --seconds 1
@@ -79,7 +81,7 @@ func benchProbeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "probe FOLDER", Short: "Ask what a folder says", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return fleet.Probe(cmd.Context(), args[0], cmd.OutOrStdout())
+			return fleet.Probe(cmd.Context(), args[0], cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 }

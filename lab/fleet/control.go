@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,6 +79,7 @@ type run struct {
 	*ControlBench
 	ctx    context.Context
 	fleet  *fleet
+	aside  *fleet // of another dpc; in storms
 	report *bench.Report
 	begun  time.Time
 	random *rand.Rand // of one goroutine
@@ -130,6 +132,11 @@ func (b *ControlBench) Run(ctx context.Context) (report *bench.Report, err error
 		if err := r.grow(b.Endpoints); err != nil {
 			return nil, err
 		}
+		var stop func() error
+		if stop, err = r.standAside(filepath.Join(dir, "aside")); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 	} else {
 		for _, size := range sizes(b.Endpoints) {
 			if err := r.size(size); err != nil {
@@ -137,7 +144,7 @@ func (b *ControlBench) Run(ctx context.Context) (report *bench.Report, err error
 			}
 		}
 	}
-	measures := []func() error{r.questions, r.latency, r.changes, r.singles, func() error { return r.restart(empty) }, func() error { return r.handover(false) }}
+	measures := []func() error{r.questions, r.latency, r.changes, r.singles, func() error { return r.restart(empty) }, r.handover}
 	if len(b.Storms) > 0 {
 		measures = nil
 	}

@@ -17,7 +17,7 @@ import (
 // TestMain is also the other process of the benchmark.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "probe" {
-		if err := Probe(context.Background(), os.Args[2], os.Stdout); err != nil {
+		if err := Probe(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -46,7 +46,8 @@ func TestStorms(t *testing.T) {
 		t.Fatalf("%v\n%s", err, told.String())
 	}
 	for _, storm := range Storms() {
-		for _, metric := range []string{"calm_p50_us", "storm_p50_us", "p50_ratio", "calm_p99_us", "storm_p99_us", "p99_ratio"} {
+		for _, metric := range []string{"calm_p50_us", "storm_p50_us", "aside_p50_us", "p50_ratio", "aside_p50_ratio",
+			"calm_p99_us", "storm_p99_us", "aside_p99_us", "p99_ratio", "aside_p99_ratio"} {
 			i := slices.IndexFunc(report.Metrics, func(m bench.Metric) bool { return m.Name == storm+"_"+metric })
 			if i < 0 || len(report.Metrics[i].Runs) != 1 || report.Metrics[i].Median <= 0 {
 				t.Errorf("%s of %s was not measured:\n%s", metric, storm, told.String())

@@ -19,7 +19,7 @@ import (
 	"dove.network/control"
 )
 
-// probes is what a process of its own asks, one question after the other, so that nothing
+// probes is what a process of its own asks when it is to, one question after the other, so that nothing
 // in this one holds its answers up.
 type probes struct {
 	Address string // of the dpc
@@ -39,9 +39,10 @@ const probeFile = "probe.json"
 // probed is one question: when it was asked and how long it took.
 type probed struct{ Begun, Took int64 } // in ns, the former since 1970
 
-// Probe asks what a folder says, and writes how long each answer took, until nobody
-// listens or ctx ends. It is the other process of ControlBench.
-func Probe(ctx context.Context, folder string, out io.Writer) error {
+// Probe asks what a folder says, and writes how long each answer took. It begins when it reads a line,
+// rests after the next, and so on until there is nothing more to read or ctx ends. It is the other
+// process of ControlBench.
+func Probe(ctx context.Context, folder string, in io.Reader, out io.Writer) error {
 	var p probes
 	text, err := os.ReadFile(filepath.Join(folder, probeFile))
 	if err == nil {
@@ -62,9 +63,23 @@ func Probe(ctx context.Context, folder string, out io.Writer) error {
 		}
 		defer hosts[i].close()
 	}
+	turns := make(chan struct{})
+	go func() {
+		defer close(turns)
+		for is := bufio.NewScanner(in); is.Scan(); {
+			turns <- struct{}{}
+		}
+	}()
 	lines := bufio.NewWriter(out)
 	told := time.Now()
-	for random := rand.New(rand.NewPCG(6, 7)); ctx.Err() == nil; {
+	_, more := <-turns
+	for random := rand.New(rand.NewPCG(6, 7)); more && ctx.Err() == nil; {
+		select {
+		case <-turns:
+			_, more = <-turns
+			continue
+		default:
+		}
 		i := random.IntN(len(hosts))
 		of := p.Hosts[i].Questions
 		question := []control.Question{of[random.IntN(len(of))]}
@@ -83,8 +98,8 @@ func Probe(ctx context.Context, folder string, out io.Writer) error {
 		fmt.Fprintln(lines, begun.UnixNano(), took.Nanoseconds())
 		if time.Since(told) > probeTold {
 			told = time.Now()
-			if lines.Flush() != nil {
-				return nil // nobody listens any more
+			if err := lines.Flush(); err != nil {
+				return err
 			}
 		}
 	}
@@ -101,6 +116,7 @@ const (
 // prober is a process that runs Probe.
 type prober struct {
 	cmd *exec.Cmd
+	in  io.WriteCloser
 
 	mu   sync.Mutex
 	all  []probed
@@ -113,15 +129,13 @@ func (f *fleet) probed() []*host {
 	return f.hosts[len(f.hosts)-max(1, min(probeHosts, len(f.hosts)/4)):]
 }
 
-// probe has hosts ask the dpc at an address from another process until close. Here they
-// have no session then.
-func (r *run) probe(address string) (*prober, error) {
-	f := r.fleet
+// probe makes a process in which hosts of a fleet ask its dpc. Here they have no session then.
+func (r *run) probe(f *fleet) (*prober, error) {
 	folder, err := os.MkdirTemp(f.dpc.dir, "probe-")
 	if err != nil {
 		return nil, err
 	}
-	p := probes{Address: address}
+	p := probes{Address: f.dpc.control}
 	of := f.probed()
 	for i, h := range of {
 		h.close()
@@ -144,6 +158,10 @@ func (r *run) probe(address string) (*prober, error) {
 	}
 	cmd := ahead(r.ctx, append(slices.Clone(r.Prober), folder)...)
 	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -151,13 +169,32 @@ func (r *run) probe(address string) (*prober, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &prober{cmd: cmd, more: make(chan struct{})}
+	b := &prober{cmd: cmd, in: in, more: make(chan struct{})}
 	go b.listen(out)
-	if _, err = b.between(time.Now(), time.Now()); err != nil { // it has not begun
+	// Once it asks, its sessions are open.
+	if _, err := b.while(func() (from, to time.Time, err error) { now := time.Now(); return now, now, nil }); err != nil {
 		b.close()
 		return nil, err
 	}
 	return b, nil
+}
+
+// while has the process ask while something goes on, and returns how many microseconds each
+// question took that waited for its answer in the time that it says.
+func (p *prober) while(goesOn func() (from, to time.Time, err error)) ([]float64, error) {
+	if _, err := io.WriteString(p.in, "begin\n"); err != nil {
+		return nil, err
+	}
+	from, to, err := goesOn()
+	if err != nil {
+		return nil, err
+	}
+	us, err := p.between(from, to)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.WriteString(p.in, "rest\n")
+	return us, err
 }
 
 // listen takes what the process tells.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"time"
 
 	"dove.network/api"
@@ -38,13 +39,12 @@ const (
 	coldEvery = 300 * time.Millisecond // a host may open four sessions a second
 )
 
-// storm measures how long questions take calm and in the storm, in turn.
-func (r *run) storm(name string) error {
+// storm measures how long questions take calm and in the storm, and in the same storm those to the
+// dpc aside, which has no part in it: that is what having the machine in common takes.
+func (r *run) storm(name string) (err error) {
+	before := func() error { return nil }
 	var rage func(context.Context) error
-	var err error
 	switch name {
-	case StormDeath:
-		return r.handover(true)
 	case StormScan:
 		rage, err = r.scan(scanRate)
 	case StormFlood:
@@ -57,26 +57,57 @@ func (r *run) storm(name string) error {
 	if err != nil {
 		return err
 	}
-	p, err := r.probe(r.fleet.dpc.control)
-	if err != nil {
-		return err
+	rages := func() (from, to time.Time, err error) {
+		ctx, end := context.WithTimeout(r.ctx, r.span())
+		defer end()
+		from = time.Now()
+		err = rage(ctx)
+		return from, time.Now(), err
 	}
-	defer p.close()
-	r.report.Environment.Rounds = min(stormRounds, r.Seconds)
-	for range r.report.Environment.Rounds {
-		calm, err := r.calm(p)
+	if name == StormDeath {
+		c, err := r.cluster(r.fleet.hosts[:len(r.fleet.hosts)-len(r.fleet.probed())])
 		if err != nil {
 			return err
 		}
-		ctx, end := context.WithTimeout(r.ctx, r.span())
-		begun := time.Now()
-		err = rage(ctx)
-		end()
-		during, late := p.between(begun, time.Now())
-		if err := errors.Join(err, late); err != nil {
-			return err
+		defer func() { err = errors.Join(err, c.close()) }()
+		before = c.gather
+		rages = func() (from, to time.Time, err error) {
+			lost, from, to, err := c.lose(c.members[1:])
+			if err == nil {
+				_, err = lost.start(r.ctx)
+			}
+			return from, to, err
 		}
-		r.recordStorm(name, calm, during)
+	}
+	its, err := r.probe(r.fleet)
+	if err != nil {
+		return err
+	}
+	defer its.close()
+	others, err := r.probe(r.aside)
+	if err != nil {
+		return err
+	}
+	defer others.close()
+	r.report.Environment.Rounds = min(stormRounds, r.Seconds)
+	for range r.report.Environment.Rounds {
+		var took [3][]float64
+		for i, one := range []struct {
+			before func() error
+			asks   *prober
+			goesOn func() (from, to time.Time, err error)
+		}{{before, its, r.calm}, {nil, its, rages}, {before, others, rages}} {
+			if one.before != nil {
+				if err := one.before(); err != nil {
+					return err
+				}
+			}
+			var err error
+			if took[i], err = one.asks.while(one.goesOn); err != nil {
+				return err
+			}
+		}
+		r.recordStorm(name, took[0], took[1], took[2])
 	}
 	return nil
 }
@@ -84,27 +115,58 @@ func (r *run) storm(name string) error {
 // span is how long each load runs.
 func (r *run) span() time.Duration { return time.Duration(r.Seconds) * time.Second }
 
-// calm returns how long questions take while nothing else goes on.
-func (r *run) calm(p *prober) ([]float64, error) {
-	begun := time.Now()
+// calm has nothing go on.
+func (r *run) calm() (from, to time.Time, err error) {
+	from = time.Now()
 	select {
 	case <-time.After(r.span()):
-		return p.between(begun, time.Now())
 	case <-r.ctx.Done():
-		return nil, r.ctx.Err()
+		err = r.ctx.Err()
+	}
+	return from, time.Now(), err
+}
+
+func (r *run) recordStorm(name string, calm, storm, aside []float64) {
+	for _, p := range []float64{50, 99} {
+		us := func(when string, took []float64) float64 {
+			is := bench.Percentile(took, p)
+			r.record(bench.Kind{Name: fmt.Sprintf("%s_%s_p%g_us", name, when, p), Unit: "us"}, is)
+			return is
+		}
+		ratio := func(what string, is float64) {
+			r.record(bench.Kind{Name: fmt.Sprintf("%s_%sp%g_ratio", name, what, p), Unit: "x"}, is)
+		}
+		before, then, other := us("calm", calm), us("storm", storm), us("aside", aside)
+		ratio("", then/before)
+		ratio("aside_", other/before)
 	}
 }
 
-func (r *run) recordStorm(name string, calm, during []float64) {
-	for _, p := range []float64{50, 99} {
-		us := func(when string) bench.Kind {
-			return bench.Kind{Name: fmt.Sprintf("%s_%s_p%g_us", name, when, p), Unit: "us"}
-		}
-		before, then := bench.Percentile(calm, p), bench.Percentile(during, p)
-		r.record(us("calm"), before)
-		r.record(us("storm"), then)
-		r.record(bench.Kind{Name: fmt.Sprintf("%s_p%g_ratio", name, p), Unit: "x"}, then/before)
+// standAside makes another dpc with a fleet of its own, as large, which has no part in any storm.
+func (r *run) standAside(dir string) (stop func() error, err error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
 	}
+	d, err := newDPC(r.ctx, r.DPC, dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.start(r.ctx); err != nil {
+		return nil, errors.Join(err, d.stop())
+	}
+	r.say("another dpc has no part in storms")
+	if r.aside, err = newFleet(r.ctx, d, r.Hosts); err == nil {
+		if _, err = r.aside.open(r.ctx); err == nil {
+			err = r.aside.grow(r.ctx, r.Endpoints, func(made int) { r.say("%d endpoints there", made) })
+		}
+		stop = func() error { r.aside.close(); return d.stop() }
+	} else {
+		stop = d.stop
+	}
+	if err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	return stop, nil
 }
 
 // extra makes an endpoint of a tenant on a host, beside those of the fleet.
