@@ -54,7 +54,17 @@ type wire struct {
 	in      *bufio.Reader
 
 	writing sync.Mutex
-	out     []byte
+}
+
+// buffers are those that messages are written to before they are sent: who sends has one meanwhile.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// giveBack keeps a buffer for the next who sends, unless it is large.
+func giveBack(buffer *[]byte, out []byte) {
+	if cap(out) <= 2*chunkSize {
+		*buffer = out[:0]
+		buffers.Put(buffer)
+	}
 }
 
 // shake returns the wire of a connection once TLS is done and both ends speak
@@ -183,7 +193,8 @@ func send[M any](w *wire, encode encoder[M], messages ...M) error {
 	if w.silent.Load() {
 		return errEnded
 	}
-	out := w.out[:0]
+	buffer := buffers.Get().(*[]byte)
+	out := *buffer
 	for i, m := range messages {
 		var err error
 		if out, err = appendFrame(out, frameMessage, encode, m); err != nil {
@@ -202,7 +213,7 @@ func send[M any](w *wire, encode encoder[M], messages ...M) error {
 		}
 		out = out[:0]
 	}
-	w.keep(out)
+	giveBack(buffer, out)
 	return nil
 }
 
@@ -219,25 +230,20 @@ func trySend[M any](w *wire, encode encoder[M], messages ...M) (bool, error) {
 	if !w.socket.idle() {
 		return false, nil
 	}
-	out := w.out[:0]
+	buffer := buffers.Get().(*[]byte)
+	out := *buffer
 	for _, m := range messages {
 		var err error
 		if out, err = appendFrame(out, frameMessage, encode, m); err != nil || len(out) > chunkSize {
 			return false, err
 		}
 	}
-	w.keep(out)
-	if _, err := w.tls.Write(out); err != nil {
+	_, err := w.tls.Write(out) // which takes a copy
+	giveBack(buffer, out)
+	if err != nil {
 		return false, cut(err)
 	}
 	return true, nil
-}
-
-// keep keeps a buffer for the next time, unless it is large.
-func (w *wire) keep(out []byte) {
-	if cap(out) <= readBuffer {
-		w.out = out
-	}
 }
 
 func appendFrame[M any](out []byte, kind byte, encode encoder[M], m M) ([]byte, error) {
