@@ -47,18 +47,19 @@ type load struct {
 	title   string
 	metrics []bench.Kind
 	run     func(context.Context, *subject, length) ([]float64, error)
+	tries   int // for a second each, of which the median counts; 0: one of its own length
 }
 
 var (
-	oneStream  = load{"TCP, one stream", []bench.Kind{tcpRate, tcpCost}, tcpStream}
-	streams4   = load{"TCP, 4 streams", []bench.Kind{tcpRate4}, tcpStreams(4)}
-	streams16  = load{"TCP, 16 streams", []bench.Kind{tcpRate16}, tcpStreams(16)}
-	polling    = load{"UDP round trip, both ends polling", []bench.Kind{roundP50, roundP99}, roundTrips}
-	woken      = load{"UDP round trip, both ends asleep in between, on one CPU", []bench.Kind{wokenP50}, wokenTrips}
-	tiny       = load{"UDP, 64 bytes", []bench.Kind{smallRate}, smallPackets}
-	connecting = load{"TCP connections, a byte each way", []bench.Kind{openRate}, connections}
-	crowd      = load{"many flows", []bench.Kind{flowsAnswered, oneFlowRate, allFlowsRate, flowsShare}, manyFlows}
-	firstSeen  = load{"first packet, cold, there and back", []bench.Kind{firstP50, firstP99, knownP50, knownP99}, firstPackets}
+	oneStream  = load{"TCP, one stream", []bench.Kind{tcpRate, tcpCost}, tcpStream, tries}
+	streams4   = load{"TCP, 4 streams", []bench.Kind{tcpRate4}, tcpStreams(4), tries}
+	streams16  = load{"TCP, 16 streams", []bench.Kind{tcpRate16}, tcpStreams(16), tries}
+	polling    = load{"UDP round trip, both ends polling", []bench.Kind{roundP50, roundP99}, roundTrips, pollingTries}
+	woken      = load{"UDP round trip, both ends asleep in between, on one CPU", []bench.Kind{wokenP50}, wokenTrips, tries}
+	tiny       = load{"UDP, 64 bytes", []bench.Kind{smallRate}, smallPackets, tries}
+	connecting = load{"TCP connections, a byte each way", []bench.Kind{openRate}, connections, tries}
+	crowd      = load{"many flows", []bench.Kind{flowsAnswered, oneFlowRate, allFlowsRate, flowsShare}, manyFlows, 0}
+	firstSeen  = load{"first packet, cold, there and back", []bench.Kind{firstP50, firstP99, knownP50, knownP99}, firstPackets, 0}
 )
 
 var shapes = []shape{
@@ -187,7 +188,7 @@ func (b *DataplaneBench) environment() (bench.Environment, error) {
 	e.Settings["guest_mtu"] = fmt.Sprintf("that of the underlay less %d", outerBytes)
 	e.Settings["tcp_congestion_control"] = congestion
 	e.Settings["seconds_per_load"] = fmt.Sprint(b.length().seconds)
-	e.Settings["tries_per_load"] = fmt.Sprintf("%d of a second where one sender is the load, or connections are", tries)
+	e.Settings["tries_per_load"] = fmt.Sprintf("%d of a second where one sender is the load, or connections are; %d of round trips while both ends poll", tries, pollingTries)
 	e.Settings["first_packets_per_run"] = fmt.Sprint(b.length().batches * coldBatch)
 	return e, err
 }
@@ -199,28 +200,47 @@ func (b *DataplaneBench) length() length {
 	return length{2, 24}
 }
 
-// measure puts one load on all subjects in turn.
+// measure puts one load on all subjects in turn, and again as often as it is tried.
+// A machine has states that last for seconds, so tries of a subject one after the other
+// would show one subject in another state than the next.
 func (b *DataplaneBench) measure(ctx context.Context, report *bench.Report, load load, round int, subjects []*subject) error {
 	fmt.Fprintf(b.Out, "%d/%d  %s\n", round+1, b.Rounds, load.title)
-	for i := range subjects {
-		s := subjects[(i+round)%len(subjects)]
-		quiet := true
-		if !b.Quick {
-			var err error
-			if quiet, err = bench.Quiet(ctx, patience); err != nil {
-				return err
+	n, rounds := b.length(), max(1, load.tries)
+	if b.Quick {
+		rounds = 1
+	} else if load.tries > 0 {
+		n.seconds = 1
+	}
+	runs := make(map[*subject][][]float64) // a value of each metric for each try
+	busy := make(map[*subject]int)
+	for try := range rounds {
+		for i := range subjects {
+			s := subjects[(i+round+try)%len(subjects)]
+			if !b.Quick {
+				quiet, err := bench.Quiet(ctx, patience)
+				if err != nil {
+					return err
+				}
+				if !quiet {
+					busy[s]++
+				}
 			}
+			values, err := load.run(ctx, s, n)
+			if err := errors.Join(err, ctx.Err()); err != nil {
+				return fmt.Errorf("%s over %s: %w", load.title, s.name, err)
+			}
+			runs[s] = append(runs[s], values)
 		}
-		values, err := load.run(ctx, s, b.length())
-		if err := errors.Join(err, ctx.Err()); err != nil {
-			return fmt.Errorf("%s over %s: %w", load.title, s.name, err)
-		}
-		report.Environment.Measured++
+	}
+	report.Environment.Measured += rounds * len(subjects)
+	for _, s := range subjects {
+		report.Environment.Noisy += busy[s]
 		fmt.Fprintf(b.Out, "       %-20s", s.name)
-		for j, k := range load.metrics {
+		for i, k := range load.metrics {
 			k.Name += s.suffix
-			report.Record(k, s.name, values[j])
-			fmt.Fprintf(b.Out, "  %s %s", bench.Figure(values[j]), k.Unit)
+			value := medianOf(runs[s], i)
+			report.Record(k, s.name, value)
+			fmt.Fprintf(b.Out, "  %s %s", bench.Figure(value), k.Unit)
 		}
 		if slices.Contains(load.metrics, firstP50) && s.answers != nil {
 			a, err := s.answers(ctx)
@@ -229,13 +249,21 @@ func (b *DataplaneBench) measure(ctx context.Context, report *bench.Report, load
 			}
 			fmt.Fprintf(b.Out, "  (of which the DPC's round trip: %s us, %s us)", bench.Figure(us(a.P50)), bench.Figure(us(a.P99)))
 		}
-		if !quiet {
-			report.Environment.Noisy++
-			fmt.Fprint(b.Out, "  (the machine was busy)")
+		if busy[s] > 0 {
+			fmt.Fprintf(b.Out, "  (the machine was busy, in %d of %d)", busy[s], rounds)
 		}
 		fmt.Fprintln(b.Out)
 	}
 	return nil
+}
+
+// medianOf returns the median of value i of all runs.
+func medianOf(runs [][]float64, i int) float64 {
+	var values []float64
+	for _, r := range runs {
+		values = append(values, r[i])
+	}
+	return bench.Median(values)
 }
 
 func us(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

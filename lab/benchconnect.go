@@ -25,10 +25,6 @@ const (
 // calls, on threads of their own: with the runtime's sockets, two thirds of the time
 // were the runtime's.
 func connections(ctx context.Context, s *subject, n length) ([]float64, error) {
-	return median(n, func(n length) ([]float64, error) { return s.connections(ctx, n) })
-}
-
-func (s *subject) connections(ctx context.Context, n length) ([]float64, error) {
 	at := netip.AddrPortFrom(benchGuests[1], connectPort)
 	listener, err := listenTCP(s.guests[1], at)
 	if err != nil {

@@ -120,64 +120,37 @@ var sendsOn, receivesOn = onCPU(0), onCPU(runtime.NumCPU() - 1)
 // onCPU is the beginning of a command that is to run on one CPU.
 func onCPU(n int) []string { return []string{"taskset", "-c", strconv.Itoa(n)} }
 
-// tries is how often in a round a load runs whose figures differ most, for a second
-// each; the median counts. One stream is bimodal over every subject: when the
-// sender's packets leave from two CPUs some overtake others, and TCP takes that for
-// loss until its end.
-const tries = 3
-
-// median runs a load tries times, and once where it is to be short. It returns the
-// median of each of its values.
-func median(n length, once func(length) ([]float64, error)) ([]float64, error) {
-	if n.seconds == 0 {
-		return once(n)
-	}
-	n.seconds = 1
-	var runs [][]float64
-	for range tries {
-		values, err := once(n)
-		if err != nil {
-			return nil, err
-		}
-		for i, v := range values {
-			if i == len(runs) {
-				runs = append(runs, nil)
-			}
-			runs[i] = append(runs[i], v)
-		}
-	}
-	medians := make([]float64, len(runs))
-	for i, r := range runs {
-		medians[i] = bench.Median(r)
-	}
-	return medians, nil
-}
+// How often in a round a load runs whose figures differ most, for a second each, all
+// subjects in turn; the median counts. One stream is bimodal over every subject: when
+// the sender's packets leave from two CPUs some overtake others, and TCP takes that for
+// loss until its end. Round trips are slower over every subject while a cache line takes
+// longer from one CPU to the other, which in a virtual machine changes by itself.
+const (
+	tries        = 3
+	pollingTries = 7
+)
 
 // tcpStream returns the Gbit/s that one TCP stream brings over, and the CPU time of
 // the whole machine for each Gbit, s.
 func tcpStream(ctx context.Context, s *subject, n length) ([]float64, error) {
-	return median(n, func(n length) ([]float64, error) {
-		before, err := bench.Busy()
-		if err != nil {
-			return nil, err
-		}
-		r, err := s.tcp(ctx, n, 1)
-		if err != nil {
-			return nil, err
-		}
-		after, err := bench.Busy()
-		got := r.End.Received.BitsPerSecond / 1e9
-		return []float64{got, (after - before).Seconds() / (got * r.End.Received.Seconds)}, err
-	})
+	before, err := bench.Busy()
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.tcp(ctx, n, 1)
+	if err != nil {
+		return nil, err
+	}
+	after, err := bench.Busy()
+	got := r.End.Received.BitsPerSecond / 1e9
+	return []float64{got, (after - before).Seconds() / (got * r.End.Received.Seconds)}, err
 }
 
 // tcpStreams returns the Gbit/s that so many TCP streams bring over together.
 func tcpStreams(streams int) func(context.Context, *subject, length) ([]float64, error) {
 	return func(ctx context.Context, s *subject, n length) ([]float64, error) {
-		return median(n, func(n length) ([]float64, error) {
-			r, err := s.tcp(ctx, n, streams)
-			return []float64{r.End.Received.BitsPerSecond / 1e9}, err
-		})
+		r, err := s.tcp(ctx, n, streams)
+		return []float64{r.End.Received.BitsPerSecond / 1e9}, err
 	}
 }
 
@@ -194,25 +167,21 @@ func (s *subject) tcp(ctx context.Context, n length, streams int) (iperf, error)
 // smallPackets returns how many UDP packets of 64 bytes arrive in a second when
 // one sender sends as many as it can.
 func smallPackets(ctx context.Context, s *subject, n length) ([]float64, error) {
-	return median(n, func(n length) ([]float64, error) {
-		r, err := s.iperf3(ctx, n, "1M", "-u", "-l", "64", "-b", "0")
-		if err != nil {
-			return nil, err
-		}
-		sum := r.End.Sum
-		if sum.Seconds == 0 || sum.Packets <= sum.Lost {
-			return nil, fmt.Errorf("%d of %d packets were lost in %v s", sum.Lost, sum.Packets, sum.Seconds)
-		}
-		return []float64{float64(sum.Packets-sum.Lost) / sum.Seconds}, nil
-	})
+	r, err := s.iperf3(ctx, n, "1M", "-u", "-l", "64", "-b", "0")
+	if err != nil {
+		return nil, err
+	}
+	sum := r.End.Sum
+	if sum.Seconds == 0 || sum.Packets <= sum.Lost {
+		return nil, fmt.Errorf("%d of %d packets were lost in %v s", sum.Lost, sum.Packets, sum.Seconds)
+	}
+	return []float64{float64(sum.Packets-sum.Lost) / sum.Seconds}, nil
 }
 
 // roundTrips returns the median and the 99th percentile of UDP round trips, us,
 // while both ends poll, on a CPU each: nothing waits to be woken.
 func roundTrips(ctx context.Context, s *subject, n length) ([]float64, error) {
-	return median(n, func(n length) ([]float64, error) {
-		return s.sockperf(ctx, n, sendsOn, receivesOn, "--nonblocked")
-	})
+	return s.sockperf(ctx, n, sendsOn, receivesOn, "--nonblocked")
 }
 
 // wokenTrips returns the median of UDP round trips, us, where both ends sleep
