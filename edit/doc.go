@@ -22,11 +22,10 @@
 //   - world.ClassNext, one for each domain: every choice of a class id, address,
 //     MAC or group of an endpoint, of a router's addresses and MACs; read by whatever takes groups, networks or subnets away;
 //   - world.VNINext: every choice of a VNI;
-//   - world.VTEPAlloc, one for each VTEP: written with its host.
+//   - world.VTEPAlloc, one for each VTEP: every write of its host, and every binding to that; taken away with the
+//     host. So of a binding and the deletion of its host that are decided at once, one succeeds.
 //
-// The rest, which is most of what goes on (bindings, policies), relies only on
-// documents that it names. A bind and the deletion of its host may both
-// succeed: then the endpoint is bound to a host that does not exist, and is nowhere.
+// All else relies only on documents that it names.
 //
 // The package knows no store, clock, chance or session, and does not judge who may write,
 // except which tier is a tenant's own (OwnTier).

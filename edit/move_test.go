@@ -85,6 +85,12 @@ func TestMove(t *testing.T) {
 	if err != nil || b.commit(txn) {
 		t.Errorf("prepared on a host that was deleted meanwhile: %v", err)
 	}
+	b.host("h3", "192.0.2.3")
+	txn, _, err = edit.BindEndpoint(b.w, name, "h3", nil)
+	b.must(edit.DeleteHost(b.w, "h3", nil))
+	if err != nil || b.commit(txn) {
+		t.Errorf("bound to a host that was deleted meanwhile: %v", err)
+	}
 	// Nor is it deleted by who did not see the binding yet, of either kind.
 	gone, err := edit.DeleteHost(b.w, "h2", nil)
 	b.must(first(edit.PrepareEndpoint(b.w, name, "h2", nil)))
