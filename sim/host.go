@@ -34,13 +34,16 @@ type host struct {
 	welcomed bool // in this session
 	waited   bool // its Hello, for a member that was behind
 	sent     *control.Elsewhere
-	session  control.SessionID // 0 while there is none
-	seen     dove.Revision     // newest that any message of the session was of
-	frontier dove.Revision     // last that was told in the session
-	number   uint64            // the greatest of a Hello
-	enforced dove.Revision     // at least that, of all that concerns it
-	ahead    time.Duration     // of the true time, its clock is
-	unsure   bool              // what it holds, or what is meant, is not what was compared last
+	session  control.SessionID            // 0 while there is none
+	seen     dove.Revision                // newest that any message of the session was of
+	frontier dove.Revision                // last that was told in the session
+	number   uint64                       // the greatest of a Hello
+	enforced dove.Revision                // at least that, of all that concerns it
+	ahead    time.Duration                // of the true time, its clock is
+	unsure   bool                         // what it holds, or what is meant, is not what was compared last
+	bindings map[dove.Endpoint]dove.Epoch // as it was assigned them last
+	denies   control.PeerKey              // whom it denies what it misses now, though another host let that out
+	doubts   map[uint64]doubted           // requests about that
 }
 
 // AddHost joins a host to the fleet and opens its session.
@@ -68,7 +71,7 @@ func (s *Sim) addHost(name dove.HostName) error {
 		sim: s, name: name, identity: id,
 		sw:    soft.New(dataplane.Config{VTEP: id.VTEP, Underlay: "none"}, s.Now),
 		holds: newContents(), unsure: true,
-		devices: map[slot]*guest{},
+		devices: map[slot]*guest{}, bindings: map[dove.Endpoint]dove.Epoch{}, doubts: map[uint64]doubted{},
 	}
 	h.core = agent.NewCore(h.config(), agent.Restored{})
 	h.route = s.newRoute(h)
@@ -97,6 +100,9 @@ func (h *host) react(events ...agent.Event) {
 			if hello, ok := e.Message.(*control.Hello); ok {
 				h.number = max(h.number, hello.Number)
 				h.sim.wires[h.session].number = hello.Number
+			}
+			if r, ok := e.Message.(*control.PolicyRequest); ok {
+				h.doubt(r)
 			}
 			h.sim.send(message{h, h.session, e.Message, nil})
 		case agent.Save:
@@ -168,49 +174,6 @@ func (h *host) hear(m control.Down) {
 	}
 	h.react(agent.Received{Message: m})
 	h.sim.obey(h, m)
-}
-
-// checkOrder checks that a host never hears of less than it has heard of: not
-// of an earlier revision, and of no change after all of its revision was told.
-func (h *host) checkOrder(m control.Down) {
-	revision := revisionOf(m)
-	if revision > 0 && revision < h.seen {
-		h.sim.fault("%s has seen revision %d, and is sent %T of revision %d", h.name, h.seen, m, revision)
-	}
-	switch m := m.(type) {
-	case *control.Welcome: // nothing of its revision is told yet
-		return
-	case *control.Frontier:
-		h.frontier = m.Revision
-	case *control.Update:
-		if m.Revision <= h.frontier {
-			h.sim.fault("%s was told all of revision %d, and is sent an Update of revision %d", h.name, h.frontier, m.Revision)
-		}
-	}
-	h.seen = max(h.seen, revision)
-}
-
-// revisionOf returns the revision that a message is of, 0 if it is of none.
-func revisionOf(m control.Down) dove.Revision {
-	switch m := m.(type) {
-	case *control.Welcome:
-		return m.Revision
-	case *control.Assign:
-		return m.Revision
-	case *control.Unassign:
-		return m.Revision
-	case *control.Tunnels:
-		return m.Revision
-	case *control.PolicyReply:
-		return m.Revision
-	case *control.Update:
-		return m.Revision
-	case *control.Expect:
-		return m.Revision
-	case *control.Frontier:
-		return m.Revision
-	}
-	return 0
 }
 
 func (h *host) connected()    { h.react(agent.Connected{}) }
@@ -293,7 +256,7 @@ func (h *host) became(out dataplane.Outcome, frame, left []byte, from dataplane.
 			return
 		}
 		for _, m := range h.sw.TakeMisses() {
-			s.soon(func() { h.react(agent.Missed{Miss: m}) })
+			s.soon(func() { h.miss(m) })
 		}
 	case dataplane.Tunneled:
 		inner := left[packet.OverlaySize(out.VTEP):]

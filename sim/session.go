@@ -57,6 +57,7 @@ func (s *Sim) dial(h *host, m *member) {
 	s.wires[s.last] = &wire{id: s.last, host: h, member: m, run: m.run}
 	h.welcomed, h.waited, h.sent, h.frontier = false, false, nil, 0
 	s.jot("%s opens session %d with member %s", h.name, h.session, m.name)
+	clear(h.doubts)
 	h.connected()
 }
 
