@@ -57,6 +57,22 @@ func (o *other) floor() (dove.Revision, bool) {
 	return o.settled, len(o.hosts) > 0
 }
 
+// Unsure reports whether a host may have left for a member without anybody's word: one is not reached, and
+// not all sessions here were asked since the latest change.
+func (l *Ledger) Unsure() bool {
+	if l.asked < l.current {
+		for _, o := range l.others {
+			if o.away() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// away reports whether the member could have sessions of which it cannot tell now.
+func (o *other) away() bool { return o.told && !o.reached }
+
 // Reach begins what another member says from now on; start numbers its run.
 func (l *Ledger) Reach(member string, start uint64, now time.Time) {
 	o := l.others[member]
@@ -184,7 +200,7 @@ func (l *Ledger) Hear(member string, m *Present, now time.Time) {
 
 func (l *Ledger) hear(o *other, p Presence, now time.Time) {
 	a, had := o.hosts[p.Host]
-	if had && p.Session < a.session {
+	if had && p.Session < a.session && o.listed == nil { // a list is what is so now: the host's clock may have been set back
 		return
 	}
 	if o.listed != nil && p.Phase != PhaseEnded {
@@ -380,6 +396,9 @@ func (l *Ledger) Newest(host dove.HostName) uint64 {
 func (l *Ledger) holdUp(r *Receipt) {
 	for _, name := range slices.Sorted(maps.Keys(l.others)) {
 		o := l.others[name]
+		if o.away() && r.Revision > l.asked {
+			r.Members = append(r.Members, name)
+		}
 		upTo, holds := o.floor()
 		switch {
 		case !holds || r.Revision <= upTo:

@@ -49,6 +49,7 @@ func TestHostsOfAMemberThatIsGoneAreUnknown(t *testing.T) {
 	l := heard(t)
 	l.Part("m2", at(1))
 	l.Commit(11, nil, at(1))
+	l.Ask(nil, at(1))
 	complete(t, l, 10, Receipt{Complete: true}) // it had said so
 	complete(t, l, 11, Receipt{Unknown: []UnknownHost{{"h2", "m2"}}})
 	if member, _ := l.Away("h2"); member != "" || l.Astray("h2") != "m2" {
@@ -149,7 +150,62 @@ func TestAMemberThatStartsAnewOrIsRemoved(t *testing.T) {
 	l.Commit(11, nil, at(1))
 	complete(t, l, 11, Receipt{Members: []string{"m2"}})
 	l.Presume("m2", at(2))
+	l.Ask(nil, at(2))
 	complete(t, l, 11, Receipt{Complete: true})
+}
+
+// TestWhoMayHaveLeftForAMemberThatIsGone is a host whose session here goes on, as far as is known: nobody says
+// otherwise, so what it was not told of is complete only once it has acknowledged something since.
+func TestWhoMayHaveLeftForAMemberThatIsGone(t *testing.T) {
+	l := NewLedger(10, nil, "m2")
+	l.Reach("m2", 7, at(0))
+	l.Hear("m2", &Present{First: true}, at(0))
+	l.Advance("m2", &Progress{Applied: 10, Settled: 10}, at(0))
+	l.Open(1, "h1", 1, 10)
+	l.Open(2, "h2", 2, 10)
+	ack := func(id SessionID, r dove.Revision) {
+		t.Helper()
+		if err := l.Ack(id, r, nil, at(3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ack(1, 10)
+	ack(2, 10)
+	l.Part("m2", at(1))
+	l.Commit(11, []SessionID{1}, at(1))
+	ack(1, 11)
+	complete(t, l, 10, Receipt{Complete: true})
+	complete(t, l, 11, Receipt{Members: []string{"m2"}})
+	if !l.Unsure() || l.Own() != 10 {
+		t.Errorf("unsure: %v, all here enforce %d", l.Unsure(), l.Own())
+	}
+	l.Commit(12, []SessionID{1}, at(2))
+	l.Ask([]SessionID{2}, at(2))
+	complete(t, l, 11, Receipt{Complete: true}) // of 12, each has one to acknowledge
+	complete(t, l, 12, Receipt{Pending: []dove.HostName{"h1", "h2"}})
+	ack(1, 12)
+	complete(t, l, 12, Receipt{Pending: []dove.HostName{"h2"}})
+	ack(2, 12)
+	complete(t, l, 12, Receipt{Complete: true})
+	// Once the member is reached it says whom it has.
+	l.Commit(13, nil, at(4))
+	l.Reach("m2", 7, at(5))
+	l.Hear("m2", &Present{First: true, Hosts: []Presence{{Host: "h2", Session: 3, Phase: PhaseLive}}}, at(5))
+	complete(t, l, 13, Receipt{Members: []string{"m2"}})
+	l.Advance("m2", &Progress{Applied: 13, Settled: 13}, at(5))
+	complete(t, l, 13, Receipt{Complete: true})
+}
+
+// TestAListNamesAnEarlierSession has a host whose clock was set back open another session with its member,
+// while that is not reached: it is the one that there is.
+func TestAListNamesAnEarlierSession(t *testing.T) {
+	l := heard(t)
+	l.Part("m2", at(1))
+	l.Reach("m2", 7, at(2))
+	l.Hear("m2", &Present{First: true, Hosts: []Presence{{Host: "h2", Session: 3, Phase: PhaseLive}}}, at(2))
+	if member, session := l.Away("h2"); member != "m2" || session != 3 {
+		t.Errorf("h2 has session %d with %q", session, member)
+	}
 }
 
 // TestGapsAreToldWhereverTheHostIs has a member pass on what a host lacks that opens a
@@ -222,6 +278,7 @@ func TestAHostThatCameBeforeItsMemberWasMissed(t *testing.T) {
 		comes(l)
 		complete(t, l, 11, Receipt{Members: []string{"m2"}})
 		l.Part("m2", at(3))
+		l.Ask(nil, at(3))
 		t.Log(name)
 		complete(t, l, 11, Receipt{Complete: true})
 	}
@@ -230,6 +287,7 @@ func TestAHostThatCameBeforeItsMemberWasMissed(t *testing.T) {
 	l.Commit(11, nil, at(1))
 	l.Open(1, "h2", 6, 11)
 	l.Part("m2", at(3))
+	l.Ask(nil, at(3))
 	complete(t, l, 11, Receipt{Pending: []dove.HostName{"h2"}})
 	if err := l.Ack(1, 11, nil, at(4)); err != nil {
 		t.Fatal(err)
@@ -277,6 +335,7 @@ func TestSweep(t *testing.T) {
 	}}, at(2))
 	l.Advance("m2", &Progress{Applied: 12, Settled: 10}, at(2))
 	l.Part("m2", at(3))
+	l.Ask(nil, at(3))
 	exists := func(h dove.HostName) bool { return h != "gone" && h != "new" && h != "h2" }
 	l.Sweep(exists, at(4))
 	complete(t, l, 11, Receipt{Unknown: []UnknownHost{{"h2", "m2"}}}) // m2 knew of a later revision than this one
@@ -284,6 +343,7 @@ func TestSweep(t *testing.T) {
 		t.Errorf("of gone is known %d, of new %d", l.Newest("gone"), l.Newest("new"))
 	}
 	l.Commit(12, nil, at(5))
+	l.Ask(nil, at(6))
 	l.Sweep(exists, at(6))
 	complete(t, l, 12, Receipt{Complete: true})
 	if got := l.Gaps(); len(got) > 0 || l.Newest("new") != 0 {

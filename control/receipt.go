@@ -34,7 +34,9 @@ type SessionStatus struct {
 }
 
 // Receipt says how far a revision got. It is complete once no live session, with
-// whichever member, has an unacknowledged frontier at or below it. A host that lost its session
+// whichever member, has an unacknowledged frontier at or below it. One that opens is not live yet, and
+// holds up nothing but what it is told meanwhile: else whoever opens sessions without end would hold up all, for
+// which hosts a revision concerns is known of live sessions only. A host that lost its session
 // before it acknowledged stays pending for what it was told, until it comes back
 // and acknowledges or has no endpoint left; so does one that has not come back
 // since the member started, for all before. It is not complete either while a
@@ -89,6 +91,7 @@ type Ledger struct {
 	hosts    map[dove.HostName]SessionID // the latest session
 	opening  int                         // sessions
 	due      []due                       // ascending revisions
+	asked    dove.Revision               // all sessions were sent a frontier at or above it, or opened later
 	lost     map[dove.HostName]lost
 	failed   map[dove.HostName]failures // as it said last; also while it has no session
 	others   map[string]*other
@@ -230,6 +233,27 @@ func (l *Ledger) Lost(host dove.HostName) bool {
 // each with a frontier. It returns those with too many outstanding ones.
 func (l *Ledger) Commit(revision dove.Revision, told []SessionID, now time.Time) (overdue []SessionID) {
 	l.current = max(l.current, revision)
+	overdue = l.tell(revision, told)
+	l.entries = append(l.entries, entry{revision: revision, committed: now, told: len(told)})
+	if n := len(l.entries) - ReceiptsMax; n > 0 {
+		l.entries = l.entries[n:] // append moves them where it has to, which is seldom
+	}
+	l.settle(now)
+	return overdue
+}
+
+// Ask notes that the sessions which were not told of the present revision were sent its frontier. While
+// some member is not reached no later receipt is complete: nobody would say of a host that it has left for that
+// one, but it does not acknowledge then.
+func (l *Ledger) Ask(told []SessionID, now time.Time) (overdue []SessionID) {
+	overdue = l.tell(l.current, told)
+	l.asked = l.current
+	l.settle(now)
+	return overdue
+}
+
+// tell notes which sessions were sent a frontier of the latest revision.
+func (l *Ledger) tell(revision dove.Revision, told []SessionID) (overdue []SessionID) {
 	for _, id := range told {
 		s := l.sessions[id]
 		s.told = revision
@@ -238,14 +262,11 @@ func (l *Ledger) Commit(revision dove.Revision, told []SessionID, now time.Time)
 			overdue = append(overdue, id)
 		}
 	}
-	if len(told) > 0 {
+	if n := len(l.due); n > 0 && l.due[n-1].revision == revision {
+		l.due[n-1].sessions += len(told)
+	} else if len(told) > 0 {
 		l.due = append(l.due, due{revision, len(told)})
 	}
-	l.entries = append(l.entries, entry{revision: revision, committed: now, told: len(told)})
-	if n := len(l.entries) - ReceiptsMax; n > 0 {
-		l.entries = l.entries[n:] // append moves them where it has to, which is seldom
-	}
-	l.settle(now)
 	return overdue
 }
 
@@ -365,14 +386,15 @@ func among(ordered []dove.HostName, host dove.HostName) bool {
 
 // settle finds how far all live sessions have come.
 func (l *Ledger) settle(now time.Time) {
-	if l.opening == 0 {
-		floor := l.current
-		if len(l.due) > 0 {
-			floor = min(floor, l.due[0].revision-1)
-		}
-		l.own = max(l.own, floor)
+	floor := l.current
+	if len(l.due) > 0 {
+		floor = min(floor, l.due[0].revision-1)
 	}
-	floor := l.own
+	if l.Unsure() {
+		floor = min(floor, l.asked)
+	}
+	l.own = max(l.own, floor)
+	floor = l.own
 	for _, o := range l.others {
 		if upTo, holds := o.floor(); holds {
 			floor = min(floor, upTo)
@@ -436,7 +458,7 @@ func (l *Ledger) Receipt(revision dove.Revision, unconfirmed []dove.HostName) Re
 	r := Receipt{Revision: revision, Complete: l.Settled(revision), Unconfirmed: unconfirmed}
 	if !r.Complete && revision <= l.current {
 		for _, s := range l.sessions {
-			if first := s.first(); s.opening || first > 0 && first <= revision {
+			if len(s.outstanding) > 0 && s.outstanding[0] <= revision {
 				r.Pending = append(r.Pending, s.host)
 			}
 		}

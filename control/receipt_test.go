@@ -38,10 +38,12 @@ func TestReceiptNamesWhoHasNotAcknowledged(t *testing.T) {
 			t.Fatal(diff)
 		}
 	}
-	// h2 still opens, so nobody knows what it enforces.
-	check(11, Receipt{Committed: at(2), Pending: []dove.HostName{"h2"}})
+	// h2 still opens, so nobody knows what it enforces: who asks names it, and waits for what it is told.
+	check(11, Receipt{Complete: true, Committed: at(2), Completed: at(2)})
+	if got := l.Opening(); !slices.Equal(got, []dove.HostName{"h2"}) {
+		t.Errorf("%v open", got)
+	}
 	ack(2, 10, 3)
-	check(11, Receipt{Complete: true, Committed: at(2), Completed: at(3), Took: time.Second})
 
 	l.Commit(12, []SessionID{1, 2}, at(4))
 	l.Commit(13, nil, at(5))
@@ -57,14 +59,17 @@ func TestReceiptNamesWhoHasNotAcknowledged(t *testing.T) {
 	check(12, Receipt{Committed: at(4), Told: 2, Pending: []dove.HostName{"h2"}}, "h2")
 	check(14, Receipt{Complete: true, Committed: at(8), Completed: at(9), Told: 1, Took: time.Second}, "h2")
 
-	// It comes back: until it acknowledges it is pending for all that is not complete.
+	// It comes back: until it acknowledges it is pending for what it left open, and for what it is told.
 	l.Open(3, "h2", 3, 14)
-	l.Commit(15, nil, at(10))
-	check(15, Receipt{Committed: at(10), Pending: []dove.HostName{"h2"}})
+	l.Commit(15, []SessionID{3}, at(10))
+	l.Commit(16, nil, at(10))
 	ack(3, 14, 11)
 	check(12, Receipt{Complete: true, Committed: at(4), Completed: at(11), Told: 2, Took: 7 * time.Second})
-	check(15, Receipt{Complete: true, Committed: at(10), Completed: at(11), Took: time.Second})
-	if err := l.Ack(3, 15, nil, at(12)); dove.KindOf(err) != dove.Invalid {
+	check(15, Receipt{Committed: at(10), Told: 1, Pending: []dove.HostName{"h2"}})
+	check(16, Receipt{Committed: at(10), Pending: []dove.HostName{"h2"}})
+	ack(3, 15, 12)
+	check(16, Receipt{Complete: true, Committed: at(10), Completed: at(12), Took: 2 * time.Second})
+	if err := l.Ack(3, 16, nil, at(12)); dove.KindOf(err) != dove.Invalid {
 		t.Errorf("an acknowledgement of what was never sent gave %v", err)
 	}
 }
@@ -89,7 +94,7 @@ func TestReceiptsAgreeWithTheirDefinition(t *testing.T) {
 			case 0:
 				next++
 				l.Open(next, dove.HostName(rune('a'+next)), uint64(next), rev)
-				owes[next] = []dove.Revision{0} // everything, until its first ack
+				owes[next] = nil
 			case 1, 2:
 				rev++
 				var told []SessionID

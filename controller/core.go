@@ -225,6 +225,7 @@ type Core struct {
 	moving   map[dove.Endpoint]bool   // with two bindings
 	said     saying
 	listed   *tunnels  // of the world; nil: not yet
+	askedAt  time.Time // all sessions, whether they go on
 	heardOf  time.Time // the store, last; zero if nobody ever said
 	stale    bool      // for too long
 	now      time.Time
@@ -344,6 +345,7 @@ func (c *Core) Step(now time.Time, e Event) ([]Effect, error) {
 	case Tick:
 		c.leaveTick()
 		c.fellowTick()
+		c.askAll()
 		c.liveTick()
 		c.carryAgain()
 		c.claimTick()
@@ -423,8 +425,33 @@ func (c *Core) changed(e Changed) error {
 	for _, id := range c.ledger.Commit(e.Revision, told, c.now) {
 		c.end(c.sessions[id], dove.Unavailable, "too many changes are not acknowledged")
 	}
+	if c.now.Sub(c.askedAt) >= askEvery {
+		c.askAll()
+	}
 	c.liveChanged(delta)
 	return nil
+}
+
+// askEvery is how often all sessions are asked while a member is not reached, if there are changes.
+const askEvery = time.Second
+
+// askAll asks all sessions by a frontier whether they go on, where they may have left for a member
+// that is not reached.
+func (c *Core) askAll() {
+	if !c.ledger.Unsure() {
+		return
+	}
+	c.askedAt = c.now
+	var told []control.SessionID
+	for _, s := range c.inOrder() {
+		if last, _ := c.ledger.Frontiers(s.id); last < c.world.Revision() {
+			c.send(s, &control.Frontier{Revision: c.world.Revision()})
+			told = append(told, s.id)
+		}
+	}
+	for _, id := range c.ledger.Ask(told, c.now) {
+		c.end(c.sessions[id], dove.Unavailable, "too many changes are not acknowledged")
+	}
 }
 
 // revoke ends the session of a host whose certificate or address no longer counts.
@@ -441,10 +468,6 @@ func (c *Core) revoke(host dove.HostName) {
 // Receipt says how far a revision got.
 func (c *Core) Receipt(revision dove.Revision) control.Receipt {
 	r := c.ledger.Receipt(revision, c.unconfirmed())
-	if !c.ledger.Settled(revision) {
-		return r
-	}
-	// It was settled without those that have begun to open a session since.
 	for _, h := range c.ledger.Opening() {
 		for range c.world.EndpointsOn(h) {
 			if !slices.Contains(r.Pending, h) {

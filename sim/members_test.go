@@ -212,6 +212,7 @@ func TestSessionsSpreadAndMove(t *testing.T) {
 	if r := s.members[2].core.Receipt(s.World().Revision()); r.Complete && len(r.Unknown) > 0 {
 		t.Errorf("a receipt that is complete names unknown hosts: %+v", r)
 	}
+	s.Sleep(time.Second) // all are asked
 	s.must(s.Settle())
 	n := s.homes()
 	if n["dpc-1"] != 0 || n["dpc-2"]+n["dpc-3"] != 30 {
