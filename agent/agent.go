@@ -40,7 +40,7 @@ type Options struct {
 	// Rest has what misses from now on wait for the next run, and returns when take is not
 	// called any more; nil: it is lost, and so is what is held.
 	Rest func() error
-	// Save writes down what the next start needs.
+	// Save writes down what the next start needs. It is called by one goroutine at a time, and the others are called meanwhile.
 	Save   func(Saved) error
 	Socket string // path of the local socket; "" for none
 	Log    *slog.Logger
@@ -66,7 +66,8 @@ type Agent struct {
 	once     sync.Once      // closes it
 	flows    chan Event     // FlowsRead, CarriedRead and Adopted, one of each at a time
 	expired  chan expiry    // one at a time
-	reader   sync.WaitGroup // of flows, and their expiry
+	written  chan Event     // Written, one at a time
+	reader   sync.WaitGroup // of flows, and their expiry; and who writes what is saved
 	measures *measures
 }
 
@@ -96,6 +97,7 @@ func New(o Options) *Agent {
 		heard:    make(chan struct{}),
 		flows:    make(chan Event, 3),
 		expired:  make(chan expiry, 1),
+		written:  make(chan Event, 1),
 		drops:    newRing(),
 		stopped:  make(chan struct{}),
 		missed:   make(chan dataplane.Miss, missQueue),
@@ -154,6 +156,9 @@ func (a *Agent) loop(ctx context.Context) {
 			a.turn.Lock()
 			defer a.turn.Unlock()
 			a.step(a.stopping()...)
+			for a.core.Saving() {
+				a.step(<-a.written)
+			}
 			a.endSession()
 			close(a.stopped)
 			return
@@ -198,6 +203,8 @@ func (a *Agent) loop(ctx context.Context) {
 			}
 			a.take(Claimed{claim})
 		case e := <-a.flows:
+			a.take(e)
+		case e := <-a.written:
 			a.take(e)
 		case <-tick.C:
 			a.take(Tick{})
@@ -309,11 +316,16 @@ func (a *Agent) step(events ...Event) {
 			case Send:
 				a.send(e.Message)
 			case Save:
-				if a.options.Save != nil {
+				if a.options.Save == nil {
+					events = append(events, Written{e.Seq})
+					continue
+				}
+				a.reader.Go(func() { // a disk takes its time
 					if err := a.options.Save(e.Saved); err != nil {
 						a.log.Error("state was not written; a restart would begin anew", "err", err)
 					}
-				}
+					a.written <- Written{e.Seq}
+				})
 			case Inject:
 				if err := a.options.Switch.Inject(e.Miss); err != nil {
 					a.log.Error("a held packet could not go back", "port", e.Miss.Port, "err", err)

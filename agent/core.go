@@ -74,6 +74,8 @@ type Core struct {
 	byHandle    map[uint32]*domain // the same domains
 	lastHandle  uint32
 	unsaved     bool
+	saves       uint64        // number of the last Save
+	written     uint64        // and of the last that is Written
 	touched     []*assignment // whose state may be news to the DPC
 
 	// The session.
@@ -167,6 +169,8 @@ func (c *Core) Step(now time.Time, events ...Event) []Effect {
 			c.hinted(e.Hint)
 		case Applied:
 			c.applied(e)
+		case Written:
+			c.written = e.Seq
 		case Plug:
 			c.plug(e)
 		case Unplug:
@@ -226,10 +230,22 @@ func (c *Core) settle() {
 	c.readCarried()
 	c.adopt()
 	c.report()
-	if c.unsaved {
+	if c.unsaved && !c.Saving() {
 		c.unsaved = false
-		c.emit(Save{c.saved()})
+		c.saves++
+		c.emit(Save{c.saves, c.saved()})
 	}
+}
+
+// Saving reports whether the last Save is not Written.
+func (c *Core) Saving() bool { return c.written < c.saves }
+
+// keeping is the number of the Save after which all that is to be remembered now is written.
+func (c *Core) keeping() uint64 {
+	if c.unsaved {
+		return c.saves + 1
+	}
+	return c.saves
 }
 
 func (c *Core) apply(ops []dataplane.Op) { c.emit(Apply{c.seq, ops}) }

@@ -9,7 +9,9 @@
 // the answer has succeeded, or as Discard with a reason. What the switch should
 // hold and what it was last seen to hold are two values; the difference is
 // what Apply carries, dependencies first, and what fails is tried again. A
-// Frontier is acknowledged when everything before it is in the switch.
+// Frontier is acknowledged, and a port's state announced, when everything before it is in the
+// switch and what the next start needs of it is written (Save, Written), for which nothing
+// else waits.
 //
 // What the DPC sends unasked (Expect) is held like an answer: a peer that is about
 // to send, the pairs of a class that an address is about to have. A Hint of the

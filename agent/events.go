@@ -8,7 +8,7 @@ import (
 
 // Event is something that happened: Connected, Received, Disconnected,
 // DeviceUp, DeviceGone, DevicesListed, Missed, Hinted, Claimed, Applied, Plug, Unplug, FlowsRead,
-// CarriedRead, Adopted, Dropped, Noted, Tick or Stopping.
+// CarriedRead, Adopted, Written, Dropped, Noted, Tick or Stopping.
 type Event interface{ event() }
 
 type (
@@ -36,6 +36,8 @@ type (
 		Seq uint64
 		Err error
 	}
+	// Written answers Save: it is durable, or cannot be written.
+	Written struct{ Seq uint64 }
 	// Plug names the device of an endpoint, in place of what the DPC or the
 	// default says. An empty Device takes an earlier Plug or Unplug back.
 	Plug struct {
@@ -71,6 +73,7 @@ func (Missed) event()        {}
 func (Hinted) event()        {}
 func (Claimed) event()       {}
 func (Applied) event()       {}
+func (Written) event()       {}
 func (Plug) event()          {}
 func (Unplug) event()        {}
 func (FlowsRead) event()     {}
@@ -93,8 +96,12 @@ type Effect interface{ effect() }
 type (
 	// Send is for the session. Without a session it is dropped.
 	Send struct{ Message control.Up }
-	// Save is to be written durably before the Apply that follows it.
-	Save struct{ Saved Saved }
+	// Save is to be written durably. The next one comes only after its Written, and so does
+	// what may be said only when it is.
+	Save struct {
+		Seq   uint64
+		Saved Saved
+	}
 	// Inject gives a missed packet back to the switch.
 	Inject struct{ Miss dataplane.Miss }
 	// Discard counts a missed packet that is not given back.

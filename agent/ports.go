@@ -31,6 +31,7 @@ type assignment struct {
 	told    control.EndpointUpdate
 	adopted adoption
 	touched bool
+	kept    uint64 // number of the Save that has it as it is
 }
 
 // device is a device that exists, or one that a saved port had and that has not
@@ -417,10 +418,12 @@ func (c *Core) replug(e dove.Endpoint) {
 }
 
 // state says what became of an assignment; ok is false while its port is being
-// opened or changed.
+// opened or changed, or that is not written down.
 func (c *Core) state(a *assignment) (u control.EndpointUpdate, ok bool) {
 	u = control.EndpointUpdate{Endpoint: a.Endpoint, Epoch: a.Epoch, Device: a.device.Name}
 	switch {
+	case a.kept > c.written:
+		return u, false
 	case a.id != 0 && c.tracker.inForce(target{kind: kindPort, port: a.id}):
 		u.State = control.EndpointActive
 	case a.id != 0:
@@ -456,6 +459,7 @@ func (c *Core) lacks(a *assignment) string {
 }
 
 func (c *Core) touch(a *assignment) {
+	a.kept = c.keeping()
 	if !a.touched {
 		a.touched = true
 		c.touched = append(c.touched, a)

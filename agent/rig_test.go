@@ -26,12 +26,14 @@ type rig struct {
 	core *Core
 	now  time.Time
 
-	has     map[target]dataplane.Op // what the switch holds
-	pending *Apply                  // not carried out yet
-	lastSeq uint64
-	fail    func(dataplane.Op) error // nil: nothing fails
-	manual  bool                     // Applied comes only from finish
-	saved   Saved
+	has       map[target]dataplane.Op // what the switch holds
+	pending   *Apply                  // not carried out yet
+	lastSeq   uint64
+	fail      func(dataplane.Op) error // nil: nothing fails
+	manual    bool                     // Applied comes only from finish
+	saved     Saved
+	slowDisk  bool  // Written comes only from write
+	unwritten *Save // as long as it does not
 
 	flows      []dataplane.Flow      // of the switch
 	carried    []dataplane.FlowState // of any port
@@ -88,7 +90,9 @@ func (r *rig) act(e Effect) Event {
 			r.onSend(e.Message)
 		}
 	case Save:
-		r.saved = e.Saved
+		if r.unwritten = &e; !r.slowDisk {
+			return r.write()
+		}
 	case Inject:
 		r.settled(e.Miss)
 		r.inTurn(e.Miss)
@@ -121,6 +125,13 @@ func (r *rig) act(e Effect) Event {
 		}
 	}
 	return nil
+}
+
+// write makes what is to be saved durable.
+func (r *rig) write() Event {
+	e := r.unwritten
+	r.saved, r.unwritten = e.Saved, nil
+	return Written{e.Seq}
 }
 
 // read says what is in the flow table.

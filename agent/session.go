@@ -33,10 +33,10 @@ type session struct {
 	refusal  *control.Refusal  // that ended the last session
 }
 
-// pendingAck is a frontier that waits for an Apply.
+// pendingAck is a frontier that waits for an Apply and a Save.
 type pendingAck struct {
-	revision dove.Revision
-	seq      uint64
+	revision  dove.Revision
+	seq, save uint64
 }
 
 func (c *Core) connected() {
@@ -225,10 +225,10 @@ func (c *Core) frontier(m *control.Frontier) {
 			}
 		}
 	}
-	c.session.acks = append(c.session.acks, pendingAck{m.Revision, c.covering()})
+	c.session.acks = append(c.session.acks, pendingAck{m.Revision, c.covering(), c.keeping()})
 }
 
-// acknowledge says which frontier is in force, but for what failed.
+// acknowledge says which frontier is in force, but for what failed, and outlives the agent.
 func (c *Core) acknowledge() {
 	s := &c.session
 	if c.undoes() {
@@ -236,7 +236,7 @@ func (c *Core) acknowledge() {
 	}
 	failed := c.failures()
 	n := 0
-	for n < len(s.acks) && s.acks[n].seq <= c.done {
+	for n < len(s.acks) && s.acks[n].seq <= c.done && s.acks[n].save <= c.written {
 		n++
 	}
 	if n == 0 && (!s.acked || slices.Equal(failed, s.failed)) {

@@ -106,7 +106,13 @@ func (h *host) react(events ...agent.Event) {
 			}
 			h.sim.send(message{h, h.session, e.Message, nil})
 		case agent.Save:
-			h.saved = e.Saved
+			core := h.core
+			h.sim.soon(func() {
+				if h.core == core { // else the agent died before
+					h.saved = e.Saved
+					h.react(agent.Written{Seq: e.Seq})
+				}
+			})
 		case agent.Inject:
 			h.inject(e.Miss)
 		case agent.Discard:

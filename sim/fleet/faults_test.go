@@ -43,7 +43,7 @@ var faults = []struct {
 	{fault{"a receipt does not wait for hosts of a lost member", "control/others.go", "return o.settled, len(o.hosts) > 0", "return o.settled, false"}, tooEarly},
 	{fault{"a member says that its sessions are as far as it is", "controller/fellows.go", "Settled: min(c.ledger.Own(), c.world.Revision())", "Settled: c.world.Revision()"}, tooEarly},
 	{fault{"a member does not say who left it", "controller/core.go", "c.present(c.ledger.Left(s.id))", ""}, tooEarly + "|" + stuck},
-	{fault{"a host acknowledges before its switch is told", "agent/session.go", "for n < len(s.acks) && s.acks[n].seq <= c.done {", "for n < len(s.acks) {"}, tooEarly + "|" + held},
+	{fault{"a host acknowledges before its switch is told", "agent/session.go", "s.acks[n].seq <= c.done && ", ""}, tooEarly + "|" + held},
 	{fault{"the frontier goes ahead of what it ends", "controller/core.go", "c.send(c.sessions[id], append(news[id], &control.Frontier{Revision: e.Revision})...)", "c.send(c.sessions[id], append([]control.Down{&control.Frontier{Revision: e.Revision}}, news[id]...)...)"}, "was told all of revision"},
 	{fault{"a member answers below what its host has seen", "controller/elsewhere.go", "h.Seen > c.world.Revision():", "h.Seen > c.world.Revision()+1<<40:"}, older},
 	{fault{"a host does not say what it has seen", "agent/session.go", "Seen: c.seen,", ""}, older},
