@@ -14,8 +14,15 @@ import (
 	"dove.network/lab/bench"
 )
 
-// TestMain is also the other process of the benchmark.
+// TestMain is also the other process of the benchmark, and of TestBehind.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "behind" {
+		if err := behind(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) == 3 && os.Args[1] == "probe" {
 		if err := Probe(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
