@@ -218,7 +218,7 @@ func (s *server) endpoints() {
 			return nil, err
 		}
 		e, ok := w.Endpoint(in.name())
-		return one(w, "endpoint", in.name(), e, ok, renderEndpoint(w, s.Backend.PortsOf(e.Full(), e.Bindings()...), s.Backend.Receipt))
+		return one(w, "endpoint", in.name(), e, ok, renderEndpoint(w, s.portsOf(w, e), s.Backend.Receipt))
 	})
 	register(s, huma.Operation{
 		OperationID: "put-endpoint", Method: http.MethodPut, Path: path + "/{endpoint}", Tags: tags,
@@ -282,8 +282,19 @@ func (s *server) endpoints() {
 
 func (s *server) writeEndpoint(ctx context.Context, in EndpointPath, c Conditions, decide func(*world.World, *dove.Revision) (dove.Txn, world.Endpoint, error)) (*Written[Endpoint], error) {
 	return write(ctx, s, in.key(), c, decide, func(e world.Endpoint, since dove.Revision) Endpoint {
-		return renderEndpoint(s.Backend.World(), s.Backend.PortsOf(e.Full(), e.Bindings()...), s.Backend.Receipt)(e, since)
+		w := s.Backend.World()
+		return renderEndpoint(w, s.portsOf(w, e), s.Backend.Receipt)(e, since)
 	})
+}
+
+// portsOf returns the sessions of the hosts that an endpoint is bound to, with what they say of it
+// and of its sub-ports.
+func (s *server) portsOf(w *world.World, e world.Endpoint) []control.SessionStatus {
+	names := []dove.Endpoint{e.Full()}
+	for sub := range w.SubPorts(e.Full()) {
+		names = append(names, sub.Full())
+	}
+	return s.Backend.PortsOf(names, e.Bindings()...)
 }
 
 // hostsOf returns the hosts that endpoints are bound to, in order.

@@ -183,7 +183,7 @@ func (s *server) moves() {
 	// complete refuses a step of a move before the one before is complete.
 	complete := func(w *world.World, in *input, what string) error {
 		e, _ := w.Endpoint(in.name())
-		m := renderEndpoint(w, s.Backend.PortsOf(e.Full(), e.Bindings()...), s.Backend.Receipt)(e, 0).Move
+		m := renderEndpoint(w, s.portsOf(w, e), s.Backend.Receipt)(e, 0).Move
 		if in.Force.Force || m == nil || in.Force.Settled(m) {
 			return nil
 		}

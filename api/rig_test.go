@@ -134,8 +134,12 @@ func (b *backend) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
 	return slices.DeleteFunc(slices.Clone(b.sessions), func(s control.SessionStatus) bool { return !slices.Contains(hosts, s.Host) })
 }
 
-func (b *backend) PortsOf(_ dove.Endpoint, hosts ...dove.HostName) []control.SessionStatus {
-	return b.SessionsOf(hosts...)
+func (b *backend) PortsOf(names []dove.Endpoint, hosts ...dove.HostName) []control.SessionStatus {
+	some := b.SessionsOf(hosts...)
+	for i := range some {
+		some[i].Endpoints = slices.DeleteFunc(slices.Clone(some[i].Endpoints), func(u control.EndpointUpdate) bool { return !slices.Contains(names, u.Endpoint) })
+	}
+	return some
 }
 
 func (b *backend) Inspect(_ context.Context, host dove.HostName, t control.Tuple) (control.Report, error) {

@@ -43,8 +43,8 @@ type Backend interface {
 	Sessions() []control.SessionStatus
 	// SessionsOf returns those of hosts, as far as they have one.
 	SessionsOf(hosts ...dove.HostName) []control.SessionStatus
-	// PortsOf is SessionsOf where of what is known of endpoints only one matters.
-	PortsOf(name dove.Endpoint, hosts ...dove.HostName) []control.SessionStatus
+	// PortsOf is SessionsOf where of what is known of endpoints only some matter.
+	PortsOf(names []dove.Endpoint, hosts ...dove.HostName) []control.SessionStatus
 	// Members returns how this member is and the others that it knows.
 	Members() []control.MemberStatus
 	// Changes returns what the latest revisions changed, and a channel that is

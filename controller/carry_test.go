@@ -117,7 +117,7 @@ func TestAMove(t *testing.T) {
 		if len(statuses) != 1 {
 			t.Fatalf("%+v", statuses)
 		}
-		port := r.core.PortsOf(web, []dove.HostName{"h1"})[0]
+		port := r.core.PortsOf([]dove.Endpoint{web}, []dove.HostName{"h1"})[0]
 		if len(port.Endpoints) != 1 || port.Endpoints[0].Endpoint != web || len(port.Late) != len(statuses[0].Late) {
 			t.Fatalf("of the endpoint alone: %+v", port)
 		}

@@ -547,12 +547,12 @@ func (c *Core) SessionsOf(hosts []dove.HostName) []control.SessionStatus {
 	return some
 }
 
-// PortsOf is SessionsOf where of what is known of endpoints only one matters.
-func (c *Core) PortsOf(name dove.Endpoint, hosts []dove.HostName) []control.SessionStatus {
+// PortsOf is SessionsOf where of what is known of endpoints only some matter.
+func (c *Core) PortsOf(names []dove.Endpoint, hosts []dove.HostName) []control.SessionStatus {
 	var some []control.SessionStatus
 	for _, host := range hosts {
 		if s := c.hosts[host]; s != nil {
-			some = append(some, c.status(s, name))
+			some = append(some, c.status(s, names...))
 		}
 	}
 	return some

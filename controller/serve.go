@@ -97,9 +97,9 @@ func (m *Member) SessionsOf(hosts ...dove.HostName) []control.SessionStatus {
 	return m.sessionsOf(hosts, func(c *Core) []control.SessionStatus { return c.SessionsOf(hosts) })
 }
 
-// PortsOf is SessionsOf where of what is known of endpoints only one matters.
-func (m *Member) PortsOf(name dove.Endpoint, hosts ...dove.HostName) []control.SessionStatus {
-	return m.sessionsOf(hosts, func(c *Core) []control.SessionStatus { return c.PortsOf(name, hosts) })
+// PortsOf is SessionsOf where of what is known of endpoints only some matter.
+func (m *Member) PortsOf(names []dove.Endpoint, hosts ...dove.HostName) []control.SessionStatus {
+	return m.sessionsOf(hosts, func(c *Core) []control.SessionStatus { return c.PortsOf(names, hosts) })
 }
 
 func (m *Member) sessionsOf(hosts []dove.HostName, here func(*Core) []control.SessionStatus) []control.SessionStatus {
