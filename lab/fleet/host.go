@@ -42,6 +42,7 @@ type host struct {
 type asking struct {
 	missing int // questions without an answer
 	found   int
+	err     error // why some have none
 	done    chan struct{}
 }
 
@@ -155,6 +156,7 @@ func (h *host) listen(conn control.HostConn, ready chan struct{}) {
 			h.mu.Lock()
 			h.err = err
 			for _, a := range h.asked {
+				a.err = err
 				close(a.done)
 			}
 			h.asked = nil
@@ -247,7 +249,7 @@ func (h *host) ask(ctx context.Context, questions []control.Question) (int, erro
 	h.mu.Lock()
 	conn := h.conn
 	if conn == nil || h.asked == nil {
-		h.mu.Unlock()
+		defer h.mu.Unlock()
 		return 0, fmt.Errorf("%s has no session: %w", h.name, h.err)
 	}
 	h.lastAsk++
@@ -265,7 +267,7 @@ func (h *host) ask(ctx context.Context, questions []control.Question) (int, erro
 		return 0, fmt.Errorf("%s: no answer within %s", h.name, answerWithin)
 	}
 	if a.missing > 0 {
-		return 0, fmt.Errorf("%s: the session ended: %w", h.name, h.err)
+		return 0, fmt.Errorf("%s: the session ended: %w", h.name, a.err)
 	}
 	return a.found, nil
 }
