@@ -267,11 +267,16 @@ func (r *run) claims() (func(context.Context) error, error) {
 	}
 	return func(ctx context.Context) error {
 		return r.rage(ctx, len(sent), func(i int, _ *rand.Rand) error {
-			sent, err := f.hosts[i].conn.TrySend(sent[i])
-			if !sent { // the dpc does not read
+			h := f.hosts[i]
+			sent, err := h.conn.TrySend(sent[i])
+			switch {
+			case err != nil: // what it said was read so slowly that nothing moved for as long as a session may last
+				<-h.left
+				return h.open(r.ctx, f.dpc.control)
+			case !sent: // the dpc does not read
 				time.Sleep(time.Millisecond)
 			}
-			return err
+			return nil
 		})
 	}, nil
 }
