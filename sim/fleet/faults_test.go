@@ -68,7 +68,7 @@ var faults = []struct {
 const shortFaults = 2
 
 // Bounds of the runs in which a fault must be noticed.
-const faultyRuns, faultyHosts, faultySteps = 60, 12, 200
+const faultyRuns, faultyHosts, faultySteps = 200, 12, 200
 
 const root = "../.." // of the module
 
