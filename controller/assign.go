@@ -24,8 +24,11 @@ func (c *Core) assignAll(s *session, attached []control.EndpointUpdate) []contro
 		switch p := s.ports[u.Endpoint]; {
 		case p == nil:
 			taken = append(taken, &control.Unassign{Revision: c.world.Revision(), Endpoint: u.Endpoint, Epoch: u.Epoch})
+			s.take(u.Endpoint, u.Epoch, c.world.Revision())
 		case p.epoch == u.Epoch:
 			p.says(u)
+		default:
+			s.take(u.Endpoint, u.Epoch, c.world.Revision())
 		}
 	}
 	return append(taken, given...)
@@ -88,12 +91,14 @@ func (c *Core) reassign(delta world.Delta, news map[control.SessionID][]control.
 			case is == nil && p != nil:
 				delete(s.ports, name) // what it was asked to carry may be on its way
 				news[s.id] = append(news[s.id], &control.Unassign{Revision: c.world.Revision(), Endpoint: name, Epoch: p.epoch})
+				s.take(name, p.epoch, c.world.Revision())
 			case is != nil && (p == nil || p.given != givenOf(is)):
 				switch {
 				case p == nil:
 					p = &port{}
 					s.ports[name] = p
 				case p.epoch != is.Epoch:
+					s.take(name, p.epoch, c.world.Revision())
 					*p = port{}
 					delete(s.carries, name)
 				}

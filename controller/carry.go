@@ -20,6 +20,7 @@ type carrying struct {
 	late  bool // what began meanwhile
 	last  bool // and asked for when all knew of the activation
 	over  bool // all of it is handed on
+	there bool // the other host has said that it has them: what follows is an answer to having been asked again
 }
 
 // recent is how long a flow may have been idle that is carried late. The other host
@@ -52,11 +53,13 @@ func (c *Core) carry(name dove.Endpoint) {
 	other, _ := to.said(name)
 	has := other.Carried
 	if has && !e.Activated {
-		delete(from.carries, name)
+		if was != nil {
+			was.there = true
+		}
 		return
 	}
 	aware := has && c.aware(e)
-	lately := was != nil && c.now.Sub(was.asked) < control.CarryAgain
+	lately := was != nil && !was.there && c.now.Sub(was.asked) < control.CarryAgain
 	if has && was != nil && was.last && was.over || lately && !(aware && !was.last) {
 		return
 	}
@@ -133,6 +136,9 @@ func (c *Core) carried(s *session, m *control.Carry) {
 		if asked := k != nil && k.epoch >= m.Epoch; !asked && (!bound || a.epoch <= m.Epoch) {
 			deny("nobody asked for its flows under epoch %d", m.Epoch)
 		}
+		return
+	}
+	if k.there {
 		return
 	}
 	n, _ := c.world.Network(e.NetworkOf())

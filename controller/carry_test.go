@@ -246,6 +246,24 @@ func TestAHostCarriesNothingElse(t *testing.T) {
 	if got := h3.hear(); len(got) > 0 || len(r.denied) > 0 {
 		t.Errorf("of nobody's flows %v is heard, denied %+v", got, r.denied)
 	}
+	// So is what was asked for twice, and is there.
+	r, h1, _, h3 = newShop(t)
+	r.decide(edit.PrepareEndpoint, "h3")
+	r.opened(h1, false)
+	r.opened(h3, false)
+	late = &control.Carry{Endpoint: web, Epoch: h1.assigned[web].Epoch, Flows: []control.FlowState{r.flow(1)}}
+	r.say(h1, late)
+	r.opened(h3, true)
+	h1.hear()
+	h3.hear()
+	r.say(h1, late)
+	if got := h3.hear(); len(got) > 0 || len(r.denied) > 0 {
+		t.Errorf("of flows that are there %v is heard, denied %+v", got, r.denied)
+	}
+	r.opened(h3, false) // it has lost them
+	if got := fmt.Sprint(h1.hear()); got != "[*control.CarryRequest]" {
+		t.Errorf("when they are lost, the host hears %s", got)
+	}
 	// However often it says it.
 	r, h1, _, h3 = newShop(t)
 	r.decide(edit.PrepareEndpoint, "h3")

@@ -34,6 +34,8 @@ func (c *Core) announced(s *session, m *control.Claim) {
 	a, here := s.ports[m.Endpoint]
 	e, ok := c.world.Endpoint(m.Endpoint)
 	switch {
+	case s.crossed(m.Endpoint, m.Epoch):
+		return
 	case !here || !ok || e.Host != s.identity.Host:
 		c.effects = append(c.effects, Denied{Session: s.id, Host: s.identity.Host, Endpoint: m.Endpoint, Detail: "it claims " + m.Addr.String() + " for an endpoint that is not active there"})
 		return

@@ -10,19 +10,22 @@ import (
 	"dove.network/edit"
 )
 
+// allow lets an endpoint of acme have an address that others may have too, and says how it claims that.
+func (r *rig) allow(id dove.EndpointID, group string, vip netip.Addr) control.Claim {
+	r.t.Helper()
+	txn, e, err := edit.PutEndpoint(r.core.World(), edit.EndpointRequest{
+		Tenant: "acme", ID: id, Groups: []string{"shop/" + group}, Allowed: []edit.AllowedRequest{{Prefix: vip.String()}},
+	}, edit.Chance{Now: r.now}, nil)
+	r.edit(txn, err)
+	return control.Claim{Endpoint: e.Full(), Epoch: e.Epoch, Addr: vip}
+}
+
 // TestAVirtualAddressMoves has two guests claim an address: whoever holds its
 // row hears each move, which come a second apart at least.
 func TestAVirtualAddressMoves(t *testing.T) {
 	r, h1, h2, h3 := newShop(t)
 	vip := netip.MustParseAddr("10.0.0.100")
-	allow := func(id dove.EndpointID, group string) control.Claim {
-		txn, e, err := edit.PutEndpoint(r.core.World(), edit.EndpointRequest{
-			Tenant: "acme", ID: id, Groups: []string{"shop/" + group}, Allowed: []edit.AllowedRequest{{Prefix: vip.String()}},
-		}, edit.Chance{Now: r.now}, nil)
-		r.edit(txn, err)
-		return control.Claim{Endpoint: e.Full(), Epoch: e.Epoch, Addr: vip}
-	}
-	app, db := allow("app-1", "app"), allow("db-1", "app")
+	app, db := r.allow("app-1", "app", vip), r.allow("db-1", "app", vip)
 	for _, d := range []*dswitch{h1, h2, h3} {
 		d.hear()
 	}

@@ -240,6 +240,7 @@ type session struct {
 	opened   time.Time
 	sent     time.Time                   // when it was last sent anything
 	ports    map[dove.Endpoint]*port     // that it is assigned
+	taken    map[dove.Endpoint]taken     // that it may not know of; nil: none
 	carries  map[dove.Endpoint]*carrying // what it was asked to carry
 	number   uint64                      // of its Hello
 	members  []string                    // addresses that it was told

@@ -100,7 +100,7 @@ func newMeasures() *measures {
 		ended:    counters("dove_dpc_sessions_ended_total", "Sessions that ended.", "reason", endedClosed, endedRefused, endedElsewhere, endedSlow, endedInvalid),
 		unopened: counters("dove_dpc_sessions_not_opened_total", "Connections of dSwitches that became no session.", "reason", unopenedOften, unopenedOvertaken, unopenedHello, unopenedLost),
 		pauses:   counters("dove_dpc_session_pauses_total", "Times that a host said more than it may, and was not read for a while.", "said", saidQuestion, saidClaim, saidOther),
-		denied:   counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs."),
+		denied:   counter("dove_dpc_claims_denied_total", "Claims of hosts to endpoints that are not theirs, but for what crossed the news of that."),
 		loads:    counter("dove_dpc_world_loads_total", "Times that all documents were read from the store."),
 		receipts: prometheus.NewHistogram(histogram("dove_dpc_receipt_seconds",
 			"From a change's arrival until every host in session that it concerns had acknowledged it.", receiptBuckets)),

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"maps"
+
 	"dove.network/control"
 	"dove.network/dove"
 )
@@ -54,4 +56,33 @@ func (s *session) said(name dove.Endpoint) (control.EndpointUpdate, bool) {
 		u.Detail, u.Flows = p.more.detail, p.more.flows
 	}
 	return u, true
+}
+
+// taken is the last binding of an endpoint that a session was told is no more, and the
+// revision that told it. No later binding has as low an epoch.
+type taken struct {
+	epoch    dove.Epoch
+	revision dove.Revision
+}
+
+func (s *session) take(name dove.Endpoint, epoch dove.Epoch, at dove.Revision) {
+	if s.taken == nil {
+		s.taken = map[dove.Endpoint]taken{}
+	}
+	s.taken[name] = taken{max(epoch, s.taken[name].epoch), at}
+}
+
+// crossed reports whether what a host says of an endpoint under an epoch may have been said
+// before the host knew that this is over: no claim, and what holds is on its way.
+func (s *session) crossed(name dove.Endpoint, epoch dove.Epoch) bool {
+	t, ok := s.taken[name]
+	return ok && epoch <= t.epoch
+}
+
+// knows forgets what a host has acknowledged: from now on it speaks by what holds.
+func (s *session) knows(acked dove.Revision) {
+	maps.DeleteFunc(s.taken, func(_ dove.Endpoint, t taken) bool { return t.revision <= acked })
+	if len(s.taken) == 0 {
+		s.taken = nil
+	}
 }

@@ -90,7 +90,10 @@ func (c *Core) received(s *session, m control.Up) {
 		was := c.ledger.Presence(s.id)
 		if err := c.ledger.Ack(s.id, m.Revision, m.Failed, c.now); err != nil {
 			c.end(s, dove.Invalid, err.Error())
-		} else if is := c.ledger.Presence(s.id); is.Phase != was.Phase {
+			return
+		}
+		s.knows(m.Revision)
+		if is := c.ledger.Presence(s.id); is.Phase != was.Phase {
 			c.present(is)
 		} else if !slices.Equal(is.Failed, was.Failed) {
 			is.Failed = m.Failed // the others know the rest, and it may be much
@@ -201,7 +204,8 @@ func (c *Core) expectFrom(asker dove.HostName, a *control.Answered, host dove.Ho
 }
 
 // claim notes what a host says of an endpoint, if it is the host's by the
-// present binding. An older message never wins: the host is told again what holds.
+// present binding. An older message never wins: one that crossed the news of that is
+// passed over, after any other the host is told again what holds.
 func (c *Core) claim(s *session, u control.EndpointUpdate) {
 	p := s.ports[u.Endpoint]
 	if p != nil && p.epoch == u.Epoch {
@@ -215,10 +219,10 @@ func (c *Core) claim(s *session, u control.EndpointUpdate) {
 		}
 		return
 	}
-	denied := Denied{Session: s.id, Host: s.identity.Host, Endpoint: u.Endpoint}
-	if p == nil && u.State == control.EndpointWaiting {
-		return // a sub-port whose parent left first, say: no claim, and that it left is on its way
+	if s.crossed(u.Endpoint, u.Epoch) {
+		return
 	}
+	denied := Denied{Session: s.id, Host: s.identity.Host, Endpoint: u.Endpoint}
 	if p == nil {
 		denied.Detail = "the endpoint is not bound to the host"
 		c.effects = append(c.effects, denied)

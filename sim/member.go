@@ -222,7 +222,8 @@ func (m *member) step(e controller.Event) {
 				s.refuse(w)
 				delete(s.wires, w.id)
 			})
-		case controller.Denied: // a claim crossed with what took the endpoint away
+		case controller.Denied: // no host claims what is not its own here: at most something crossed
+			s.fault("member %s denies %s what it says of %s: %s", m.name, effect.Host, effect.Endpoint, effect.Detail)
 		case controller.Claimed:
 			s.soon(func() {
 				if m.well() {
