@@ -70,22 +70,28 @@ func lent(t testing.TB, o Options) {
 		}
 	}
 	// What answers is for the port with the MAC, until another one is allowed that too.
+	back := func(mac dove.MAC, want dataplane.Outcome) {
+		t.Helper()
+		frame := packet.UDP(packet.Ends{SrcMAC: guestMAC(2), DstMAC: mac, Src: to, Dst: allowed4}, 80, 1000, nil)
+		got, _, err := s.FromWire(packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: guestClass(2)}.Encap(frame))
+		if got != want || err != nil {
+			t.Errorf("the answer to %v: %+v, %v, want %+v", mac, got, err, want)
+		}
+	}
 	answer := func(want dataplane.Outcome) {
 		t.Helper()
 		if o, _, err := s.FromGuest(1, packet.UDP(packet.Ends{SrcMAC: guestMAC(1), DstMAC: routers[testVNI].MAC, Src: allowed4, Dst: to}, 1000, 80, nil)); o.Action != dataplane.Tunneled || err != nil {
 			t.Fatalf("%+v, %v", o, err)
 		}
-		back := packet.UDP(packet.Ends{SrcMAC: guestMAC(2), DstMAC: guestMAC(1), Src: to, Dst: allowed4}, 80, 1000, nil)
-		got, _, err := s.FromWire(packet.Outer{Src: twinVTEPs[1], Dst: twinVTEPs[0], VNI: testVNI, Class: guestClass(2)}.Encap(back))
-		if got != want || err != nil {
-			t.Errorf("the answer: %+v, %v, want %+v", got, err, want)
-		}
+		back(guestMAC(1), want)
 	}
 	other := dataplane.Port{
 		ID: 3, UID: 3, VNI: testVNI, MAC: guestMAC(3), Kind: dataplane.Veth,
 		Addresses: []dataplane.Address{{Addr: guestAddr4(3), Class: guestClass(3)}},
 		Allowed:   []dataplane.Allowed{{Prefix: netip.MustParsePrefix("10.8.0.0/16"), MAC: guestMAC(1), Class: guestClass(3)}},
 	}
+	answer(dataplane.Outcome{Action: dataplane.Delivered, Port: 1})
+	back(guestMAC(3), dataplane.Outcome{Reason: dataplane.NotHere}) // though its flow is known
 	answer(dataplane.Outcome{Action: dataplane.Delivered, Port: 1})
 	for range 2 {
 		if err := s.Apply([]dataplane.Op{dataplane.SetPort{Port: other}}); err != nil {
