@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"dove.network/control"
@@ -49,7 +50,7 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 
 	session := control.SessionID(m.ids.Add(1))
 	out := &outbox{host: id.Host, conn: conn}
-	if err := m.postIn(ctx, laneOpening, func() {
+	if err := m.postBy(ctx, m.comesIn(id), func() {
 		m.outbox[session] = out
 		m.measures.opened.Inc()
 		m.mustStep(Opened{session, id, hello})
@@ -72,6 +73,16 @@ func (m *Member) Converse(ctx context.Context, id control.Identity, conn control
 		m.log.Info("a session ended", "host", id.Host, "session", session, "error", err)
 	}
 	return err
+}
+
+// comesIn returns the way to the turn of a host that comes in: the others that do, and those whose
+// handshakes compute, have theirs in rotation with it.
+func (m *Member) comesIn(id control.Identity) func(act func()) {
+	from := netip.PrefixFrom(id.VTEP, id.VTEP.BitLen())
+	return func(act func()) {
+		defer m.comers.Take(from)()
+		m.inTurn(laneOpening, act)
+	}
 }
 
 // withholdMost is how long a member that has lost touch with its store keeps a host

@@ -12,6 +12,7 @@ import (
 	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/lobby"
 	"dove.network/world"
 )
 
@@ -60,6 +61,7 @@ type Member struct {
 	watchers, listers, probers chan struct{}
 
 	openings *openings
+	comers   *lobby.Turns // of who comes in
 	edits    edits
 	claims   chan edit.ClaimRequest // to be written
 
@@ -106,13 +108,17 @@ func NewMember(name string, store Store, log *slog.Logger) *Member {
 		outbox: map[control.SessionID]*outbox{}, measures: newMeasures(),
 		boxes: map[uint64]*mailbox{},
 		polls: map[uint64]*polling{}, streams: map[string]*stream{},
-		openings: newOpenings(),
+		openings: newOpenings(), comers: lobby.NewTurns(lobby.Half()),
 		claims:   make(chan edit.ClaimRequest, claimsQueue),
 		watchers: make(chan struct{}, WatchersMax), listers: make(chan struct{}, ListersMax), probers: make(chan struct{}, ProbersMax),
 	}
 	m.latest.Store(&published{world.New(), world.NewHistory(0), make(chan struct{})})
 	return m
 }
+
+// Turns are those in which hosts that come in have their handshakes and then their sessions computed,
+// on half of the processors.
+func (m *Member) Turns() *lobby.Turns { return m.comers }
 
 // Run loads the world and follows the store until ctx ends, and then ends all
 // sessions. It returns nil if ctx ended it, and an error if the store holds

@@ -17,6 +17,7 @@ import (
 	"dove.network/control"
 	"dove.network/dove"
 	"dove.network/edit"
+	"dove.network/lobby"
 	"dove.network/store/memory"
 	"dove.network/world"
 )
@@ -518,5 +519,30 @@ func TestEditInSteps(t *testing.T) {
 				t.Errorf("%s has no class", e.ID)
 			}
 		}
+	})
+}
+
+// A session opens in a turn of those who come in, of whom others have their handshakes computed; who is inside waits for no such turn.
+func TestWhoComesInHasTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, nil)
+		inside := f.open(1, 0, 100)
+		inside.up <- &control.Ack{Revision: next[*control.Frontier](t, inside).Revision}
+		var gives []func()
+		for range lobby.Half() {
+			gives = append(gives, f.member.Turns().Take(lobby.Source{}))
+		}
+		comes := f.open(2, 0, 100)
+		if reply := inside.ask(t, f.member.World(), "10.0.0.11", "10.0.0.12"); len(reply.Peers) != 1 {
+			t.Errorf("%+v", reply)
+		}
+		synctest.Wait()
+		if n := len(comes.down); n > 0 {
+			t.Errorf("%d messages, though it is not its turn", n)
+		}
+		for _, give := range gives {
+			give()
+		}
+		next[*control.Welcome](t, comes)
 	})
 }

@@ -97,9 +97,14 @@ func (m *Member) post(ctx context.Context, act func()) error { return m.postIn(c
 
 // postIn is post for who waits in a lane.
 func (m *Member) postIn(ctx context.Context, in lane, act func()) error {
+	return m.postBy(ctx, func(act func()) { m.inTurn(in, act) }, act)
+}
+
+// postBy is post for who has his own way to the turn.
+func (m *Member) postBy(ctx context.Context, take func(act func()), act func()) error {
 	for {
 		var began chan struct{}
-		m.inTurn(in, func() {
+		take(func() {
 			if began = m.began; began == nil {
 				act()
 			}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // door remembers that it was closed.
@@ -126,13 +127,13 @@ func TestPlaces(t *testing.T) {
 func TestTurnsGoRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := NewTurns(1)
-		turns.Take(from("192.0.2.1"))
+		give := turns.Take(from("192.0.2.1"))
 		var order []string
 		wait := func(addr string) {
 			go func() {
-				turns.Take(from(addr))
+				give := turns.Take(from(addr))
 				order = append(order, addr)
-				turns.Give()
+				give()
 			}()
 			synctest.Wait()
 		}
@@ -141,13 +142,29 @@ func TestTurnsGoRound(t *testing.T) {
 		}
 		wait("192.0.2.2")
 		wait("192.0.2.3")
-		turns.Give()
+		give()
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if len(order) != 102 || slices.Index(order, "192.0.2.2") > 1 || slices.Index(order, "192.0.2.3") > 2 {
 			t.Errorf("%d had turns, the others at %d and %d", len(order), slices.Index(order, "192.0.2.2"), slices.Index(order, "192.0.2.3"))
 		}
 		if turns.free != 1 || len(turns.lines) != 0 || len(turns.order) != 0 {
 			t.Errorf("%d are free, %d wait", turns.free, len(turns.order))
+		}
+	})
+}
+
+// Between two turns as much time goes by as the former took.
+func TestTurnsLeaveTimeForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns, begun := NewTurns(1), time.Now()
+		for n := range 3 {
+			give := turns.Take(from("192.0.2.1"))
+			if is, want := time.Since(begun), time.Duration(n)*20*time.Millisecond; is != want {
+				t.Errorf("turn %d begins after %s, want %s", n, is, want)
+			}
+			time.Sleep(10 * time.Millisecond)
+			give()
 		}
 	})
 }

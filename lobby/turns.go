@@ -1,6 +1,10 @@
 package lobby
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+	"time"
+)
 
 // Turns lets so many compute at a time. It may be used by many at once.
 type Turns struct {
@@ -13,8 +17,18 @@ type Turns struct {
 // NewTurns returns Turns for so many at a time.
 func NewTurns(atOnce int) *Turns { return &Turns{free: atOnce, lines: map[Source][]chan struct{}{}} }
 
-// Take waits for a turn of a source.
-func (t *Turns) Take(from Source) {
+// Half is how many compute at a time on half of the processors: those who are inside have the others.
+func Half() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
+// Take waits for a turn of a source, which ends with give. As much time as it took goes by until
+// another one has it.
+func (t *Turns) Take(from Source) (give func()) {
+	t.take(from)
+	begun := time.Now()
+	return func() { time.AfterFunc(time.Since(begun), t.give) }
+}
+
+func (t *Turns) take(from Source) {
 	t.mu.Lock()
 	if t.free > 0 {
 		t.free--
@@ -30,8 +44,8 @@ func (t *Turns) Take(from Source) {
 	<-come
 }
 
-// Give ends a turn, which goes to the next source that waits.
-func (t *Turns) Give() {
+// give has the next source that waits have a turn.
+func (t *Turns) give() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.order) == 0 {

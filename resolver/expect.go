@@ -141,6 +141,9 @@ const LacksMax = 1024
 // has any more, and of classes of its host that it holds no pair of. What is left
 // out is asked for.
 func (i *Interest) Lacks(id control.SessionID, changed []control.Peer, held []control.PairKey) []control.Pair {
+	if len(held) == 0 && !slices.ContainsFunc(changed, func(row control.Peer) bool { return !row.Absent }) {
+		return nil
+	}
 	h := i.sessions[id]
 	present := i.view.of(h.host)
 	known := map[dove.Domain]map[dove.Class]bool{} // of which a pair is held

@@ -149,6 +149,7 @@ func (s *settings) run(ctx context.Context, log *slog.Logger) error {
 		Admit:    admit(member),
 		Converse: member.Converse,
 		Refused:  meter.refusedAt(controlPort),
+		Turns:    member.Turns(),
 		Log:      log,
 	}
 	public := &http.Server{

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
@@ -45,7 +44,9 @@ type Server struct {
 	Converse func(ctx context.Context, id control.Identity, conn control.MemberConn) error
 	// Refused hears of each connection that is not let in; it may be nil.
 	Refused func(Reason)
-	Log     *slog.Logger
+	// Turns are those in which handshakes compute; nil: lobby.Half of them, for them alone.
+	Turns *lobby.Turns
+	Log   *slog.Logger
 }
 
 // Reason is why a connection is not let in.
@@ -66,6 +67,9 @@ func Reasons() []Reason { return []Reason{Crowded, TooLate, NoHandshake, NotAdmi
 // all sessions and returns nil once they have ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	d := newDoor(s.TLS, hostProtocol, s.Log, s.Refused)
+	if s.Turns != nil {
+		d.turns = s.Turns
+	}
 	d.serve = func(ctx context.Context, w *wire, cert *x509.Certificate) error {
 		return s.host(ctx, w, cert, d.refused)
 	}
@@ -115,7 +119,7 @@ func newDoor(tls *tls.Config, protocol string, log *slog.Logger, refused func(Re
 	}
 	return &door{
 		tls: tls, protocol: protocol, log: log, refused: refused,
-		lobby: lobby.New(HandshakesMax), turns: lobby.NewTurns(max(1, runtime.GOMAXPROCS(0)/2)),
+		lobby: lobby.New(HandshakesMax), turns: lobby.NewTurns(lobby.Half()),
 	}
 }
 

@@ -30,6 +30,7 @@ type socket struct {
 
 	// While others dial in: who reads here has a turn, and not while it waits.
 	turns *lobby.Turns
+	give  func() // its turn, while it has one
 
 	mu       sync.Mutex
 	moved    sync.Cond // when flushing ends
@@ -53,8 +54,8 @@ func (s *socket) Read(p []byte) (int, error) {
 	if s.turns == nil {
 		return s.wait(p)
 	}
-	s.turns.Give()
-	defer s.turns.Take(lobby.SourceOf(s.RemoteAddr()))
+	s.give()
+	defer func() { s.give = s.turns.Take(lobby.SourceOf(s.RemoteAddr())) }()
 	return s.wait(p)
 }
 

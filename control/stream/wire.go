@@ -76,9 +76,8 @@ func shake(ctx context.Context, c net.Conn, config *tls.Config, protocol string,
 	config.DynamicRecordSizingDisabled = true // a message is of use when all of it is there
 	s := newSocket(c)
 	if turns != nil {
-		turns.Take(lobby.SourceOf(c.RemoteAddr()))
-		defer turns.Give()
-		s.turns = turns
+		s.turns, s.give = turns, turns.Take(lobby.SourceOf(c.RemoteAddr()))
+		defer func() { s.give() }()
 	}
 	t := side(s, config)
 	err := t.HandshakeContext(ctx)

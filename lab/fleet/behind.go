@@ -36,10 +36,15 @@ func Behind() error {
 	return nil
 }
 
-// ahead runs a program that is not behind.
+// ahead runs a program that is not behind, though this process is: in a real-time class, where there may be one, as the kernel may leave
+// who is behind until its next tick else.
 func ahead(ctx context.Context, command ...string) *exec.Cmd {
-	if chrt, err := exec.LookPath("chrt"); err == nil && os.Geteuid() == 0 {
-		command = append([]string{chrt, "--other", "0"}, command...)
+	if its, err := unix.SchedGetAttr(0, 0); err == nil && its.Policy == schedIdle {
+		class := []string{"chrt", "--rr", "1"}
+		if exec.CommandContext(ctx, class[0], append(class[1:], "true")...).Run() != nil {
+			class = []string{"chrt", "--other", "0"}
+		}
+		command = append(class, command...)
 	}
 	return exec.CommandContext(ctx, command[0], command[1:]...)
 }
