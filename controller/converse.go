@@ -172,6 +172,7 @@ func (m *Member) read(ctx context.Context, host dove.HostName, session control.S
 			said, err = said[:0], cmp.Or(lost, err)
 		}
 		if err == nil && asks {
+			m.comers.Asked()
 			err = m.question(ctx, session, request, time.Now())
 		}
 		if err == nil && pause > 0 {

@@ -522,7 +522,8 @@ func TestEditInSteps(t *testing.T) {
 	})
 }
 
-// A session opens in a turn of those who come in, of whom others have their handshakes computed; who is inside waits for no such turn.
+// A session opens in a turn of those who come in, of whom others have their handshakes computed; who is inside waits for no such turn,
+// and has as much time after it, as he asks.
 func TestWhoComesInHasTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, nil)
@@ -532,6 +533,8 @@ func TestWhoComesInHasTurns(t *testing.T) {
 		for range lobby.Half() {
 			gives = append(gives, f.member.Turns().Take(lobby.Source{}))
 		}
+		const turn = 10 * time.Millisecond
+		time.Sleep(turn)
 		comes := f.open(2, 0, 100)
 		if reply := inside.ask(t, f.member.World(), "10.0.0.11", "10.0.0.12"); len(reply.Peers) != 1 {
 			t.Errorf("%+v", reply)
@@ -540,9 +543,13 @@ func TestWhoComesInHasTurns(t *testing.T) {
 		if n := len(comes.down); n > 0 {
 			t.Errorf("%d messages, though it is not its turn", n)
 		}
-		for _, give := range gives {
+		for _, give := range gives { // that last from before the question until now
 			give()
 		}
+		given := time.Now()
 		next[*control.Welcome](t, comes)
+		if rest := time.Since(given); rest < turn {
+			t.Errorf("opens %s after a turn of %s in which somebody asked", rest, turn)
+		}
 	})
 }

@@ -3,11 +3,14 @@ package lobby
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Turns lets so many compute at a time. It may be used by many at once.
 type Turns struct {
+	asked atomic.Uint64 // how often somebody inside has
+
 	mu    sync.Mutex
 	free  int
 	lines map[Source][]chan struct{}
@@ -20,12 +23,21 @@ func NewTurns(atOnce int) *Turns { return &Turns{free: atOnce, lines: map[Source
 // Half is how many compute at a time on half of the processors: those who are inside have the others.
 func Half() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
-// Take waits for a turn of a source, which ends with give. As much time as it took goes by until
-// another one has it.
+// Asked notes that somebody inside asks something: those who have a turn leave him time after it.
+func (t *Turns) Asked() { t.asked.Add(1) }
+
+// Take waits for a turn of a source, which ends with give. If somebody inside has asked meanwhile,
+// as much time as it took goes by until another one has it.
 func (t *Turns) Take(from Source) (give func()) {
 	t.take(from)
-	begun := time.Now()
-	return func() { time.AfterFunc(time.Since(begun), t.give) }
+	begun, asked := time.Now(), t.asked.Load()
+	return func() {
+		if t.asked.Load() == asked {
+			t.give()
+			return
+		}
+		time.AfterFunc(time.Since(begun), t.give)
+	}
 }
 
 func (t *Turns) take(from Source) {

@@ -141,6 +141,7 @@ const LacksMax = 1024
 // has any more, and of classes of its host that it holds no pair of. What is left
 // out is asked for.
 func (i *Interest) Lacks(id control.SessionID, changed []control.Peer, held []control.PairKey) []control.Pair {
+	// Who holds nothing, and has been told of no peer, lacks nothing: its host is not looked through then.
 	if len(held) == 0 && !slices.ContainsFunc(changed, func(row control.Peer) bool { return !row.Absent }) {
 		return nil
 	}

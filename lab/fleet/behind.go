@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -13,11 +14,15 @@ import (
 // schedIdle is the policy of who runs while nobody else wants to (sched(7)).
 const schedIdle = 5
 
-// Behind has this process, if root runs it, run from now on only while nobody else wants to:
-// what a ControlBench measures is not to wait for who makes the load, which elsewhere has
-// processors of its own. The dpc, and who asks it, are not behind.
+// realTime has a program run in a real-time class: the kernel may leave who is behind on a processor until
+// its next tick while one of another class waits.
+var realTime = []string{"chrt", "--rr", "1"}
+
+// Behind has this process run from now on only while nobody else wants to, if it may have others come forward
+// again, as root may where there are real-time classes: what a ControlBench measures is not to wait for who makes
+// the load, which elsewhere has processors of its own. The dpc, and who asks it, are not behind.
 func Behind() error {
-	if os.Geteuid() != 0 { // who is no root cannot have others come forward again
+	if os.Geteuid() != 0 || exec.Command(realTime[0], append(slices.Clone(realTime[1:]), "true")...).Run() != nil {
 		return nil
 	}
 	threads, err := os.ReadDir("/proc/self/task")
@@ -36,15 +41,10 @@ func Behind() error {
 	return nil
 }
 
-// ahead runs a program that is not behind, though this process is: in a real-time class, where there may be one, as the kernel may leave
-// who is behind until its next tick else.
+// ahead runs a program that is not behind, though this process is.
 func ahead(ctx context.Context, command ...string) *exec.Cmd {
 	if its, err := unix.SchedGetAttr(0, 0); err == nil && its.Policy == schedIdle {
-		class := []string{"chrt", "--rr", "1"}
-		if exec.CommandContext(ctx, class[0], append(class[1:], "true")...).Run() != nil {
-			class = []string{"chrt", "--other", "0"}
-		}
-		command = append(class, command...)
+		command = append(slices.Clone(realTime), command...)
 	}
 	return exec.CommandContext(ctx, command[0], command[1:]...)
 }

@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -61,8 +62,11 @@ func TestFullDisk(t *testing.T) {
 	if err := <-tended; err != nil {
 		t.Error(err)
 	}
-	if err := s.Room(); dove.KindOf(err) != dove.Unavailable || !strings.Contains(err.Error(), "the store is full to ") {
+	full := 0 // percent
+	if err := s.Room(); dove.KindOf(err) != dove.Unavailable {
 		t.Errorf("the disk is full: %v", err)
+	} else if _, said := fmt.Sscanf(err.Error(), "the store is full to %d %%", &full); said != nil || full < etcd.RefuseAt {
+		t.Errorf("the disk is full: %v, want at least %d %%", err, etcd.RefuseAt)
 	}
 
 	if err := f.Truncate(0); err != nil {
