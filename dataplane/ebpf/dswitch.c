@@ -345,7 +345,7 @@ int up_in(struct __sk_buff *skb)
 	__builtin_memset(p, 0, sizeof(*p));
 	p->again = 1;
 	struct ethernet *e = (void *)(long)skb->data;
-	if ((void *)(e + 1) > (void *)(long)skb->data_end || e->dst[0] != 0x02 || (e->dst[1] & 0xfe) != 0xd0)
+	if ((void *)(e + 1) > (void *)(long)skb->data_end || e->dst[0] != 0x02 || (e->dst[1] & ~(1 | BACK)) != 0xd0)
 		return drop_for(p, skb->len, MALFORMED);
 	p->direction = e->dst[1] & 1;
 	p->again_want = e->dst[4];

@@ -7,6 +7,7 @@
 #define PASS 0 // TC_ACT_OK
 #define COOKIE 0xd07e0001      // skb->mark of what the switch sends into a guest port
 #define WIRE_COOKIE 0xd07e0002 // skb->mark of what wire_in leaves to the kernel's decapsulation
+#define BACK 2                 // in the second byte of what goes to the agent: it was given back once
 
 #define OVERLAY_PORT 4789
 #define APPLIED 0x08 // of flags2: who sent it has judged it
@@ -303,8 +304,8 @@ static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, __u32
 }
 
 // ask sends a packet to the agent with what it needs to come back written over
-// its MACs: the destination says direction, port, want and the port's life, and from the overlay
-// the source says its own two last bytes, which VTEP and which class.
+// its MACs: the destination says direction, whether it has been there before (BACK), port, want and the port's life,
+// and from the overlay the source says its own two last bytes, which VTEP and which class.
 __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 {
 	if (!p)
@@ -330,7 +331,7 @@ __noinline int ask(struct __sk_buff *skb, struct packet *p, __u32 length)
 	struct ethernet *e = (void *)(long)skb->data;
 	if ((void *)(e + 1) > (void *)(long)skb->data_end)
 		return drop_for(p, length, MALFORMED);
-	__u8 dst[6] = {0x02, 0xd0 + p->direction, port >> 8, port, p->want, s->life};
+	__u8 dst[6] = {0x02, 0xd0 + p->direction + (p->again ? BACK : 0), port >> 8, port, p->want, s->life};
 	__builtin_memcpy(e->dst, dst, 6);
 	if (p->direction == IN_OVERLAY) {
 		__u16 end = mac_end(p);

@@ -16,39 +16,49 @@ import (
 )
 
 // A missed frame's MACs say what it needs to come back (ask in forward.h): the
-// destination 02, d0 + direction, port (2 bytes), want, the port's life; from the overlay the
+// destination 02, d0 + direction + missBack, port (2 bytes), want, the port's life; from the overlay the
 // source its own last two bytes, VTEP number (2 bytes), class (2 bytes).
 const (
 	missPrefix    = 0x02
 	missDirection = 0xd0
+	missBack      = 2 // it was given back once, and misses still
 	wantAt        = vnetSize + 4
 )
 
-// missBatch is how many misses are given to take at once.
-const missBatch = 64
+// missBatch is how many misses are given to take at once; the first time it is all that
+// waited for a reader, for what an agent gave back as it stopped may be the last of it.
+const (
+	missBatch = 64
+	missFirst = 1024
+)
 
-// Misses gives what the kernel could not judge to take, in its order, until Rest or Close. One
-// may call it at a time.
+// Misses gives what the kernel could not judge to take, in its order, until Rest or Close; what
+// was given back before and misses still is older than what was not, and comes first of what is taken at once.
+// One may call it at a time.
 func (s *Switch) Misses(take func([]dataplane.Miss)) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	buffer := make([]byte, vnetSize+1<<16)
-	for {
-		var misses []dataplane.Miss
+	for most := missFirst; ; most = missBatch {
+		var misses, back []dataplane.Miss
 		var failed error
 		err := s.tap.Read(func(fd uintptr) bool {
-			for len(misses) < missBatch {
+			for len(back)+len(misses) < most {
 				var n int
 				if n, failed = atonce.Read(fd, buffer); failed != nil {
 					break
 				}
-				if m, ok := s.missOf(buffer[:n]); ok && !s.claimed(m) {
+				switch m, ok := s.missOf(buffer[:n]); {
+				case !ok || s.claimed(m): // not ok: the host's own stack spoke
+				case m.Frame[vnetSize+1]&missBack != 0:
+					back = append(back, m)
+				default:
 					misses = append(misses, m)
-				} // else the host's own stack spoke
+				}
 			}
-			return len(misses) > 0 || failed != unix.EAGAIN
+			return len(back)+len(misses) > 0 || failed != unix.EAGAIN
 		})
-		if len(misses) > 0 {
+		if misses = append(back, misses...); len(misses) > 0 {
 			take(misses)
 		}
 		if err != nil || failed != nil && failed != unix.EAGAIN {
@@ -75,7 +85,7 @@ func (s *Switch) missOf(b []byte) (dataplane.Miss, bool) {
 		return dataplane.Miss{}, false
 	}
 	frame := b[vnetSize:]
-	if frame[0] != missPrefix || frame[1]&0xfe != missDirection {
+	if frame[0] != missPrefix || frame[1]&^(1|missBack) != missDirection {
 		return dataplane.Miss{}, false
 	}
 	m := dataplane.Miss{

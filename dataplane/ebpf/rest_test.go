@@ -44,29 +44,31 @@ func TestFirstPacketsWait(t *testing.T) {
 		}
 	}
 
-	// The agent holds two as it stops, and gives them back to be judged anew.
+	// The agent holds two as it stops, and gives them back to be judged anew, while
+	// one that came after them waits to be read.
 	send("1")
 	send("2")
 	first, second := <-h.held, <-h.held
 	if err := h.sw.Rest(); err != nil {
 		t.Fatal(err)
 	}
+	send("3") // nobody reads any more
 	for _, m := range []dataplane.Miss{first, second} {
 		m.Want = dataplane.WantTurn
 		if err := h.sw.Inject(m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	send("3") // nobody reads any more
-	again()
 	send("4")
+	again()
+	send("5")
 	if n := len(h.held); n != 0 {
 		t.Errorf("%d were read", n)
 	}
 	h.held = nil
 	h.open(t)
 	to.SetReadDeadline(time.Now().Add(10 * time.Second))
-	for _, want := range []string{"1", "2", "3", "4"} {
+	for _, want := range []string{"1", "2", "3", "4", "5"} {
 		b := make([]byte, 8)
 		n, err := to.Read(b)
 		if err != nil {
