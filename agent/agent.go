@@ -246,21 +246,31 @@ func (a *Agent) miss(misses []dataplane.Miss) {
 		a.takeMissed()
 		return
 	}
-	select {
-	case a.late <- struct{}{}:
-	default:
-	}
+	a.wake()
 }
 
-// takeMissed takes all misses that wait. Who calls it has the turn.
+// takeMissed takes the misses that wait now: those that come meanwhile wait for another
+// turn, or nobody else would have one. Who calls it has the turn.
 func (a *Agent) takeMissed() {
-	for !a.over() {
-		events := a.waiting(missBatch)
+	for left := len(a.missed); left > 0 && !a.over(); {
+		events := a.waiting(min(missBatch, left))
 		if len(events) == 0 {
 			return
 		}
+		left -= len(events)
 		a.measures.missed(events)
 		a.step(events...)
+	}
+	if len(a.missed) > 0 {
+		a.wake()
+	}
+}
+
+// wake has the loop take what has missed.
+func (a *Agent) wake() {
+	select {
+	case a.late <- struct{}{}:
+	default:
 	}
 }
 
