@@ -115,7 +115,7 @@ func (c *Core) assign(m *control.Assign) {
 		c.joinTrunk(a)
 	}
 	a.failure = failure{}
-	c.unsaved = true
+	c.keep(a)
 	c.reconcile(a)
 	c.missAgain(a)
 }
@@ -246,7 +246,7 @@ func (c *Core) openPort(a *assignment, d Device) {
 	a.id, a.device = c.freePort(), d
 	c.ports[a.id] = a
 	c.use(a)
-	c.unsaved = true
+	c.keep(a)
 	c.joinNetwork(a)
 }
 
@@ -299,7 +299,7 @@ func (c *Core) closePort(a *assignment) {
 		delete(c.users, a.device.Name)
 	}
 	a.id, a.device = 0, Device{}
-	c.unsaved = true
+	c.keep(a)
 	c.leaveNetwork(a)
 	c.reconcileSubPorts(a)
 }
@@ -412,18 +412,17 @@ func (c *Core) unplug(e dove.Endpoint) {
 func (c *Core) replug(e dove.Endpoint) {
 	c.unsaved = true
 	if a := c.assignments[e]; a != nil {
+		c.keep(a)
 		a.failure = failure{}
 		c.reconcile(a)
 	}
 }
 
 // state says what became of an assignment; ok is false while its port is being
-// opened or changed, or that is not written down.
+// opened or changed.
 func (c *Core) state(a *assignment) (u control.EndpointUpdate, ok bool) {
 	u = control.EndpointUpdate{Endpoint: a.Endpoint, Epoch: a.Epoch, Device: a.device.Name}
 	switch {
-	case a.kept > c.written:
-		return u, false
 	case a.id != 0 && c.tracker.inForce(target{kind: kindPort, port: a.id}):
 		u.State = control.EndpointActive
 	case a.id != 0:
@@ -434,6 +433,12 @@ func (c *Core) state(a *assignment) (u control.EndpointUpdate, ok bool) {
 		u.State, u.Detail = control.EndpointWaiting, c.lacks(a)
 	}
 	return u, c.addMove(a, &u)
+}
+
+// tellable is state, of what is written down.
+func (c *Core) tellable(a *assignment) (u control.EndpointUpdate, ok bool) {
+	u, ok = c.state(a)
+	return u, ok && a.kept <= c.written
 }
 
 // lacks says which device an assignment waits for, "" if it is there.
@@ -458,8 +463,13 @@ func (c *Core) lacks(a *assignment) string {
 	return "there is no device " + name
 }
 
-func (c *Core) touch(a *assignment) {
+// keep has an assignment, or the device that it should have, written down, which has changed.
+func (c *Core) keep(a *assignment) {
+	c.unsaved = true
 	a.kept = c.keeping()
+}
+
+func (c *Core) touch(a *assignment) {
 	if !a.touched {
 		a.touched = true
 		c.touched = append(c.touched, a)
@@ -470,7 +480,7 @@ func (c *Core) touch(a *assignment) {
 func (c *Core) announce() {
 	later := c.touched[:0]
 	for _, a := range c.touched {
-		u, ok := c.state(a)
+		u, ok := c.tellable(a)
 		switch {
 		case c.assignments[a.Endpoint] != a || !c.session.open:
 			a.touched = false

@@ -68,7 +68,7 @@ func (c *Core) hello() *control.Hello {
 		}
 	}
 	for _, a := range c.sortedAssignments() {
-		u, ok := c.state(a)
+		u, ok := c.tellable(a)
 		if !ok {
 			u.State = control.EndpointWaiting
 		}
