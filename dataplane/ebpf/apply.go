@@ -79,7 +79,7 @@ func (s *Switch) settle() error {
 	s.changed = false
 	s.dests.rested()
 	s.pairSlots.rested()
-	return s.retire()
+	return errors.Join(s.keepClosed(), s.retire())
 }
 
 func (s *Switch) apply(op dataplane.Op) error {

@@ -41,6 +41,7 @@ func (s *Switch) Held() Held {
 
 // adopt reads back from the maps what an earlier run wrote.
 func (s *Switch) adopt() error {
+	s.closed = int(s.maps.Counters.MaxEntries()) // nobody knows how many
 	return errors.Join(s.adoptNetworks(), s.adoptTables(), s.adoptPairs(), s.adoptAddresses(), s.adoptShares(), s.forgetTurns())
 }
 

@@ -203,6 +203,7 @@ func (s *Switch) delPort(id dataplane.PortID) error {
 	errs = append(errs, err)
 	delete(s.ports, id)
 	s.changed = true
+	s.closed++
 	for _, a := range p.Addresses {
 		key := dataplane.PeerKey{VNI: p.VNI, Addr: a.Addr}
 		delete(s.owners, key)

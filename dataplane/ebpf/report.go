@@ -178,9 +178,29 @@ func (s *Switch) eachCounter(yield func(dswitchCounterKey, dataplane.Count) erro
 
 // keepCounts moves the counters of a table that will be erased to the tally.
 func (s *Switch) keepCounts(id uint32) error {
+	return s.keepWhere(func(k dswitchCounterKey) bool { return k.Table == id })
+}
+
+// closedPart is of how many counters one port may have been closed, until those of ports that
+// are closed are moved to the tally: each has a few, and there is no end of ports.
+const closedPart = 64
+
+// keepClosed moves the counters of closed ports to the tally, once there may be many.
+func (s *Switch) keepClosed() error {
+	if s.closed < int(s.maps.Counters.MaxEntries())/closedPart {
+		return nil
+	}
+	s.closed = 0
+	return s.keepWhere(func(k dswitchCounterKey) bool {
+		return k.Would == 0 && k.Port != 0 && s.ports[dataplane.PortID(k.Port)] == nil
+	})
+}
+
+// keepWhere moves counters to where they take no room in the kernel.
+func (s *Switch) keepWhere(is func(dswitchCounterKey) bool) error {
 	var gone []dswitchCounterKey
 	err := s.eachCounter(func(k dswitchCounterKey, c dataplane.Count) error {
-		if k.Table != id {
+		if !is(k) {
 			return nil
 		}
 		if k.Would != 0 {

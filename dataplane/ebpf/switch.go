@@ -77,6 +77,7 @@ type Switch struct {
 	dests       *slots
 	pairSlots   *slots
 	changed     bool // something was taken away or replaced since the last grace period
+	closed      int  // ports of which counters may be left
 
 	tally *tally
 }
